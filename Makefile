@@ -1,0 +1,41 @@
+# Every command of a developer. PYTHON=python3.12 chooses the Python of the virtual environment.
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+CODE := bundlerun tests setup.py $(wildcard examples benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench services services-down clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+		while IFS='|' read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
+
+venv: ## make .venv with bundlerun, editable, and the development tools
+	@.ci/venv dev
+
+demo: ## run the main job on real data, command by command
+	@.ci/venv sandbox,pandas
+	@examples/demo.sh
+
+test: venv ## run the complete suite; installs and starts all that it needs
+	@.ci/test $(ARGS)
+
+check: venv ## format, lint, types, import rules and the tests that need no service
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -m 'not service and not slow' $(ARGS) </dev/null
+
+bench: venv ## measure, side by side with Disdat
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+services: ## start the Docker engine, the S3 server and the registry
+	@.ci/services up
+
+services-down: ## stop those that were started here
+	@.ci/services down
+
+clean: ## remove what was made in this folder (caches outside it stay)
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

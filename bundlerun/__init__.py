@@ -1,0 +1,101 @@
+"""bundlerun: pipeline classes in containers, versioned data in, a new version out.
+
+``import bundlerun as br`` gives the verbs of ``bundlerun.api``; nothing slow is imported before a
+name is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bundlerun import errors
+    from bundlerun.api import (
+        add,
+        apply,
+        bind_remote,
+        cancel,
+        commit,
+        context_create,
+        context_delete,
+        context_list,
+        dockerize,
+        doctor,
+        find,
+        get,
+        jobs,
+        lineage,
+        logs,
+        open,
+        pull,
+        push,
+        remove,
+        run,
+        search,
+        switch,
+        tag,
+        wait,
+    )
+    from bundlerun.api.workspace import Workspace
+    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.links import Directory, File
+    from bundlerun.pipelines.external import external
+    from bundlerun.pipelines.pipe import Pipe
+
+_ELSEWHERE = {
+    "Bundle": "bundlerun.bundles.bundle",
+    "Directory": "bundlerun.bundles.links",
+    "File": "bundlerun.bundles.links",
+    "Pipe": "bundlerun.pipelines.pipe",
+    "Workspace": "bundlerun.api.workspace",
+    "external": "bundlerun.pipelines.external",
+}
+
+__all__ = [
+    "Bundle",
+    "Directory",
+    "File",
+    "Pipe",
+    "Workspace",
+    "add",
+    "apply",
+    "bind_remote",
+    "cancel",
+    "commit",
+    "context_create",
+    "context_delete",
+    "context_list",
+    "dockerize",
+    "doctor",
+    "errors",
+    "external",
+    "find",
+    "get",
+    "jobs",
+    "lineage",
+    "logs",
+    "open",
+    "pull",
+    "push",
+    "remove",
+    "run",
+    "search",
+    "switch",
+    "tag",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("bundlerun.errors")
+    if name not in __all__:
+        raise AttributeError(f"module 'bundlerun' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "bundlerun.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

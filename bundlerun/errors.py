@@ -1,0 +1,237 @@
+"""Every error that bundlerun raises, and the exit code that the command line gives for it.
+
+::
+
+    BundlerunError                1
+    |-- UsageError                2   what was typed cannot be meant
+    |   |-- BadName, BadValue, BadPath, BadParameter, BadModule
+    |-- SettingsError             3   the configuration is wrong or incomplete
+    |-- NotFound                  4   a name that nothing answers to
+    |   |-- ContextNotFound, BundleNotFound, RunNotFound, ImageNotFound
+    |-- Conflict                  5   the thing is there, but not in the needed state
+    |   |-- NotCommitted, StaleImage, StoreBusy
+    |-- RemoteError               6   the remote does not do what is asked
+    |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged
+    |-- IntegrityError            7   bytes are not what their digest says
+    |-- EngineError               8   no container engine, or it refuses
+    |   |-- BuildFailed
+    |-- CloudError                9   an AWS service says no
+    `-- RunFailed                10   the run ended without its output
+        |-- UserError            11   the pipe raised
+        |-- OutOfMemory          12
+        |-- TimedOut             13
+        |-- SpotReclaimed        14
+        |-- ImagePull            15
+        |-- Cancelled            16
+        |-- InfraError           17
+        |-- MissingOutput        18   the job ended well, the output is not there
+        `-- Stuck                19   the queue never started it
+
+130 is Ctrl-C. A message says what, where, and the next command to type.
+"""
+
+from __future__ import annotations
+
+
+class BundlerunError(Exception):
+    """The root: whatever bundlerun raises on purpose is one of these.
+
+    ``hint`` is the next command to type, or None; ``str()`` shows both.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; try: {self.hint}" if self.hint else self.message
+
+
+class UsageError(BundlerunError):
+    """What was asked cannot be meant; nothing was done."""
+
+    exit_code = 2
+
+
+class BadName(UsageError):
+    """A bundle, context or tag name that is not allowed."""
+
+
+class BadValue(UsageError):
+    """A value that a bundle cannot keep; the message names the path in the tree."""
+
+
+class BadPath(UsageError):
+    """A file path that a bundle cannot keep, or that is not there."""
+
+
+class BadParameter(UsageError):
+    """A pipe parameter that is unknown, missing, or does not parse."""
+
+
+class BadModule(UsageError):
+    """A module or class that is not where it was said to be, or is no Pipe."""
+
+
+class SettingsError(BundlerunError):
+    """The configuration file or an environment variable is wrong or incomplete."""
+
+    exit_code = 3
+
+
+class NotFound(BundlerunError):
+    """A name that nothing answers to."""
+
+    exit_code = 4
+
+
+class ContextNotFound(NotFound):
+    """No such context in this store, or none chosen."""
+
+
+class BundleNotFound(NotFound):
+    """No bundle of this name, id or tags."""
+
+
+class RunNotFound(NotFound):
+    """No run of this id in the journal."""
+
+
+class ImageNotFound(NotFound):
+    """The pipeline's image has not been made."""
+
+
+class Conflict(BundlerunError):
+    """The thing is there, but not in the state that is needed."""
+
+    exit_code = 5
+
+
+class NotCommitted(Conflict):
+    """Only committed bundles leave this machine."""
+
+
+class StaleImage(Conflict):
+    """The source differs from what the image was made of."""
+
+
+class StoreBusy(Conflict):
+    """Another process held the store for too long."""
+
+
+class RemoteError(BundlerunError):
+    """The remote does not do what is asked."""
+
+    exit_code = 6
+
+
+class NoRemote(RemoteError):
+    """The context has no remote."""
+
+
+class NoCredentials(RemoteError):
+    """No usable credentials."""
+
+
+class AccessDenied(RemoteError):
+    """The credentials do not allow it."""
+
+
+class RemoteUnreachable(RemoteError):
+    """No bucket, no folder, or no answer there."""
+
+
+class RemoteChanged(RemoteError):
+    """Another remote answers at the same address than the one known."""
+
+
+class IntegrityError(BundlerunError):
+    """Bytes are not what their digest says, or a record is not what its key says."""
+
+    exit_code = 7
+
+
+class EngineError(BundlerunError):
+    """No container engine answers, or it refuses."""
+
+    exit_code = 8
+
+
+class BuildFailed(EngineError):
+    """A step of an image build failed; the message has the step and its last lines."""
+
+
+class CloudError(BundlerunError):
+    """An AWS service refused a call; the message has service, operation and code."""
+
+    exit_code = 9
+
+
+class RunFailed(BundlerunError):
+    """A run ended without its output.
+
+    ``evidence`` is what is known beside the message: a traceback, the last lines of output.
+    """
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, hint: str | None = None, evidence: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.evidence = evidence
+
+
+class UserError(RunFailed):
+    """The pipe raised; ``evidence`` is its traceback."""
+
+    exit_code = 11
+
+
+class OutOfMemory(RunFailed):
+    """The kernel or the service killed the job for its memory."""
+
+    exit_code = 12
+
+
+class TimedOut(RunFailed):
+    """The job ran longer than it was allowed to."""
+
+    exit_code = 13
+
+
+class SpotReclaimed(RunFailed):
+    """The machine under the job was taken back."""
+
+    exit_code = 14
+
+
+class ImagePull(RunFailed):
+    """The image could not be had where the job was to run."""
+
+    exit_code = 15
+
+
+class Cancelled(RunFailed):
+    """Somebody cancelled the job."""
+
+    exit_code = 16
+
+
+class InfraError(RunFailed):
+    """The job died of something that is neither the pipe's fault nor named above."""
+
+    exit_code = 17
+
+
+class MissingOutput(RunFailed):
+    """The job says that it ended well, and its output is not on the remote."""
+
+    exit_code = 18
+
+
+class Stuck(RunFailed):
+    """The job waits for something that does not come; the message has the service's reason."""
+
+    exit_code = 19

@@ -1,0 +1,41 @@
+"""How long work tells whoever waits what it is doing: a protocol, and silence as the default."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What work reports to. Implementations are thread-safe and never raise."""
+
+    def start(self, what: str, total: int | None, unit: str) -> int:
+        """A new bar: ``total`` steps (None: unknown) of ``unit`` ("bytes", "files"); its id."""
+
+    def advance(self, bar: int, steps: int) -> None:
+        """``steps`` more of the bar ``bar`` are done."""
+
+    def finish(self, bar: int) -> None:
+        """The bar is complete and goes away."""
+
+    def line(self, text: str) -> None:
+        """One line of foreign output (a build, a job's log), without its newline."""
+
+
+class Silent:
+    """The Progress of a caller who does not look."""
+
+    def start(self, what: str, total: int | None, unit: str) -> int:
+        """Nothing is shown."""
+        return 0
+
+    def advance(self, bar: int, steps: int) -> None:
+        """Nothing is shown."""
+
+    def finish(self, bar: int) -> None:
+        """Nothing is shown."""
+
+    def line(self, text: str) -> None:
+        """Nothing is shown."""
+
+
+SILENT: Progress = Silent()

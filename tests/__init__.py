@@ -1,0 +1,1 @@
+"""The tests: a folder a room, and the services that they run against."""

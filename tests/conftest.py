@@ -1,0 +1,112 @@
+"""Fixtures for every test: an environment of its own, and real services on request.
+
+A test that asks for a service gets the markers `service` and the service's own, so
+`-m "not service"` selects the tests that need nothing but Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import services
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the services that its fixtures need."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        needed = {marker for name, marker in services.MARKER_OF_FIXTURE.items() if name in fixtures}
+        for marker in sorted(needed):
+            item.add_marker(marker)
+        if needed:
+            item.add_marker("service")
+        if needed & {"engine", "batch"}:
+            # Images and containers of one engine are seen by all: one worker at a time uses it.
+            item.add_marker(pytest.mark.xdist_group("engine"))
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test sees the real home folder, the caller's AWS or bundlerun settings, or XDG folders."""
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "BUNDLERUN_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("BUNDLERUN_HOME", str(home / "bundlerun"))
+    # Without credentials AWS clients ask an address that may not answer for seconds.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    """A client of a running Docker engine (docker.DockerClient)."""
+    services.start("engine", "up")
+    import docker
+
+    host = os.environ.get("DOCKER_HOST") or services.docker_host()
+    if host:
+        os.environ["DOCKER_HOST"] = host
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Any) -> str:
+    """The name of an image on the engine that has Python."""
+    return services.start("base-image").splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> services.S3Server:
+    """A production S3 server."""
+    return services.started_s3()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: services.S3Server) -> Iterator[str]:
+    """The name of a bucket that is this test's own."""
+    name = f"test-{uuid.uuid4()}"
+    client = s3_server.client()
+    client.create_bucket(Bucket=name)
+    yield name
+    with contextlib.suppress(client.exceptions.NoSuchBucket):
+        services.empty_and_delete(client, name)
+
+
+@pytest.fixture
+def s3_env(
+    s3_server: services.S3Server, monkeypatch: pytest.MonkeyPatch, isolated_environment: None
+) -> dict[str, str]:
+    """The environment that points AWS clients at the S3 server, set for this test."""
+    environment = s3_server.environment()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    """The address of a container registry that the engine trusts, `host:port`."""
+    services.start("registry", "up")
+    return f"127.0.0.1:{services.MACHINE_ENV.get('BUNDLERUN_REGISTRY_PORT', '5000')}"
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an AWS in a box; its Batch starts containers when the test asks for `engine`.
+
+    Its containers use the host's network, so they reach it and the S3 server on 127.0.0.1.
+    """
+    with services.running_moto(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield endpoint

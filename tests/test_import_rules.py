@@ -1,0 +1,178 @@
+"""Imports flow one way: the rooms' order and the sole importers, as ARCHITECTURE.md states them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "bundlerun"
+
+# A room imports only rooms of earlier steps; rooms on one step never import each other.
+# The errors come before their neighbours: every room raises them.
+STEPS = (
+    ("errors",),
+    ("settings", "registry", "progress"),
+    ("bundles", "jobs"),
+    ("store", "aws"),
+    ("remotes", "images", "backends"),
+    ("pipelines", "futures"),
+    ("runs",),
+    ("api",),
+    ("cli",),
+)
+ORDER_LINE = (
+    "errors settings registry <- bundles jobs <- store aws <- remotes images backends"
+    " <- pipelines futures <- runs <- api <- cli"
+)
+
+# Who alone may import a package: a room, or a module of one.
+SOLE_IMPORTERS = {
+    "boto3": ("bundlerun.aws",),
+    "botocore": ("bundlerun.aws",),
+    "docker": ("bundlerun.images", "bundlerun.backends.local_docker"),
+    "luigi": ("bundlerun.pipelines",),
+    "pyarrow": ("bundlerun.bundles.codecs",),
+    "click": ("bundlerun.cli",),
+    "rich": ("bundlerun.cli",),
+}
+
+SLOW = ("boto3", "botocore", "luigi", "docker", "pyarrow", "pandas", "numpy", "click", "rich")
+
+
+def module_name(path: Path) -> str:
+    """`bundlerun/aws/s3.py` is bundlerun.aws.s3; an `__init__.py` is its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_below(name: str, tree: str) -> bool:
+    """True when `name` is `tree` or lies in it."""
+    return name == tree or name.startswith(f"{tree}.")
+
+
+def imports_of(source: str) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # A name that is imported from a package may be a module of it.
+            base = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def room_of(name: str) -> str | None:
+    """The room of a module's full name; None outside the package and for its door."""
+    parts = name.split(".")
+    if parts[0] != "bundlerun" or len(parts) == 1:
+        return None
+    return parts[1] if any(parts[1] in rooms for rooms in STEPS) else None
+
+
+def step_of(room: str) -> int:
+    """On which step a room stands."""
+    return next(number for number, rooms in enumerate(STEPS) if room in rooms)
+
+
+def offences(module: str, source: str) -> list[str]:
+    """Every import of `source` that the rules forbid, as sentences."""
+    found = []
+    for line, target in imports_of(source):
+        where = f"{module}:{line}"
+        if target.startswith("."):
+            found.append(f"{where} imports relatively: {target}")
+            continue
+        for package, allowed in SOLE_IMPORTERS.items():
+            if is_below(target, package) and not any(is_below(module, room) for room in allowed):
+                found.append(f"{where} imports {package}, which only {', '.join(allowed)} may")
+        here, there = room_of(module), room_of(target)
+        if here and there and here != there and step_of(there) >= step_of(here):
+            found.append(f"{where} imports {target}: {there} is no earlier step than {here}")
+        # The door re-exports the api, so only what may import the api may come through it; the
+        # version alone is nobody's verb.
+        is_door = is_below(target, "bundlerun") and there is None
+        is_door = is_door and target != "bundlerun.__version__"
+        if here and is_door and step_of(here) <= step_of("api"):
+            found.append(f"{where} imports the package's door; name the room")
+    return found
+
+
+def test_every_module_keeps_the_import_rules() -> None:
+    """No module imports a room of its own or a later step, or a package that is another's."""
+    modules = sorted(PACKAGE.rglob("*.py"))
+    assert modules
+    found = [
+        offence
+        for path in modules
+        for offence in offences(module_name(path), path.read_text("utf-8"))
+    ]
+    assert found == []
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    """A new room or module at the top is given a step before it is used."""
+    names = {
+        path.stem
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+    }
+    placed = {room for rooms in STEPS for room in rooms}
+    assert names - {"__init__", "__main__"} <= placed
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bundlerun.bundles.codecs", "def f():\n    import bundlerun.store.objects"),
+        ("bundlerun.remotes.sync", "from bundlerun.backends import base"),
+        ("bundlerun.store.objects", "import boto3.session"),
+        ("bundlerun.remotes.sync", "from docker.errors import APIError"),
+        ("bundlerun.runs.plan", "def f():\n    from luigi import Task"),
+        ("bundlerun.api", "import click"),
+        ("bundlerun.runs.plan", "from . import request"),
+        ("bundlerun.runs.plan", "from bundlerun import add"),
+    ],
+)
+def test_forbidden_imports_are_found(module: str, source: str) -> None:
+    """The rules notice each kind of offence, inside functions too."""
+    assert len(offences(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bundlerun", "from bundlerun.api import add"),
+        ("bundlerun.cli.main", "import bundlerun"),
+        ("bundlerun.runs.inside", "from bundlerun import __version__"),
+        ("bundlerun.aws.s3", "def f():\n    import botocore.config"),
+        ("bundlerun.backends.local_docker", "import docker"),
+        ("bundlerun.cli.run", "import click\nfrom bundlerun import errors\nimport json"),
+        ("bundlerun.remotes.sync", "from bundlerun.remotes.packs import PackWriter"),
+    ],
+)
+def test_allowed_imports_are_no_offence(module: str, source: str) -> None:
+    """What the order permits passes."""
+    assert offences(module, source) == []
+
+
+def test_architecture_states_the_order_that_is_enforced() -> None:
+    """ARCHITECTURE.md, which readers trust, has the same order of rooms."""
+    page = ROOT / "ARCHITECTURE.md"
+    if page.exists():
+        text = page.read_text("utf-8").replace("`", "")
+        assert ORDER_LINE in " ".join(text.split())
+
+
+def test_importing_bundlerun_imports_nothing_slow() -> None:
+    """`import bundlerun` costs no AWS, luigi, Docker, Arrow or terminal library."""
+    program = f"import bundlerun, sys; print([m for m in {SLOW!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
