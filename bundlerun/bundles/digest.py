@@ -1,0 +1,36 @@
+"""SHA-256 digests: the names of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, NewType
+
+from bundlerun.errors import IntegrityError
+
+Digest = NewType("Digest", str)
+"""The SHA-256 of some bytes, as 64 lower-case hexadecimal digits (FIPS 180-4)."""
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def digest_of(data: bytes | memoryview) -> Digest:
+    """The digest of ``data``."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def checked_digest(text: object) -> Digest:
+    """``text`` as a Digest. Raises IntegrityError when it has not the form of one."""
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        raise IntegrityError(f"{text!r:.80} is no SHA-256 digest")
+    return Digest(text)
+
+
+def canonical_json(value: Any) -> bytes:
+    """``value`` as the one JSON text that bundlerun digests: UTF-8, no spaces, keys as given.
+
+    Raises ValueError for NaN and infinities, UnicodeEncodeError for lone surrogates.
+    """
+    return _ENCODER.encode(value).encode()

@@ -1,0 +1,157 @@
+"""pandas' frames and series as Arrow columns with their index and labels, and back.
+
+The Arrow table has the columns in their order, then the levels of the index. The labels of the
+columns are an axis like the index, kept as a small Arrow file inside the description.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any
+
+from bundlerun.bundles import columns, ipc
+from bundlerun.bundles.cells import cell_bytes, term_value
+from bundlerun.bundles.terms import CannotKeep, base64_bytes
+from bundlerun.errors import IntegrityError
+
+
+def is_frame(value: object) -> bool:
+    """Whether ``value`` is exactly a pandas DataFrame or Series."""
+    pandas = sys.modules["pandas"]
+    return type(value) in (pandas.DataFrame, pandas.Series)
+
+
+def pack(pa: Any, value: Any) -> tuple[Any, dict[str, Any]]:
+    """The Arrow table and the JSON description of a frame or series.
+
+    Raises CannotKeep naming the column or axis, ArrowException for what Arrow cannot hold.
+    """
+    pandas = sys.modules["pandas"]
+    series = type(value) is pandas.Series
+    width = 1 if series else value.shape[1]
+    arrays, specs = [], []
+    for at in range(width):
+        column = value if series else value.iloc[:, at]
+        label = value.name if series else value.columns[at]
+        with columns.told(f"column {label!r:.80}"):
+            array, spec = columns.pack(pa, column)
+        arrays.append(array)
+        specs.append(spec)
+    names = ["values"] if series else [_text(each, at) for at, each in enumerate(value.columns)]
+    with columns.told("the index"):
+        levels, index = _pack_axis(pa, value.index)
+    arrays += levels
+    names += [f"__index_{at}__" for at in range(len(levels))]
+    with columns.told("attrs"):
+        attrs = json.loads(cell_bytes(value.attrs))
+    meta: dict[str, Any] = {"columns": specs, "index": index, "attrs": attrs}
+    meta["unique"] = not value.flags.allows_duplicate_labels
+    if series:
+        with columns.told("the name"):
+            meta["series"] = [json.loads(cell_bytes(value.name))]
+    else:
+        with columns.told("the column labels"):
+            meta["labels"] = _pack_labels(pa, value.columns)
+    return pa.Table.from_arrays(arrays, names=names), meta
+
+
+def _text(label: Any, at: int) -> str:
+    """A name for readers of the Arrow file other than this one, which goes by position."""
+    if type(label) is str and label.isprintable():
+        return label
+    return str(label) if type(label) is int else f"column_{at}"
+
+
+def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
+    """The frame or series. Raises IntegrityError, or KeyError, TypeError, ValueError,
+    IndexError, AttributeError for a description that nobody wrote here."""
+    specs = meta["columns"]
+    levels = [columns.one(pa, each) for each in table.columns[len(specs) :]]
+    index = _unpack_axis(pa, pandas, levels, meta["index"])
+    if table.num_columns and len(index) != table.num_rows:
+        raise IntegrityError("a pandas table has not the rows of its index")
+    found = [
+        columns.series(pandas, columns.unpack(pandas, columns.one(pa, array), spec), index)
+        for array, spec in zip(table.columns[: len(specs)], specs, strict=True)
+    ]
+    if "series" in meta:
+        (value,) = found
+        value = value.copy()
+        value.name = term_value(meta["series"][0])
+    else:
+        value = pandas.DataFrame(dict(enumerate(found)), index=index, copy=True)
+        labels = _unpack_labels(pa, pandas, meta["labels"])
+        if len(labels) != len(found):
+            raise IntegrityError("a pandas table has not the columns it should have")
+        value.columns = labels
+    value.attrs = term_value(meta["attrs"])
+    return value.set_flags(allows_duplicate_labels=False) if meta["unique"] else value
+
+
+def _pack_axis(pa: Any, axis: Any) -> tuple[list[Any], dict[str, Any]]:
+    """An index as Arrow columns, one a level, and its description. Raises CannotKeep."""
+    pandas = sys.modules["pandas"]
+    meta: dict[str, Any] = {"names": [json.loads(cell_bytes(name)) for name in axis.names]}
+    if type(axis) is pandas.RangeIndex:
+        return [], {"range": [axis.start, axis.stop, axis.step], **meta}
+    if type(axis) is pandas.MultiIndex:
+        # Levels by themselves: they may be ranges, have a frequency, or labels that no row uses.
+        meta["levels"] = [_pack_labels(pa, level) for level in axis.levels]
+        arrays = [pa.array(codes) for codes in axis.codes]
+    else:
+        array, meta["spec"] = columns.pack(pa, axis)
+        arrays = [array]
+        if getattr(axis, "freq", None) is not None:
+            meta["freq"] = axis.freqstr
+    try:
+        back = _unpack_axis(pa, pandas, arrays, meta)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CannotKeep(f"a {type(axis).__name__} that does not come back") from error
+    if not _same_axis(back, axis):
+        raise CannotKeep(f"a {type(axis).__name__} that does not come back equal")
+    return arrays, meta
+
+
+def _same_axis(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) or not a.equals(b):
+        return False
+    if a.nlevels > 1:
+        return all(map(_same_axis, a.levels, b.levels))
+    return bool(a.dtype == b.dtype and getattr(a, "freq", None) == getattr(b, "freq", None))
+
+
+def _unpack_axis(pa: Any, pandas: Any, arrays: list[Any], meta: Any) -> Any:
+    names = [term_value(name) for name in meta["names"]]
+    if "range" in meta:
+        start, stop, step = meta["range"]
+        if arrays or any(type(each) is not int for each in (start, stop, step)):
+            raise ValueError("no range")
+        return pandas.RangeIndex(start, stop, step, name=names[0])
+    if "levels" in meta:
+        levels = [_unpack_labels(pa, pandas, level) for level in meta["levels"]]
+        codes = [array.to_numpy(zero_copy_only=False) for array in arrays]
+        # pandas looks whether every code has its label.
+        return pandas.MultiIndex(levels=levels, codes=codes, names=names)
+    (array,) = arrays
+    axis = columns.index(pandas, columns.unpack(pandas, array, meta["spec"]))
+    if "freq" in meta:
+        axis.freq = meta["freq"]
+    return axis.rename(names[0])
+
+
+def _pack_labels(pa: Any, axis: Any) -> dict[str, Any]:
+    arrays, meta = _pack_axis(pa, axis)
+    if arrays:
+        table = pa.Table.from_arrays(arrays, names=[str(at) for at in range(len(arrays))])
+        meta["arrow"] = base64.b64encode(ipc.to_bytes(pa, table)).decode()
+    return meta
+
+
+def _unpack_labels(pa: Any, pandas: Any, meta: Any) -> Any:
+    arrays: list[Any] = []
+    if "arrow" in meta:
+        table = ipc.read(pa, pa.py_buffer(base64_bytes(meta["arrow"])))
+        arrays = [columns.one(pa, each) for each in table.columns]
+    return _unpack_axis(pa, pandas, arrays, meta)

@@ -1,0 +1,239 @@
+"""A value into nodes and leaves. What would not come back equal is refused, by its path."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bundlerun.bundles import arrays, codecs, folders
+from bundlerun.bundles.bundle import FORMAT, Bundle
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.links import Directory, File, Link
+from bundlerun.bundles.nodes import OWN_NODE_BYTES, cut, link_bytes, put_node
+from bundlerun.bundles.paths import check_file_name
+from bundlerun.bundles.places import Sink
+from bundlerun.bundles.terms import (
+    MAX_DEPTH,
+    MAX_PARTS,
+    SCALARS,
+    CannotKeep,
+    text_bytes,
+    text_term,
+)
+from bundlerun.errors import BadPath, BadValue, IntegrityError
+
+LONG_BYTES = 1024
+LONG_TEXT = 4096
+"""Bytes, and texts as JSON, that are longer are leaves of their own."""
+
+_IN_MEMORY_BYTES = 32 * 1024 * 1024
+"""Larger tables and arrays are written to a temporary file first."""
+
+_HINTS = {
+    "set": "a list: sorted(value)",
+    "frozenset": "a list: sorted(value)",
+    "bytearray": "bytes(value)",
+    "OrderedDict": "dict(value)",
+    "defaultdict": "dict(value)",
+    "PosixPath": "bundlerun.File(path) or bundlerun.Directory(path)",
+    "Timestamp": "value.to_pydatetime()",
+    "LazyFrame": "value.collect()",
+}
+
+Where = tuple["Where | None", Any]
+"""The path in the tree: the part before, and the index or key of this one. It becomes text only
+when there is something to tell."""
+
+_TOP: Where = (None, "value")
+
+
+def freeze(value: object, sink: Sink) -> Link:
+    """Puts ``value`` into ``sink`` and gives its root, which names it: equal values, equal roots.
+
+    Raises BadValue, naming the path in the tree (``value["a"][3]``), for what would not come back
+    equal: a type that is not kept, a subclass of one, a cycle, containers nested over 100 deep;
+    BadPath for a file or folder that cannot be kept.
+    """
+    return _Freezing(sink).root(value)
+
+
+class _Freezing:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._parts = 0
+        self._open: set[int] = set()
+
+    def root(self, value: object) -> Link:
+        term = self._term(value, _TOP, 0)
+        return put_node(b'{"format":%d,"value":%s}' % (FORMAT, term), self._sink.put_bytes)
+
+    def _term(self, value: Any, where: Where, depth: int) -> bytes:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise BadValue(
+                f"{_text(where)} is the {MAX_PARTS + 1}th single value, which is one too many",
+                hint="a table, an array or a file",
+            )
+        kind = type(value)
+        try:
+            if kind is bytes and len(value) > LONG_BYTES:
+                return b'{"bytes":%s}' % link_bytes(self._sink.put_bytes(value))
+            encode = SCALARS.get(kind)
+            if encode is not None:
+                term = encode(value)
+                return self._long_text(value) if kind is str and len(term) > LONG_TEXT else term
+            if kind in (list, tuple, dict):
+                return self._container(value, where, depth)
+            return self._leaf(value)
+        except CannotKeep as error:
+            raise BadValue(
+                f"a bundle cannot keep {_text(where)}: {error.reason}", hint=error.hint
+            ) from error
+        except BadPath as error:
+            raise BadPath(f"{_text(where)}: {error.message}", hint=error.hint) from error
+
+    def _long_text(self, value: str) -> bytes:
+        return b'{"str":%s}' % link_bytes(self._sink.put_bytes(text_bytes(value)))
+
+    def _container(self, value: Any, where: Where, depth: int) -> bytes:
+        if depth >= MAX_DEPTH:
+            raise BadValue(f"{_text(where)[:200]}... is nested deeper than {MAX_DEPTH}")
+        if id(value) in self._open:
+            raise BadValue(f"{_text(where)} contains itself")
+        self._open.add(id(value))
+        if type(value) is dict:
+            entries = [self._pair(key, each, where, depth + 1) for key, each in value.items()]
+        else:
+            entries = [self._entry(each, (where, at), depth + 1) for at, each in enumerate(value)]
+        self._open.discard(id(value))
+        found = cut(entries, self._sink.put_bytes)
+        return b'{"%s":%s}' % (type(value).__name__.encode(), found)
+
+    def _entry(self, value: Any, where: Where, depth: int) -> bytes:
+        term = self._term(value, where, depth)
+        if len(term) <= OWN_NODE_BYTES:
+            return term
+        link = put_node(b'{"term":%s}' % term, self._sink.put_bytes)
+        return b'{"node":%s}' % link_bytes(link)
+
+    def _pair(self, key: Any, value: Any, where: Where, depth: int) -> bytes:
+        if type(key) not in SCALARS:
+            kind = type(key)
+            raise CannotKeep(f"the key {key!r:.80} of type {kind.__module__}.{kind.__qualname__}")
+        inner = (where, key)
+        return b"[%s,%s]" % (self._term(key, inner, depth), self._entry(value, inner, depth))
+
+    def _leaf(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind is File:
+            return self._file(value)
+        if kind is Directory:
+            return self._directory(value)
+        if kind is Bundle:
+            return b'{"bundle":%s}' % _record(value)
+        if arrays.is_array(value):
+            return self._array(value)
+        if arrays.is_scalar(value):
+            return b'{"scalar":"%s"}' % arrays.scalar_base64(value)
+        table = codecs.table_kind(value)
+        if table is not None:
+            return self._table(value, table)
+        raise CannotKeep(
+            f"it is a {kind.__module__}.{kind.__qualname__}", hint=_HINTS.get(kind.__name__)
+        )
+
+    def _file(self, value: File) -> bytes:
+        path, mode = _present(value)
+        if not stat.S_ISREG(mode):
+            raise BadPath(
+                f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)"
+            )
+        name = text_term(check_file_name(value.name))
+        link = link_bytes(self._put_file(path))
+        flag = b',"x":true' if folders.is_executable(mode) else b""
+        return b'{"file":%s,"name":%s%s}' % (link, name, flag)
+
+    def _directory(self, value: Directory) -> bytes:
+        path, mode = _present(value)
+        if not stat.S_ISDIR(mode):
+            raise BadPath(f"{str(path)!r:.300} is no folder", hint="bundlerun.File(path)")
+        name = text_term(check_file_name(value.name))
+        entries, size = [], 0
+        for found in folders.scan(path):
+            link = None
+            if found.file is not None:
+                put = self._put_file(found.file)
+                link, size = link_bytes(put), size + put.size
+            entries.append(folders.entry_bytes(text_term(found.path), link, found.executable))
+        body = cut(entries, self._sink.put_bytes)
+        return b'{"directory":%s,"name":%s,"size":%d}' % (body, name, size)
+
+    def _put_file(self, path: Path) -> Link:
+        try:
+            return self._sink.put_file(path)
+        except (FileNotFoundError, PermissionError) as error:
+            raise BadPath(f"{str(path)!r:.300} cannot be read: {error.strerror}") from error
+
+    def _array(self, value: Any) -> bytes:
+        link = self._written(lambda file: arrays.write(value, file), value.nbytes)
+        about = canonical_json([value.dtype.str, list(value.shape)])
+        return b'{"array":%s,"about":%s}' % (link_bytes(link), about)
+
+    def _table(self, value: Any, kind: str) -> bytes:
+        packed = codecs.pack(value, kind)
+        link = self._written(lambda file: codecs.write(packed, file), packed.nbytes)
+        shape = [*value.shape, 1][:2]
+        about = canonical_json(shape)
+        return b'{"table":%s,"as":"%s","about":%s}' % (link_bytes(link), kind.encode(), about)
+
+    def _written(self, write: Callable[[BinaryIO], None], size: int) -> Link:
+        if size <= _IN_MEMORY_BYTES:
+            memory = io.BytesIO()
+            write(memory)
+            return self._sink.put_bytes(memory.getvalue())
+        with tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
+            path = Path(folder) / "leaf"
+            with path.open("w+b") as file:
+                write(file)
+            return self._sink.put_file(path)
+
+
+def _present(value: File | Directory) -> tuple[Path, int]:
+    """Where a file or folder lies, and its mode. Raises BadPath when it is not there."""
+    try:
+        path = value.path
+        return path, os.stat(path).st_mode
+    except OSError as error:
+        raise BadPath(f"{error.filename!s:.300} is not there: {error.strerror}") from error
+    except ValueError as error:
+        raise BadPath(f"{value!r:.300}: {error}") from error
+
+
+def _record(bundle: Bundle) -> bytes:
+    """A bundle's record. Raises CannotKeep when it would not come back equal."""
+    try:
+        record = bundle.to_bytes()
+        if Bundle.from_bytes(record) == bundle:
+            return record
+    except (TypeError, ValueError, AttributeError, IntegrityError) as error:
+        raise CannotKeep(f"a bundle whose record is malformed ({error!s:.200})") from error
+    raise CannotKeep("a bundle whose record does not come back equal")
+
+
+def _text(where: Where) -> str:
+    steps: list[str] = []
+    before, step = where
+    while before is not None:
+        if type(step) is int and step.bit_length() > 1024:
+            steps.append(f"[an integer of {step.bit_length()} bits]")
+        else:
+            shown = json.dumps(step, ensure_ascii=False) if type(step) is str else repr(step)
+            steps.append(f"[{shown:.200}]")
+        before, step = before
+    return "value" + "".join(reversed(steps))

@@ -1,0 +1,128 @@
+"""Where a bundle comes from: the pipe, its inputs, its code and its image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A bundle that went in.
+
+    ``role`` is "pipeline_input", "external:KEY" or the dependency's key.
+    """
+
+    role: str
+    name: str
+    id: str
+    root: Digest
+
+
+@dataclass(frozen=True)
+class CodeVersion:
+    """Which code. ``source``: digest of the pipe's module and the project modules it imports;
+    ``commit``: git's, None outside a checkout; ``dirty``: whether the checkout differed from it."""
+
+    source: Digest
+    commit: str | None = None
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class ReuseKey:
+    """What equal work has in common: named parts, each a short string, and their digest.
+
+    The parts are kept so that a miss can be explained part by part.
+    """
+
+    parts: Mapping[str, str]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of all parts, whatever their order."""
+        return digest_of(canonical_json(sorted(self.parts.items())))
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a bundle was made. All empty: somebody added it by hand.
+
+    ``pipe`` is module-qualified; ``image`` names the image by digest where it has one;
+    ``run`` is the id of the run that made it; ``started_s`` and ``finished_s`` are Unix seconds;
+    ``task`` is the key that apply and the worker look for, ``request`` the client's.
+    """
+
+    pipe: str | None = None
+    parents: tuple[Parent, ...] = ()
+    code: CodeVersion | None = None
+    image: str | None = None
+    run: str | None = None
+    task: ReuseKey | None = None
+    request: ReuseKey | None = None
+    started_s: float | None = None
+    finished_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; what is empty is left out."""
+        code = self.code and {
+            "source": self.code.source,
+            "commit": self.code.commit,
+            "dirty": self.code.dirty,
+        }
+        full = {
+            "pipe": self.pipe,
+            "parents": [[p.role, p.name, p.id, p.root] for p in self.parents],
+            "code": code,
+            "image": self.image,
+            "run": self.run,
+            "task": self.task and dict(sorted(self.task.parts.items())),
+            "request": self.request and dict(sorted(self.request.parts.items())),
+            "started_s": self.started_s,
+            "finished_s": self.finished_s,
+        }
+        return {key: value for key, value in full.items() if value not in (None, [])}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> Lineage:
+        """The inverse of ``to_json``. Raises KeyError, TypeError, ValueError or IntegrityError
+        when it has not that form."""
+        code = found.get("code")
+        task, request = found.get("task"), found.get("request")
+        return Lineage(
+            pipe=found.get("pipe"),
+            parents=tuple(
+                Parent(role, name, id_, checked_digest(root))
+                for role, name, id_, root in found.get("parents", ())
+            ),
+            code=code
+            and CodeVersion(checked_digest(code["source"]), code["commit"], bool(code["dirty"])),
+            image=found.get("image"),
+            run=found.get("run"),
+            task=None if task is None else ReuseKey(dict(task)),
+            request=None if request is None else ReuseKey(dict(request)),
+            started_s=found.get("started_s"),
+            finished_s=found.get("finished_s"),
+        )
+
+
+@dataclass(frozen=True)
+class LineageTree:
+    """A bundle and, upward, the bundles that it was made of.
+
+    ``known`` is False for an ancestor of which only the mention is left (never committed, or
+    removed).
+    """
+
+    role: str
+    name: str
+    id: str
+    root: Digest
+    known: bool
+    lineage: Lineage = field(default_factory=Lineage)
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parents: tuple[LineageTree, ...] = ()

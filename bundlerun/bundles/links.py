@@ -1,0 +1,152 @@
+"""The leaves of a value: links to bytes, and the File and Directory that users handle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundlerun.bundles.digest import Digest, checked_digest
+from bundlerun.errors import IntegrityError
+
+
+@dataclass(frozen=True)
+class Link:
+    """Some bytes: their digest and how many they are. It says nothing of where they lie."""
+
+    digest: Digest
+    size: int
+
+    def to_json(self) -> list[str | int]:
+        """``[digest, size]``."""
+        return [self.digest, self.size]
+
+    @staticmethod
+    def from_json(found: Sequence[object]) -> Link:
+        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
+        if not isinstance(found, list) or len(found) != 2:
+            raise IntegrityError(f"{found!r:.80} is no link")
+        digest, size = found
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise IntegrityError(f"{size!r:.80} is no size")
+        return Link(checked_digest(digest), size)
+
+
+class File:
+    """A file as a value, going in (a path of the caller's) or coming out (read-only, in the store).
+
+    ``name`` is kept, the folder is not. ``path`` brings the bytes to this disk when they are not
+    there yet. Equal are two files with one name and the same bytes.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        name: str | None = None,
+        link: Link | None = None,
+        fetch: Callable[[], Path] | None = None,
+    ) -> None:
+        self._path = None if path is None else Path(path)
+        self._fetch = fetch
+        self.name = name if name is not None else _name_of(self._path)
+        self.link = link
+
+    @property
+    def path(self) -> Path:
+        """The file on this disk."""
+        if self._path is None:
+            if self._fetch is None:
+                raise ValueError("a File needs a path")
+            self._path = self._fetch()
+        return self._path
+
+    def read_bytes(self) -> bytes:
+        """The whole content."""
+        return self.path.read_bytes()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """The whole content as text."""
+        return self.path.read_text(encoding=encoding)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, File):
+            return NotImplemented
+        if self.name != other.name:
+            return False
+        if self.link is not None and other.link is not None:
+            return self.link == other.link
+        return self.read_bytes() == other.read_bytes()
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"File({self.name!r})"
+
+
+class Directory:
+    """A folder as a value: every regular file below it, by relative path, and empty folders.
+
+    Equal are two directories with one name, the same files and the same empty folders.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        name: str | None = None,
+        fetch: Callable[[], Path] | None = None,
+    ) -> None:
+        self._path = None if path is None else Path(path)
+        self._fetch = fetch
+        self.name = name if name is not None else _name_of(self._path)
+
+    @property
+    def path(self) -> Path:
+        """The folder on this disk."""
+        if self._path is None:
+            if self._fetch is None:
+                raise ValueError("a Directory needs a path")
+            self._path = self._fetch()
+        return self._path
+
+    def files(self) -> list[str]:
+        """The relative paths of all files in it, sorted, with ``/`` between the parts."""
+        root = self.path
+        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+    def folders(self) -> list[str]:
+        """The relative paths of all folders in it, sorted, with ``/`` between the parts."""
+        root = self.path
+        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_dir())
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Directory):
+            return NotImplemented
+        if self.name != other.name or self.files() != other.files():
+            return False
+        if self.folders() != other.folders():
+            return False
+        return all(
+            (self.path / name).read_bytes() == (other.path / name).read_bytes()
+            for name in self.files()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Directory({self.name!r})"
+
+
+def _name_of(path: Path | None) -> str:
+    # "." and ".." have names too: those of the folders that they stand for.
+    return "" if path is None else os.path.basename(os.path.abspath(path))

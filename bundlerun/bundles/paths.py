@@ -1,0 +1,95 @@
+"""The one check of file names and relative paths, for what is added and for what is pulled."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from bundlerun.errors import BadPath
+
+MAX_PART_BYTES = 255
+"""Bytes of one part of a path in UTF-8 (NAME_MAX of the usual Linux file systems)."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def check_relative_path(path: str) -> str:
+    """``path``, when it can only ever name something inside the folder it is joined to.
+
+    Raises BadPath for an absolute path, a part that is empty, ``.`` or ``..``, a backslash, a
+    control character (NUL and line breaks among them), a lone surrogate and a part over 255 bytes.
+    """
+    if not path:
+        raise BadPath("a file path is empty")
+    if path.startswith("/"):
+        raise BadPath(f"the file path {path!r:.200} is absolute")
+    found = _CONTROL.search(path)
+    if found or "\\" in path:
+        what = repr(found[0]) if found else "a backslash"
+        raise BadPath(f"the file path {path!r:.200} has {what}, which a bundle cannot keep")
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            raise BadPath(f"the file path {path!r:.200} has the part {part!r}")
+        if len(part) * 4 > MAX_PART_BYTES and _bytes_of(part) > MAX_PART_BYTES:
+            raise BadPath(f"the file path {path!r:.200} has a part over {MAX_PART_BYTES} bytes")
+    if not path.isascii():
+        _bytes_of(path)
+    return path
+
+
+def check_file_name(name: str) -> str:
+    """``name``, when it is a path of one part. Raises BadPath."""
+    if "/" in name:
+        raise BadPath(f"the file name {name!r:.200} has a slash")
+    return check_relative_path(name)
+
+
+def _bytes_of(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadPath(f"the file path {text!r:.200} is no valid Unicode") from error
+
+
+class PathTree:
+    """Relative paths that can stand side by side on every file system.
+
+    Two that differ only in case or in Unicode normalisation would be one file on some (macOS,
+    Windows), so they are refused everywhere; so is a file that is also a folder.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, bool]] = {}
+
+    def add(self, path: str, *, folder: bool) -> None:
+        """Takes one more path in. Raises BadPath when it clashes with one before it."""
+        check_relative_path(path)
+        head, _, _ = path.rpartition("/")
+        while head and self._note(head, folder=True):
+            head, _, _ = head.rpartition("/")
+        if not self._note(path, folder=folder):
+            raise BadPath(f"the file path {path!r:.200} is there twice")
+
+    def _note(self, path: str, *, folder: bool) -> bool:
+        """Whether ``path`` was not there before."""
+        key = _folded(path)
+        if key not in self._seen:
+            self._seen[key] = (path, folder)
+            return True
+        known, known_folder = self._seen[key]
+        if known != path:
+            raise BadPath(
+                f"the file paths {known!r:.200} and {path!r:.200} differ only in case "
+                "or in Unicode normalisation"
+            )
+        if known_folder != folder:
+            raise BadPath(f"the file path {path!r:.200} is both a file and a folder")
+        return False
+
+
+def _folded(path: str) -> str:
+    if path.isascii():
+        return path.lower()
+    # Folding can undo a normalisation (U+0345), hence twice.
+    once = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return unicodedata.normalize("NFC", once.casefold())

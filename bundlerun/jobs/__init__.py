@@ -1,0 +1,1 @@
+"""What remote work is: pure values."""
