@@ -1,0 +1,1 @@
+"""Bundles at rest on this disk."""

@@ -1,0 +1,269 @@
+"""The records of a context, their order and their tags: one transaction a change."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bundlerun.bundles.bundle import Bundle
+from bundlerun.bundles.digest import Digest
+from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
+from bundlerun.store.contexts import Context, check_alive
+from bundlerun.store.entries import (
+    COLUMNS,
+    Entry,
+    checked_tags,
+    entry_at,
+    entry_of,
+    insert,
+    set_tags,
+)
+from bundlerun.store.lookup import Lookup
+from bundlerun.store.schema import UNNUMBERED, UNPUSHED
+
+__all__ = ["Catalog", "Entry"]
+
+
+class Catalog(Lookup):
+    """The bundles of each context. Its questions are in Lookup.
+
+    Every change raises ContextNotFound when somebody deleted the context meanwhile.
+    """
+
+    def add(self, context: Context, bundle: Bundle, *, committed: bool) -> Entry:
+        """A new bundle of this machine's. Raises Conflict when its id is there already, BadValue
+        for params that are no valid Unicode."""
+        try:
+            bundle.to_bytes()
+        except UnicodeEncodeError as error:
+            raise BadValue(f"a parameter of {bundle.name!r} is no valid Unicode") from error
+        with self._database.writing() as tx:
+            check_alive(tx, context)
+            if _find(tx, context, bundle.id) is not None:
+                raise Conflict(f"the context {context.name!r} has a bundle {bundle.id} already")
+            rank = _next_rank(tx, context, bundle.name) if committed else None
+            placed = {"committed": int(committed), "pushed": 0, "rank": rank}
+            seq = insert(tx, context, bundle, placed)
+        return Entry(bundle, context.name, seq, committed, None, False)
+
+    def commit(self, context: Context, ids: Sequence[str]) -> list[Entry]:
+        """Mark the bundles to be kept, in this order; one that is marked already stays as it is.
+
+        Raises BundleNotFound, and then none is marked.
+        """
+        with self._database.writing() as tx:
+            entries = []
+            for id in ids:
+                entry = _get(tx, context, id)
+                if not entry.committed:
+                    rank = _next_rank(tx, context, entry.bundle.name)
+                    tx.execute(
+                        "UPDATE bundles SET committed = 1, rank = ? WHERE seq = ?",
+                        (rank, entry.seq),
+                    )
+                entries.append(replace(entry, committed=True))
+        return entries
+
+    def tag(self, context: Context, id: str, tags: Mapping[str, str]) -> Entry:
+        """Set ``tags`` beside those that the bundle has; they are pending until they are sent.
+
+        Raises BadName, BundleNotFound.
+        """
+        wanted = checked_tags(tags)
+        with self._database.writing() as tx:
+            entry = _get(tx, context, id)
+            changed = {k: v for k, v in wanted.items() if entry.bundle.tags.get(k) != v}
+            bundle = replace(entry.bundle, tags={**entry.bundle.tags, **changed})
+            _write_record(tx, entry.seq, bundle)
+            set_tags(tx, context, entry.seq, changed, sent=False)
+        return replace(entry, bundle=bundle)
+
+    def tags_sent(self, context: Context, id: str, tags: Mapping[str, str] | None = None) -> None:
+        """The remote has the pending tags; of ``tags``, those that are still as given there."""
+        known = self.pending_tags(context, id) if tags is None else tags
+        with self._database.writing() as tx:
+            tx.executemany(
+                "UPDATE tags SET sent = 1 WHERE key = ? AND value = ? AND bundle ="
+                " (SELECT seq FROM bundles WHERE context = ? AND id = ?)",
+                [(key, value, context.id, id) for key, value in known.items()],
+            )
+
+    def remove(self, context: Context, ids: Sequence[str]) -> list[Entry]:
+        """Forget the bundles here, and give them back. Their objects stay until a sweep.
+
+        Raises BundleNotFound, and then none is forgotten.
+        """
+        with self._database.writing() as tx:
+            entries = [_get(tx, context, id) for id in dict.fromkeys(ids)]
+            tx.executemany("DELETE FROM bundles WHERE seq = ?", [(e.seq,) for e in entries])
+        return entries
+
+    def adopt(
+        self,
+        context: Context,
+        bundle: Bundle,
+        *,
+        version: int | None,
+        record_digest: Digest | None = None,
+    ) -> Entry:
+        """A bundle that the remote holds, as its version ``version`` where it has a number.
+
+        Doing it again changes nothing. An own bundle of this id that was never pushed gives way to
+        the remote's. Tags that were set here and not sent stay. Raises IntegrityError when the
+        remote's record, or the bundle of that version, is another than it was before.
+        """
+        with self._database.writing() as tx:
+            check_alive(tx, context)
+            try:
+                seq = self._met(tx, context, bundle, record_digest)
+            except UnicodeEncodeError as error:
+                raise IntegrityError(f"the record of {bundle.id} is no valid Unicode") from error
+            _place(tx, context, bundle, seq, version)
+            return entry_at(tx, context, seq)
+
+    def set_version(
+        self,
+        context: Context,
+        id: str,
+        version: int,
+        *,
+        tags: Mapping[str, str] | None = None,
+        record_digest: Digest | None = None,
+    ) -> Entry:
+        """The bundle is version ``version`` of its name on the remote; ``tags``: those that its
+        record there has. Raises BundleNotFound, IntegrityError for a number that was another's."""
+        with self._database.writing() as tx:
+            entry = _get(tx, context, id)
+            _place(tx, context, entry.bundle, entry.seq, version)
+            if record_digest is not None:
+                tx.execute(
+                    "UPDATE bundles SET record_digest = ? WHERE seq = ?",
+                    (record_digest, entry.seq),
+                )
+            if tags is not None:
+                self.tags_sent(context, id, tags)
+            return entry_at(tx, context, entry.seq)
+
+    def mark_removed(self, context: Context, name: str, version: int) -> None:
+        """The remote gave up version ``version`` of ``name``: it is never the latest again."""
+        with self._database.writing() as tx:
+            check_alive(tx, context)
+            tx.execute(
+                "INSERT OR IGNORE INTO given_up (context, name, version) VALUES (?, ?, ?)",
+                (context.id, name, version),
+            )
+            tx.execute(
+                "UPDATE bundles SET hidden = 1, rank = NULL"
+                " WHERE context = ? AND name = ? AND rank = ?",
+                (context.id, name, version),
+            )
+            _see(tx, context, name, version)
+
+    def _met(
+        self, tx: sqlite3.Connection, context: Context, bundle: Bundle, digest: Digest | None
+    ) -> int:
+        """The row of the remote's ``bundle``, made or brought up to date."""
+        row = tx.execute(
+            "SELECT seq, record, pushed, record_digest FROM bundles WHERE context = ? AND id = ?",
+            (context.id, bundle.id),
+        ).fetchone()
+        if row is None:
+            placed = {"committed": 1, "pushed": 1, "record_digest": digest}
+            return insert(tx, context, bundle, placed)
+        seq, record, pushed, known = int(row[0]), row[1], row[2], row[3]
+        before = Bundle.from_bytes(record)
+        same = (before.name, before.root) == (bundle.name, bundle.root)
+        if (pushed and not same) or (known and digest and known != digest):
+            raise IntegrityError(
+                f"the remote's record of {bundle.name}@{bundle.id} is another than it was",
+                hint="bundlerun doctor",
+            )
+        pending = self.pending_tags(context, bundle.id)
+        tags = {**(before.tags if same else {}), **bundle.tags, **pending}
+        _write_record(tx, seq, replace(bundle, tags=tags))
+        tx.execute(
+            "UPDATE bundles SET name = ?, task = ?, request = ?,"
+            " record_digest = coalesce(?, record_digest) WHERE seq = ?",
+            (
+                bundle.name,
+                bundle.lineage.task and bundle.lineage.task.digest,
+                bundle.lineage.request and bundle.lineage.request.digest,
+                digest,
+                seq,
+            ),
+        )
+        tx.execute("DELETE FROM tags WHERE bundle = ? AND sent = 1", (seq,))
+        sent = {key: value for key, value in tags.items() if key not in pending}
+        set_tags(tx, context, seq, sent, sent=True)
+        return seq
+
+
+def _find(tx: sqlite3.Connection, context: Context, id: str) -> Entry | None:
+    row = tx.execute(
+        f"SELECT {COLUMNS} FROM bundles b WHERE b.context = ? AND b.id = ?", (context.id, id)
+    ).fetchone()
+    return None if row is None else entry_of(context, row)
+
+
+def _get(tx: sqlite3.Connection, context: Context, id: str) -> Entry:
+    found = _find(tx, context, id)
+    if found is None:
+        check_alive(tx, context)
+        raise BundleNotFound(
+            f"the context {context.name!r} has no bundle {id}", hint="bundlerun ls"
+        )
+    return found
+
+
+def _next_rank(tx: sqlite3.Connection, context: Context, name: str) -> int:
+    (highest,) = tx.execute(
+        "SELECT max(rank) FROM bundles WHERE context = ? AND name = ?", (context.id, name)
+    ).fetchone()
+    return max(highest or 0, UNPUSHED) + 1
+
+
+def _write_record(tx: sqlite3.Connection, seq: int, bundle: Bundle) -> None:
+    tx.execute("UPDATE bundles SET record = ? WHERE seq = ?", (bundle.to_bytes(), seq))
+
+
+def _place(
+    tx: sqlite3.Connection, context: Context, bundle: Bundle, seq: int, version: int | None
+) -> None:
+    """Give the row of a bundle that the remote holds its place among the versions."""
+    if version is None:
+        tx.execute(
+            "UPDATE bundles SET committed = 1, pushed = 1, rank = ?"
+            " WHERE seq = ? AND version IS NULL AND hidden = 0",
+            (UNNUMBERED + seq, seq),
+        )
+        return
+    other = tx.execute(
+        "SELECT id FROM bundles WHERE context = ? AND name = ? AND rank = ? AND seq != ?",
+        (context.id, bundle.name, version, seq),
+    ).fetchone()
+    if other is not None:
+        raise IntegrityError(
+            f"version {version} of {bundle.name!r} was {other[0]} and is said to be {bundle.id}:"
+            " the remote was rolled back or rewritten",
+            hint="bundlerun doctor",
+        )
+    given_up = tx.execute(
+        "SELECT 1 FROM given_up WHERE context = ? AND name = ? AND version = ?",
+        (context.id, bundle.name, version),
+    ).fetchone()
+    hidden, rank = (1, None) if given_up else (0, version)
+    tx.execute(
+        "UPDATE bundles SET committed = 1, pushed = 1, version = ?, hidden = ?, rank = ?"
+        " WHERE seq = ?",
+        (version, hidden, rank, seq),
+    )
+    _see(tx, context, bundle.name, version)
+
+
+def _see(tx: sqlite3.Connection, context: Context, name: str, version: int) -> None:
+    tx.execute(
+        "INSERT INTO heads (context, name, newest) VALUES (?, ?, ?) ON CONFLICT (context, name)"
+        " DO UPDATE SET newest = max(newest, excluded.newest)",
+        (context.id, name, version),
+    )

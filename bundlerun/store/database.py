@@ -1,0 +1,267 @@
+"""The one SQLite connection of a store: made, locked, reopened after a fork, and never half.
+
+Sources of the rules: sqlite.org/wal.html (network file systems, busy), sqlite.org/howtocorrupt.html
+section 2.6 (connections and fork).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from bundlerun.errors import IntegrityError, StoreBusy
+from bundlerun.store.durable import make_folder, sync_folder
+from bundlerun.store.refusals import translated
+from bundlerun.store.schema import FORMAT, NEEDS, TABLES
+
+BUSY_S = 60.0
+"""How long a process waits for another one's transaction."""
+
+FILE = "store.sqlite"
+
+_SLICE_S = 5.0
+"""How long SQLite waits within one call: Ctrl-C is heard in between."""
+
+_SHARED_FILE_SYSTEMS = (
+    "9p|afs|beegfs|ceph|cifs|fuse|gfs2|gluster|gpfs|lustre|nfs|ocfs2|smb|virtiofs"
+)
+"""Their types start so (filesystems(5)): several machines may write there."""
+
+T = TypeVar("T")
+
+
+class Database:
+    """One connection, used by one thread at a time. Safe to use from threads and after fork."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / FILE
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._depth = 0
+        self._lock = threading.RLock()
+        _watch(self)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for single SELECTs. Raises StoreBusy after BUSY_S."""
+        with translated(self.folder), self._lock:
+            yield self._connected()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is durable when the block ends, and undone when it raises.
+
+        A block inside another one of the same thread joins it. Raises StoreBusy after BUSY_S.
+        """
+        with translated(self.folder), self._lock:
+            connection = self._connected()
+            if self._depth == 0:
+                # IMMEDIATE: a reader that turns writer later could not wait, only fail.
+                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            self._depth += 1
+            try:
+                yield connection
+                if connection is not self._connection:
+                    raise StoreBusy("this process was forked inside a transaction of its parent")
+                if self._depth == 1:
+                    patiently(lambda: connection.execute("COMMIT"))
+            except BaseException:
+                ours = connection is self._connection
+                if ours and self._depth == 1 and connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth = max(0, self._depth - 1)
+
+    def close(self) -> None:
+        """Let go of the file. The next use opens it again."""
+        with translated(self.folder), self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                self._drop(connection)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        if self._connection is not None:
+            self._drop(self._connection)
+        self._connection = patiently(lambda: _connect(self.path))
+        self._pid = os.getpid()
+        return self._connection
+
+    def _drop(self, connection: sqlite3.Connection) -> None:
+        if self._pid == os.getpid():
+            connection.close()
+        else:
+            # Closing would undo the parent's locks and log under its feet, and so would the
+            # destructor: the reference is given away for good.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+    def _before_fork(self) -> None:
+        # A connection opened beside an inherited one shares its lock counts and takes no lock of
+        # its own (seen in /proc/locks): the child must find SQLite with nothing open.
+        if self._lock.acquire(timeout=BUSY_S) and self._depth == 0:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                self._drop(connection)
+
+    def _after_fork_in_parent(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the lock was not had in time
+            self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._drop(connection)
+
+
+def open_database(folder: Path) -> Database:
+    """The database of the store ``folder``, made when there is none.
+
+    Raises IntegrityError for an unknown format, StoreBusy, and BundlerunError where the folder
+    cannot be written.
+    """
+    with translated(folder):
+        if not (folder / FILE).exists():
+            _create(folder)
+    database = Database(folder)
+    with database.reading() as connection:
+        rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    if rows.get("format") != FORMAT:
+        database.close()
+        raise IntegrityError(
+            f"the store {folder} has format {rows.get('format')!r:.20}, which needs bundlerun"
+            f" {rows.get('needs', '')!s:.20} or later; this one reads format {FORMAT!r}",
+            hint="pip install --upgrade bundlerun",
+        )
+    return database
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """``call``, again while another process is in the way. Raises StoreBusy after BUSY_S."""
+    end_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            # SQLite's own wait leaves out the moments in which a log is recovered or removed.
+            if not _is_busy(error):
+                raise
+            if time.monotonic() >= end_s:
+                raise StoreBusy(
+                    f"another process has held the store for {BUSY_S:.0f} s",
+                    hint="the same command again, once the other one is done",
+                ) from error
+        time.sleep(0.005)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return any(word in str(error) for word in ("locked", "locking protocol", "busy"))
+
+
+def _create(folder: Path) -> None:
+    """Make the file under a lock: aside and whole, so that a file that exists is complete."""
+    make_folder(folder)
+    handle = os.open(folder / "create.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if (folder / FILE).exists():
+            return
+        for name in ("objects", "objects/tmp", "files"):
+            make_folder(folder / name)
+        partial = folder / f"{FILE}.new"
+        for litter in (partial, Path(f"{partial}-wal"), Path(f"{partial}-shm")):
+            litter.unlink(missing_ok=True)
+        _fill(partial)
+        os.replace(partial, folder / FILE)
+        sync_folder(folder)
+    finally:
+        os.close(handle)
+
+
+def _fill(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # A write-ahead log lives in memory that the processes share: no use across machines.
+        kind = _file_system(path.parent)
+        mode = "DELETE" if re.match(_SHARED_FILE_SYSTEMS, kind) else "WAL"
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("PRAGMA synchronous = EXTRA")
+        connection.executescript(f"BEGIN IMMEDIATE;{TABLES}COMMIT;")
+        rows = [("format", FORMAT), ("needs", NEEDS)]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # mode=rw: a store that was deleted under a running process is an error, not an empty file.
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_SLICE_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        # EXTRA is FULL plus a sync of the folder once the rollback journal is gone.
+        connection.execute(f"PRAGMA synchronous = {'FULL' if mode == 'wal' else 'EXTRA'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("SELECT key FROM meta LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system that ``folder`` is on, "" where nobody says (proc(5))."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    real = folder.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        mount = Path(fields.split()[4].encode().decode("unicode_escape"))
+        depth = len(mount.parts)
+        # Of two mounts on one folder the later one is seen.
+        if depth >= best and (real == mount or mount in real.parents):
+            best, kind = depth, rest.split()[0]
+    return kind
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_watching = False
+
+
+def _watch(database: Database) -> None:
+    global _watching
+    _databases.add(database)
+    if not _watching:
+        _watching = True
+        os.register_at_fork(
+            before=lambda: _each(Database._before_fork),
+            after_in_parent=lambda: _each(Database._after_fork_in_parent),
+            after_in_child=lambda: _each(Database._after_fork_in_child),
+        )
+
+
+def _each(call: Callable[[Database], None]) -> None:
+    for database in list(_databases):
+        call(database)

@@ -1,0 +1,59 @@
+"""Files that a crash cannot tear: written aside, synced, renamed; modes whatever the umask."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER_MODE = 0o755
+"""Of every folder of a store: a container's user reads it, only the owner writes."""
+
+FILE_MODE = 0o444
+EXECUTABLE_MODE = 0o555
+
+
+def make_folder(path: Path) -> None:
+    """``path`` and its parents, those made here with FOLDER_MODE and synced into their parents."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        path.chmod(FOLDER_MODE)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in ``path`` survive a power loss."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A path in ``folder`` that nobody else uses; what is still there at the end is removed."""
+    partial = folder / secrets.token_hex(12)
+    try:
+        yield partial
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def settle(partial: Path, final: Path, mode: int) -> None:
+    """Sync the file ``partial``, give it ``mode``, and make it ``final``, durably."""
+    partial.chmod(mode)
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    make_folder(final.parent)
+    os.replace(partial, final)
+    sync_folder(final.parent)

@@ -1,0 +1,99 @@
+"""A bundle as the catalog has it: the record, and where it stands among the versions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bundlerun.bundles.bundle import Bundle
+from bundlerun.errors import BadName
+from bundlerun.store.contexts import Context
+
+MAX_TAG_BYTES = 1024
+"""Bytes of a tag's key and of its value, in UTF-8."""
+
+COLUMNS = "b.seq, b.record, b.committed, b.pushed, b.version"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle in a context. ``bundle`` has the tags of now.
+
+    ``seq`` is the order of arrival in this store; ``version`` the number on the context's remote,
+    None where it has none; ``pushed`` whether the remote holds the record.
+    """
+
+    bundle: Bundle
+    context: str
+    seq: int
+    committed: bool
+    version: int | None
+    pushed: bool
+
+
+def entry_of(context: Context, row: tuple[Any, ...]) -> Entry:
+    """The entry of a row of COLUMNS."""
+    seq, record, committed, pushed, version = row
+    bundle = Bundle.from_bytes(record)
+    return Entry(bundle, context.name, seq, bool(committed), version, bool(pushed))
+
+
+def entry_at(connection: sqlite3.Connection, context: Context, seq: int) -> Entry:
+    """The entry that arrived as ``seq``."""
+    row = connection.execute(f"SELECT {COLUMNS} FROM bundles b WHERE b.seq = ?", (seq,)).fetchone()
+    return entry_of(context, row)
+
+
+def insert(
+    tx: sqlite3.Connection, context: Context, bundle: Bundle, placed: Mapping[str, object]
+) -> int:
+    """A new row for ``bundle`` and its tags; ``placed`` has the columns that the record does not
+    say. Its order of arrival."""
+    task, request = bundle.lineage.task, bundle.lineage.request
+    row = {
+        "context": context.id,
+        "id": bundle.id,
+        "name": bundle.name,
+        "record": bundle.to_bytes(),
+        "task": task and task.digest,
+        "request": request and request.digest,
+        **placed,
+    }
+    cursor = tx.execute(
+        f"INSERT INTO bundles ({', '.join(row)}) VALUES ({','.join('?' * len(row))})",
+        list(row.values()),
+    )
+    seq = int(cursor.lastrowid or 0)
+    # What the record says from the start needs no change of its own on the remote.
+    set_tags(tx, context, seq, bundle.tags, sent=True)
+    return seq
+
+
+def set_tags(
+    tx: sqlite3.Connection, context: Context, seq: int, tags: Mapping[str, str], *, sent: bool
+) -> None:
+    """Set ``tags`` beside those there are, in the index only."""
+    tx.executemany(
+        "INSERT OR REPLACE INTO tags (bundle, context, key, value, sent) VALUES (?, ?, ?, ?, ?)",
+        [(seq, context.id, key, value, sent) for key, value in tags.items()],
+    )
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """``tags``, when they are texts without control characters. Raises BadName."""
+    for text in _texts(tags):
+        if not isinstance(text, str) or not all(c.isprintable() for c in text):
+            raise BadName(f"the tag {text!r:.80} is no text of printable characters")
+        if len(text.encode()) > MAX_TAG_BYTES:
+            raise BadName(f"the tag {text!r:.40}... is over {MAX_TAG_BYTES} bytes")
+    if "" in tags:
+        raise BadName("a tag is to have a key", hint="key:value")
+    return dict(tags)
+
+
+def _texts(tags: Mapping[str, str]) -> Iterable[object]:
+    for key, value in tags.items():
+        yield key
+        yield value

@@ -1,0 +1,33 @@
+"""What this store remembers of the images that were made with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.store.database import Database
+
+
+class Noted:
+    """Images by name, so that a run finds the pipeline's source again, and a machine without an
+    engine can name the image in a job."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, name: str, image: Mapping[str, Any]) -> None:
+        """Keep ``image``, JSON, under the image's name, over what was kept of it."""
+        with self._database.writing() as tx:
+            tx.execute(
+                "INSERT OR REPLACE INTO images (name, json) VALUES (?, ?)",
+                (name, canonical_json(dict(image)).decode()),
+            )
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """What was kept of the image ``name``, or None."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT json FROM images WHERE name = ?", (name,)).fetchone()
+        found: dict[str, Any] | None = None if row is None else json.loads(row[0])
+        return found

@@ -1,0 +1,194 @@
+"""The bytes of a store by their digest: small ones are rows, large ones are files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.links import Link
+from bundlerun.errors import BundleNotFound, IntegrityError
+from bundlerun.store.database import Database
+from bundlerun.store.durable import aside
+from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
+from bundlerun.store.localised import Localised
+from bundlerun.store.refusals import translated
+
+_BATCH = 500
+"""Digests a query: SQLite builds of old take 999 parameters."""
+
+T = TypeVar("T")
+
+
+class Objects:
+    """Bytes by digest. What is here was hashed on its way in. Safe to use from threads."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder / "objects"
+        self.localised = Localised(folder / "files", self.held)
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the bytes are on this disk."""
+        with self._database.reading() as connection:
+            query = "SELECT 1 FROM objects WHERE digest = ?"
+            return connection.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of ``digests`` whose bytes are not on this disk."""
+        wanted = set(digests)
+        with self._database.reading() as connection:
+            for some in batches(list(wanted)):
+                rows = connection.execute(
+                    f"SELECT digest FROM objects WHERE digest IN ({_marks(some)})",
+                    [bytes.fromhex(digest) for digest in some],
+                )
+                wanted.difference_update(Digest(raw.hex()) for (raw,) in rows.fetchall())
+        return wanted
+
+    def find(self, link: Link) -> bytes | None:
+        """The bytes, None when they are not on this disk. Raises IntegrityError when they are not
+        as long as the link says."""
+        held = self._find(link)
+        return held.read_bytes() if isinstance(held, Path) else held
+
+    def read(self, link: Link) -> bytes:
+        """The bytes. Raises BundleNotFound when they are not on this disk, IntegrityError."""
+        held = self.held(link)
+        return held.read_bytes() if isinstance(held, Path) else held
+
+    def held(self, link: Link) -> bytes | Path:
+        """The bytes of a small object, the file of a large one. Raises as ``read``."""
+        found = self._find(link)
+        if found is None:
+            raise BundleNotFound(
+                f"the bytes {link.digest} are not on this disk",
+                hint="bundlerun pull NAME --localize",
+            )
+        return found
+
+    def many(self, links: Iterable[Link]) -> Iterator[tuple[Link, bytes]]:
+        """The bytes of each link, in their order: small ones by hundreds in one query, and no
+        more than that in memory. Raises as ``read``."""
+        for some in batches(links):
+            small = [bytes.fromhex(link.digest) for link in some if link.size < SMALL_BYTES]
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT digest, data FROM objects WHERE digest IN ({_marks(small)})", small
+                ).fetchall()
+            found = {raw.hex(): data for raw, data in rows}
+            for link in some:
+                data = found.get(link.digest)
+                if data is None or len(data) != link.size:
+                    data = self.read(link)
+                yield link, data
+
+    def put_bytes(self, data: bytes) -> Link:
+        """Keep ``data``, durably."""
+        intake = self.intake()
+        link = intake.put_bytes(data)
+        self._write(intake)
+        return link
+
+    def put_file(self, path: Path) -> Link:
+        """Keep the bytes of the file ``path``, durably. Raises BadPath."""
+        intake = self.intake()
+        link = intake.put_file(path)
+        self._write(intake)
+        return link
+
+    def put_verified(self, link: Link, data: bytes | Path) -> None:
+        """Keep bytes from elsewhere under their link; a file is moved in.
+
+        They are hashed here: IntegrityError when they are others, and nothing is kept.
+        """
+        if isinstance(data, bytes):
+            self.put_all([(link, data)])
+            return
+        with data.open("rb") as source:
+            sha256 = hashlib.sha256()
+            while chunk := source.read(1 << 20):
+                sha256.update(chunk)
+        _check(link, Digest(sha256.hexdigest()), data.stat().st_size)
+        if link.size < SMALL_BYTES:
+            self.put_all([(link, data.read_bytes())])
+            data.unlink()
+            return
+        intake = self.intake()
+        with translated(self._folder), aside(self._folder / "tmp") as partial:
+            shutil.move(data, partial)
+            intake.keep(link, partial)
+        self._write(intake)
+
+    def put_all(self, items: Iterable[tuple[Link, bytes]]) -> None:
+        """``put_verified`` of many, in as few transactions as memory allows (16 MiB each).
+
+        A wrong one raises IntegrityError; those before it may be kept.
+        """
+        intake = self.intake()
+        for link, data in items:
+            _check(link, digest_of(data), len(data))
+            intake.put_hashed(link, data)
+        self._write(intake)
+
+    def path(self, link: Link) -> Path:
+        """A read-only file that holds the bytes, under no name of its own. Raises as ``read``."""
+        held = self.held(link)
+        return held if isinstance(held, Path) else self.localised.file(link, "bytes", False)
+
+    def localise(self, link: Link, name: str, executable: bool = False) -> Path:
+        """A read-only file called ``name`` that holds the bytes. Raises as ``read``; BadPath."""
+        return self.localised.file(link, name, executable)
+
+    def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Intake:
+        """Where a value's bytes go before its transaction."""
+        return Intake(self._folder, self._write, on_bytes)
+
+    def _write(self, intake: Intake) -> None:
+        with self._database.writing() as tx:
+            intake.write(tx)
+        intake.written()
+
+    def _find(self, link: Link) -> bytes | Path | None:
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT size, data FROM objects WHERE digest = ?", (bytes.fromhex(link.digest),)
+            ).fetchone()
+        if row is None:
+            return None
+        size, data = row
+        if size != link.size:
+            raise IntegrityError(f"{link.digest} has {size} bytes here, not {link.size}")
+        if data is not None:
+            return bytes(data)
+        path = file_of(self._folder, link.digest)
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError as error:
+            raise IntegrityError(f"the store's file {path} is gone") from error
+        if found != size:
+            raise IntegrityError(f"the store's file {path} has {found} bytes, not {size}")
+        return path
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """``items`` in lists short enough for one query."""
+    rest = iter(items)
+    while some := list(itertools.islice(rest, _BATCH)):
+        yield some
+
+
+def _marks(values: list[T]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _check(link: Link, digest: Digest, size: int) -> None:
+    if digest != link.digest or size != link.size:
+        raise IntegrityError(
+            f"{size} bytes with the digest {digest} came instead of {link.size} bytes with the"
+            f" digest {link.digest}"
+        )

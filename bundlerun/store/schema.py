@@ -1,0 +1,123 @@
+"""The tables of a store's one SQLite file.
+
+A bundle's ``rank`` orders the committed versions of a name, so that the latest is one look at an
+index: the version number for what the remote holds, ``UNPUSHED`` and up in commit order for this
+machine's own, far below zero for what came from the remote without a version number. It is NULL
+for uncommitted bundles and for versions that the remote gave up.
+"""
+
+from __future__ import annotations
+
+FORMAT = "1"
+"""The version of these tables; another one is refused."""
+
+NEEDS = "0.1"
+"""The first version of bundlerun that reads this format, written into each store."""
+
+UNPUSHED = 1 << 40
+"""Ranks of own versions start here: above every version number (at most 9,999,999,999)."""
+
+UNNUMBERED = -(1 << 60)
+"""Added to the arrival number of what the remote holds without a version."""
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE contexts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    url TEXT,
+    uuid TEXT
+);
+
+CREATE TABLE objects (
+    digest BLOB NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    data BLOB  -- NULL: the bytes are a file in objects/
+);
+
+CREATE TABLE bundles (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival in this store
+    context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    record BLOB NOT NULL,  -- the bundle's JSON with its tags of now
+    committed INTEGER NOT NULL,
+    pushed INTEGER NOT NULL,  -- the remote holds the record
+    hidden INTEGER NOT NULL DEFAULT 0,  -- the remote gave the version up
+    version INTEGER,
+    rank INTEGER,
+    record_digest TEXT,  -- of the record as it stands on the remote
+    task TEXT,
+    request TEXT,
+    UNIQUE (context, id)
+);
+CREATE INDEX bundles_rank ON bundles (context, name, rank);
+CREATE INDEX bundles_seq ON bundles (context, name, seq);
+CREATE INDEX bundles_scratch ON bundles (context, name, seq) WHERE committed = 0;
+CREATE INDEX bundles_unpushed ON bundles (context, name, rank) WHERE committed = 1 AND pushed = 0;
+CREATE INDEX bundles_task ON bundles (context, task, seq) WHERE task IS NOT NULL;
+CREATE INDEX bundles_request ON bundles (context, request, seq) WHERE request IS NOT NULL;
+
+CREATE TABLE tags (
+    bundle INTEGER NOT NULL REFERENCES bundles (seq) ON DELETE CASCADE,
+    context INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    sent INTEGER NOT NULL,  -- 0: set after the bundle was made, and the remote does not know
+    PRIMARY KEY (bundle, key)
+) WITHOUT ROWID;
+CREATE INDEX tags_value ON tags (context, key, value, bundle);
+
+CREATE TABLE heads (
+    context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    newest INTEGER NOT NULL,  -- highest version number seen on the remote
+    PRIMARY KEY (context, name)
+) WITHOUT ROWID;
+
+CREATE TABLE given_up (
+    context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (context, name, version)
+) WITHOUT ROWID;
+
+CREATE TABLE remotes (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE);
+
+CREATE TABLE packs (
+    id INTEGER PRIMARY KEY,
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    uuid TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    index_length INTEGER NOT NULL,
+    UNIQUE (remote, uuid)
+);
+
+CREATE TABLE members (
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    digest BLOB NOT NULL,
+    pack INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE roots (
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    digest BLOB NOT NULL,
+    packs TEXT NOT NULL,  -- JSON: in which packs the whole value lies
+    PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    json TEXT NOT NULL,
+    UNIQUE (context, id)
+);
+CREATE INDEX runs_seq ON runs (context, seq);
+
+CREATE TABLE images (name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+"""
