@@ -1,0 +1,72 @@
+"""The account's container registry: a repository to push to, and a login for it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+from bundlerun.aws.failures import code_of, translated
+from bundlerun.aws.session import Aws
+from bundlerun.errors import CloudError
+
+
+@dataclass(frozen=True)
+class EcrRepository:
+    """A repository: the registry's ``address`` (host), the repository's ``name`` in it, and a
+    login that AWS lets live for twelve hours."""
+
+    address: str
+    name: str
+    username: str
+    password: str = field(repr=False)
+
+
+def ecr_repository(aws: Aws, name: str) -> EcrRepository:
+    """The repository ``name`` of the account's registry, made when it is missing (images scanned
+    on push, tags movable), with a login.
+
+    Raises NoCredentials, AccessDenied, RemoteUnreachable or CloudError.
+    """
+    uri = _found(aws, name) or _created(aws, name)
+    with translated("getting a login", "ECR"):
+        answer = aws.client("ecr").get_authorization_token()
+    token = answer["authorizationData"][0]["authorizationToken"]
+    username, colon, password = base64.b64decode(token).decode().partition(":")
+    if not colon:
+        raise CloudError("ecr: GetAuthorizationToken answered a token without a password")
+    return EcrRepository(uri.removesuffix(f"/{name}"), name, username, password)
+
+
+def _found(aws: Aws, name: str) -> str | None:
+    from botocore.exceptions import ClientError
+
+    with translated(f"looking for the repository {name}", "ECR"):
+        try:
+            answer = aws.client("ecr").describe_repositories(repositoryNames=[name])
+        except ClientError as error:
+            if code_of(error) != "RepositoryNotFoundException":
+                raise
+            return None
+    return str(answer["repositories"][0]["repositoryUri"])
+
+
+def _created(aws: Aws, name: str) -> str:
+    from botocore.exceptions import ClientError
+
+    with translated(f"making the repository {name}", "ECR"):
+        try:
+            answer = aws.client("ecr").create_repository(
+                repositoryName=name,
+                # `latest` moves with each push.
+                imageTagMutability="MUTABLE",
+                imageScanningConfiguration={"scanOnPush": True},
+            )
+            return str(answer["repository"]["repositoryUri"])
+        except ClientError as error:
+            if code_of(error) != "RepositoryAlreadyExistsException":
+                raise
+    # Another client made it since we looked.
+    found = _found(aws, name)
+    if found is None:
+        raise CloudError(f"ecr: the repository {name} comes and goes")
+    return found

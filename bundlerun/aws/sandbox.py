@@ -1,0 +1,317 @@
+"""An AWS in a box: moto's server with a bucket, roles and a Batch queue, for trying things out.
+
+moto starts a real container on the local Docker engine for each Batch job. It is not AWS: it
+carries out no memory limit and no retry, gives containers no role's credentials, and keeps all it
+knows, the objects of its S3 included, in its process's memory: what ends the process ends them.
+It listens on the loopback alone, and asks nobody for a password.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bundlerun.aws.sandbox_contents import (
+    BUCKET,
+    QUEUE,
+    REGION,
+    SECRETS,
+    Roles,
+    end_jobs,
+    furnish,
+)
+from bundlerun.errors import CloudError, SettingsError
+from bundlerun.jobs.docker_host import docker_host
+from bundlerun.progress import SILENT, Progress
+
+ADDRESS = "127.0.0.1"
+START_WITHIN_S = 30.0
+STOP_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class SandboxInfo:
+    """A running sandbox. ``env`` is what to export; ``log`` is the server's own log.
+
+    ``env`` has no job role: moto hands a container no credentials for one, so jobs get theirs as
+    variables. A configured AWS profile is put out of the way by configuration files of the
+    sandbox's own, as unsetting it is not a thing that an export can do.
+    """
+
+    endpoint: str
+    bucket: str
+    queue: str
+    pid: int
+    log: Path
+    job_role_arn: str
+    session_role_arn: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def up(folder: Path, *, port: int | None = None, progress: Progress = SILENT) -> SandboxInfo:
+    """The sandbox of ``folder``, started and furnished if it is not running; a second call finds
+    the running one. ``port`` None: the one of the last time, else a free one.
+
+    Raises SettingsError when moto is not installed or runs on another port than asked, CloudError
+    when the server does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(folder):
+        found = _usable(folder)
+        if found is not None and port not in (None, found["port"]):
+            raise SettingsError(
+                f"the sandbox runs on port {found['port']} already", hint="bundlerun sandbox down"
+            )
+        if found is None:
+            bar = progress.start("starting moto", None, "s")
+            try:
+                found = _started(folder, port)
+            finally:
+                progress.finish(bar)
+        roles = furnish(_endpoint(found))
+        _write_profile(folder, _endpoint(found))
+        return _info(folder, found, roles)
+
+
+def down(folder: Path) -> bool:
+    """End the sandbox of ``folder``, its jobs and all it kept; whether one was running."""
+    if not folder.is_dir():
+        return False
+    with _alone(folder):
+        found = _running(folder)
+        if found is None:
+            return False
+        # moto's containers do not end with it.
+        if _answers(found["port"]):
+            end_jobs(_endpoint(found))
+        _stop(int(found["pid"]), str(found["started"]))
+        return True
+
+
+def status(folder: Path) -> SandboxInfo | None:
+    """The running sandbox of ``folder``, or None."""
+    found = _running(folder)
+    if found is None or not _answers(found["port"]):
+        return None
+    return _info(folder, found, Roles())
+
+
+def _endpoint(found: dict[str, Any]) -> str:
+    return f"http://{ADDRESS}:{found['port']}"
+
+
+def _info(folder: Path, found: dict[str, Any], roles: Roles) -> SandboxInfo:
+    endpoint = _endpoint(found)
+    env = {
+        "AWS_ENDPOINT_URL": endpoint,
+        **SECRETS,
+        # An old token of the user's would be sent along with these keys.
+        "AWS_SESSION_TOKEN": "",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_PROFILE": "default",
+        "AWS_CONFIG_FILE": str(folder.resolve() / "aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder.resolve() / "aws-credentials"),
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "BUNDLERUN_AWS_BATCH_QUEUE": QUEUE,
+        "BUNDLERUN_SESSION_ROLE_ARN": roles.session,
+    }
+    return SandboxInfo(
+        endpoint=endpoint,
+        bucket=BUCKET,
+        queue=QUEUE,
+        pid=int(found["pid"]),
+        log=folder / "moto.log",
+        job_role_arn=roles.job,
+        session_role_arn=roles.session,
+        env=env,
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time starts or stops this sandbox."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _started(folder: Path, port: int | None) -> dict[str, Any]:
+    for module in ("moto.server", "flask", "docker"):
+        try:
+            there = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            there = False
+        if not there:
+            raise SettingsError(
+                f"the sandbox needs {module.partition('.')[0]}, which is not installed",
+                hint="pip install 'bundlerun[sandbox]'",
+            )
+    chosen = port if port is not None else _free_port(_last_port(folder))
+    if not _is_free(chosen):
+        raise SettingsError(
+            f"port {chosen} of {ADDRESS} is taken", hint="bundlerun sandbox up without a port"
+        )
+    with (folder / "moto.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", str(chosen)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=_server_env(),
+            # A session of its own: Ctrl-C and a closed terminal do not reach it.
+            start_new_session=True,
+        )
+    found = {"pid": process.pid, "started": _start_time(process.pid), "port": chosen}
+    _await(process, chosen, folder)
+    _write(folder / "sandbox.json", json.dumps(found))
+    return found
+
+
+def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+    until = time.monotonic() + START_WITHIN_S
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            process.wait()
+            tail = (folder / "moto.log").read_text(errors="replace").strip()[-500:]
+            raise CloudError(f"moto does not start on {ADDRESS}:{port}: {tail}")
+        time.sleep(0.05)
+
+
+def _server_env() -> dict[str, str]:
+    """The server's environment: it must find the same engine as we do, and no other AWS."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
+    env.update(docker_host().environment())
+    env["MOTO_DOCKER_NETWORK_MODE"] = "host"
+    env["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    return env
+
+
+def _running(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / "sandbox.json").read_text())
+        alive = _start_time(int(found["pid"])) == found["started"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if alive else None
+
+
+def _usable(folder: Path) -> dict[str, Any] | None:
+    """The running server; one that does not answer is dying, or hangs and is ended."""
+    until = time.monotonic() + STOP_WITHIN_S
+    while (found := _running(folder)) is not None:
+        if _answers(found["port"]):
+            return found
+        if time.monotonic() > until:
+            _stop(int(found["pid"]), str(found["started"]))
+        time.sleep(0.05)
+    return None
+
+
+def _start_time(pid: int) -> str | None:
+    """When the process began, as the kernel tells it; None when there is none of this id. A pid
+    alone may be another process's by now."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc/self/stat").exists():
+        told = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+        return told.stdout.strip() or None
+    try:
+        # The command's name, in parentheses, may hold spaces.
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _stop(pid: int, started: str) -> None:
+    for sign, seconds in ((signal.SIGTERM, STOP_WITHIN_S), (signal.SIGKILL, STOP_WITHIN_S)):
+        try:
+            os.kill(pid, sign)
+        except ProcessLookupError:
+            return
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            _reap(pid)
+            if _start_time(pid) != started:
+                return
+            time.sleep(0.02)
+    raise CloudError(f"the sandbox's process {pid} does not end", hint=f"kill -9 {pid}")
+
+
+def _reap(pid: int) -> None:
+    """A server that this very process started stays a zombie until it is waited for."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _answers(port: int) -> bool:
+    link = http.client.HTTPConnection(ADDRESS, port, timeout=ANSWER_WITHIN_S)
+    try:
+        link.request("GET", "/moto-api/data.json")
+        return link.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        link.close()
+
+
+def _last_port(folder: Path) -> int | None:
+    try:
+        return int(json.loads((folder / "sandbox.json").read_text())["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(wanted: int | None) -> int:
+    """``wanted`` where it is free, so that what a shell has exported fits again."""
+    # A killed server's last thread may hold its port for a moment.
+    until = time.monotonic() + 2.0
+    while wanted is not None and time.monotonic() < until:
+        if _is_free(wanted):
+            return wanted
+        time.sleep(0.05)
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_profile(folder: Path, endpoint: str) -> None:
+    _write(folder / "aws-config", f"[default]\nregion = {REGION}\nendpoint_url = {endpoint}\n")
+    keys = "".join(f"{name.lower()} = {text}\n" for name, text in SECRETS.items())
+    _write(folder / "aws-credentials", f"[default]\n{keys}")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".part")
+    partial.write_text(text)
+    os.replace(partial, path)

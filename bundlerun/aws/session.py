@@ -1,0 +1,214 @@
+"""One AWS identity: its clients, its region, and credentials narrowed for a job.
+
+Credentials are found by boto3's own chain (variables, profile, SSO, container, instance).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from bundlerun.aws.failures import translated
+from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
+from bundlerun.settings import AwsSettings
+
+MAX_CONNECTIONS = 16
+"""Connections that one client keeps open: more threads than that wait for one."""
+
+ATTEMPTS = 5
+"""Attempts a request, the first included; botocore backs off up to 20 s in between."""
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+
+_PASSED_ON = ("AWS_STS_REGIONAL_ENDPOINTS", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT")
+
+
+class Aws:
+    """AWS as one identity in one region. Nothing is imported or asked before it is needed.
+
+    Safe to use from threads; a forked process makes clients of its own.
+    """
+
+    def __init__(self, settings: AwsSettings | None = None) -> None:
+        self.settings = settings or AwsSettings()
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._session: Any = None
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of ``service`` ("s3", "batch"); made once.
+
+        Raises NoCredentials for an unknown profile, SettingsError for a wrong configuration or
+        where the service needs a region and none is configured.
+        """
+        with self._lock:
+            session = self._opened()
+            if service not in self._clients:
+                with translated(f"opening {service}", self._who()):
+                    self._clients[service] = session.client(service, config=self._config(service))
+            return self._clients[service]
+
+    @property
+    def region(self) -> str:
+        """The region's name. Raises SettingsError when none is configured."""
+        with self._lock:
+            region = self._opened().region_name
+        if not region:
+            raise SettingsError("no AWS region is configured", hint="export AWS_REGION=REGION")
+        return str(region)
+
+    @property
+    def partition(self) -> str:
+        """The first part of this region's ARNs: "aws", "aws-cn", "aws-us-gov"."""
+        with self._lock:
+            session = self._opened()
+            return str(session.get_partition_for_region(session.region_name or "us-east-1"))
+
+    def account(self) -> str:
+        """The account's number. Raises NoCredentials, AccessDenied, RemoteUnreachable."""
+        with translated("asking who we are", self._who()):
+            return str(self.client("sts").get_caller_identity()["Account"])
+
+    def credentials_env(self) -> dict[str, str]:
+        """This identity as environment variables for a container, region and endpoints included.
+
+        A CA bundle is a file, so it is not among them. Raises NoCredentials.
+        """
+        with self._lock:
+            session = self._opened()
+            with translated("looking for credentials", self._who()):
+                found = session.get_credentials()
+                frozen = found and found.get_frozen_credentials()
+        if not frozen or not frozen.access_key:
+            raise NoCredentials(
+                f"there are no AWS credentials ({self._who()})",
+                hint="aws configure, or export AWS_PROFILE=NAME",
+            )
+        return self._environment(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def narrowed(
+        self, role_arn: str | None, seconds: int, policy: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Credentials that live ``seconds`` and do at most what ``policy`` says, as variables.
+
+        With ``role_arn`` by AssumeRole (3,600 s at most from a role), without by
+        GetFederationToken, which only an IAM user may call. Raises NoCredentials, AccessDenied.
+        """
+        # Without spaces: Ceph's parser wants it so, and AWS counts the characters (2,048 at most).
+        text = json.dumps(policy, separators=(",", ":"))
+        sts = self.client("sts")
+        what = "narrowing the credentials"
+        try:
+            if role_arn:
+                with translated(what, role_arn):
+                    answer = sts.assume_role(
+                        RoleArn=role_arn,
+                        RoleSessionName="bundlerun",
+                        DurationSeconds=seconds,
+                        Policy=text,
+                    )
+            else:
+                with translated(what, self._who()):
+                    answer = sts.get_federation_token(
+                        Name="bundlerun", DurationSeconds=seconds, Policy=text
+                    )
+        except AccessDenied as error:
+            raise AccessDenied(
+                error.message,
+                hint="set session_role_arn in [run] of config.toml to a role that you may assume",
+            ) from error
+        found = answer["Credentials"]
+        return self._environment(
+            found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"]
+        )
+
+    def prefix_policy(self, bucket: str, prefix: str) -> dict[str, Any]:
+        """The session policy of a job: read, write and list below ``prefix`` of ``bucket`` alone.
+
+        It cannot delete. ``prefix`` has no slash at its ends; empty means the whole bucket.
+        """
+        arn = f"arn:{self.partition}:s3:::{bucket}"
+        below = f"{prefix}/*" if prefix else "*"
+        listing: dict[str, Any] = {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": [arn],
+        }
+        if prefix:
+            listing["Condition"] = {"StringLike": {"s3:prefix": [below]}}
+        objects = {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": [f"{arn}/{below}"],
+        }
+        return {"Version": "2012-10-17", "Statement": [listing, objects]}
+
+    def _opened(self) -> Any:
+        if self._session is None or self._pid != os.getpid():
+            import boto3
+
+            with translated("reading the credentials", self._who()):
+                self._session = boto3.session.Session(
+                    profile_name=self.settings.profile, region_name=self.settings.region
+                )
+            self._clients = {}
+            self._pid = os.getpid()
+        return self._session
+
+    def _config(self, service: str) -> Any:
+        from botocore.config import Config
+
+        options: dict[str, Any] = {
+            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "max_pool_connections": MAX_CONNECTIONS,
+        }
+        # We send Content-MD5, which every server enforces; older ones refuse the newer checksums.
+        for option in ("request_checksum_calculation", "response_checksum_validation"):
+            if option in Config.OPTION_DEFAULTS:
+                options[option] = "when_required"
+        if service == "s3" and self._own_endpoint():
+            # Servers of one's own seldom have a host name a bucket.
+            options["s3"] = {"addressing_style": "path"}
+        return Config(**options)
+
+    def _own_endpoint(self) -> bool:
+        scoped = self._session._session.get_scoped_config()
+        return bool(
+            os.environ.get("AWS_ENDPOINT_URL_S3")
+            or os.environ.get("AWS_ENDPOINT_URL")
+            or scoped.get("endpoint_url")
+            or scoped.get("services")
+        )
+
+    def place_env(self) -> dict[str, str]:
+        """Region and endpoints as variables, with no credentials: for a job that has a role."""
+        with self._lock:
+            session = self._opened()
+            region = session.region_name
+            endpoint = session._session.get_scoped_config().get("endpoint_url")
+        env = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {}
+        if endpoint:
+            env["AWS_ENDPOINT_URL"] = endpoint
+        for name, value in os.environ.items():
+            if name in _PASSED_ON or name.startswith("AWS_ENDPOINT_URL"):
+                env[name] = value
+        return env
+
+    def _environment(self, key: str, secret: str, token: str | None) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            **({"AWS_SESSION_TOKEN": token} if token else {}),
+            **self.place_env(),
+        }
+
+    def _who(self) -> str:
+        profile = self.settings.profile or os.environ.get("AWS_PROFILE")
+        return f"profile {profile}" if profile else "the default credentials"

@@ -1,0 +1,252 @@
+"""Jobs on AWS Batch: one shared job definition a pipeline, everything of one job as overrides."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bundlerun.aws import batch
+from bundlerun.aws.logs import LogStream
+from bundlerun.aws.session import Aws
+from bundlerun.backends.base import Backend
+from bundlerun.backends.batch_state import CANCEL_MARK, job_status, log_streams
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.errors import SettingsError, UsageError
+from bundlerun.jobs.spec import JobHandle, JobSpec
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.settings import Settings
+
+LOG_GROUP = "/aws/batch/job"
+RUN_TAG = "bundlerun:run"
+
+SHORTEST_TIMEOUT_S = 60
+MOST_ATTEMPTS = 10
+LEAST_MEMORY_MIB = 4
+MOST_REQUEST_BYTES = 30 * 1024
+"""AWS Batch's limits: user guide, "Service quotas" (SubmitJob's payload), "Job timeouts"; API
+reference, RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB)."""
+
+LONG_WAIT_S = 30.0
+QUEUE_ASKED_EVERY_S = 60.0
+
+
+class AWSBatch(Backend):
+    """The job queue of ``[run] aws_batch_queue``, as ``[aws]`` says who we are.
+
+    ``retries`` are attempts after the machine under the job was taken away (``Host EC2 ...``); a
+    pipe that raises, a deadline and a lack of memory are final at once, for they would repeat.
+    """
+
+    name = "AWSBatch"
+
+    def __init__(
+        self,
+        settings: Settings,
+        aws: Aws | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._aws = aws or Aws(settings.aws)
+        self._sleep = sleep
+        self._queue_said: tuple[float, str | None] | None = None
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        """Queue ``spec``. Batch cannot tell a second submission of the same ``run_id``.
+
+        Whether the image can be had Batch finds out later. Raises SettingsError without a queue,
+        UsageError for what AWS Batch cannot do, before anything is asked of it.
+        """
+        queue = self._queue()
+        definition = job_definition(spec)
+        request = submission(spec, queue)
+        checked(spec, request)
+        request["jobDefinition"] = self._definition(spec.name, definition)
+        job_id = batch.submit_job(self._client(), request)
+        return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
+
+    def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
+        """A DescribeJobs a hundred handles, and now and then the queue's own state for a job that
+        has long been waiting without a reason; see Backend.poll. Batch forgets a job some days
+        after its end (at least 24 hours): LOST then."""
+        found = batch.describe_jobs(self._client(), [handle.id for handle in handles])
+        return {handle.id: self._status(found.get(handle.id)) for handle in handles}
+
+    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+        """The lines of all attempts, in CloudWatch's order; see Backend.logs."""
+        client = self._aws.client("logs")
+        streams: dict[str, LogStream] = {}
+        pause_s, quiet_after_end = 0.5, 0
+        while True:
+            job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
+            if job is None:
+                return
+            ended = job_status(job).state.final
+            came = False
+            for name in log_streams(job):
+                stream = streams.setdefault(name, LogStream(client, LOG_GROUP, name))
+                for line in stream.new_lines():
+                    came = True
+                    yield line
+            # CloudWatch shows the last lines a moment after Batch shows the end.
+            quiet_after_end = quiet_after_end + 1 if ended and not came else 0
+            if not follow or quiet_after_end > 1 or (ended and not streams):
+                return
+            pause_s = 0.5 if came else min(pause_s * 1.4, 5.0)
+            self._sleep(1.0 if ended else pause_s)
+
+    def cancel(self, handle: JobHandle, reason: str) -> None:
+        """End the job, queued or running; Batch keeps ``reason``."""
+        job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
+        if job is None or job_status(job).state.final:
+            return
+        batch.terminate_job(self._client(), handle.id, f"{CANCEL_MARK}: {reason}".rstrip(": "))
+
+    def release(self, handle: JobHandle) -> None:
+        """Nothing to do: Batch forgets its jobs by itself, and the log is worth keeping."""
+
+    def queue_problem(self) -> str | None:
+        """Why the configured queue can start nothing, in Batch's words; None when it can.
+
+        Raises SettingsError when no queue is configured.
+        """
+        return batch.queue_problem(self._client(), self._queue())
+
+    def _client(self) -> Any:
+        return self._aws.client("batch")
+
+    def _queue(self) -> str:
+        queue = self._settings.run.aws_batch_queue
+        if not queue:
+            raise SettingsError(
+                "no AWS Batch queue is configured: [run] aws_batch_queue in "
+                f"{self._settings.home / 'config.toml'}",
+                hint="export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE (no account: bundlerun sandbox up)",
+            )
+        return queue
+
+    def _definition(self, base: str, definition: Mapping[str, Any]) -> str:
+        name = _plain(f"{base}-job-definition", 128)
+        content = batch.content_digest(definition)
+        client = self._client()
+        found = batch.find_definition(client, name, content)
+        return found or batch.register_definition(client, name, definition, content)
+
+    def _status(self, job: Mapping[str, Any] | None) -> JobStatus:
+        if job is None:
+            return JobStatus(JobState.LOST, reason="AWS Batch does not know the job any more")
+        status = job_status(job)
+        if status.state is JobState.QUEUED and not status.reason and _waits_long(job):
+            return JobStatus(status.state, reason=self._queue_reason() or "")
+        return status
+
+    def _queue_reason(self) -> str | None:
+        """The queue's own trouble, asked for at most once a minute."""
+        now = time.monotonic()
+        if self._queue_said is None or now - self._queue_said[0] > QUEUE_ASKED_EVERY_S:
+            configured = self._settings.run.aws_batch_queue
+            said = batch.queue_problem(self._client(), configured) if configured else None
+            self._queue_said = (now, said)
+        return self._queue_said[1]
+
+
+def job_definition(spec: JobSpec) -> dict[str, Any]:
+    """What all jobs of one image share; the sizes are defaults that every job overrides."""
+    container: dict[str, Any] = {
+        "image": spec.image,
+        "resourceRequirements": [
+            {"type": "VCPU", "value": "1"},
+            {"type": "MEMORY", "value": "2048"},
+        ],
+        "linuxParameters": {"initProcessEnabled": True},
+        "privileged": False,
+    }
+    if spec.job_role_arn:
+        container["jobRoleArn"] = spec.job_role_arn
+    if spec.user:
+        container["user"] = spec.user
+    return {
+        "type": "container",
+        "platformCapabilities": ["EC2"],
+        "containerProperties": container,
+    }
+
+
+def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
+    """SubmitJob's parameters, without the job definition's ARN."""
+    needs = [
+        {"type": "VCPU", "value": f"{spec.resources.vcpus:g}"},
+        {"type": "MEMORY", "value": str(spec.resources.memory_mib)},
+    ]
+    if spec.resources.gpus:
+        needs.append({"type": "GPU", "value": str(spec.resources.gpus)})
+    request: dict[str, Any] = {
+        "jobName": _plain(f"{spec.name}-{spec.run_id}", 128),
+        "jobQueue": queue,
+        "jobDefinition": "",
+        "containerOverrides": {
+            "command": list(spec.command),
+            "environment": [{"name": name, "value": text} for name, text in spec.env.items()],
+            "resourceRequirements": needs,
+        },
+        "retryStrategy": {
+            "attempts": spec.retries + 1,
+            "evaluateOnExit": [
+                {"onStatusReason": "Host EC2*", "action": "RETRY"},
+                {"onReason": "*", "action": "EXIT"},
+            ],
+        },
+        "tags": {RUN_TAG: spec.run_id},
+    }
+    if spec.timeout_s is not None:
+        request["timeout"] = {"attemptDurationSeconds": spec.timeout_s}
+    return request
+
+
+def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
+    """Raises UsageError for what AWS Batch would refuse, or quietly do otherwise."""
+    vcpus, memory_mib = spec.resources.vcpus, spec.resources.memory_mib
+    if vcpus < 1 or vcpus != int(vcpus):
+        raise UsageError(
+            f"AWS Batch gives whole vCPUs, at least 1, not {vcpus:g}", hint="--vcpus 1"
+        )
+    if memory_mib < LEAST_MEMORY_MIB:
+        raise UsageError(
+            f"AWS Batch gives at least {LEAST_MEMORY_MIB} MiB of memory, not {memory_mib}",
+            hint="--memory-mib 2048",
+        )
+    if spec.timeout_s is not None and spec.timeout_s < SHORTEST_TIMEOUT_S:
+        raise UsageError(
+            f"AWS Batch ends no job before {SHORTEST_TIMEOUT_S} s; {spec.timeout_s} s is too short",
+            hint=f"--timeout-s {SHORTEST_TIMEOUT_S}",
+        )
+    if not 0 <= spec.retries < MOST_ATTEMPTS:
+        raise UsageError(
+            f"AWS Batch retries 0 to {MOST_ATTEMPTS - 1} times, not {spec.retries}",
+            hint=f"--retries {MOST_ATTEMPTS - 1}",
+        )
+    if spec.mounts:
+        raise UsageError(
+            f"AWS Batch cannot mount {spec.mounts[0].source}: it is a folder of this machine",
+            hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
+        )
+    if spec.array_size is not None:
+        raise UsageError("the AWSBatch backend has no array jobs yet; submit them one by one")
+    size = len(canonical_json(request))
+    if size > MOST_REQUEST_BYTES:
+        raise UsageError(
+            f"run {spec.run_id} is {size} bytes of command and environment; AWS Batch takes "
+            f"{MOST_REQUEST_BYTES}"
+        )
+
+
+def _plain(name: str, most: int) -> str:
+    """A name that AWS Batch takes: letters, digits, hyphens, underscores."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:most]
+
+
+def _waits_long(job: Mapping[str, Any]) -> bool:
+    created_ms = job.get("createdAt")
+    return isinstance(created_ms, (int, float)) and time.time() - created_ms / 1000 > LONG_WAIT_S

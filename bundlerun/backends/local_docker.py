@@ -1,0 +1,345 @@
+"""Jobs as containers of a Docker engine: this machine's, or the one the Docker CLI points at.
+
+What a job is lives in the engine alone (a label, a name), so any process finds it again. The
+deadline is inside the container (``timeout`` around the command), so it holds when the client is
+gone. A cancelled job's container is renamed, since labels cannot be changed: that is the mark.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bundlerun.backends.base import Backend
+from bundlerun.backends.container_state import job_status
+from bundlerun.errors import BundlerunError, EngineError, ImagePull, UsageError
+from bundlerun.jobs.docker_host import DockerHost, docker_host, unreachable
+from bundlerun.jobs.spec import JobHandle, JobSpec
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.settings import Settings
+
+RUN_LABEL = "org.bundlerun.run"
+JOB_LABEL = "org.bundlerun.job"
+TIMEOUT_LABEL = "org.bundlerun.timeout-s"
+CANCELLED = "-cancelled"
+STOP_GRACE_S = 2
+KILL_AFTER_S = 10
+SHOWN_WITHIN_S = 10.0
+DEFAULT_USER = "1000:1000"
+_MIB = 2**20
+_NEEDED = {
+    "HOME": "/tmp",
+    "USER": "bundlerun",
+    "LOGNAME": "bundlerun",
+    "MPLCONFIGDIR": "/tmp/.matplotlib",
+    "XDG_CACHE_HOME": "/tmp/.cache",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class LocalDocker(Backend):
+    """Containers on a Docker engine. ``docker``'s own contexts and DOCKER_HOST are honoured.
+
+    ``JobSpec.retries`` is for machines that are taken away under a job (AWS Batch). Here the
+    engine never moves a job, a restarted one would repeat the pipe's own mistake, and a deadline
+    or a cancel would start it again: so nothing is retried; whoever conducts the run resubmits.
+    """
+
+    name = "Local"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._connected: tuple[DockerHost, Any] | None = None
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        """Create and start the container of ``spec``; the same ``run_id`` finds the same one.
+
+        Raises ImagePull when the image is neither here nor to be pulled, UsageError for an array,
+        EngineError when the engine does not answer or refuses.
+        """
+        if spec.array_size is not None:
+            raise UsageError("the Local backend has no array jobs; submit them one by one")
+        with self._engine(f"the container of run {spec.run_id}") as client:
+            found = self._find(client, spec.run_id)
+            container = found or self._create(client, spec)
+            if not container.name.endswith(CANCELLED):
+                self._start(container, spec)
+            return JobHandle(self.name, str(container.id), spec.run_id)
+
+    def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
+        """One inspection of the engine's record per handle; see Backend.poll."""
+        with self._engine("the state of a container") as client:
+            return {handle.id: self._status(client, handle.id) for handle in handles}
+
+    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+        """Lines of stdout and stderr as they came; see Backend.logs."""
+        with self._engine("the log of a container") as client:
+            container = self._get(client, handle.id)
+            if container is None:
+                return
+            stream = container.logs(stream=True, follow=follow, stdout=True, stderr=True)
+            try:
+                yield from lines(stream)
+            finally:
+                # Whoever stops reading must not leave a connection to the engine behind.
+                stream.close()
+
+    def cancel(self, handle: JobHandle, reason: str) -> None:
+        """SIGTERM, then SIGKILL after 2 s; ``reason`` stays with the caller's journal."""
+        from docker.errors import APIError, NotFound
+
+        with self._engine("cancelling a container") as client:
+            container = self._get(client, handle.id)
+            if container is None or self._status(client, handle.id).state.final:
+                return
+            try:
+                # The mark comes first: whoever sees the end must be able to tell why.
+                if not container.name.endswith(CANCELLED):
+                    container.rename(container.name + CANCELLED)
+                container.stop(timeout=STOP_GRACE_S)
+            except NotFound:
+                return
+            except APIError as error:
+                if not self._status(client, handle.id).state.final:
+                    raise EngineError(
+                        f"container {handle.id[:12]} does not stop: {error}"
+                    ) from error
+
+    def release(self, handle: JobHandle) -> None:
+        """Remove the container and its anonymous volumes, running or not."""
+        from docker.errors import APIError
+
+        with self._engine("removing a container") as client:
+            container = self._get(client, handle.id)
+            if container is None:
+                return
+            try:
+                container.remove(force=True, v=True)
+            except APIError as error:
+                # 404: gone meanwhile; 409: another process is removing it.
+                if error.status_code not in (404, 409):
+                    raise
+
+    def _status(self, client: Any, container_id: str) -> JobStatus:
+        from docker.errors import NotFound
+
+        try:
+            found = client.api.inspect_container(container_id)
+        except NotFound:
+            return JobStatus(JobState.LOST, reason="the engine has no such container")
+        timeout = (found["Config"].get("Labels") or {}).get(TIMEOUT_LABEL)
+        return job_status(
+            found["State"],
+            cancelled=str(found["Name"]).endswith(CANCELLED),
+            timeout_s=int(timeout) if timeout else None,
+        )
+
+    def _find(self, client: Any, run_id: str) -> Any:
+        wanted = {"label": f"{RUN_LABEL}={run_id}"}
+        found = client.containers.list(all=True, filters=wanted, ignore_removed=True)
+        return found[0] if found else None
+
+    def _get(self, client: Any, container_id: str) -> Any:
+        from docker.errors import NotFound
+
+        try:
+            return client.containers.get(container_id)
+        except NotFound:
+            return None
+
+    def _create(self, client: Any, spec: JobSpec) -> Any:
+        from docker.errors import APIError
+
+        image = self._image(client, spec.image)
+        options = container_options(spec, image, host_cpus=int(client.info().get("NCPU") or 1))
+        try:
+            return client.containers.create(spec.image, **options)
+        except APIError as error:
+            # Another process submits the same run at this moment, and was first.
+            if error.status_code != 409 or (found := self._awaited(client, spec.run_id)) is None:
+                raise
+            return found
+
+    def _awaited(self, client: Any, run_id: str) -> Any:
+        """The engine takes a name some moments before it shows the container."""
+        until = time.monotonic() + SHOWN_WITHIN_S
+        while (found := self._find(client, run_id)) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        return found
+
+    def _start(self, container: Any, spec: JobSpec) -> None:
+        """Nothing happens to one that was started before. One that cannot start is removed."""
+        from docker.errors import APIError
+
+        container.reload()
+        if container.status != "created":
+            return
+        try:
+            container.start()
+        except APIError as error:
+            container.remove(force=True, v=True)
+            raise EngineError(
+                f"the engine cannot start run {spec.run_id} of {spec.image}: {explained(error)}"
+            ) from error
+
+    def _image(self, client: Any, name: str) -> Any:
+        from docker.errors import APIError, ImageNotFound
+
+        try:
+            return client.images.get(name)
+        except ImageNotFound:
+            pass
+        if not has_registry(name):
+            raise ImagePull(
+                f"the image {name} is not on this engine",
+                hint="bundlerun dockerize PIPE_ROOT PKG.MODULE.PIPE",
+            )
+        try:
+            client.images.pull(name)
+            return client.images.get(name)
+        except APIError as error:
+            raise ImagePull(
+                f"the image {name} is not on this engine and cannot be pulled: {explained(error)}",
+                hint="bundlerun dockerize --push PIPE_ROOT PKG.MODULE.PIPE",
+            ) from error
+
+    @contextmanager
+    def _engine(self, what: str) -> Iterator[Any]:
+        """The door to the engine: what it and its SDK raise is translated here."""
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+
+        host, client = self._connection()
+        try:
+            yield client
+        except BundlerunError:
+            raise
+        except APIError as error:
+            raise EngineError(f"{what}: the engine refuses: {explained(error)}") from error
+        except (DockerException, RequestException, OSError) as error:
+            raise unreachable(host, error) from error
+
+    def _connection(self) -> tuple[DockerHost, Any]:
+        with self._lock:
+            if self._connected is None:
+                host = docker_host()
+                self._connected = (host, connect(host))
+            return self._connected
+
+
+def connect(host: DockerHost) -> Any:
+    """A client of the engine at ``host``. Raises EngineError when it does not answer."""
+    import docker
+    from docker.errors import DockerException
+    from docker.tls import TLSConfig
+    from requests.exceptions import RequestException
+
+    try:
+        tls = (
+            TLSConfig(
+                client_cert=(host.cert, host.key) if host.cert and host.key else None,
+                ca_cert=host.ca if host.verify else None,
+                verify=host.verify,
+            )
+            if host.tls
+            else False
+        )
+        return docker.DockerClient(
+            base_url=host.base_url,
+            tls=tls,
+            use_ssh_client=host.base_url.startswith("ssh://"),
+        )
+    except (DockerException, RequestException, OSError) as error:
+        raise unreachable(host, error) from error
+
+
+def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str, Any]:
+    """What ``containers.create`` is told about ``spec``, beside the image's name."""
+    from docker.types import DeviceRequest, LogConfig, Mount
+
+    config = image.attrs.get("Config") or {}
+    entrypoint, command = list(config.get("Entrypoint") or ()), list(spec.command)
+    labels = {RUN_LABEL: spec.run_id, JOB_LABEL: spec.name}
+    if spec.timeout_s is not None:
+        # A new entrypoint makes the engine forget the image's own command.
+        command = command or list(config.get("Cmd") or ())
+        entrypoint = ["timeout", "-k", str(KILL_AFTER_S), str(spec.timeout_s), *entrypoint]
+        labels[TIMEOUT_LABEL] = str(spec.timeout_s)
+    limit = spec.resources.memory_mib * _MIB
+    options: dict[str, Any] = {
+        "name": container_name(spec.run_id),
+        "command": command,
+        "labels": labels,
+        "environment": environment(spec, config.get("Env") or ()),
+        "user": spec.user or DEFAULT_USER,
+        "working_dir": config.get("WorkingDir") or "/tmp",
+        "init": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "mem_limit": limit,
+        "memswap_limit": limit,
+        "nano_cpus": int(min(spec.resources.vcpus, host_cpus) * 1e9),
+        # Whatever driver is the engine's default: it may be one that cannot be read back.
+        "log_config": LogConfig(type=LogConfig.types.JSON),
+        "mounts": [
+            Mount(mount.target, mount.source, type="bind", read_only=mount.read_only)
+            for mount in spec.mounts
+        ],
+    }
+    if spec.timeout_s is not None:
+        options["entrypoint"] = entrypoint
+    if spec.host_network:
+        options["network_mode"] = "host"
+    if spec.resources.gpus:
+        wanted = DeviceRequest(count=spec.resources.gpus, capabilities=[["gpu"]])
+        options["device_requests"] = [wanted]
+    return options
+
+
+def environment(spec: JobSpec, in_image: Sequence[str] = ()) -> dict[str, str]:
+    """The job's variables, and those without which a uid that no passwd file knows cannot work,
+    where the image (``NAME=value`` rows) has none of its own.
+
+    The scratch is the container's own /tmp, on disk: a tmpfs would count as the job's memory.
+    """
+    named = {row.partition("=")[0] for row in in_image}
+    needed = {name: text for name, text in _NEEDED.items() if name not in named}
+    return {**needed, **spec.env}
+
+
+def container_name(run_id: str) -> str:
+    """The container's name; unique a run, so that the engine itself refuses a second one."""
+    return "bundlerun-" + re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)
+
+
+def has_registry(image: str) -> bool:
+    """Whether ``image`` says where it comes from, so that a pull can be meant."""
+    first, slash, _ = image.partition("/")
+    return "@sha256:" in image or (
+        bool(slash) and ("." in first or ":" in first or first == "localhost")
+    )
+
+
+def explained(error: Exception) -> str:
+    """The engine's own words, without the SDK's HTTP prose."""
+    words = str(getattr(error, "explanation", "") or error).strip()
+    return words[-500:]
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Whole lines, decoded, from pieces cut anywhere; the last may lack its newline."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        for line in whole:
+            yield line.removesuffix("\r")
+    rest += decoder.decode(b"", final=True)
+    if rest:
+        yield rest

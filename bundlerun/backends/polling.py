@@ -1,0 +1,98 @@
+"""Waiting for a job: looks that grow rarer, and a service that stumbles is asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bundlerun.backends.base import Backend
+from bundlerun.errors import BundlerunError, EngineError, RemoteUnreachable, TimedOut
+from bundlerun.jobs.spec import JobHandle
+from bundlerun.jobs.state import JobState, JobStatus
+
+TRANSIENT = (EngineError, RemoteUnreachable)
+"""What may pass by itself: an engine that restarts, a service that throttles or does not answer."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two looks: from ``first_s``, longer by ``factor`` each, up to ``most_s``.
+
+    ``stumbles`` is how many failing looks in a row are forgiven.
+    """
+
+    first_s: float = 0.05
+    most_s: float = 5.0
+    factor: float = 1.4
+    stumbles: int = 5
+
+    def after(self, pause_s: float) -> float:
+        """The pause that follows one of ``pause_s``."""
+        return min(pause_s * self.factor, self.most_s)
+
+
+LOCAL = Pace()
+BATCH = Pace(first_s=0.5, most_s=10.0)
+PACES = {"Local": LOCAL, "AWSBatch": BATCH}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, as ``wait`` knows it; a test gives its own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def wait(
+    backend: Backend,
+    handle: JobHandle,
+    *,
+    on_status: Callable[[JobStatus], None] | None = None,
+    timeout_s: float | None = None,
+    pace: Pace | None = None,
+    clock: Clock | None = None,
+) -> JobStatus:
+    """The final status of the job of ``handle``.
+
+    ``on_status`` hears each status that differs from the one before. ``timeout_s`` is how long
+    this call waits (None: as long as it takes); the job itself goes on. Raises TimedOut then, and
+    the backend's own error when it fails ``pace.stumbles`` + 1 times in a row. A job is LOST only
+    when two looks in a row say so: a service may know a new job a moment late.
+    """
+    clock, pace = clock or Clock(), pace or PACES.get(backend.name, LOCAL)
+    until = None if timeout_s is None else clock.now() + timeout_s
+    pause_s, stumbles = pace.first_s, 0
+    before: JobStatus | None = None
+    lost = False
+    while True:
+        try:
+            status = backend.poll([handle])[handle.id]
+            stumbles = 0
+        except TRANSIENT as error:
+            stumbles += 1
+            if stumbles > pace.stumbles:
+                raise
+            status = _kept(before, error)
+        if status != before and (status.state is not JobState.LOST or lost):
+            before = status
+            pause_s = pace.first_s
+            if on_status is not None:
+                on_status(status)
+        if status.state.final and (status.state is not JobState.LOST or lost):
+            return status
+        lost = status.state is JobState.LOST
+        left_s = pause_s if until is None else until - clock.now()
+        if left_s <= 0:
+            raise TimedOut(
+                f"run {handle.run_id} has not ended within {timeout_s:g} s of waiting; it goes on",
+                hint=f"bundlerun wait {handle.run_id}",
+            )
+        clock.sleep(min(pause_s, left_s))
+        pause_s = pace.after(pause_s)
+
+
+def _kept(before: JobStatus | None, error: BundlerunError) -> JobStatus:
+    """What is still believed while the service does not answer."""
+    return before or JobStatus(JobState.QUEUED, reason=str(error))

@@ -1,0 +1,1 @@
+"""The AWS room, on moto's server."""

@@ -1,0 +1,249 @@
+"""The AWS in a box: started once, found again, set up anew, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundlerun.aws import sandbox
+from bundlerun.aws.sandbox import SandboxInfo
+from bundlerun.errors import SettingsError
+
+pytestmark = [pytest.mark.service, pytest.mark.batch]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A sandbox's folder; what runs there is ended."""
+    path = tmp_path / "sandbox"
+    yield path
+    sandbox.down(path)
+
+
+def in_a_shell(info: SandboxInfo, program: str, **more: str) -> str:
+    """What a program prints that has what is to be exported in its environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **more, **info.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ASK = """
+import json
+from bundlerun.aws import batch
+from bundlerun.aws.session import Aws
+from bundlerun.settings import read_settings
+settings = read_settings()
+aws = Aws(settings.aws)
+print(json.dumps({
+    "account": aws.account(),
+    "region": aws.region,
+    "buckets": [row["Name"] for row in aws.client("s3").list_buckets()["Buckets"]],
+    "problem": batch.queue_problem(aws.client("batch"), settings.run.aws_batch_queue),
+    "session": bool(aws.narrowed(settings.run.session_role_arn, 900, {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}],
+    })["AWS_SESSION_TOKEN"]),
+    "token": aws.credentials_env().get("AWS_SESSION_TOKEN"),
+}))
+"""
+
+
+def asked(info: SandboxInfo, **more: str) -> dict[str, Any]:
+    """What a program finds in the sandbox."""
+    found: dict[str, Any] = json.loads(in_a_shell(info, ASK, **more))
+    return found
+
+
+def test_sandbox_has_all_that_a_run_needs(folder: Path) -> None:
+    """What is exported leads to a bucket, a healthy queue and a role to take."""
+    info = sandbox.up(folder)
+    assert info.endpoint.startswith("http://127.0.0.1:")
+    found = asked(info)
+    assert found == {
+        "account": "123456789012",
+        "region": "us-east-1",
+        "buckets": [info.bucket],
+        "problem": None,
+        "session": True,
+        "token": None,
+    }
+
+
+def test_exports_win_over_a_users_own_aws(folder: Path) -> None:
+    """A profile, a session token and a region of the user's do not get in between."""
+    info = sandbox.up(folder)
+    found = asked(
+        info,
+        AWS_PROFILE="team-that-is-not-configured",
+        AWS_SESSION_TOKEN="old",
+        AWS_DEFAULT_REGION="eu-central-1",
+        AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="true",
+    )
+    assert (found["region"], found["token"]) == ("us-east-1", None)
+
+
+def test_second_up_finds_the_running_one(folder: Path) -> None:
+    """The same process, with what was put there meanwhile; up works beside any AWS_PROFILE."""
+    first = sandbox.up(folder)
+    in_a_shell(
+        first,
+        "from bundlerun.aws.session import Aws\n"
+        f"Aws().client('s3').put_object(Bucket={first.bucket!r}, Key='kept', Body=b'x')",
+    )
+    assert sandbox.up(folder) == first
+    assert sandbox.status(folder) == first
+    keys = in_a_shell(
+        first,
+        "from bundlerun.aws.session import Aws\n"
+        f"print(Aws().client('s3').list_objects_v2(Bucket={first.bucket!r})['KeyCount'])",
+    )
+    assert keys == "1"
+
+
+def test_up_needs_no_aws_configuration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that does not exist and a proxy disturb neither up nor down."""
+    monkeypatch.setenv("AWS_PROFILE", "team-that-is-not-configured")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    sandbox.up(folder)
+    assert sandbox.down(folder)
+
+
+def test_sandbox_that_died_is_set_up_anew(folder: Path) -> None:
+    """After a kill -9 the next up has all again, at the same address."""
+    first = sandbox.up(folder)
+    os.kill(first.pid, signal.SIGKILL)
+    second = sandbox.up(folder)
+    assert second.pid != first.pid
+    assert second.endpoint == first.endpoint
+    assert asked(second)["problem"] is None
+
+
+def test_sandbox_that_hangs_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that lives and does not answer is ended, and another takes its place."""
+    monkeypatch.setattr(sandbox, "STOP_WITHIN_S", 0.5)
+    first = sandbox.up(folder)
+    os.kill(first.pid, signal.SIGSTOP)
+    # Its listening socket still takes connections: only an answer in time tells.
+    monkeypatch.setattr(sandbox, "ANSWER_WITHIN_S", 0.3)
+    assert sandbox.status(folder) is None
+    second = sandbox.up(folder)
+    assert second.pid != first.pid
+
+
+def test_down_ends_it_and_twice_is_no_error(folder: Path) -> None:
+    """The process is gone; there is nothing more to end, and a folder that never was has none."""
+    info = sandbox.up(folder)
+    assert sandbox.down(folder)
+    assert not Path(f"/proc/{info.pid}/cmdline").exists()
+    assert not sandbox.down(folder)
+    assert not sandbox.down(folder / "never")
+    assert sandbox.status(folder) is None
+
+
+def test_server_outlives_the_process_that_started_it(folder: Path) -> None:
+    """It is a session of its own: another process started it, ended, and it still answers."""
+    program = (
+        "from pathlib import Path\n"
+        "from bundlerun.aws import sandbox\n"
+        f"print(sandbox.up(Path({str(folder)!r})).pid)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    pid = int(done.stdout)
+    info = sandbox.status(folder)
+    assert info is not None
+    assert info.pid == pid
+    assert os.getsid(pid) == pid
+
+
+def test_foreign_process_of_the_same_id_is_left_alone(folder: Path) -> None:
+    """A pid that belongs to another process by now is no sandbox, and is not ended."""
+    folder.mkdir()
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        record = {"pid": other.pid, "started": "12345", "port": 1}
+        (folder / "sandbox.json").write_text(json.dumps(record))
+        assert sandbox.status(folder) is None
+        assert not sandbox.down(folder)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_racing_ups_start_one_server(folder: Path) -> None:
+    """Three at once get the same one."""
+    with ThreadPoolExecutor(3) as pool:
+        pids = {info.pid for info in pool.map(lambda _: sandbox.up(folder), range(3))}
+    assert len(pids) == 1
+
+
+def test_port_that_is_taken_is_an_error(folder: Path, tmp_path: Path) -> None:
+    """A port in use, by another or by this very sandbox on another, is told."""
+    info = sandbox.up(folder)
+    port = int(info.endpoint.rpartition(":")[2])
+    with pytest.raises(SettingsError, match=f"port {port}"):
+        sandbox.up(tmp_path / "other", port=port)
+    with pytest.raises(SettingsError, match="sandbox down"):
+        sandbox.up(folder, port=port + 1)
+    assert sandbox.up(folder, port=port) == info
+
+
+def test_without_moto_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install stands in the error."""
+    monkeypatch.setitem(sys.modules, "moto", None)
+    monkeypatch.setitem(sys.modules, "moto.server", None)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name.startswith("moto") else object()
+    )
+    with pytest.raises(SettingsError, match=r"pip install 'bundlerun\[sandbox\]'"):
+        sandbox.up(folder)
+
+
+def test_keys_are_not_readable_by_others(folder: Path) -> None:
+    """The folder is the user's own."""
+    sandbox.up(folder)
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_down_ends_the_containers_of_its_jobs(folder: Path, engine: Any, base_image: str) -> None:
+    """A job that still runs is ended with the sandbox."""
+    info = sandbox.up(folder)
+    name = f"bundlerun-test-{os.getpid()}"
+    program = (
+        "from bundlerun.aws import batch\n"
+        "from bundlerun.aws.session import Aws\n"
+        "client = Aws().client('batch')\n"
+        "needs = [{'type': 'VCPU', 'value': '1'}, {'type': 'MEMORY', 'value': '128'}]\n"
+        f"properties = {{'image': {base_image!r}, 'command': ['sleep', '60'],\n"
+        "    'resourceRequirements': needs}\n"
+        f"arn = batch.register_definition(client, {name!r}, {{'type': 'container',\n"
+        "    'containerProperties': properties}, 'c')\n"
+        f"batch.submit_job(client, {{'jobName': {name!r}, 'jobQueue': {info.queue!r},\n"
+        "    'jobDefinition': arn})\n"
+    )
+    in_a_shell(info, program)
+    until = time.monotonic() + 20
+    while not engine.containers.list(filters={"name": name}) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(engine.containers.list(filters={"name": name})) == 1
+    assert sandbox.down(folder)
+    assert engine.containers.list(all=True, filters={"name": name}) == []

@@ -1,0 +1,1 @@
+"""The backends, on the real engine and on moto's Batch."""

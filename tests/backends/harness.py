@@ -1,0 +1,179 @@
+"""What the conformance suite needs of each backend: a job spec that fits it, and its oddities."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.request
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundlerun.aws.sandbox_contents import QUEUE, REGION, furnish
+from bundlerun.backends import aws_batch
+from bundlerun.backends.aws_batch import AWSBatch
+from bundlerun.backends.base import Backend
+from bundlerun.backends.local_docker import LocalDocker
+from bundlerun.backends.polling import Pace, wait
+from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.settings import RunSettings, Settings
+
+QUICK = Pace(first_s=0.1, most_s=0.5)
+LIMIT_S = 60.0
+
+
+class Harness(ABC):
+    """One backend under test; every job it submits is ended and forgotten at the end."""
+
+    name: str
+    says_why: bool
+    """Whether the real thing behind it tells exit codes and reasons (moto's Batch does not)."""
+    pulls_at_submit: bool
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.handles: list[JobHandle] = []
+
+    @abstractmethod
+    def backend(self) -> Backend:
+        """A new backend object, as another process would make it."""
+
+    @abstractmethod
+    def submit_queued(self, spec: JobSpec) -> contextlib.AbstractContextManager[JobHandle]:
+        """Submit ``spec`` so that it stays queued for the time of the block."""
+
+    def spec(self, program: str, **changes: Any) -> JobSpec:
+        """A job that runs ``program`` with the base image's Python."""
+        run_id = str(uuid.uuid4())
+        spec = JobSpec(
+            run_id=run_id,
+            name="bundlerun-test-conformance",
+            image=self.image,
+            command=("python3", "-u", "-c", program),
+            resources=Resources(vcpus=1, memory_mib=256),
+        )
+        return replace(spec, **changes)
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        """Submit ``spec`` by a backend object of its own."""
+        handle = self.backend().submit(spec)
+        self.handles.append(handle)
+        return handle
+
+    def end(self, handle: JobHandle) -> JobStatus:
+        """The final status."""
+        return wait(self.backend(), handle, timeout_s=LIMIT_S, pace=QUICK)
+
+    def until(self, handle: JobHandle, state: JobState) -> JobStatus:
+        """Wait until the job is in ``state``; fails when it goes past it."""
+        seen: list[JobStatus] = []
+
+        class Reached(Exception):
+            pass
+
+        def look(status: JobStatus) -> None:
+            seen.append(status)
+            if status.state is state:
+                raise Reached
+
+        with contextlib.suppress(Reached):
+            wait(self.backend(), handle, on_status=look, timeout_s=LIMIT_S, pace=QUICK)
+        assert seen[-1].state is state, seen
+        return seen[-1]
+
+    def clean(self) -> None:
+        """End and forget every job."""
+        backend = self.backend()
+        for handle in self.handles:
+            backend.cancel(handle, "the test is over")
+        for handle in self.handles:
+            wait(backend, handle, timeout_s=LIMIT_S, pace=QUICK)
+            backend.release(handle)
+
+
+class LocalHarness(Harness):
+    """The real engine."""
+
+    name = "Local"
+    says_why = True
+    pulls_at_submit = True
+
+    def __init__(self, image: str, folder: Path) -> None:
+        super().__init__(image)
+        self.settings = Settings(home=folder, store=folder / "store")
+
+    def backend(self) -> LocalDocker:
+        """A new backend object."""
+        return LocalDocker(self.settings)
+
+    @contextlib.contextmanager
+    def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:
+        """A container that was created by a client that died before it started it."""
+
+        class DiedBeforeStart(LocalDocker):
+            def _start(self, container: Any, spec: JobSpec) -> None:
+                """Death."""
+
+        handle = DiedBeforeStart(self.settings).submit(spec)
+        self.handles.append(handle)
+        yield handle
+
+
+class MotoBatchHarness(Harness):
+    """moto's Batch, which starts real containers, and tells little of their end.
+
+    AWS takes no timeout under 60 s; moto takes any, so the suite lowers that limit here.
+    """
+
+    name = "AWSBatch"
+    says_why = False
+    pulls_at_submit = False
+
+    def __init__(
+        self, image: str, folder: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        super().__init__(image)
+        self.endpoint = endpoint
+        furnish(endpoint)
+        point_at(monkeypatch, endpoint)
+        monkeypatch.setattr(aws_batch, "SHORTEST_TIMEOUT_S", 1)
+        self.settings = batch_settings(folder)
+
+    def backend(self) -> AWSBatch:
+        """A new backend object."""
+        return AWSBatch(self.settings)
+
+    @contextlib.contextmanager
+    def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:
+        """moto lets a job wait a second in each of its states for the time of the block."""
+        self._pace({"progression": "time", "seconds": 1})
+        try:
+            yield self.submit(spec)
+        finally:
+            self._pace({"progression": "immediate"})
+
+    def _pace(self, transition: dict[str, object]) -> None:
+        body = json.dumps({"model_name": "batch::job", "transition": transition}).encode()
+        request = urllib.request.Request(
+            f"{self.endpoint}/moto-api/state-manager/set-transition", data=body, method="POST"
+        )
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+
+
+def batch_settings(folder: Path, queue: str | None = QUEUE) -> Settings:
+    """Settings with a Batch queue."""
+    return Settings(home=folder, store=folder / "store", run=RunSettings(aws_batch_queue=queue))
+
+
+def point_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Let AWS clients talk to the server at ``endpoint``."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
