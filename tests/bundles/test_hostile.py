@@ -52,7 +52,7 @@ MALFORMED_TERMS = [
     *('{"datetime":"x"}', '{"datetime":5}', '{"datetime":"2020-01-01T00:00:00","fold":2}'),
     *('{"datetime":"2020-01-01T00:00:00","zone":"../../etc/passwd"}', '{"date":"2020-99-01"}'),
     *('{"datetime":"2020-01-01T00:00:00","zone":5}', '{"time":"25:00"}', '{"timedelta":[1,2]}'),
-    *( '{"timedelta":[1,2,3.5]}'),
+    '{"timedelta":[1,2,3.5]}',
     *('{"datetime":"2020-01-01T00:00:00+00:00","zone":"UTC"}', '{"timedelta":[1e99,0,0]}'),
     *('{"datetime":"2020-01-01T00:00:00","zone":"a\\u0000b"}', '{"timedelta":[9999999999,0,0]}'),
     *('{"datetime":"2020-01-01T00:00:00","zone":""}', '{"time":"00:00","tzname":"x"}'),

@@ -23,9 +23,9 @@ LINES = "\n".join(map(json.dumps, ROWS)).encode()
     [
         ("t.csv", CSV),
         ("T.CSV", CSV),
-        ("t.csv.gz", gzip.compress(CSV)),
+        ("t.csv.gz", gzip.compress(CSV, mtime=0)),
         ("t.tsv", b"a\tb\n1\tx\n2\ty, z\n"),
-        ("t.tsv.gz", gzip.compress(b"a\tb\n1\tx\n2\ty, z\n")),
+        ("t.tsv.gz", gzip.compress(b"a\tb\n1\tx\n2\ty, z\n", mtime=0)),
         ("t.json", json.dumps(ROWS, indent=1).encode()),
         ("t.json", LINES),
         ("t.jsonl", LINES),

@@ -1,0 +1,251 @@
+"""Which code: the project modules that a module imports, found without importing anything.
+
+Imports are read from the syntax tree, wherever they stand (also in functions, conditions and
+``importlib.import_module("literal")``), and followed through files under the project's root alone.
+What is imported under a computed name, and data files, are not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from bundlerun.bundles.digest import Digest, canonical_json, digest_of
+from bundlerun.errors import BadModule
+
+GIT_TIMEOUT_S = 10.0
+
+# bundlerun's own version is no part of a project's source, also where a project's root is a
+# checkout of it: images install it in a layer of its own.
+_FOREIGN = frozenset(sys.builtin_module_names) | {"bundlerun"}
+
+# A file that was written this short a time ago may be written again within one clock tick.
+_SETTLED_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class _Import:
+    """``import module`` (no names), or ``from module import names``, ``level`` dots up."""
+
+    module: str
+    names: tuple[str, ...] = ()
+    level: int = 0
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    stamp: tuple[int, ...]
+    digest: Digest
+    imports: tuple[_Import, ...]
+    exports: tuple[str, ...]
+
+
+_PARSED: dict[str, _Parsed] = {}
+
+
+def project_modules(root: Path, module: str, *, within: str | None = None) -> list[Path]:
+    """The file of ``module`` and those of all project modules that it imports, sorted.
+
+    ``root`` is the folder in which the top-level packages stand; ``within`` limits the search to
+    one of these. The ``__init__`` files on the way to a module count. Raises BadModule when
+    ``module`` is not under ``root``, or a file does not parse.
+    """
+    return sorted(modules_of(root, module, within=within).values())
+
+
+def source_digest(root: Path, module: str, *, within: str | None = None) -> Digest:
+    """The digest of the names (relative to ``root``) and contents of ``project_modules``."""
+    return digest_of_files(root, project_modules(root, module, within=within))
+
+
+def digest_of_files(root: Path, files: Sequence[Path]) -> Digest:
+    """The digest of ``files``: their paths relative to ``root``, and their contents."""
+    base = os.path.abspath(root)
+    rows = sorted([Path(os.path.relpath(f, base)).as_posix(), file_digest(f)] for f in files)
+    return digest_of(canonical_json(rows))
+
+
+def file_digest(path: Path) -> Digest:
+    """The digest of a module's file. Raises BadModule when it does not parse."""
+    return _parsed(path).digest
+
+
+def modules_of(root: Path, module: str, *, within: str | None = None) -> dict[str, Path]:
+    """As ``project_modules``, by dotted name."""
+    root = Path(os.path.abspath(root))
+    required_file(root, module)
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        for name in _prefixes(todo.pop()):
+            if name in seen:
+                continue
+            seen.add(name)
+            top = name.partition(".")[0]
+            if top in _FOREIGN or (within is not None and top != within):
+                break
+            path = module_file(root, name)
+            if path is not None:
+                found[name] = path
+                todo.extend(_imported(root, name, path))
+    return found
+
+
+def module_file(root: Path, module: str) -> Path | None:
+    """The file that ``import module`` would read under ``root``; None: no such file there.
+
+    A namespace package (a folder without ``__init__.py``) has none.
+    """
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    base = os.path.join(root, *parts)
+    init = os.path.join(base, "__init__.py")
+    for candidate in (init, *(base + suffix for suffix in (*EXTENSION_SUFFIXES, ".py"))):
+        if os.path.isfile(candidate):
+            return Path(candidate)
+    return None
+
+
+def required_file(root: Path, module: str) -> Path:
+    """As ``module_file``. Raises BadModule, naming the path that was looked for."""
+    found = module_file(root, module)
+    if found is None:
+        relative = module.replace(".", "/") + ".py"
+        raise BadModule(
+            f"there is no module {module!r}: {Path(root) / relative} does not exist",
+            hint=f"the folder in which {relative} stands as the pipe root",
+        )
+    return found
+
+
+def git_version(root: Path, files: Sequence[Path] = ()) -> tuple[str, bool] | None:
+    """git's commit, and whether ``files`` (all below ``root``: none given) differ from it.
+
+    None without git, outside a checkout, before the first commit, or when git takes longer than
+    ``GIT_TIMEOUT_S`` seconds. A file that git does not track counts as different.
+    """
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), "status", "--porcelain=v2"]
+    command += ["--branch", "--untracked-files=all"]
+    if files:
+        command += ["--ignored=matching", "--", *map(str, files)]
+    else:
+        command += ["--", "."]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            # status would refresh the index, and so fight with the user's own git.
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    heads = [line.rpartition(" ")[2] for line in lines if line.startswith("# branch.oid ")]
+    if done.returncode != 0 or not heads or heads[0] == "(initial)":
+        return None
+    return heads[0], any(not line.startswith("#") for line in lines)
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    at = module.find(".")
+    while at != -1:
+        yield module[:at]
+        at = module.find(".", at + 1)
+    yield module
+
+
+def _imported(root: Path, name: str, path: Path) -> Iterator[str]:
+    """Every dotted name that the module might import; many of them are attributes or foreign."""
+    for found in _parsed(path).imports:
+        base = _absolute(found, name, path)
+        if base is None:
+            continue
+        if base:
+            yield base
+        for item in found.names:
+            if item != "*":
+                yield f"{base}.{item}" if base else item
+                continue
+            package = module_file(root, base)
+            if package is not None:
+                yield from (f"{base}.{export}" for export in _parsed(package).exports)
+
+
+def _absolute(found: _Import, name: str, path: Path) -> str | None:
+    if not found.level:
+        return found.module
+    parts = name.split(".")
+    package = parts if path.name == "__init__.py" else parts[:-1]
+    keep = len(package) - (found.level - 1)
+    if keep <= 0:
+        return None
+    return ".".join([*package[:keep], *filter(None, [found.module])])
+
+
+def _parsed(path: Path) -> _Parsed:
+    key = str(path)
+    try:
+        stat = os.stat(key)
+        stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+        known = _PARSED.get(key)
+        if known is not None and known.stamp == stamp:
+            return known
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadModule(f"{path} cannot be read: {error.strerror}") from error
+    tree = ast.Module([], []) if path.suffix != ".py" else _tree(path, data)
+    parsed = _Parsed(
+        stamp=stamp,
+        digest=Digest(hashlib.sha256(data).hexdigest()),
+        imports=tuple(_imports(tree)),
+        exports=tuple(_exports(tree)),
+    )
+    if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+        _PARSED[key] = parsed
+    return parsed
+
+
+def _tree(path: Path, data: bytes) -> ast.Module:
+    try:
+        return ast.parse(data, filename=str(path))
+    except SyntaxError as error:
+        raise BadModule(f"{path}, line {error.lineno}: {error.msg}") from error
+    except ValueError as error:
+        raise BadModule(f"{path} is no Python source: {error}") from error
+
+
+def _imports(tree: ast.Module) -> Iterator[_Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (_Import(alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            yield _Import(node.module or "", names, node.level)
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            named = getattr(node.args[0], "value", None)
+            if called in ("import_module", "__import__") and isinstance(named, str):
+                yield _Import(named)
+
+
+def _exports(tree: ast.Module) -> Iterator[str]:
+    """The literal texts of ``__all__``: a star import imports the submodules among them."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
+            for item in ast.walk(node):
+                if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                    yield item.value

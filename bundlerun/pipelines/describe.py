@@ -1,0 +1,81 @@
+"""What a client must know of a module's pipes: ``python -m bundlerun.pipelines.describe MODULE``.
+
+This runs where the module can be imported (inside the image, when it is built), so that clients
+need not import it. One JSON object on standard output::
+
+    {"module", "python", "platform", "source": digest of the module and its project modules,
+     "pipes": {"package.module.Class": {"name", "runnable", "description",
+       "params": {name: {"type", "class", "default", "required", "significant", "positional",
+                         "private", "description", "choice_type"?, "choices"?}}}}}
+
+``type`` is str, int, float, bool, date, choice or other; ``default`` is as luigi writes it, null
+where there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bundlerun.errors import BundlerunError
+from bundlerun.pipelines.code_version import source_digest
+from bundlerun.pipelines.loading import load_module
+
+
+def describe(module: str, root: Path) -> dict[str, Any]:
+    """The object above, of the pipes that ``module`` of the project at ``root`` defines.
+
+    Raises BadModule when it cannot be imported.
+    """
+    from bundlerun.pipelines.parameters import schema
+    from bundlerun.pipelines.pipe import Pipe, has_pipe_run
+
+    loaded = load_module(module, root)
+    pipes = {}
+    for name, found in vars(loaded).items():
+        own = isinstance(found, type) and issubclass(found, Pipe) and found.__module__ == module
+        if own and found.__qualname__ == name:
+            qualified = f"{module}.{name}"
+            pipes[qualified] = {
+                "name": qualified,
+                "runnable": has_pipe_run(found),
+                "description": inspect.cleandoc(found.__dict__.get("__doc__") or ""),
+                "params": schema(found),
+            }
+    return {
+        "module": module,
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "platform": sysconfig.get_platform(),
+        "source": source_digest(root, module),
+        "pipes": pipes,
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``MODULE [PIPE_ROOT]``, the working directory unless given; the exit code."""
+    if len(arguments) not in (1, 2):
+        sys.stderr.write("usage: python -m bundlerun.pipelines.describe MODULE [PIPE_ROOT]\n")
+        return 2
+    root = Path(arguments[1] if len(arguments) == 2 else os.getcwd())
+    try:
+        # What the module prints while it is imported is no part of the answer.
+        with contextlib.redirect_stdout(sys.stderr):
+            found = describe(arguments[0], root)
+    except BundlerunError as error:
+        if error.__cause__ is not None:
+            sys.excepthook(type(error.__cause__), error.__cause__, error.__cause__.__traceback__)
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

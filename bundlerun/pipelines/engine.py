@@ -1,0 +1,107 @@
+"""Apply: from a pipe class and an input to a new bundle, doing only what is not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luigi.task_register import Register
+
+from bundlerun.bundles.bundle import Bundle, checked_name
+from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.errors import UsageError
+from bundlerun.pipelines import task_queue
+from bundlerun.pipelines.environment import local_environment
+from bundlerun.pipelines.graph import walk
+from bundlerun.pipelines.loading import home_of, pipe_class
+from bundlerun.pipelines.parameters import with_params
+from bundlerun.pipelines.session import Session, Target
+from bundlerun.store.entries import checked_tags
+
+if TYPE_CHECKING:
+    from bundlerun.pipelines.host import Host
+    from bundlerun.pipelines.pipe import Pipe
+    from bundlerun.store.entries import Entry
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How an apply is to be done, and what its records are to say.
+
+    ``workers`` over 1 runs pipes in child processes; ``force`` runs the last pipe whatever is
+    there, ``force_all`` every pipe; ``commit`` commits all outputs. ``environment`` None: this
+    machine's; ``pipe_root``: where a script that runs as ``__main__`` counts from (None: the
+    working directory). ``code`` gives git's commit and state where there is no git (None: ask
+    git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
+    the output is to have when it is made.
+    """
+
+    workers: int = 1
+    force: bool = False
+    force_all: bool = False
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    commit: bool = False
+    environment: str | None = None
+    pipe_root: Path | None = None
+    code: CodeVersion | None = None
+    run: str | None = None
+    image: str | None = None
+    request: ReuseKey | None = None
+    output_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """``entry`` is the output; the pipes that ran and that were found, by name, in the order in
+    which they were done."""
+
+    entry: Entry
+    ran: list[str]
+    reused: list[str]
+
+
+def apply(
+    pipe: type[Pipe],
+    *,
+    host: Host,
+    input: Bundle | None,
+    output: str,
+    params: Mapping[str, object] | None = None,
+    options: ApplyOptions | None = None,
+) -> ApplyResult:
+    """The bundle ``output`` that ``pipe``, with ``params`` (texts are parsed), makes of ``input``.
+
+    The pipes it needs are made first; their bundles are called by module and class. What equal
+    work made already is used: then ``output`` gets a new version over that value, unless its
+    latest version has it.
+
+    Raises BadName, BadParameter, BadModule and BundleNotFound before anything runs; UserError
+    when a pipe raises or returns what cannot be kept (what was finished before it stays, of itself
+    there is no trace); InfraError when a worker process dies; KeyboardInterrupt; and what ``host``
+    raises. May be called off the main thread, and from several threads at once.
+    """
+    options = options or ApplyOptions()
+    checked_name(output)
+    checked_tags(options.output_tags)
+    if options.workers < 1:
+        raise UsageError(f"{options.workers} workers cannot do anything", hint="--workers 1")
+    pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
+    # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
+    Register.clear_instance_cache()
+    home = home_of(pipe, options.pipe_root)
+    top = with_params(pipe, f"{home.module}.{pipe.__name__}", params or {})
+    nodes = walk(top, lambda cls: home_of(cls, options.pipe_root))
+    environment = options.environment or local_environment()
+    session = Session(host, Target(input, output, nodes), options, environment)
+    with task_queue.silence():
+        first = session.plan()
+        try:
+            if first:
+                if options.workers > 1:
+                    session.make_folder()
+                task_queue.run_all(session, first, processes=options.workers)
+        finally:
+            session.close()
+    return ApplyResult(session.done[session.top], session.ran, session.reused)

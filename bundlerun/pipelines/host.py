@@ -1,0 +1,121 @@
+"""What the engine needs of the world, and that world as a context of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from bundlerun.bundles.lineage import Lineage, ReuseKey
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.pipelines.external import External
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.entries import Entry
+    from bundlerun.store.source import Fetch
+    from bundlerun.store.store import Store
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A bundle whose value is not kept yet. ``id`` None: any new one."""
+
+    name: str
+    id: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
+
+
+class Host(Protocol):
+    """Where values come from and go to.
+
+    With several workers, forked children call all but ``finished`` too. Errors of a store or a
+    remote are raised as they are.
+    """
+
+    def find(self, task: ReuseKey) -> Entry | None:
+        """The newest bundle that equal work made; None: there is none."""
+
+    def latest(self, name: str) -> Entry | None:
+        """The latest bundle called ``name``; None: there is none."""
+
+    def by_id(self, id: str) -> Entry | None:
+        """The bundle of that id; None: there is none."""
+
+    def external(self, wanted: External) -> Entry:
+        """The latest bundle of that name and tags. Raises BundleNotFound."""
+
+    def value(self, bundle: Bundle) -> object:
+        """The value, made anew each time: what a pipe does to it, no other pipe sees."""
+
+    def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
+        """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""
+
+    def add_root(self, bundle: Bundle, *, commit: bool) -> Entry:
+        """A new bundle over a value that is kept already."""
+
+    def commit(self, entry: Entry) -> Entry:
+        """``entry``, committed."""
+
+    def finished(self, entry: Entry) -> None:
+        """Called once for each pipe whose value is there, made or found, dependencies first; in
+        the process and thread that called ``apply``. What it raises ends the apply."""
+
+
+class StoreHost:
+    """One context of a store. ``fetch`` gives what brings a bundle's objects to this disk."""
+
+    def __init__(
+        self, store: Store, context: Context, *, fetch: Callable[[Bundle], Fetch] | None = None
+    ) -> None:
+        self.store = store
+        self.context = context
+        self.fetch = fetch
+
+    def find(self, task: ReuseKey) -> Entry | None:
+        """See Host."""
+        return self.store.catalog.by_task(self.context, task.digest)
+
+    def latest(self, name: str) -> Entry | None:
+        """See Host."""
+        return self.store.catalog.find(self.context, name)
+
+    def by_id(self, id: str) -> Entry | None:
+        """See Host."""
+        return self.store.catalog.by_id(self.context, id)
+
+    def external(self, wanted: External) -> Entry:
+        """See Host."""
+        tags = dict(wanted.tags) or None
+        return self.store.catalog.get(self.context, wanted.name, tags=tags)
+
+    def value(self, bundle: Bundle) -> object:
+        """See Host."""
+        return self.store.value(bundle, self.fetch and self.fetch(bundle))
+
+    def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
+        """See Host."""
+        return self.store.add(
+            self.context,
+            draft.name,
+            value,
+            id=draft.id,
+            params=draft.params,
+            tags=draft.tags,
+            lineage=draft.lineage,
+            commit=commit,
+        )
+
+    def add_root(self, bundle: Bundle, *, commit: bool) -> Entry:
+        """See Host."""
+        return self.store.add_root(self.context, bundle, commit=commit)
+
+    def commit(self, entry: Entry) -> Entry:
+        """See Host."""
+        done = self.store.catalog.commit(self.context, [entry.bundle.id])
+        return done[0] if done else entry
+
+    def finished(self, entry: Entry) -> None:
+        """Nothing more is done with it."""

@@ -1,0 +1,138 @@
+"""A pipe's parameters: from what the caller gave, and into records and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import luigi
+from luigi.parameter import ParameterException, ParameterVisibility, _no_value
+
+from bundlerun.bundles.digest import digest_of
+from bundlerun.errors import BadParameter
+
+if TYPE_CHECKING:
+    from bundlerun.pipelines.pipe import Pipe
+
+# Exact classes only: a subclass may parse in its own way.
+_TYPES: Mapping[type, str] = {
+    luigi.Parameter: "str",
+    luigi.IntParameter: "int",
+    luigi.FloatParameter: "float",
+    luigi.BoolParameter: "bool",
+    luigi.DateParameter: "date",
+    luigi.ChoiceParameter: "choice",
+}
+
+_CHOICE_TYPES: Mapping[type, str] = {str: "str", int: "int", float: "float"}
+
+
+def with_params(cls: type[Pipe], name: str, params: Mapping[str, object]) -> Pipe:
+    """The pipe ``cls`` (called ``name``) with ``params``: texts are parsed, other objects taken.
+
+    Raises BadParameter for an unknown, missing or unparsable one.
+    """
+    known: dict[str, Any] = dict(cls.get_params())
+    for key in params:
+        if key not in known:
+            raise BadParameter(
+                f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}"
+            )
+    parsed: dict[str, Any] = {
+        key: _parsed(name, key, known[key], value) for key, value in params.items()
+    }
+    missing = [k for k, p in known.items() if k not in parsed and p._default is _no_value]
+    if missing:
+        raise BadParameter(
+            f"{name} needs the parameter {missing[0]!r}", hint=f"--{missing[0]} VALUE"
+        )
+    try:
+        return cls(**parsed)
+    except ParameterException as error:
+        raise BadParameter(f"{name}: {error}") from error
+
+
+def recorded(pipe: Pipe) -> dict[str, str]:
+    """All parameters as luigi writes them, but those that are private to the pipe."""
+    return {
+        key: str(param.serialize(pipe.param_kwargs[key]))
+        for key, param in type(pipe).get_params()
+        if param.visibility != ParameterVisibility.PRIVATE
+    }
+
+
+def significant(pipe: Pipe) -> dict[str, str]:
+    """The parameters that make a difference to the value, as luigi writes them.
+
+    Of a private one there is only the digest: keys are written down, secrets are not.
+    """
+    found = {}
+    for key, param in type(pipe).get_params():
+        if param.significant:
+            text = str(param.serialize(pipe.param_kwargs[key]))
+            private = param.visibility == ParameterVisibility.PRIVATE
+            found[key] = f"sha256:{digest_of(text.encode())}" if private else text
+    return found
+
+
+def schema(cls: type[Pipe]) -> dict[str, dict[str, Any]]:
+    """What a client must know of the parameters: see ``describe``."""
+    return {key: _row(param) for key, param in cls.get_params()}
+
+
+def _parsed(name: str, key: str, param: Any, value: object) -> object:
+    """The value as it comes back from its text, so that ``3`` for a float is ``3.0``."""
+    try:
+        given = param.parse(value) if isinstance(value, str) else value
+        first = param.normalize(given)
+        again = param.normalize(param.parse(param.serialize(first)))
+        same = again == first or param.serialize(again) == param.serialize(first)
+    except Exception as error:  # a parameter class is the user's: it may raise anything
+        raise BadParameter(
+            f"{name}: {value!r:.80} is no {type(param).__name__}, which {key!r} is to be ({error})"
+        ) from error
+    # BoolParameter makes None of what it cannot parse.
+    if not same or (again is None and given is not None):
+        raise BadParameter(
+            f"{name}: {value!r:.80} is no {type(param).__name__}, which {key!r} is to be"
+        )
+    return again
+
+
+def _row(param: Any) -> dict[str, Any]:
+    default = _default(param)
+    row = {
+        "type": _type(param),
+        "class": type(param).__name__,
+        "default": default,
+        "required": param._default is _no_value,
+        "significant": bool(param.significant),
+        "positional": bool(param.positional),
+        "private": param.visibility == ParameterVisibility.PRIVATE,
+        "description": param.description or "",
+    }
+    if row["type"] == "choice":
+        row["choice_type"] = _CHOICE_TYPES[param._var_type]
+        row["choices"] = sorted(str(param.serialize(choice)) for choice in param._choices)
+    return row
+
+
+def _type(param: Any) -> str:
+    found = _TYPES.get(type(param), "str" if type(param).__name__ == "StrParameter" else "other")
+    if found == "date" and param.interval != 1:
+        return "other"
+    if found == "choice" and param._var_type not in _CHOICE_TYPES:
+        return "other"
+    return found
+
+
+def _default(param: Any) -> str | None:
+    """The default as a text that parses to it; None when there is none, or no such text."""
+    if param._default is _no_value:
+        return None
+    try:
+        value = param.normalize(param._default)
+        text = str(param.serialize(value))
+        return text if param.normalize(param.parse(text)) == value else None
+    except Exception:  # a parameter class is the user's: it may raise anything
+        return None

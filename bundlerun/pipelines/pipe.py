@@ -1,0 +1,169 @@
+"""The Pipe: a luigi task whose output is a bundle."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+from luigi.parameter import (
+    DuplicateParameterException,
+    MissingParameterException,
+    UnknownParameterException,
+    _no_value,
+)
+
+from bundlerun.errors import BadModule, BadParameter, UsageError
+from bundlerun.pipelines.loading import note_loaded
+
+# What luigi calls on a task and the engine answers for: overriding one has no effect here.
+_ENGINE_METHODS = frozenset({"run", "output", "input", "complete", "deps", "_requires"})
+
+# Set on tasks by luigi while they run, so no class attribute shows them.
+_RUN_TIME_NAMES = frozenset(
+    {
+        "task_id",
+        "param_kwargs",
+        "set_tracking_url",
+        "set_status_message",
+        "set_progress_percentage",
+        "decrease_running_resources",
+        "scheduler_messages",
+        "pipeline_input",
+        "self",
+    }
+)
+
+
+class Scratch:
+    """A folder that is made when it is first asked for, below ``parent`` (None: the system's)."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self._parent = parent
+        self.made: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder, empty at first."""
+        if self.made is None:
+            self.made = Path(tempfile.mkdtemp(prefix="bundlerun-pipe-", dir=self._parent))
+        return self.made
+
+
+class Pipe(luigi.Task):
+    """One step of a pipeline. A subclass has luigi parameters, ``requires()`` and ``pipe_run``.
+
+    ``requires()`` returns a dict of pipes and of ``external(name, tags)``; their values are
+    keyword arguments of ``pipe_run``, under the dict's keys. A Pipe is known by its module and
+    class name, so it stands at the top level of a module. luigi's configuration files do not
+    change the defaults of its parameters.
+    """
+
+    _scratch: ClassVar[Scratch | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_class(cls)
+        note_loaded(cls.__module__)
+
+    def requires(self) -> Mapping[str, Any]:
+        """The dependencies: a dict of Pipe and External objects, by the name of the argument of
+        ``pipe_run`` that gets the value."""
+        return {}
+
+    def pipe_run(self, *args: Any, **kwargs: Any) -> Any:
+        """``pipe_run(self, pipeline_input, **dependencies)``: the value that this pipe makes.
+
+        ``pipeline_input`` is the value of the input bundle (None without one), the same for
+        every pipe of a pipeline; each dependency's value comes under its key.
+        """
+        raise BadModule(f"{type(self).__qualname__} has no pipe_run method")
+
+    @property
+    def scratch(self) -> Path:
+        """A folder to write files in: fresh for each run of ``pipe_run``, removed once the value
+        that it returned is kept. Raises UsageError at any other time."""
+        if self._scratch is None:
+            raise UsageError("self.scratch is there only while pipe_run runs")
+        return self._scratch.path
+
+    @classmethod
+    def get_task_namespace(cls) -> str:
+        """The module: luigi then tells two classes of one name apart."""
+        return str(cls.__module__)
+
+    @classmethod
+    def get_param_values(
+        cls, params: list[tuple[str, Any]], args: Any, kwargs: Mapping[str, Any]
+    ) -> list[tuple[str, Any]]:
+        """luigi's, without its configuration files and command line: a default is the default.
+
+        Raises luigi's own exceptions for unknown, missing and repeated parameters.
+        """
+        name = cls.get_task_family()
+        known = dict(params)
+        positional = [key for key, param in params if param.positional]
+        if len(args) > len(positional):
+            raise UnknownParameterException(
+                f"{name} takes {len(positional)} parameters, and {len(args)} are given"
+            )
+        given = dict(zip(positional, args, strict=False))
+        for key, value in kwargs.items():
+            if key in given:
+                raise DuplicateParameterException(f"{name}: {key} is given twice")
+            if key not in known:
+                raise UnknownParameterException(f"{name} has no parameter {key}")
+            given[key] = value
+        found = []
+        for key, param in params:
+            if key not in given and param._default is _no_value:
+                raise MissingParameterException(f"{name} needs the parameter {key}")
+            value = param.normalize(given.get(key, param._default))
+            # As luigi does: task objects are kept by their parameters, which are to be hashable.
+            found.append((key, tuple(value) if isinstance(value, list | set) else value))
+        return found
+
+
+_RESERVED = frozenset(dir(Pipe)) | _RUN_TIME_NAMES
+
+
+def check_class(cls: type[Pipe]) -> None:
+    """Raises BadParameter for a parameter of a reserved name, BadModule for a class that luigi
+    would run otherwise than the engine does."""
+    for base in cls.__mro__:
+        if base in Pipe.__mro__:
+            continue
+        for name, value in vars(base).items():
+            if isinstance(value, luigi.Parameter) and name in _RESERVED:
+                raise BadParameter(
+                    f"{cls.__qualname__}: a parameter cannot be called {name!r}, for luigi or "
+                    "bundlerun uses that name; choose another one"
+                )
+            if name in _ENGINE_METHODS:
+                raise BadModule(
+                    f"{cls.__qualname__} defines {name}, which a Pipe leaves to the engine",
+                    hint="def pipe_run(self, pipeline_input, ...), returning the value",
+                )
+    if inspect.isgeneratorfunction(cls.pipe_run) or inspect.iscoroutinefunction(cls.pipe_run):
+        raise BadModule(
+            f"{cls.__qualname__}.pipe_run is a generator or coroutine; dependencies that are "
+            "found while running are not supported",
+            hint="name them in requires(), and return the value",
+        )
+
+
+def at_work(pipe: Pipe, scratch: Scratch) -> Pipe:
+    """A copy of ``pipe`` for one run: luigi gives the same object to everybody who asks for the
+    same parameters, other threads included."""
+    own = copy.copy(pipe)
+    vars(own)["_scratch"] = scratch
+    return own
+
+
+def has_pipe_run(cls: type[Pipe]) -> bool:
+    """Whether the class can run: one without ``pipe_run`` is a base for others."""
+    return cls.pipe_run is not Pipe.pipe_run

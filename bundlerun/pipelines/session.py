@@ -1,0 +1,265 @@
+"""One apply: what is known of each pipe while it lasts, and how one pipe is carried out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.bundles.bundle import Bundle, new_id
+from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
+from bundlerun.errors import BadPath, BadValue, BundleNotFound
+from bundlerun.pipelines import failures, parameters
+from bundlerun.pipelines.code_version import (
+    digest_of_files,
+    file_digest,
+    git_version,
+    modules_of,
+)
+from bundlerun.pipelines.graph import Node
+from bundlerun.pipelines.host import Draft
+from bundlerun.pipelines.loading import Home, check_loaded
+from bundlerun.pipelines.pipe import Scratch, at_work
+from bundlerun.pipelines.reuse import task_key
+
+if TYPE_CHECKING:
+    from bundlerun.pipelines.engine import ApplyOptions
+    from bundlerun.pipelines.host import Host
+    from bundlerun.store.entries import Entry
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the apply is for: its input, the name of its output, and the pipes, the top one last."""
+
+    input: Bundle | None
+    output: str
+    nodes: Sequence[Node]
+
+
+class Session:
+    """The state of one apply: nothing of it is kept on pipes or classes, which luigi shares
+    between applies and threads."""
+
+    def __init__(self, host: Host, target: Target, options: ApplyOptions, environment: str) -> None:
+        self.host = host
+        self.target = target
+        self.options = options
+        self.environment = environment
+        self.top = target.nodes[-1]
+        self.ran: list[str] = []
+        self.reused: list[str] = []
+        self.done: dict[Node, Entry] = {}
+        self._externals: dict[tuple[str, tuple[tuple[str, str], ...]], Entry] = {}
+        self._sources: dict[Home, tuple[Digest, list[Path]]] = {}
+        self._waiting: dict[Node, int] = {}
+        self._needed_by: dict[Node, list[Node]] = {}
+        self._folder: Path | None = None
+
+    def plan(self) -> list[Node]:
+        """Find what equal work has made already; the pipes that are left and can start now.
+
+        Raises BundleNotFound for an external that is not there, BadModule for source that cannot
+        be read: before anything runs.
+        """
+        for node in self.target.nodes:
+            for wanted in node.externals.values():
+                key = (wanted.name, tuple(sorted(wanted.tags.items())))
+                if key not in self._externals:
+                    self._externals[key] = self.host.external(wanted)
+            self._source(node.home)
+        for node in self.target.nodes:
+            needed = [n for n in set(node.pipes.values()) if n not in self.done]
+            found = None if needed else self._found(node)
+            if found is not None:
+                self._settle(node, found, ran=False)
+                continue
+            self._waiting[node] = len(needed)
+            for other in needed:
+                self._needed_by.setdefault(other, []).append(node)
+        return [node for node, count in self._waiting.items() if count == 0]
+
+    def carry_out(self, node: Node) -> tuple[str, bool]:
+        """See task_queue.Work."""
+        # Again: its dependencies may have come out as they did before, and somebody else may
+        # have made it meanwhile.
+        entry = self._found(node)
+        ran = entry is None
+        if entry is None:
+            entry = self._made(node)
+        self.done[node] = entry
+        return entry.bundle.id, ran
+
+    def settled(self, node: Node, id: str, ran: bool) -> Sequence[Node]:
+        """See task_queue.Work. Raises BundleNotFound when another process removed the bundle."""
+        entry = self.done.get(node) or self.host.by_id(id)
+        if entry is None:
+            raise BundleNotFound(f"the bundle {id} that {node.name} made has been removed since")
+        self._settle(node, entry, ran=ran)
+        ready = []
+        for other in self._needed_by.get(node, ()):
+            self._waiting[other] -= 1
+            if self._waiting[other] == 0:
+                ready.append(other)
+        return ready
+
+    def make_folder(self) -> None:
+        """The folder of all scratch folders: made before children are forked, for the parent to
+        remove what a killed child leaves."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="bundlerun-"))
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _settle(self, node: Node, entry: Entry, *, ran: bool) -> None:
+        self.done[node] = entry
+        (self.ran if ran else self.reused).append(node.name)
+        self.host.finished(entry)
+
+    def _found(self, node: Node) -> Entry | None:
+        options = self.options
+        if options.force_all or (options.force and node is self.top):
+            return None
+        key = self._key(node)
+        if node is self.top:
+            return self._found_top(key)
+        entry = self.host.find(key)
+        return None if entry is None else self._committed(entry)
+
+    def _found_top(self, key: ReuseKey) -> Entry | None:
+        latest = self.host.latest(self.target.output)
+        if latest is not None and self._answers(latest, key):
+            return self._committed(latest)
+        hit = self.host.find(key)
+        if hit is None:
+            return None
+        lineage = replace(hit.bundle.lineage, run=self.options.run, request=self._request)
+        bundle = Bundle(
+            id=self.options.output_id or new_id(),
+            name=self.target.output,
+            root=hit.bundle.root,
+            params=hit.bundle.params,
+            tags=dict(self.options.output_tags),
+            lineage=lineage,
+        )
+        return self.host.add_root(bundle, commit=self.options.commit)
+
+    def _answers(self, latest: Entry, key: ReuseKey) -> bool:
+        """Whether the latest version of the output is what a new one would be."""
+        task = latest.bundle.lineage.task
+        tags = self.options.output_tags.items() <= latest.bundle.tags.items()
+        return tags and task is not None and task.digest == key.digest
+
+    def _committed(self, entry: Entry) -> Entry:
+        return self.host.commit(entry) if self.options.commit and not entry.committed else entry
+
+    def _made(self, node: Node) -> Entry:
+        """Run the pipe and keep its value. Raises UserError, and leaves no trace then."""
+        started_s = time.time()
+        values = self._values(node)
+        scratch = Scratch(self._folder)
+        pipe = at_work(node.pipe, scratch)
+        input_value = self.target.input and self.host.value(self.target.input)
+        try:
+            try:
+                value = pipe.pipe_run(input_value, **values)
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                raise failures.raised_in(node.name, "pipe_run", error) from error
+            draft = self._draft(node, started_s, time.time())
+            return self._kept(node, draft, value)
+        finally:
+            if scratch.made is not None:
+                shutil.rmtree(scratch.made, ignore_errors=True)
+
+    def _kept(self, node: Node, draft: Draft, value: object) -> Entry:
+        try:
+            return self.host.add(draft, value, commit=self.options.commit)
+        except (BadPath, BadValue) as error:
+            raise failures.not_kept(node.name, error) from error
+
+    def _values(self, node: Node) -> dict[str, object]:
+        needed = {key: entry.bundle for _, key, entry in self._inputs(node)}
+        return {key: self.host.value(bundle) for key, bundle in needed.items()}
+
+    def _inputs(self, node: Node) -> list[tuple[str, str, Entry]]:
+        """What goes in besides the pipeline input: role, argument and bundle."""
+        found = [(key, key, self.done[other]) for key, other in node.pipes.items()]
+        for key, wanted in node.externals.items():
+            entry = self._externals[wanted.name, tuple(sorted(wanted.tags.items()))]
+            found.append((f"external:{key}", key, entry))
+        return found
+
+    def _draft(self, node: Node, started_s: float, finished_s: float) -> Draft:
+        is_top = node is self.top
+        given = [("pipeline_input", self.target.input)] if self.target.input else []
+        given += [(role, entry.bundle) for role, _, entry in self._inputs(node)]
+        source, _ = self._source(node.home)
+        commit, dirty = self._git
+        lineage = Lineage(
+            pipe=node.name,
+            parents=tuple(Parent(role, b.name, b.id, b.root.digest) for role, b in given),
+            code=CodeVersion(source, commit, dirty),
+            image=self.options.image,
+            run=self.options.run,
+            task=self._key(node),
+            request=self._request if is_top else None,
+            started_s=started_s,
+            finished_s=finished_s,
+        )
+        return Draft(
+            name=self.target.output if is_top else node.name,
+            id=self.options.output_id if is_top else None,
+            params=parameters.recorded(node.pipe),
+            tags=dict(self.options.output_tags) if is_top else {},
+            lineage=lineage,
+        )
+
+    def _key(self, node: Node) -> ReuseKey:
+        source, _ = self._source(node.home)
+        roots: Mapping[str, Digest] = {
+            key: entry.bundle.root.digest for _, key, entry in self._inputs(node)
+        }
+        bundle = self.target.input
+        return task_key(
+            pipe=node.name,
+            source=source,
+            params=node.params,
+            input_root=None if bundle is None else bundle.root.digest,
+            dependencies=roots,
+            environment=self.environment,
+        )
+
+    @property
+    def _request(self) -> ReuseKey | None:
+        # A client cannot know which externals a pipeline has, so a request that has some is not
+        # to be answered without looking at them.
+        return None if self._externals else self.options.request
+
+    def _source(self, home: Home) -> tuple[Digest, list[Path]]:
+        if home not in self._sources:
+            modules = modules_of(home.root, home.module, within=home.within)
+            for name, path in modules.items():
+                check_loaded(name, path, file_digest(path))
+            files = sorted(modules.values())
+            self._sources[home] = digest_of_files(home.root, files), files
+        return self._sources[home]
+
+    @cached_property
+    def _git(self) -> tuple[str | None, bool]:
+        if self.options.code is not None:
+            return self.options.code.commit, self.options.code.dirty
+        home = self.top.home
+        files = {f for _, found in self._sources.values() for f in found}
+        inside = sorted(f for f in files if f.is_relative_to(home.root))
+        return git_version(home.root, inside) or (None, False)
