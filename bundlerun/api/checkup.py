@@ -1,0 +1,107 @@
+"""The checks of ``doctor``: each looks at one thing and names its cure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bundlerun.errors import BundlerunError, CloudError, EngineError, NoRemote
+
+if TYPE_CHECKING:
+    from bundlerun.api.base import Base
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. ``ok`` None: not needed as things are configured."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    cure: str | None = None
+
+
+def checkup(base: Base) -> list[Check]:
+    """Every check, in the order in which a run needs them. All that is written is an empty key on
+    the remote, which is there since the remote was bound."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", lambda: ".".join(map(str, sys.version_info[:3]))),
+        ("store", lambda: str(base.store.path)),
+        ("context", lambda: base.context().name),
+        ("engine", _engine),
+        ("builder", _builder),
+    ]
+    return [_checked(what, look) for what, look in checks] + list(_remote(base)) + list(_aws(base))
+
+
+def _checked(what: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(what, True, look())
+    except BundlerunError as error:
+        return Check(what, False, error.message, error.hint)
+
+
+def _engine() -> str:
+    from bundlerun.images.engine import engine
+
+    try:
+        with engine() as client:
+            return f"Docker {client.version()['Version']}"
+    except EngineError as error:
+        raise EngineError(error.message, hint="sudo systemctl start docker") from error
+
+
+def _builder() -> str:
+    from bundlerun.images.builders import buildkit_command
+
+    return "BuildKit" if buildkit_command() else "the classic builder"
+
+
+def _remote(base: Base) -> Iterator[Check]:
+    from bundlerun.remotes.binding import bound_uuid, check_conditional, check_remote
+
+    try:
+        context = base.context()
+        remote = base.remote(context)
+    except NoRemote as error:
+        yield Check("remote", None, error.message, error.hint)
+        return
+    except BundlerunError as error:
+        yield Check("remote", False, error.message, error.hint)
+        return
+
+    def read() -> str:
+        check_remote(remote, bound_uuid(context))
+        return remote.url
+
+    def write() -> str:
+        check_conditional(remote)
+        return "create-only writes are kept"
+
+    yield _checked("remote", read)
+    yield _checked("remote write", write)
+
+
+def _aws(base: Base) -> Iterator[Check]:
+    queue = base.settings.run.aws_batch_queue
+    if queue is None:
+        yield Check(
+            "credentials and queue",
+            None,
+            "no AWS Batch queue is configured",
+            "export BUNDLERUN_AWS_BATCH_QUEUE=NAME",
+        )
+        return
+    yield _checked("credentials", lambda: f"account {base.aws.account()}")
+    yield _checked("queue", lambda: _queue(base))
+
+
+def _queue(base: Base) -> str:
+    from bundlerun.backends.aws_batch import AWSBatch
+
+    problem = AWSBatch(base.settings, base.aws).queue_problem()
+    if problem is not None:
+        raise CloudError(problem, hint="aws batch describe-job-queues")
+    return str(base.settings.run.aws_batch_queue)

@@ -1,0 +1,226 @@
+"""The verbs on data: contexts, bundles, remotes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bundlerun.api.base import Base
+from bundlerun.bundles.bundle import Bundle, checked_id, checked_name
+from bundlerun.bundles.lineage import LineageTree, Parent
+from bundlerun.errors import Conflict, NotCommitted, UsageError
+
+if TYPE_CHECKING:
+    from bundlerun.remotes.push import PushReport
+    from bundlerun.store.catalog import Entry
+    from bundlerun.store.contexts import Context
+
+LINEAGE_DEPTH = 200
+"""How many generations ``lineage`` climbs."""
+
+
+class Data(Base):
+    """Verbs that need a store and at most a remote."""
+
+    def context_create(self, name: str) -> Context:
+        """A new context, chosen when none was. Raises Conflict when there is one of that name."""
+        context = self.store.contexts.create(checked_name(name))
+        if self.store.contexts.current() is None:
+            self.store.contexts.switch(name)
+        return context
+
+    def context_list(self) -> list[Context]:
+        """All contexts of the store, by name."""
+        return self.store.contexts.list()
+
+    def context_delete(self, name: str, *, force: bool = False) -> None:
+        """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
+
+        Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+        """
+        context = self.store.contexts.get(name)
+        unpushed = self.store.catalog.unpushed(context)
+        if unpushed and not force:
+            raise Conflict(
+                f"{name} has {len(unpushed)} committed bundles that were never pushed",
+                hint=f"bundlerun context {name} -d --force",
+            )
+        self.store.contexts.delete(name)
+
+    def switch(self, name: str) -> Context:
+        """Choose the context that verbs act on from now on. Raises ContextNotFound."""
+        self.store.contexts.switch(name)
+        return self.store.contexts.get(name)
+
+    def bind_remote(self, context: str, url: str) -> Context:
+        """Bind ``context`` to the remote at ``url`` after reading and writing there.
+
+        Raises UsageError for a URL that is none, RemoteError when it cannot be used.
+        """
+        from bundlerun.remotes.binding import bind
+        from bundlerun.remotes.opening import checked_url, open_remote
+
+        found = self.store.contexts.get(context)
+        return bind(self.store, found, open_remote(checked_url(url), self.settings))
+
+    def add(
+        self,
+        name: str,
+        value: object,
+        *,
+        tags: Mapping[str, str] | None = None,
+        commit: bool = False,
+    ) -> Bundle:
+        """A new version of ``name`` with this value, kept whole or not at all.
+
+        Raises BadName, BadValue (naming the place in the value that cannot be kept) or BadPath.
+        """
+        entry = self.store.add(
+            self.context(),
+            checked_name(name),
+            value,
+            tags=checked_tags(tags),
+            commit=commit,
+            progress=self.progress,
+        )
+        return entry.bundle
+
+    def get(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+        """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
+        disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
+        bundle = self.entry(name, checked_tags(tags)).bundle
+        return self.store.value(bundle, self.fetch_of(bundle))
+
+    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
+        """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
+        those with all of ``tags``. Raises BundleNotFound."""
+        return self.entry(name, checked_tags(tags)).bundle
+
+    def search(
+        self,
+        name: str | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        committed: bool | None = None,
+    ) -> list[Entry]:
+        """All versions, newest first, of this exact name (None: any), with all of ``tags``,
+        committed or not (None: both)."""
+        return self.store.catalog.search(
+            self.context(), name=name, tags=checked_tags(tags) or None, committed=committed
+        )
+
+    def latest(self) -> list[Entry]:
+        """The latest version of each name, newest first."""
+        return self.store.catalog.latest(self.context())
+
+    def commit(self, name: str) -> Bundle:
+        """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
+        entry = self.entry(name)
+        self.store.catalog.commit(self.context(), [entry.bundle.id])
+        return entry.bundle
+
+    def tag(self, name: str, tags: Mapping[str, str]) -> Bundle:
+        """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
+        them. Raises BundleNotFound."""
+        entry = self.entry(name)
+        self.store.catalog.tag(self.context(), entry.bundle.id, checked_tags(tags))
+        return self.entry(entry.bundle).bundle
+
+    def remove(self, name: str, *, old: bool = False, all: bool = False) -> list[Bundle]:
+        """Remove here the bundle ``name``, or every version of it (``all``), or all but the
+        latest (``old``); what was removed. Raises BundleNotFound when there is none."""
+        latest = self.entry(name)
+        chosen = [latest]
+        if old or all:
+            every = self.search(latest.bundle.name)
+            chosen = [e for e in every if all or e.bundle.id != latest.bundle.id]
+        removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
+        return [entry.bundle for entry in removed]
+
+    def push(self, name: str | None = None) -> PushReport:
+        """Send the bundle ``name`` with its ancestors and older versions to the remote, or
+        everything committed that is not there yet. Raises NoRemote, NotCommitted, RemoteError."""
+        from bundlerun.remotes.push import push
+
+        context = self.context()
+        remote = self.remote(context)
+        if name is None:
+            entries = self.store.catalog.unpushed(context)
+        else:
+            entries = [self.entry(name)]
+            if not entries[0].committed:
+                raise NotCommitted(
+                    f"{name} is not committed, and only committed bundles travel",
+                    hint=f"bundlerun commit {name}",
+                )
+        return push(self.store, context, remote, entries, progress=self.progress)
+
+    def pull(
+        self, name: str | None = None, *, localize: bool = False, all_versions: bool = False
+    ) -> list[Bundle]:
+        """Bring the records of ``name`` (None: every name) from the remote: the latest version or
+        ``all_versions``, and with ``localize`` their bytes.
+
+        Raises BundleNotFound when the remote has no such name, IntegrityError for what is damaged.
+        """
+        from bundlerun.remotes.pull import localise, pull_all, pull_id, pull_latest
+
+        context = self.context()
+        remote = self.remote(context)
+        self._settle_open_runs()
+        bare, _, prefix = (name or "").partition("@")
+        if prefix:
+            known = self.store.catalog.find(context, bare, id_prefix=prefix)
+            id = known.bundle.id if known else checked_id(prefix)
+            entries = [pull_id(self.store, context, remote, id)]
+        elif name is None or all_versions:
+            entries = pull_all(self.store, context, remote, name, all_versions=all_versions)
+        else:
+            entries = [pull_latest(self.store, context, remote, name)]
+        bundles = [entry.bundle for entry in entries]
+        if localize:
+            localise(self.store, remote, bundles, progress=self.progress)
+        return bundles
+
+    def lineage(self, name: str | Bundle) -> LineageTree:
+        """The bundle ``name`` and what it was made of, upward, as far as it is known here."""
+        bundle = self.entry(name).bundle
+        return self._tree(
+            Parent("", bundle.name, bundle.id, bundle.root.digest), self.context(), LINEAGE_DEPTH
+        )
+
+    def outline(self, name: str) -> Any:
+        """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
+        its files' bytes."""
+        bundle = self.entry(name).bundle
+        return self.store.outline(bundle, self.fetch_of(bundle))
+
+    def _tree(self, at: Parent, context: Context, depth: int) -> LineageTree:
+        entry = self.store.catalog.by_id(context, at.id)
+        if entry is None:
+            return LineageTree(at.role, at.name, at.id, at.root, known=False)
+        bundle = entry.bundle
+        parents = bundle.lineage.parents if depth else ()
+        return LineageTree(
+            at.role,
+            bundle.name,
+            bundle.id,
+            bundle.root.digest,
+            known=True,
+            lineage=bundle.lineage,
+            params=bundle.params,
+            tags=bundle.tags,
+            parents=tuple(self._tree(parent, context, depth - 1) for parent in parents),
+        )
+
+    def _settle_open_runs(self) -> None:
+        """Whoever first sees a run's end brings its result home: here, a pull."""
+
+
+def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """``tags`` as a dict of texts. Raises UsageError for an empty key or a value that is none."""
+    found = dict(tags or {})
+    for key, value in found.items():
+        if not isinstance(key, str) or not key or not isinstance(value, str):
+            raise UsageError(f"a tag is a text under a text, not {value!r:.40} under {key!r:.40}")
+    return found

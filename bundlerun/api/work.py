@@ -1,0 +1,285 @@
+"""The verbs on work: apply here, dockerize, run elsewhere, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlerun import registry
+from bundlerun.api.data import Data, checked_tags
+from bundlerun.bundles.bundle import Bundle, checked_name
+from bundlerun.errors import UsageError
+from bundlerun.jobs.spec import Resources
+from bundlerun.jobs.state import JobState
+from bundlerun.runs.record import RunRecord, RunResult
+
+if TYPE_CHECKING:
+    from bundlerun.images.reference import ImageInfo
+    from bundlerun.runs.imaging import ImageRequest
+    from bundlerun.runs.request import RunRequest
+    from bundlerun.settings import ImageSettings
+
+
+class Work(Data):
+    """Verbs that compute."""
+
+    def apply(
+        self,
+        input: str | None,
+        output: str,
+        pipe: Any,
+        /,
+        *,
+        workers: int = 1,
+        force: bool = False,
+        force_all: bool = False,
+        input_tags: Mapping[str, str] | None = None,
+        output_tags: Mapping[str, str] | None = None,
+        commit: bool = False,
+        params: Mapping[str, Any] | None = None,
+        pipe_root: str | Path | None = None,
+        **parameters: Any,
+    ) -> Bundle:
+        """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
+        return the bundle ``output`` that it made, or equal work that was found.
+
+        ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
+        directory unless given). Parameters are given by keyword, or in ``params`` where a name
+        is taken. Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound.
+        """
+        from bundlerun.pipelines.engine import ApplyOptions
+        from bundlerun.pipelines.engine import apply as apply_pipe
+        from bundlerun.pipelines.host import StoreHost
+        from bundlerun.pipelines.loading import load_pipe
+
+        checked_name(output)
+        root = Path(pipe_root or Path.cwd())
+        if isinstance(pipe, str):
+            if str(root) not in sys.path:
+                sys.path.insert(0, str(root))
+            pipe = load_pipe(pipe, root)
+        entry = None
+        if input is not None and input != "-":
+            entry = self.entry(input, checked_tags(input_tags))
+        result = apply_pipe(
+            pipe,
+            host=StoreHost(self.store, self.context(), fetch=self.fetch_of),
+            input=None if entry is None else entry.bundle,
+            output=output,
+            params={**(params or {}), **parameters},
+            options=ApplyOptions(
+                workers=workers,
+                force=force,
+                force_all=force_all,
+                output_tags=checked_tags(output_tags),
+                commit=commit,
+                pipe_root=root,
+            ),
+        )
+        return result.entry.bundle
+
+    def dockerize(
+        self,
+        pipe_root: str | Path,
+        pipe: str,
+        *,
+        push: bool = False,
+        config_dir: str | Path | None = None,
+        base_image: str | None = None,
+        platform: str | None = None,
+    ) -> ImageInfo:
+        """Make the image of the module of ``pipe`` (``package.module.Class``), found below
+        ``pipe_root``; unchanged content is not built again. ``push`` sends it to the registry
+        that the settings name. Raises BadModule, EngineError, BuildFailed.
+        """
+        from bundlerun.runs.imaging import ImageRequest
+
+        config = None if config_dir is None else Path(config_dir)
+        request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
+        return self._made_image(request, push=push)
+
+    def write_build_context(
+        self,
+        folder: str | Path,
+        pipe_root: str | Path,
+        pipe: str,
+        *,
+        config_dir: str | Path | None = None,
+        base_image: str | None = None,
+        platform: str | None = None,
+    ) -> Path:
+        """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
+        Dockerfile included, and build nothing; the Dockerfile's path."""
+        from bundlerun.images.context import write_context
+        from bundlerun.runs.imaging import ImageRequest, recipe_of
+
+        config = None if config_dir is None else Path(config_dir)
+        request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
+        return write_context(recipe_of(request, self.settings.images), Path(folder))
+
+    def run(
+        self,
+        input: str | None,
+        output: str,
+        pipe: str,
+        *,
+        backend: str = "Local",
+        params: Mapping[str, Any] | None = None,
+        force: bool = False,
+        push_input: bool = True,
+        session_seconds: int | None = None,
+        input_tags: Mapping[str, str] | None = None,
+        output_tags: Mapping[str, str] | None = None,
+        wait: bool | None = None,
+        resources: Resources | None = None,
+        timeout_s: int | None = None,
+        retries: int = 0,
+        job_role_arn: str | None = None,
+        dry_run: bool = False,
+        build: bool = False,
+    ) -> RunResult:
+        """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
+        ``output``. Equal work is found instead of done again, unless ``force``.
+
+        ``wait`` None: the backend's custom (Local waits, AWSBatch does not). ``dry_run``: the
+        plan only. ``build``: first make the image anew where its source changed.
+        Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
+        BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
+        """
+        from bundlerun.runs.conduct import adopt_equal_work, start
+        from bundlerun.runs.follow import follow
+        from bundlerun.runs.jobspec import check_backend_reaches
+        from bundlerun.runs.plan import plan_run
+        from bundlerun.runs.request import RunRequest
+
+        if "." not in pipe:
+            raise UsageError(f"{pipe!r} is no package.module.Class")
+        settings = self.settings.run
+        request = RunRequest(
+            input=None if input == "-" else input,
+            output=checked_name(output),
+            pipe=pipe,
+            backend=backend,
+            params={key: str(value) for key, value in (params or {}).items()},
+            input_tags=checked_tags(input_tags),
+            output_tags=checked_tags(output_tags),
+            force=force,
+            push_input=push_input,
+            session_seconds=session_seconds,
+            resources=resources or Resources(settings.vcpus, settings.memory_mib),
+            timeout_s=timeout_s,
+            retries=retries,
+            job_role_arn=job_role_arn,
+        )
+        engine = registry.load(registry.BACKENDS, backend, what="backend")(self.settings)
+        world = self.world()
+        check_backend_reaches(world.remote.url, backend)
+        image = self._image(request, build=build)
+        plan = plan_run(
+            request, store=self.store, context=world.context, remote=world.remote, image=image
+        )
+        if dry_run:
+            return RunResult(None, plan.to_json(), reused=plan.found is not None)
+        if plan.found is not None:
+            return RunResult(None, plan.to_json(), adopt_equal_work(plan, world), reused=True)
+        record = start(plan, request, engine, world)
+        if wait is None:
+            wait = backend == "Local"
+        if not wait:
+            return RunResult(record, plan.to_json())
+        self.progress.line(f"run {record.run_id}")
+        record, bundle = follow(record, world)
+        return RunResult(record, plan.to_json(), bundle)
+
+    def jobs(self, run: str | None = None) -> list[RunRecord]:
+        """The runs of this context (None), newest first, or the run whose id starts so, with
+        their states of now. Raises RunNotFound."""
+        from bundlerun.runs.follow import refresh
+
+        context = self.context()
+        if run is not None:
+            records = [self._record(run)]
+        else:
+            rows = self.store.journal.list(context)
+            records = [RunRecord.from_json(row) for row in rows]
+        if all(record.settled for record in records):
+            return records
+        return refresh(records, self.world())
+
+    def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
+        """The lines that a run's job wrote; what the envelope kept of them once the backend has
+        forgotten the job. Raises RunNotFound."""
+        from bundlerun.runs.follow import backend_of, newest_envelope
+
+        record = self._record(run)
+        world = self.world()
+        if record.handle is not None and not (record.settled and record.backend == "Local"):
+            yield from backend_of(record, world).logs(record.handle, follow=follow)
+            return
+        envelope = newest_envelope(world.remote, record.run_id)
+        yield from (envelope.tail if envelope else record.evidence or record.reason).splitlines()
+
+    def wait(self, run: str) -> RunResult:
+        """Wait for a run's end and bring its output home, from any process of this store.
+
+        Raises a RunFailed when it failed.
+        """
+        from bundlerun.runs.follow import follow
+
+        record, bundle = follow(self._record(run), self.world())
+        return RunResult(record, {}, bundle)
+
+    def cancel(self, run: str) -> RunRecord:
+        """Stop a run's job; one that has ended is no error. The record as it is then."""
+        from bundlerun.runs.follow import backend_of, refresh
+
+        record = self._record(run)
+        world = self.world()
+        if record.settled:
+            return record
+        if record.handle is not None:
+            backend = backend_of(record, world)
+            backend.cancel(record.handle, "cancelled with bundlerun cancel")
+            return refresh([record], world)[0]
+        ended = record.changed(state=JobState.CANCELLED, settled=True, reason="never submitted")
+        self.store.journal.save(world.context, ended.to_json())
+        return ended
+
+    def _record(self, run: str) -> RunRecord:
+        return RunRecord.from_json(self.store.journal.get(self.context(), run))
+
+    def _settle_open_runs(self) -> None:
+        self.jobs()
+
+    def _image(self, request: RunRequest, *, build: bool) -> ImageInfo:
+        from bundlerun.runs.imaging import ImageRequest, image_for, noted_request
+
+        settings = self.settings.images
+        if build:
+            noted = noted_request(self.store, request.module, settings)
+            made = dataclasses.replace(noted or ImageRequest(Path.cwd(), ""), pipe=request.pipe)
+            return self._made_image(made, push=request.backend != "Local" and _pushes(settings))
+        return image_for(
+            request.pipe,
+            store=self.store,
+            settings=settings,
+            on_engine=request.backend == "Local",
+        )
+
+    def _made_image(self, request: ImageRequest, *, push: bool) -> ImageInfo:
+        from bundlerun.images.publish import publish
+        from bundlerun.runs.imaging import build_image, note_image, recipe_of
+
+        settings = self.settings.images
+        image = build_image(recipe_of(request, settings), request.pipe, progress=self.progress)
+        if push:
+            image = publish(image, settings, self.aws, progress=self.progress)
+        note_image(self.store, request, image, settings)
+        return image
+
+
+def _pushes(settings: ImageSettings) -> bool:
+    return settings.registry is not None

@@ -1,0 +1,1 @@
+"""The command line: a file a verb, each parse, one call of the api, render."""

@@ -1,0 +1,17 @@
+"""``bundlerun cancel``."""
+
+from __future__ import annotations
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import with_workspace
+
+
+@click.command()
+@click.argument("run")
+@with_workspace
+def command(workspace: Workspace, run: str) -> None:
+    """Stop RUN; one that has ended is no error."""
+    record = workspace.cancel(run)
+    click.echo(f"run {record.run_id} is {record.state.value}")

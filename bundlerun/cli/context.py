@@ -1,0 +1,48 @@
+"""``bundlerun context``."""
+
+from __future__ import annotations
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import as_json, with_workspace
+from bundlerun.cli.render import echo_json, echo_table
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-d", "--delete", is_flag=True, help="Delete NAME and its bundles here.")
+@click.option("--force", is_flag=True, help="Delete also what was committed and never pushed.")
+@as_json
+@with_workspace
+def command(
+    workspace: Workspace, name: str | None, delete: bool, force: bool, as_json: bool
+) -> None:
+    """List the contexts, or make NAME. The first one made is the chosen one."""
+    if name is None:
+        if delete:
+            raise click.UsageError("-d needs the NAME of a context")
+        _list(workspace, as_json)
+    elif delete:
+        workspace.context_delete(name, force=force)
+        click.echo(f"deleted {name}; its remote keeps what was pushed")
+    else:
+        made = workspace.context_create(name)
+        current = workspace.store.contexts.current()
+        note = "" if current == name else f"; bundlerun switch {name} chooses it"
+        click.echo(f"made {made.name}{note}")
+
+
+def _list(workspace: Workspace, as_json: bool) -> None:
+    contexts = workspace.context_list()
+    current = workspace.store.contexts.current()
+    if as_json:
+        echo_json(
+            [
+                {"name": c.name, "remote": c.remote_url, "current": c.name == current}
+                for c in contexts
+            ]
+        )
+        return
+    rows = [["*" if c.name == current else "", c.name, c.remote_url or "-"] for c in contexts]
+    echo_table(["", "CONTEXT", "REMOTE"], rows)

@@ -1,0 +1,19 @@
+"""``bundlerun logs``."""
+
+from __future__ import annotations
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import with_workspace
+from bundlerun.cli.render import clean
+
+
+@click.command()
+@click.argument("run")
+@click.option("-f", "--follow", is_flag=True, help="Until the job ends.")
+@with_workspace
+def command(workspace: Workspace, run: str, follow: bool) -> None:
+    """Show what RUN's job wrote."""
+    for line in workspace.logs(run, follow=follow):
+        click.echo(clean(line))

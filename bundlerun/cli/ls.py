@@ -1,0 +1,41 @@
+"""``bundlerun ls``."""
+
+from __future__ import annotations
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import as_json, tag_option, with_workspace
+from bundlerun.cli.render import echo_entries, echo_json, entry_json
+from bundlerun.errors import BundleNotFound
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-v", "--verbose", is_flag=True, help="Sizes, pipes and parameters as well.")
+@tag_option("-t", "--tag", "tags", help="Only bundles with this tag; repeatable.")
+@click.option("--uncommitted", is_flag=True, help="Only scratch bundles.")
+@as_json
+@with_workspace
+def command(
+    workspace: Workspace,
+    name: str | None,
+    verbose: bool,
+    tags: dict[str, str],
+    uncommitted: bool,
+    as_json: bool,
+) -> None:
+    """List the latest bundle of each name, or every version of NAME, newest first."""
+    committed = False if uncommitted else None
+    if name is None and not tags and not uncommitted:
+        entries = workspace.latest()
+    else:
+        entries = workspace.search(name, tags=tags, committed=committed)
+    if name is not None and not entries:
+        raise BundleNotFound(f"no bundle is called {name!r} here", hint="bundlerun ls")
+    if as_json:
+        echo_json([entry_json(entry) for entry in entries])
+    elif entries:
+        echo_entries(entries, verbose=verbose)
+    else:
+        click.echo("no bundles here; bundlerun add NAME PATH makes one", err=True)

@@ -1,0 +1,136 @@
+"""The entry point: finds the verb, runs it, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from bundlerun import __version__
+from bundlerun.errors import BundlerunError, RunFailed
+
+VERBS = {
+    "context": "Make, list or delete contexts.",
+    "switch": "Choose the context that commands act on.",
+    "remote": "Bind a context to s3://bucket/prefix or file:///dir.",
+    "add": "Add files, folders or tables as a new bundle version.",
+    "ls": "List bundles.",
+    "cat": "Show what a bundle holds.",
+    "tag": "Set tags on a bundle.",
+    "commit": "Mark a bundle to be kept.",
+    "rm": "Remove bundles from this store.",
+    "lineage": "Draw what a bundle was made of.",
+    "push": "Send committed bundles to the remote.",
+    "pull": "Bring bundles from the remote.",
+    "apply": "Run a pipe here.",
+    "dockerize": "Make the container image of a pipeline module.",
+    "run": "Run a pipe in its container, here or on AWS Batch.",
+    "jobs": "List runs and their states.",
+    "logs": "Show what a run's job wrote.",
+    "wait": "Wait for a run and bring its output home.",
+    "cancel": "Stop a run.",
+    "sandbox": "An AWS in a box, for trying AWSBatch with no account.",
+    "doctor": "Say what works, what does not, and the cure.",
+    "worker": "",
+}
+"""Verb -> its one line of help ("" hides it). Each lives in the module of its name."""
+
+INTERRUPTED = 130
+"""The exit code for Ctrl-C: 128 + SIGINT (POSIX shells' custom)."""
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is used, and lists them without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of a first use."""
+        return [verb for verb, line in VERBS.items() if line]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The verb, imported now; None when there is none of this name."""
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"bundlerun.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """click's own, with the nearest verb named for one that is mistyped."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "bundlerun -h lists them"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, line in VERBS.items() if line])
+
+
+@click.group(cls=Verbs, context_settings=CONTEXT_SETTINGS)
+@click.version_option(__version__, prog_name="bundlerun")
+@click.option("--context", "-c", "context", metavar="NAME", help="Act on this context, this once.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what libraries log, and tracebacks.")
+@click.pass_context
+def cli(ctx: click.Context, context: str | None, verbose: bool) -> None:
+    """Versioned data in, pipeline classes in containers, a new version out.
+
+    Exit codes: 0 well; 2 usage; 3 settings; 4 not found; 5 conflict; 6 remote; 7 damaged data;
+    8 engine; 9 cloud; 10-19 the run failed (11 the pipe raised, 12 memory, 13 time, 14 spot,
+    15 image, 16 cancelled, 17 infrastructure, 18 output missing, 19 stuck); 130 Ctrl-C; 1 else.
+    """
+    ctx.obj = {"context": context, "verbose": verbose}
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+
+
+def main() -> None:
+    """The console script. Never returns: it ends the process with the exit code."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(arguments: list[str]) -> int:
+    """Run one command line; its exit code. Errors are one line on standard error."""
+    try:
+        cli.main(arguments, prog_name="bundlerun", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BundlerunError as error:
+        _show(error, verbose="-v" in arguments or "--verbose" in arguments)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _show(error: BundlerunError, *, verbose: bool) -> None:
+    from bundlerun.cli.render import clean
+
+    if verbose:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, RunFailed) and error.evidence:
+        click.echo(clean(error.evidence.rstrip()), err=True)
+    label = click.style("bundlerun:", fg="red", bold=True)
+    click.echo(f"{label} {clean(error.message)}", err=True)
+    if error.hint:
+        click.echo(f"  try: {clean(error.hint)}", err=True)

@@ -1,0 +1,89 @@
+"""Options and arguments that several verbs share, and the workspace they act on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from bundlerun.cli.bars import Bars
+from bundlerun.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def tag_option(*names: str, help: str) -> Callable[[F], F]:
+    """A repeatable ``key:value`` option; the command gets a dict."""
+    return click.option(
+        *names, multiple=True, metavar="KEY:VALUE", help=help, callback=_parsed_tags
+    )
+
+
+def parsed_tags(values: Sequence[str]) -> dict[str, str]:
+    """``key:value`` texts as a dict. Raises UsageError for one without a colon or a key."""
+    found: dict[str, str] = {}
+    for text in values:
+        key, colon, value = text.partition(":")
+        if not colon or not key:
+            raise UsageError(f"the tag {text!r} is to be KEY:VALUE")
+        found[key] = value
+    return found
+
+
+def _parsed_tags(
+    ctx: click.Context, param: click.Parameter, values: Sequence[str]
+) -> dict[str, str]:
+    return parsed_tags(values)
+
+
+def with_workspace(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives ``command`` the workspace of the command line as its first argument, its progress
+    drawn on this terminal."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from bundlerun.api.workspace import Workspace
+        from bundlerun.settings import read_settings
+
+        chosen = (click.get_current_context().find_root().obj or {}).get("context")
+        workspace = Workspace(read_settings(), context=chosen)
+        try:
+            with Bars() as bars:
+                workspace.progress = bars
+                return command(workspace, *args, **kwargs)
+        finally:
+            workspace.close()
+
+    return wrapped
+
+
+def pipe_parameters(tokens: Sequence[str]) -> dict[str, str]:
+    """What follows the pipe's class, ``--name value`` or ``--name=value``, as a dict.
+
+    A ``--name`` with no value is a switch: "true". Raises UsageError for anything else.
+    """
+    found: dict[str, str] = {}
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--") or token == "--":
+            raise UsageError(f"{token!r} after the pipe's class is no --parameter")
+        name, equals, value = token[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        found[name.replace("-", "_")] = value
+    return found
+
+
+def misplaced(parameters: dict[str, str], command: click.Command) -> str | None:
+    """A hint when one of the pipe's ``parameters`` is an option of ``command`` itself."""
+    ours = {option.name for option in command.params if isinstance(option, click.Option)}
+    found = sorted(ours & parameters.keys())
+    if not found:
+        return None
+    flag = "--" + found[0].replace("_", "-")
+    return f"{flag} before IN: bundlerun's own options stand there, the pipe's after its class"

@@ -1,0 +1,30 @@
+"""``bundlerun pull``."""
+
+from __future__ import annotations
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import as_json, with_workspace
+from bundlerun.cli.render import echo_json, label
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--localize", is_flag=True, help="Bring the bytes as well.")
+@click.option("--all-versions", is_flag=True, help="Every version, not only the latest.")
+@as_json
+@with_workspace
+def command(
+    workspace: Workspace, name: str | None, localize: bool, all_versions: bool, as_json: bool
+) -> None:
+    """Bring the latest version of NAME (or of every name) from the remote: its record, and with
+    --localize its bytes; else they come when they are touched."""
+    bundles = workspace.pull(name, localize=localize, all_versions=all_versions)
+    if as_json:
+        echo_json([bundle.to_json() for bundle in bundles])
+        return
+    for bundle in bundles:
+        click.echo(f"pulled {label(bundle)}")
+    if not bundles:
+        click.echo("nothing new on the remote")

@@ -1,0 +1,128 @@
+"""``bundlerun run``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import (
+    as_json,
+    misplaced,
+    pipe_parameters,
+    tag_option,
+    with_workspace,
+)
+from bundlerun.cli.render import echo_json, label
+from bundlerun.cli.wait import wait_or_detach
+from bundlerun.errors import BadParameter
+from bundlerun.jobs.spec import Resources
+from bundlerun.registry import BACKENDS
+from bundlerun.runs.record import RunResult
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    default="Local",
+    show_default=True,
+    help="Where the job runs.",
+)
+@click.option("--force", is_flag=True, help="Run although equal work was done.")
+@click.option("--build", is_flag=True, help="Make the image anew first if its source changed.")
+@click.option("--no-push-input", is_flag=True, help="The input is on the remote already.")
+@click.option(
+    "--use-aws-session-token",
+    "session_seconds",
+    type=int,
+    metavar="SECONDS",
+    help="Give the job credentials of this life, narrowed to the remote's prefix.",
+)
+@tag_option("-it", "--input-tag", "input_tags", help="Select the input by tag; repeatable.")
+@tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
+@click.option(
+    "--wait/--no-wait", default=None, help="Follow the run. Local does unless told not to."
+)
+@click.option("--vcpus", type=float, help="CPUs of the job.")
+@click.option("--memory-mib", type=int, help="Memory of the job, MiB.")
+@click.option("--gpus", type=int, default=0, help="GPUs of the job.")
+@click.option(
+    "--timeout-s", type=int, help="End the job after so many seconds (AWS Batch: 60 or more)."
+)
+@click.option("--retries", type=int, default=0, help="More attempts after a lost machine.")
+@click.option("--job-role-arn", help="The role the job acts as on AWS.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
+@as_json
+@click.argument("input", metavar="IN")
+@click.argument("output", metavar="OUT")
+@click.argument("pipe", metavar="PKG.MODULE.PIPE")
+@click.argument("parameters", nargs=-1, type=click.UNPROCESSED, metavar="[--PARAM VALUE]...")
+@with_workspace
+def command(
+    workspace: Workspace,
+    input: str,
+    output: str,
+    pipe: str,
+    parameters: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run PKG.MODULE.PIPE in its container on the bundle IN ("-": none) and bring back OUT.
+
+    Options stand before IN; all that follows the class is the pipe's.
+    """
+    wait = options.pop("wait")
+    if wait is None:
+        wait = options["backend"] == "Local"
+    options["push_input"] = not options.pop("no_push_input")
+    options["resources"] = _resources(workspace, options)
+    params = pipe_parameters(parameters)
+    try:
+        result = workspace.run(input, output, pipe, params=params, wait=False, **options)
+    except BadParameter as error:
+        error.hint = misplaced(params, command) or error.hint
+        raise
+    if result.record is not None and wait:
+        click.echo(f"run {result.record.run_id}", err=True)
+        result = wait_or_detach(workspace, result.record.run_id, result.plan)
+    _show(result, as_json=as_json, dry_run=options["dry_run"])
+
+
+def _resources(workspace: Workspace, options: dict[str, Any]) -> Resources:
+    settings = workspace.settings.run
+    return Resources(
+        vcpus=options.pop("vcpus") or settings.vcpus,
+        memory_mib=options.pop("memory_mib") or settings.memory_mib,
+        gpus=options.pop("gpus"),
+    )
+
+
+def _show(result: RunResult, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        echo_json(result_json(result))
+    elif dry_run:
+        echo_json(result.plan)
+        if result.reused:
+            click.echo("equal work was done already: nothing would run", err=True)
+    elif result.output is not None:
+        note = "  (equal work was found; --force runs it again)" if result.reused else ""
+        click.echo(f"made {label(result.output)}{note}")
+    elif result.record is not None:
+        run = result.record.run_id
+        click.echo(f"submitted run {run}")
+        click.echo(f"  bundlerun wait {run}     brings the output home")
+        click.echo(f"  bundlerun logs -f {run}  follows it")
+
+
+def result_json(result: RunResult) -> dict[str, Any]:
+    """A run's result as plain JSON values."""
+    return {
+        **{field.name: None for field in dataclasses.fields(result)},
+        "record": result.record and result.record.to_json(),
+        "plan": dict(result.plan),
+        "output": result.output and result.output.to_json(),
+        "reused": result.reused,
+    }

@@ -1,0 +1,32 @@
+"""``bundlerun worker``: what a container runs. Not for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from bundlerun import errors
+
+
+@click.command(hidden=True)
+@click.argument("remote")
+@click.argument("run")
+@click.option("--staging", type=click.Path(path_type=Path), help="Write here instead of to REMOTE.")
+@click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
+def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None) -> None:
+    """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
+    from bundlerun.runs.inside import CODE, Attempt, open_job_remote, work
+
+    attempt = Attempt(
+        remote=open_job_remote(remote, staging),
+        run_id=run,
+        # AWS Batch numbers the attempts of a job from 1 in this variable.
+        number=int(os.environ.get("AWS_BATCH_JOB_ATTEMPT") or 1),
+        pipe_root=pipe_root or Path(CODE),
+    )
+    envelope = work(attempt, say=lambda text: click.echo(text, err=True))
+    if not envelope.succeeded:
+        kind = getattr(errors, envelope.error or "", errors.InfraError)
+        raise click.exceptions.Exit(kind.exit_code)

@@ -1,0 +1,71 @@
+"""What a job leaves behind, whatever becomes of it: the result envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.errors import IntegrityError
+
+TAIL_BYTES = 64 * 1024
+"""How much of a job's last output an envelope keeps."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One attempt's result.
+
+    ``state`` is "succeeded" or "failed"; ``error`` the class name of a bundlerun error, ``message``
+    and ``traceback`` its evidence; ``output`` the id of the output bundle; times are Unix seconds,
+    ``peak_memory_mib`` the process's largest resident set.
+    """
+
+    run_id: str
+    attempt: int
+    state: str
+    output: str | None = None
+    ran: tuple[str, ...] = ()
+    reused: tuple[str, ...] = ()
+    error: str | None = None
+    message: str = ""
+    traceback: str = ""
+    tail: str = ""
+    started_s: float = 0.0
+    finished_s: float = 0.0
+    peak_memory_mib: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the pipe returned and its output was pushed."""
+        return self.state == "succeeded"
+
+    def to_bytes(self) -> bytes:
+        """The envelope as canonical JSON."""
+        return canonical_json({"format": FORMAT, **asdict(self)})
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Envelope:
+        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        found: Any = parse_record(data)
+        check_format(found)
+        fields = {key: found[key] for key in Envelope.__dataclass_fields__ if key in found}
+        try:
+            fields["ran"] = tuple(fields.get("ran", ()))
+            fields["reused"] = tuple(fields.get("reused", ()))
+            return Envelope(**fields)
+        except TypeError as error:
+            raise IntegrityError(f"not a result envelope: {error}") from error
+
+
+def result_key(run_id: str, attempt: int) -> str:
+    """Where attempt number ``attempt`` of a run leaves its envelope on the remote."""
+    return f"runs/{run_id}/result.{attempt}.json"
+
+
+def plan_key(run_id: str) -> str:
+    """Where a run's plan lies on the remote."""
+    return f"runs/{run_id}/plan.json"

@@ -1,0 +1,165 @@
+"""From a request to a plan, without side effects: `--dry-run` shows what this returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bundlerun.bundles.bundle import (
+    FORMAT,
+    Bundle,
+    check_format,
+    checked_id,
+    checked_name,
+    new_id,
+    parse_record,
+)
+from bundlerun.bundles.digest import canonical_json, checked_digest
+from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.errors import IntegrityError, NotCommitted
+from bundlerun.pipelines.reuse import normalised, request_key, significant
+from bundlerun.remotes.push import find_reuse
+
+if TYPE_CHECKING:
+    from bundlerun.images.reference import ImageInfo
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.request import RunRequest
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.store import Store
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that a job must know, and what the client promised to bring home.
+
+    ``output_id`` is chosen now, so that whoever looks later knows what to look for. ``found`` is
+    the id of a bundle that equal work made already, or None; it does not travel.
+    """
+
+    run_id: str
+    backend: str
+    pipe: str
+    input: Bundle | None
+    output: str
+    output_id: str
+    image: str
+    environment: str
+    code: CodeVersion
+    request: ReuseKey
+    params: Mapping[str, str] = field(default_factory=dict)
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+    found: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, as it lies on the remote for the job to read."""
+        return {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            "backend": self.backend,
+            "pipe": self.pipe,
+            "input": self.input and self.input.to_json(),
+            "output": self.output,
+            "output_id": self.output_id,
+            "image": self.image,
+            "environment": self.environment,
+            "code": dataclasses.asdict(self.code),
+            "request": dict(sorted(self.request.parts.items())),
+            "params": dict(self.params),
+            "output_tags": dict(self.output_tags),
+            "force": self.force,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The plan as canonical JSON."""
+        return canonical_json(self.to_json())
+
+    @staticmethod
+    def from_json(found: Any) -> RunPlan:
+        """The inverse of ``to_json``. Raises IntegrityError."""
+        check_format(found)
+        try:
+            code = found["code"]
+            return RunPlan(
+                run_id=checked_id(found["run_id"]),
+                backend=str(found["backend"]),
+                pipe=str(found["pipe"]),
+                input=None if found["input"] is None else Bundle.from_json(found["input"]),
+                output=checked_name(found["output"]),
+                output_id=checked_id(found["output_id"]),
+                image=str(found["image"]),
+                environment=str(found["environment"]),
+                code=CodeVersion(checked_digest(code["source"]), code["commit"], code["dirty"]),
+                request=ReuseKey(dict(found["request"])),
+                params=dict(found["params"]),
+                output_tags=dict(found["output_tags"]),
+                force=bool(found["force"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"not a run plan: {error!r:.200}") from error
+
+    @staticmethod
+    def from_bytes(data: bytes) -> RunPlan:
+        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        return RunPlan.from_json(parse_record(data))
+
+
+def plan_run(
+    request: RunRequest, *, store: Store, context: Context, remote: Remote, image: ImageInfo
+) -> RunPlan:
+    """The plan of ``request``: reads the catalog, the image's labels and, for equal work done
+    elsewhere, the remote; writes nothing.
+
+    Raises BundleNotFound or NotCommitted for the input, BadParameter for parameters that the
+    image's record of the pipe does not know.
+    """
+    checked_name(request.output)
+    schema = image.schema["pipes"][request.pipe]
+    params = normalised(schema, dict(request.params))
+    bundle = _input(request, store, context)
+    key = request_key(
+        pipe=request.pipe,
+        source=image.source,
+        params=significant(schema, params),
+        input_root=None if bundle is None else bundle.root.digest,
+        environment=image.environment,
+    )
+    found = None if request.force else _equal_work(key, store, context, remote)
+    return RunPlan(
+        run_id=new_id(),
+        backend=request.backend,
+        pipe=request.pipe,
+        input=bundle,
+        output=request.output,
+        output_id=new_id(),
+        image=image.ref.pullable,
+        environment=image.environment,
+        code=CodeVersion(image.source, image.commit, image.dirty),
+        request=key,
+        params=params,
+        output_tags=request.output_tags,
+        force=request.force,
+        found=found,
+    )
+
+
+def _input(request: RunRequest, store: Store, context: Context) -> Bundle | None:
+    if request.input is None:
+        return None
+    name, _, prefix = request.input.partition("@")
+    entry = store.catalog.get(
+        context, name, id_prefix=prefix or None, tags=dict(request.input_tags) or None
+    )
+    if not entry.committed:
+        raise NotCommitted(
+            f"{name}@{entry.bundle.id[:13]} is not committed, and only committed bundles travel",
+            hint=f"bundlerun commit {name}",
+        )
+    return entry.bundle
+
+
+def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -> str | None:
+    entry = store.catalog.by_request(context, key.digest, committed_only=True)
+    return entry.bundle.id if entry is not None else find_reuse(remote, key)

@@ -1,0 +1,88 @@
+"""The command line as a whole: help, verbs, exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from bundlerun import errors
+from bundlerun.cli.main import VERBS, cli
+from bundlerun.cli.options import pipe_parameters
+from tests.cli.conftest import Said
+
+CLI = Path(__file__).parents[2] / "bundlerun" / "cli"
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_a_module_and_help(verb: str, bundlerun: Callable[..., Said]) -> None:
+    """``VERB -h`` works, and says something."""
+    assert (CLI / f"{verb}.py").is_file()
+    command = importlib.import_module(f"bundlerun.cli.{verb}").command
+    assert isinstance(command, click.Command)
+    said = bundlerun(verb, "-h")
+    assert said.code == 0
+    assert command.help
+    assert all(
+        option.help for option in command.params if isinstance(option, click.Option)
+    ), "an option without help"
+
+
+def test_help_imports_nothing_slow() -> None:
+    """``--help`` needs click alone."""
+    script = (
+        "import sys; from bundlerun.cli.main import run_cli; run_cli(['--help']);"
+        "bad = {'boto3', 'luigi', 'docker', 'pyarrow', 'rich', 'sqlite3'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_codes_in_the_help_are_those_of_the_errors(
+    bundlerun: Callable[..., Said],
+) -> None:
+    """The documented codes are the real ones."""
+    said = bundlerun("--help").out
+    assert "11 the pipe raised" in " ".join(said.split())
+    assert errors.UserError.exit_code == 11
+    assert errors.Stuck.exit_code == 19
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert all(kind.exit_code != 0 for kind in kinds if issubclass(kind, errors.BundlerunError))
+
+
+def test_shell_completion_lists_the_verbs() -> None:
+    """click's completion finds verbs without importing them."""
+    context = click.Context(cli)
+    assert set(cli.list_commands(context)) == {verb for verb, line in VERBS.items() if line}
+
+
+def test_what_follows_the_class_is_the_pipes() -> None:
+    """``--top 5 --flag --name=x``; anything else is refused."""
+    assert pipe_parameters(["--top", "5", "--flag", "--long-name=x y"]) == {
+        "top": "5",
+        "flag": "true",
+        "long_name": "x y",
+    }
+    assert pipe_parameters(["--shift", "-3"]) == {"shift": "-3"}
+    with pytest.raises(errors.UsageError, match="five"):
+        pipe_parameters(["five"])
+
+
+def test_ctrl_c_leaves_one_line_and_code_130(tmp_path: Path) -> None:
+    """No traceback."""
+    script = (
+        "import sys, bundlerun.api.data as d\n"
+        "def stop(*a, **k): raise KeyboardInterrupt\n"
+        "d.Data.latest = stop\n"
+        "from bundlerun.cli.main import run_cli\n"
+        "sys.exit(run_cli(['ls']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "interrupted"

@@ -1,0 +1,290 @@
+"""One suite of what a run promises, wherever it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import bundlerun as br
+from bundlerun import errors
+from bundlerun.jobs.state import JobState
+from tests.runs.conftest import Place
+
+
+def test_a_run_makes_the_output_and_brings_it_home(place: Place) -> None:
+    """Input pushed, pipes run in a container, output committed, pushed and pulled, with lineage."""
+    ws = place.workspace
+    ws.add("numbers", [1, 2, 3], commit=True)
+    result = place.run("numbers", "total", "Summed", params={"times": "3"}, output_tags={"a": "b"})
+    value = ws.get("total")
+    assert value["sum"] == 18
+    assert value["file"].read_text() == "18"
+    bundle = ws.find("total")
+    assert bundle == result.output
+    assert bundle.tags == {"a": "b"}
+    assert bundle.params["times"] == "3"
+    lineage = bundle.lineage
+    assert lineage.pipe == "jobs.pipes.Summed"
+    assert lineage.run == result.record.run_id
+    assert {parent.role for parent in lineage.parents} == {"pipeline_input", "doubled"}
+    assert lineage.code is not None
+    assert lineage.image is not None
+    assert result.record.state is JobState.SUCCEEDED
+    # The pipe before it was committed and pushed under its module-qualified class.
+    doubled = ws.pull("jobs.pipes.Double")[0]
+    assert ws.get(doubled) == [3, 6, 9]
+
+
+def test_equal_work_is_found_and_force_runs_it_again(place: Place) -> None:
+    """A hit starts no job; under another name it is a new version over the same value."""
+    ws = place.workspace
+    ws.add("numbers", [5], commit=True)
+    first = place.run("numbers", "out", "Double")
+    again = place.run("numbers", "out", "Double", params={"times": "02"})
+    assert again.reused
+    assert again.record is None
+    assert again.output.id == first.output.id
+    elsewhere = place.run("numbers", "other", "Double")
+    assert elsewhere.reused
+    assert elsewhere.output.root == first.output.root
+    assert ws.find("other").name == "other"
+    forced = place.run("numbers", "out", "Double", force=True)
+    assert not forced.reused
+    assert forced.output.id != first.output.id
+    assert len(ws.jobs()) == 2
+
+
+def test_a_pipe_that_raises_is_a_user_error_with_its_traceback(place: Place) -> None:
+    """The traceback from inside comes home; the pipes before it keep their output."""
+    ws = place.workspace
+    ws.add("numbers", [1], commit=True)
+    with pytest.raises(errors.UserError) as raised:
+        place.run("numbers", "never", "Raises")
+    assert "ValueError: the pipe has had enough" in raised.value.evidence
+    assert "jobs/pipes.py" in raised.value.evidence
+    assert raised.value.exit_code == 11
+    assert ws.search("never") == []
+    assert ws.get(ws.pull("jobs.pipes.Double")[0]) == [2]
+    with pytest.raises(errors.BundleNotFound):
+        ws.pull("never")
+    record = ws.jobs()[0]
+    assert record.state is JobState.FAILED
+    assert record.failure == "UserError"
+
+
+def test_none_is_an_output_like_any_other(place: Place) -> None:
+    """A pipe that returns None makes a bundle of None; no input is no input."""
+    result = place.run("-", "nothing", "Nothing")
+    assert result.output is not None
+    assert place.workspace.get("nothing") is None
+
+
+def test_log_lines_come_home(place: Place) -> None:
+    """``logs`` shows what the pipe printed, also when the job is long gone."""
+    place.workspace.add("numbers", [7], commit=True)
+    result = place.run("numbers", "out", "Double")
+    lines = list(place.workspace.logs(result.record.run_id))
+    assert any("doubling [7]" in line for line in lines)
+    assert any("to stderr" in line for line in lines)
+
+
+def test_a_cancelled_run_says_so(place: Place) -> None:
+    """``cancel`` stops the job; whoever waits gets Cancelled."""
+    ws = place.workspace
+    run = place.run("-", "never", "Sleeps", wait=False).record.run_id
+    _until_running(ws, run)
+    record = ws.cancel(run)
+    with pytest.raises(errors.Cancelled):
+        ws.wait(run)
+    assert ws.jobs(run)[0].state is JobState.CANCELLED
+    assert record.run_id == run
+    assert ws.search("never") == []
+
+
+def test_three_runs_at_once_all_arrive(place: Place) -> None:
+    """Three jobs side by side, three outputs."""
+    ws = place.workspace
+    ws.add("numbers", [1, 2], commit=True)
+    runs = [
+        place.run("numbers", f"out{n}", "Double", params={"times": str(n)}, wait=False)
+        for n in (3, 4, 5)
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda run: ws.wait(run.record.run_id), runs))
+    assert [ws.get(result.output) for result in results] == [[3, 6], [4, 8], [5, 10]]
+
+
+def test_a_run_is_found_again_by_another_client(place: Place) -> None:
+    """The journal and the remote are enough: a fresh workspace waits for the run."""
+    ws = place.workspace
+    ws.add("numbers", [4], commit=True)
+    run = place.run("numbers", "out", "Double", wait=False).record.run_id
+    context = ws.context().name
+    ws.close()
+    other = br.open(context=context)
+    assert other.get(other.wait(run[:20]).output) == [8]
+    assert other.jobs(run)[0].settled
+    # Waiting once more finds the settled result.
+    assert other.get(other.wait(run).output) == [8]
+
+
+def test_an_exit_without_a_result_is_missing_output(place: Place) -> None:
+    """A job that ends well and leaves nothing did not succeed."""
+    with pytest.raises(errors.MissingOutput):
+        place.run("-", "never", "Leaves")
+
+
+def test_a_dry_run_changes_nothing(place: Place) -> None:
+    """The plan only: no push, no job, no journal."""
+    ws = place.workspace
+    ws.add("numbers", [1], commit=True)
+    result = place.run("numbers", "out", "Double", dry_run=True)
+    assert result.record is None
+    assert result.plan["pipe"] == "jobs.pipes.Double"
+    assert result.plan["params"] == {"times": "2"}
+    assert ws.jobs() == []
+    assert not ws.search("numbers")[0].pushed
+
+
+def _until_running(ws: br.Workspace, run: str) -> None:
+    for _ in range(200):
+        if any("going to sleep" in line for line in ws.logs(run)) or (
+            ws.jobs(run)[0].state is JobState.RUNNING
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError(ws.jobs(run))
+
+
+def test_progress_sees_the_job_s_lines_while_it_runs(local_file: Place) -> None:
+    """Logs stream: a line arrives before the job ends."""
+    ws = local_file.workspace
+    seen = threading.Event()
+    record = local_file.run("-", "out", "Sleeps", params={"seconds": "3"}, wait=False).record
+
+    class Listening:
+        def start(self, what: str, total: int | None, unit: str) -> int:
+            return 0
+
+        def advance(self, bar: int, steps: int) -> None: ...
+
+        def finish(self, bar: int) -> None: ...
+
+        def line(self, text: str) -> None:
+            if "going to sleep" in text and not ws.search("out"):
+                seen.set()
+
+    ws.progress = Listening()
+    ws.wait(record.run_id)
+    assert seen.is_set()
+
+
+def test_a_local_job_over_its_time_is_timed_out(local_file: Place) -> None:
+    """The deadline of ``--timeout-s``."""
+    with pytest.raises(errors.TimedOut):
+        local_file.run("-", "never", "Sleeps", timeout_s=2)
+
+
+def test_a_local_job_over_its_memory_is_out_of_memory(local_file: Place) -> None:
+    """The limit of ``--memory-mib`` kills, and the reason is told."""
+    from bundlerun.jobs.spec import Resources
+
+    with pytest.raises(errors.OutOfMemory):
+        local_file.run("-", "never", "Eats", resources=Resources(memory_mib=256))
+
+
+def test_a_local_job_runs_as_an_ordinary_user_with_a_home(local_file: Place) -> None:
+    """Never root, and HOME is writable."""
+    value = local_file.workspace.get(local_file.run("-", "who", "Who").output)
+    assert value["uid"] != 0
+    assert value["home_writable"] is True
+
+
+def test_nothing_of_a_local_run_is_left_on_the_engine(local_file: Place, engine: object) -> None:
+    """The container and the staging folder are gone after the run."""
+    run = local_file.run("-", "nothing", "Nothing").record.run_id
+    label = {"label": f"org.bundlerun.run={run}"}
+    assert engine.containers.list(all=True, filters=label) == []  # type: ignore[attr-defined]
+    staging = local_file.workspace.store.path / "staging" / run
+    assert not staging.exists()
+
+
+def test_narrowed_credentials_cannot_write_elsewhere(batch_s3: Place, s3_bucket: str) -> None:
+    """The session policy holds on a real server: a write outside the prefix is denied."""
+    with pytest.raises(errors.UserError) as raised:
+        batch_s3.run("-", "never", "WritesElsewhere", params={"bucket": s3_bucket})
+    assert "AccessDenied" in raised.value.evidence
+
+
+def test_batch_runs_of_one_module_share_a_job_definition(batch_s3: Place) -> None:
+    """An equal definition is reused, not registered again."""
+    ws = batch_s3.workspace
+    ws.add("numbers", [1], commit=True)
+    batch_s3.run("numbers", "a", "Double", params={"times": "7"})
+    batch_s3.run("numbers", "b", "Double", params={"times": "8"})
+    found = ws.aws.client("batch").describe_job_definitions(
+        jobDefinitionName="bundlerun-jobs-pipes-job-definition"
+    )
+    images = [d["containerProperties"]["image"] for d in found["jobDefinitions"]]
+    assert len(images) == len(set(images))
+
+
+def test_a_folder_remote_is_refused_for_batch(local_file: Place, monkeypatch: object) -> None:
+    """A job elsewhere cannot see this machine's folders: refused before anything is done."""
+    with pytest.raises(errors.UsageError, match="cannot reach"):
+        local_file.run("-", "out", "Nothing", backend="AWSBatch")
+    assert local_file.workspace.jobs() == []
+
+
+def test_an_edited_helper_module_stops_the_run_until_it_is_built(
+    base_image: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source differs from the image: the run names ``--build``, which makes it anew."""
+    import shutil
+
+    monkeypatch.setenv("BUNDLERUN_BASE_IMAGE", base_image)
+    monkeypatch.setenv("BUNDLERUN_REPOSITORY_PREFIX", "edited")
+    root = tmp_path / "project"
+    shutil.copytree(project, root)
+    (tmp_path / "remote").mkdir()
+    ws = br.open(remote=f"file://{tmp_path}/remote", context="work")
+    ws.dockerize(root, "jobs.pipes.Double")
+    ws.add("numbers", [1], commit=True)
+    ws.run("numbers", "out", "jobs.pipes.Double")
+    (root / "jobs/numbers.py").write_text("def multiplied(value, times):\n    return -value\n")
+    with pytest.raises(errors.StaleImage, match="--build"):
+        ws.run("numbers", "out", "jobs.pipes.Double")
+    result = ws.run("numbers", "out", "jobs.pipes.Double", build=True)
+    assert not result.reused
+    assert ws.get("out") == [-1]
+
+
+@pytest.mark.parametrize(
+    ("input", "pipe", "params", "error"),
+    [
+        ("missing", "Double", {}, errors.BundleNotFound),
+        ("scratch", "Double", {}, errors.NotCommitted),
+        ("-", "Absent", {}, errors.BadModule),
+        ("-", "Nothing", {"colour": "red"}, errors.BadParameter),
+        ("-", "Sleeps", {"seconds": "long"}, errors.BadParameter),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_done(
+    local_file: Place, input: str, pipe: str, params: dict[str, str], error: type[Exception]
+) -> None:
+    """No job, no journal entry, nothing pushed."""
+    ws = local_file.workspace
+    ws.add("scratch", [1])
+    with pytest.raises(error):
+        local_file.run(input, "out", pipe, params=params)
+    assert ws.jobs() == []
+
+
+def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place) -> None:
+    """ImageNotFound, with what to type."""
+    with pytest.raises(errors.ImageNotFound, match="bundlerun dockerize"):
+        local_file.workspace.run("-", "out", "other.module.Pipe")
