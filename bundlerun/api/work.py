@@ -50,10 +50,10 @@ class Work(Data):
         directory unless given). Parameters are given by keyword, or in ``params`` where a name
         is taken. Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound.
         """
-        from bundlerun.pipelines.engine import ApplyOptions
         from bundlerun.pipelines.engine import apply as apply_pipe
         from bundlerun.pipelines.host import StoreHost
         from bundlerun.pipelines.loading import load_pipe
+        from bundlerun.pipelines.options import ApplyOptions
 
         checked_name(output)
         root = Path(pipe_root or Path.cwd())

@@ -232,8 +232,6 @@ def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
             f"AWS Batch cannot mount {spec.mounts[0].source}: it is a folder of this machine",
             hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
         )
-    if spec.array_size is not None:
-        raise UsageError("the AWSBatch backend has no array jobs yet; submit them one by one")
     size = len(canonical_json(request))
     if size > MOST_REQUEST_BYTES:
         raise UsageError(

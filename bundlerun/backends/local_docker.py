@@ -17,7 +17,7 @@ from typing import Any
 
 from bundlerun.backends.base import Backend
 from bundlerun.backends.container_state import job_status
-from bundlerun.errors import BundlerunError, EngineError, ImagePull, UsageError
+from bundlerun.errors import BundlerunError, EngineError, ImagePull
 from bundlerun.jobs.docker_host import DockerHost, docker_host, unreachable
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
@@ -60,11 +60,9 @@ class LocalDocker(Backend):
     def submit(self, spec: JobSpec) -> JobHandle:
         """Create and start the container of ``spec``; the same ``run_id`` finds the same one.
 
-        Raises ImagePull when the image is neither here nor to be pulled, UsageError for an array,
-        EngineError when the engine does not answer or refuses.
+        Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
+        engine does not answer or refuses.
         """
-        if spec.array_size is not None:
-            raise UsageError("the Local backend has no array jobs; submit them one by one")
         with self._engine(f"the container of run {spec.run_id}") as client:
             found = self._find(client, spec.run_id)
             container = found or self._create(client, spec)

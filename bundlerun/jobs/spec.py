@@ -42,7 +42,6 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     timeout_s: int | None = None
     retries: int = 0
-    array_size: int | None = None
     mounts: tuple[Mount, ...] = ()
     host_network: bool = False
     user: str | None = None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from luigi.task_register import Register
 
 from bundlerun.bundles.bundle import Bundle, checked_name
-from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.errors import UsageError
 from bundlerun.pipelines import task_queue
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.graph import walk
 from bundlerun.pipelines.loading import home_of, pipe_class
+from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.parameters import with_params
 from bundlerun.pipelines.session import Session, Target
 from bundlerun.store.entries import checked_tags
@@ -24,32 +23,6 @@ if TYPE_CHECKING:
     from bundlerun.pipelines.host import Host
     from bundlerun.pipelines.pipe import Pipe
     from bundlerun.store.entries import Entry
-
-
-@dataclass(frozen=True)
-class ApplyOptions:
-    """How an apply is to be done, and what its records are to say.
-
-    ``workers`` over 1 runs pipes in child processes; ``force`` runs the last pipe whatever is
-    there, ``force_all`` every pipe; ``commit`` commits all outputs. ``environment`` None: this
-    machine's; ``pipe_root``: where a script that runs as ``__main__`` counts from (None: the
-    working directory). ``code`` gives git's commit and state where there is no git (None: ask
-    git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
-    the output is to have when it is made.
-    """
-
-    workers: int = 1
-    force: bool = False
-    force_all: bool = False
-    output_tags: Mapping[str, str] = field(default_factory=dict)
-    commit: bool = False
-    environment: str | None = None
-    pipe_root: Path | None = None
-    code: CodeVersion | None = None
-    run: str | None = None
-    image: str | None = None
-    request: ReuseKey | None = None
-    output_id: str | None = None
 
 
 @dataclass(frozen=True)

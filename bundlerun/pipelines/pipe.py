@@ -18,7 +18,7 @@ from luigi.parameter import (
 )
 
 from bundlerun.errors import BadModule, BadParameter, UsageError
-from bundlerun.pipelines.loading import note_loaded
+from bundlerun.pipelines.loaded import note_loaded
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
 _ENGINE_METHODS = frozenset({"run", "output", "input", "complete", "deps", "_requires"})

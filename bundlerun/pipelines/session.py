@@ -24,12 +24,13 @@ from bundlerun.pipelines.code_version import (
 )
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
-from bundlerun.pipelines.loading import Home, check_loaded
+from bundlerun.pipelines.loaded import check_loaded
+from bundlerun.pipelines.loading import Home
+from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.pipe import Scratch, at_work
 from bundlerun.pipelines.reuse import task_key
 
 if TYPE_CHECKING:
-    from bundlerun.pipelines.engine import ApplyOptions
     from bundlerun.pipelines.host import Host
     from bundlerun.store.entries import Entry
 

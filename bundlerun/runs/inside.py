@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
-from bundlerun.pipelines.engine import ApplyOptions, apply
+from bundlerun.pipelines.engine import apply
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.loading import load_pipe
+from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.remotes.binding import found_uuid
 from bundlerun.remotes.file import FileRemote, OverlayRemote
 from bundlerun.remotes.opening import open_remote

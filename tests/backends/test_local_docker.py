@@ -24,7 +24,7 @@ from bundlerun.backends.local_docker import (
     has_registry,
     lines,
 )
-from bundlerun.errors import EngineError, ImagePull, UsageError
+from bundlerun.errors import EngineError, ImagePull
 from bundlerun.jobs.docker_host import docker_host
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
@@ -329,12 +329,6 @@ def test_container_that_cannot_start_is_removed(local: LocalHarness, engine: Any
     with pytest.raises(EngineError, match="no-such-user"):
         local.submit(spec)
     assert containers_of(engine, spec.run_id) == []
-
-
-def test_array_is_refused(local: LocalHarness) -> None:
-    """No silent single job in place of an array."""
-    with pytest.raises(UsageError, match="one by one"):
-        local.submit(local.spec("", array_size=2))
 
 
 def test_no_engine_is_one_line_with_a_cure(

@@ -223,7 +223,6 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
         ({"retries": 10}, "--retries 9"),
         ({"env": {"LONG": "x" * 31000}}, "30720"),
         ({"mounts": (Mount("/data", "/data", True),)}, "s3://"),
-        ({"array_size": 3}, "one by one"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_before_it_is_asked(

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from bundlerun.pipelines.engine import ApplyOptions, ApplyResult, apply
+from bundlerun.pipelines.engine import ApplyResult, apply
 from bundlerun.pipelines.host import StoreHost
+from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.store.entries import Entry
 from bundlerun.store.store import Store
 
