@@ -1,0 +1,1 @@
+"""Code frozen for travel: from a pipeline's source to a container image."""

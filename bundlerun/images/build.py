@@ -1,0 +1,208 @@
+"""From a recipe to an image on the local engine, and from a name back to what it is.
+
+A build leaves an image without labels; its schema is read out, and a second, empty step puts the
+labels on. So what changes with every edit never stands in the way of the layer cache.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from bundlerun.errors import BuildFailed, EngineError
+from bundlerun.images import reference
+from bundlerun.images.builders import (
+    BuildSurroundings,
+    build_classic,
+    build_with_buildkit,
+    buildkit_command,
+)
+from bundlerun.images.dockerfile import SCHEMA
+from bundlerun.images.engine import engine
+from bundlerun.images.recipe import Recipe
+from bundlerun.images.reference import ImageRef
+from bundlerun.progress import SILENT, Progress
+
+KEPT_CONTENTS = 3
+"""So many contents of one image stay on the engine; older ones are removed after a build."""
+
+
+def build(
+    recipe: Recipe, *, progress: Progress = SILENT, environ: Mapping[str, str] | None = None
+) -> ImageRef:
+    """The image of ``recipe``, tagged by its content and ``latest``; built unless it is there.
+
+    An image of the same content is not built again; when only git's word on it changed, it gets
+    new labels. ``environ`` (the process's own unless given) names proxies and package indexes.
+
+    Raises EngineError without an engine, BuildFailed with the step and its last lines.
+    """
+    with engine() as client:
+        there = _inspected(client, f"{recipe.name}:{recipe.tag}")
+        labels = _labels(recipe)
+        if there is not None:
+            old = _labels_of(there)
+            if all(old.get(name) == value for name, value in labels.items()):
+                return _named_latest(client, recipe, there)
+            created, schema = old[reference.OCI_CREATED], old[reference.SCHEMA]
+            labels |= {reference.OCI_CREATED: created, reference.SCHEMA: schema}
+            below = _below(client, there)
+        else:
+            bar = progress.start(f"building {recipe.name}", None, "steps")
+            try:
+                below = _built(client, recipe, environ, progress)
+            finally:
+                progress.finish(bar)
+            labels[reference.OCI_CREATED] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        image = _labelled(client, recipe, below, labels)
+        _remove_old(client, recipe.name)
+        return _named_latest(client, recipe, image)
+
+
+def find_image(name: str) -> ImageRef | None:
+    """The image ``name`` (tag ``latest`` unless it has one) on the local engine, or None.
+
+    Where it was pushed, the result carries the digest and the address that it was pushed to.
+    Raises EngineError without an engine.
+    """
+    with engine() as client:
+        found = _inspected(client, name)
+        if found is None:
+            return None
+        repository = _split(name)[0]
+        labels = _labels_of(found)
+        tag = labels.get(reference.CONTENT, "")[:16]
+        if not tag or f"{repository}:{tag}" not in (found.get("RepoTags") or ()):
+            tag = _split(name)[1]
+        for pushed in sorted(found.get("RepoDigests") or (), key=len):
+            address, _, digest = pushed.partition("@")
+            if address == repository or address.endswith(f"/{repository}"):
+                return ImageRef(address, tag, found["Id"], digest, labels)
+        return ImageRef(repository, tag, found["Id"], None, labels)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Repository and tag; a colon before the last slash is a registry's port."""
+    head, slash, last = name.rpartition("/")
+    repository, _, tag = last.partition(":")
+    return f"{head}{slash}{repository}", tag or "latest"
+
+
+def _inspected(client: Any, name: str) -> dict[str, Any] | None:
+    from docker.errors import ImageNotFound as NoSuchImage
+
+    try:
+        found: dict[str, Any] = client.api.inspect_image(name)
+    except NoSuchImage:
+        return None
+    return found
+
+
+def _labels_of(image: Mapping[str, Any]) -> dict[str, str]:
+    return dict((image.get("Config") or {}).get("Labels") or {})
+
+
+def _labels(recipe: Recipe) -> dict[str, str]:
+    """The labels that are known before anything is built."""
+    code = recipe.code
+    labels = {
+        reference.NAME: recipe.name,
+        reference.MODULE: code.module,
+        reference.SOURCE: code.source,
+        reference.ENVIRONMENT: recipe.environment,
+        reference.CONTENT: recipe.content,
+        reference.PIPE_ROOT: str(recipe.pipe_root),
+        reference.VERSION: recipe.bundlerun_version,
+        # Empty, not absent: the base image's own must not show through.
+        reference.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
+        reference.OCI_REVISION: code.commit or "",
+        reference.OCI_SOURCE: recipe.pipe_root.as_uri(),
+        reference.OCI_TITLE: code.module,
+        reference.OCI_VERSION: recipe.tag,
+        reference.OCI_BASE: recipe.ingredients.base,
+    }
+    return {name: str(value) for name, value in labels.items()}
+
+
+def _named_latest(client: Any, recipe: Recipe, image: Mapping[str, Any]) -> ImageRef:
+    if f"{recipe.name}:latest" not in (image.get("RepoTags") or ()):
+        client.api.tag(image["Id"], recipe.name, "latest", force=True)
+    return ImageRef(recipe.name, recipe.tag, image["Id"], None, _labels_of(image))
+
+
+def _built(
+    client: Any, recipe: Recipe, environ: Mapping[str, str] | None, progress: Progress
+) -> str:
+    around = BuildSurroundings.of(os.environ if environ is None else environ)
+    command = buildkit_command()
+    if command is not None:
+        return build_with_buildkit(command, recipe, around, progress)
+    return build_classic(client, recipe, around, progress)
+
+
+def _below(client: Any, image: Mapping[str, Any]) -> str:
+    """The image that ``image`` is but for its labels: putting labels over labels each time would
+    reach the engine's limit of layers."""
+    parent = str(image.get("Parent") or "")
+    return parent if parent and _inspected(client, parent) else str(image["Id"])
+
+
+def _labelled(client: Any, recipe: Recipe, below: str, labels: dict[str, str]) -> dict[str, Any]:
+    """``below`` with ``labels`` and the schema that lies in it, tagged by content; inspected."""
+    # Never started: a container is what files are read out of, and what can be committed.
+    container = client.api.create_container(below, platform=recipe.platform)["Id"]
+    try:
+        if reference.SCHEMA not in labels:
+            labels[reference.SCHEMA] = _schema(client, container, recipe)
+        image_id = client.api.commit(
+            container, recipe.name, recipe.tag, message="labels", conf={"Labels": labels}
+        )["Id"]
+    finally:
+        client.api.remove_container(container, v=True, force=True)
+    found = _inspected(client, image_id)
+    if found is None:
+        raise EngineError(f"the engine lost the image {image_id}", hint="bundlerun doctor")
+    return found
+
+
+def _schema(client: Any, container: str, recipe: Recipe) -> str:
+    chunks, _ = client.api.get_archive(container, SCHEMA)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        member = tar.next()
+        stream = tar.extractfile(member) if member else None
+        text = stream.read().decode("utf-8", "replace") if stream else ""
+    # A module may print while it is imported; the description comes last, on one line.
+    for candidate in (text, *reversed(text.strip().splitlines()[-1:])):
+        try:
+            found = json.loads(candidate)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and isinstance(found.get("pipes"), dict):
+            return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    raise BuildFailed(f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}")
+
+
+def _remove_old(client: Any, name: str) -> None:
+    """Keep the images of the last KEPT_CONTENTS contents of ``name``; one that a container uses
+    stays as well."""
+    from docker.errors import APIError
+
+    rows = client.api.images(filters={"label": f"{reference.NAME}={name}"})
+    rows.sort(key=lambda row: str(row["Labels"].get(reference.OCI_CREATED, "")), reverse=True)
+    contents = list(dict.fromkeys(row["Labels"].get(reference.CONTENT) for row in rows))
+    kept = set(contents[:KEPT_CONTENTS])
+    for row in rows:
+        tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
+        if row["Labels"].get(reference.CONTENT) in kept and tags:
+            continue
+        for named in tags or [row["Id"]]:
+            try:
+                client.api.remove_image(named)
+            except APIError as error:
+                if error.status_code not in (404, 409):
+                    raise

@@ -1,0 +1,185 @@
+"""The two ways to have a context built: BuildKit by the docker command, and the engine's own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundlerun.errors import EngineError
+from bundlerun.images.context import context_tar
+from bundlerun.images.dockerfile import PIP_SECRET, Index
+from bundlerun.images.recipe import Recipe
+from bundlerun.images.steps import Steps
+from bundlerun.progress import Progress
+
+# Docker keeps these out of an image's history by itself.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
+
+
+@dataclass(frozen=True)
+class BuildSurroundings:
+    """What of the client's environment a build needs: proxies, and the package index."""
+
+    proxies: Mapping[str, str]
+    indexes: Mapping[str, str]
+
+    @staticmethod
+    def of(environ: Mapping[str, str]) -> BuildSurroundings:
+        """From variables; an index in a folder of this machine is none for the image."""
+        proxies = {
+            name: environ[name]
+            for upper in _PROXIES
+            for name in (upper, upper.lower())
+            if environ.get(name)
+        }
+        indexes = {}
+        for name in _INDEXES:
+            found = [url for url in environ.get(name, "").split() if url.startswith("http")]
+            if found:
+                indexes[name] = " ".join(found)
+        return BuildSurroundings(proxies, indexes)
+
+
+def buildkit_command() -> tuple[str, ...] | None:
+    """How BuildKit is called here, or None where there is none or DOCKER_BUILDKIT=0 forbids it."""
+    if os.environ.get("DOCKER_BUILDKIT") == "0":
+        return None
+    return _buildkit_on(os.environ.get("PATH", os.defpath))
+
+
+@functools.cache
+def _buildkit_on(path: str) -> tuple[str, ...] | None:
+    # Each docker on PATH is asked: the first may lack the buildx that a later one has or, being
+    # older, does not need.
+    for folder in path.split(os.pathsep):
+        docker = os.path.join(folder or ".", "docker")
+        if not os.access(docker, os.X_OK):
+            continue
+        if _answers((docker, "buildx", "version")):
+            return (docker, "buildx", "build", "--load")
+        if _answers((docker, "build", "--help")):
+            return (docker, "build")
+    return None
+
+
+def _answers(command: tuple[str, ...]) -> bool:
+    env = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    try:
+        asked = subprocess.run(command, env=env, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    # --secret exists for BuildKit alone; a client whose buildx is missing fails here.
+    return asked.returncode == 0 and (command[-1] == "version" or b"--secret" in asked.stdout)
+
+
+def build_with_buildkit(
+    command: tuple[str, ...], recipe: Recipe, around: BuildSurroundings, progress: Progress
+) -> str:
+    """Build by ``command``; the image's id. Raises BuildFailed."""
+    index = Index.SECRET if around.indexes else Index.DEFAULT
+    with tempfile.TemporaryDirectory(prefix="bundlerun-build-") as folder:
+        id_file = Path(folder) / "id"
+        arguments = [*command, "--progress=plain", f"--iidfile={id_file}"]
+        if recipe.platform:
+            arguments.append(f"--platform={recipe.platform}")
+        for name in around.proxies:
+            arguments.append(f"--build-arg={name}")  # The value is taken from the environment.
+        if around.indexes:
+            secret = Path(folder) / PIP_SECRET
+            secret.touch(mode=0o600)
+            secret.write_text(_pip_conf(around.indexes), encoding="utf-8")
+            arguments.append(f"--secret=id={PIP_SECRET},src={secret}")
+        steps = Steps()
+        code = _streamed([*arguments, "-"], recipe, index, steps, progress)
+        if code != 0:
+            raise steps.failure(recipe.name, "")
+        return id_file.read_text(encoding="utf-8").strip()
+
+
+def _pip_conf(indexes: Mapping[str, str]) -> str:
+    rows = {"PIP_INDEX_URL": "index-url", "PIP_EXTRA_INDEX_URL": "extra-index-url"}
+    return "[global]\n" + "".join(f"{rows[name]} = {value}\n" for name, value in indexes.items())
+
+
+def _streamed(
+    arguments: list[str], recipe: Recipe, index: Index, steps: Steps, progress: Progress
+) -> int:
+    # Attestations would make the image an index of manifests, which cannot be labelled.
+    env = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    with (
+        context_tar(recipe, index) as archive,
+        subprocess.Popen(
+            arguments,
+            env=env,
+            stdin=archive,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if shown := steps.line(line):
+                    progress.line(shown)
+        except BaseException:
+            process.terminate()  # Ctrl-C: the engine drops the build when its client goes.
+            raise
+        return process.wait()
+
+
+def build_classic(
+    client: Any, recipe: Recipe, around: BuildSurroundings, progress: Progress
+) -> str:
+    """Build by the engine's classic builder; the image's id. Raises BuildFailed, and EngineError
+    for an index with credentials, which this builder would write into the image's history."""
+    if any(_CREDENTIALS.search(url) for url in around.indexes.values()):
+        raise EngineError(
+            "PIP_INDEX_URL or PIP_EXTRA_INDEX_URL holds credentials, and without BuildKit they "
+            "would stay in the image's history; install docker's buildx"
+        )
+    index = Index.ARGUMENTS if around.indexes else Index.DEFAULT
+    steps = Steps()
+    image_id = ""
+    with context_tar(recipe, index) as archive:
+        answers = client.api.build(
+            fileobj=archive,
+            custom_context=True,
+            decode=True,
+            rm=True,
+            forcerm=True,
+            platform=recipe.platform,
+            buildargs={**around.proxies, **around.indexes},
+            use_config_proxy=True,
+        )
+        for line, found_id, error in _parsed(answers):
+            image_id = found_id or image_id
+            if shown := steps.line(line):
+                progress.line(shown)
+            if error:
+                raise steps.failure(recipe.name, error)
+    if not image_id:
+        raise steps.failure(recipe.name, "the engine named no image")
+    return image_id
+
+
+def _parsed(answers: Iterator[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """(line, image id, error) for each line that the engine streams, the latter mostly empty."""
+    for answer in answers:
+        image_id = str((answer.get("aux") or {}).get("ID", ""))
+        error = str((answer.get("errorDetail") or {}).get("message") or answer.get("error") or "")
+        if image_id or error:
+            yield "", image_id, error
+        for line in str(answer.get("stream", "")).splitlines():
+            yield line, "", ""

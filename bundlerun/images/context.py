@@ -1,0 +1,74 @@
+"""The build context: the Dockerfile and the recipe's files, as a tar or as a folder."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from bundlerun.bundles.digest import digest_of
+from bundlerun.errors import BuildFailed, UsageError
+from bundlerun.images.dockerfile import Index, dockerfile
+from bundlerun.images.recipe import ContextFile, Recipe
+
+_MTIME_S = 315_532_800  # 1980-01-01 UTC: zip files, which wheels are, know nothing older.
+
+
+def context_tar(recipe: Recipe, index: Index = Index.DEFAULT) -> IO[bytes]:
+    """The context as a tar in a temporary file that is gone when closed; same recipe, same bytes.
+
+    Raises BuildFailed when a file changed since the recipe was made.
+    """
+    archive = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    try:
+        with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            _add(tar, "Dockerfile", dockerfile(recipe.ingredients, index).encode(), False)
+            for file in recipe.files:
+                _add(tar, file.path, bytes_of(file), file.executable)
+        archive.seek(0)
+    except BaseException:
+        archive.close()
+        raise
+    return archive
+
+
+def write_context(recipe: Recipe, folder: Path) -> Path:
+    """Write the context to ``folder``, which must be empty or not there, so that
+    ``docker build FOLDER`` makes the image (without its labels); the Dockerfile's path.
+
+    Raises UsageError when ``folder`` holds something, BuildFailed when a file changed meanwhile.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty; name a folder that is not there yet")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in recipe.files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes_of(file))
+        os.chmod(path, 0o755 if file.executable else 0o644)
+    place = folder / "Dockerfile"
+    place.write_text(dockerfile(recipe.ingredients), encoding="utf-8")
+    return place
+
+
+def bytes_of(file: ContextFile) -> bytes:
+    """What is sent of ``file``; BuildFailed when it is no longer what the recipe was made of."""
+    if file.data is not None:
+        return file.data
+    if file.source is None:
+        raise ValueError(f"{file.path} has neither bytes nor a source")
+    data = file.source.read_bytes()
+    if digest_of(data) != file.digest:
+        raise BuildFailed(f"{file.source} changed while the image was being made; build it again")
+    return data
+
+
+def _add(tar: tarfile.TarFile, path: str, data: bytes, executable: bool) -> None:
+    entry = tarfile.TarInfo(path)
+    entry.size = len(data)
+    entry.mtime = _MTIME_S
+    entry.mode = 0o755 if executable else 0o644
+    tar.addfile(entry, io.BytesIO(data))

@@ -1,0 +1,135 @@
+"""The Dockerfile of a pipeline's image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from textwrap import dedent
+
+CODE = "/bundlerun/code"
+"""Where the pipeline's source lies in the image; it is on PYTHONPATH."""
+
+SCHEMA = "/bundlerun/schema.json"
+"""What ``bundlerun.pipelines.describe`` printed at the end of the build."""
+
+HOME = "/home/bundlerun"
+VENV = "/bundlerun/venv"
+PIP_SECRET = "pip.conf"
+
+# Users that are not in the image's /etc/passwd come with `docker run --user`: what programs ask of
+# a user's surroundings is answered by variables, and points to where any user may write.
+_SURROUNDINGS = f"""\
+ENV HOME={HOME} USER=bundlerun LOGNAME=bundlerun \\
+    MPLCONFIGDIR={HOME}/.config/matplotlib XDG_CACHE_HOME={HOME}/.cache \\
+    PYTHONUNBUFFERED=1 PYTHONPATH={CODE} \\
+    PATH={VENV}/bin:$PATH
+RUN mkdir -p /bundlerun {HOME}/.config/matplotlib {HOME}/.cache \\
+ && touch {SCHEMA} && chown -R 1000:1000 {HOME} {SCHEMA} && chmod -R 0777 {HOME} \\
+ && (grep -q '^[^:]*:[^:]*:1000:' /etc/passwd \\
+     || echo 'bundlerun:x:1000:1000::{HOME}:/bin/sh' >> /etc/passwd)
+WORKDIR {HOME}
+"""
+
+# What nothing imports: headers to compile against pyarrow, and the test suites of the two largest
+# packages. (numpy's and scipy's own modules import from their test folders: those stay.)
+_PRUNE = f"""\
+ && cd {VENV}/lib/python3*/site-packages \\
+ && rm -rf pyarrow/include pyarrow/src pyarrow/tests pandas/tests
+"""
+
+_PIP = (
+    "python -m pip install --no-cache-dir --no-input --progress-bar=off --disable-pip-version-check"
+)
+
+
+class Index(Enum):
+    """How the client's package index (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) reaches pip.
+
+    ARGUMENTS are build arguments, which the image's history shows; SECRET is a BuildKit secret,
+    which leaves no trace.
+    """
+
+    DEFAULT = "default"
+    ARGUMENTS = "arguments"
+    SECRET = "secret"
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What the text of a Dockerfile depends on. ``packages`` are Debian's; ``wheel`` is the file
+    name of bundlerun's; ``constrained`` and ``locked``: requirements/constraints.txt and
+    locked.txt (lines with hashes) are there."""
+
+    module: str
+    base: str
+    packages: tuple[str, ...]
+    wheel: str
+    constrained: bool = False
+    locked: bool = False
+
+
+def dockerfile(ingredients: Ingredients, index: Index = Index.DEFAULT) -> str:
+    """The Dockerfile. No ``# syntax`` line: that would fetch a frontend from a public registry."""
+    return "".join(
+        (
+            f"FROM {ingredients.base}\nUSER root\n",
+            _system(ingredients.packages),
+            _SURROUNDINGS,
+            _dependencies(ingredients, index),
+            f"COPY wheel/ /bundlerun/wheel/\n"
+            f"RUN {_PIP} --no-deps --no-index /bundlerun/wheel/{ingredients.wheel}\n",
+            _code(ingredients.module),
+        )
+    )
+
+
+def _system(packages: tuple[str, ...]) -> str:
+    if not packages:
+        return ""
+    return (
+        "RUN apt-get update \\\n"
+        " && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\\n"
+        f"    {' '.join(packages)} \\\n"
+        " && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log\n"
+    )
+
+
+def _dependencies(ingredients: Ingredients, index: Index) -> str:
+    place = "/bundlerun/requirements"
+    arguments = mount = environment = locked = ""
+    if index is Index.ARGUMENTS:
+        arguments = "ARG PIP_INDEX_URL\nARG PIP_EXTRA_INDEX_URL\n"
+    if index is Index.SECRET:
+        mount = f"--mount=type=secret,id={PIP_SECRET},target=/run/secrets/{PIP_SECRET} "
+        environment = f" && export PIP_CONFIG_FILE=/run/secrets/{PIP_SECRET} \\\n"
+    if ingredients.locked:
+        # pip wants hashes of all or of none. The locked ones go in alone, verified; the call below
+        # then finds them in place and adds what bundlerun needs beside them.
+        locked = f" && {_PIP} --no-deps --require-hashes -r {place}/locked.txt \\\n"
+    constraints = f" -c {place}/constraints.txt" if ingredients.constrained else ""
+    return (
+        f"COPY requirements/ {place}/\n"
+        f"{arguments}"
+        f"RUN {mount}python3 -m venv {VENV} \\\n"
+        f"{environment}"
+        f"{locked}"
+        # One call, so that no requirement of the pipeline silently undoes one of bundlerun's. The
+        # pipeline's come first: where one cannot be had, that shows before all else is fetched.
+        f" && {_PIP} -r {place}/pipeline.txt -r {place}/bundlerun.txt{constraints} \\\n"
+        f"{_PRUNE}"
+    )
+
+
+def _code(module: str) -> str:
+    # Opened again: what the module's import left at home (matplotlib's list of fonts, say) is for
+    # every user.
+    return dedent(
+        f"""\
+        USER 1000:1000
+        ENTRYPOINT ["{VENV}/bin/bundlerun"]
+        CMD ["--help"]
+        COPY code/ {CODE}/
+        RUN python -m bundlerun.pipelines.describe {module} {CODE} > {SCHEMA} \\
+         && chmod -R a+rwX {HOME}
+        """
+    )

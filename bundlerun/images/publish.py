@@ -1,0 +1,114 @@
+"""Sending an image to a registry, so that jobs elsewhere can name it by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bundlerun.aws.ecr import ecr_repository
+from bundlerun.aws.session import Aws
+from bundlerun.errors import EngineError, SettingsError
+from bundlerun.images.engine import engine
+from bundlerun.images.naming import ECR, checked_registry, is_ecr
+from bundlerun.images.reference import ImageInfo
+from bundlerun.progress import SILENT, Progress
+from bundlerun.settings import ImageSettings
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where to: the image's full name there; the login of this push, None for the client's own."""
+
+    name: str
+    login: Mapping[str, str] | None
+
+
+def publish(
+    image: ImageInfo, settings: ImageSettings, aws: Aws, *, progress: Progress = SILENT
+) -> ImageInfo:
+    """Push ``image`` to the registry of the settings, tagged by its content and ``latest``; the
+    same with ``ref`` naming it there by digest.
+
+    ``ecr`` is the account's own registry (the repository is made when it is missing; ``ecr@HOST``
+    reaches it through HOST); an address is any other, with the login of ``docker login``.
+
+    Raises SettingsError without a registry, EngineError when the push fails, and what AWS's
+    failures are translated to.
+    """
+    target = _target(image, settings.registry, aws)
+    with engine() as client:
+        for tag in (image.ref.tag, "latest"):
+            if not client.api.tag(image.ref.id, target.name, tag, force=True):
+                raise EngineError(f"the engine did not tag {target.name}:{tag}")
+        digest = _pushed(client, target, image.ref.tag, progress)
+        _pushed(client, target, "latest", progress)
+    return replace(image, ref=replace(image.ref, name=target.name, digest=digest))
+
+
+def _target(image: ImageInfo, registry: str | None, aws: Aws) -> _Target:
+    if not registry:
+        raise SettingsError(
+            "no registry is configured",
+            hint="export BUNDLERUN_REGISTRY=ecr, or =HOST:PORT of another one",
+        )
+    if not is_ecr(registry):
+        address = checked_registry(registry)
+        return _Target(f"{address}/{image.name.removeprefix(f'{address}/')}", None)
+    found = ecr_repository(aws, image.name)
+    other = registry.removeprefix(ECR).removeprefix("@")
+    address = checked_registry(other) if other else found.address
+    login = {"username": found.username, "password": found.password}
+    return _Target(f"{address}/{image.name}", login)
+
+
+def _pushed(client: Any, target: _Target, tag: str, progress: Progress) -> str:
+    """Push one tag; the digest that the registry gave the image."""
+    answers = client.api.push(target.name, tag, stream=True, decode=True, auth_config=target.login)
+    digest = ""
+    sent = _Sent(progress, f"pushing {target.name}:{tag}")
+    try:
+        for answer in answers:
+            error = (answer.get("errorDetail") or {}).get("message") or answer.get("error")
+            if error:
+                raise _refused(target, str(error))
+            digest = str((answer.get("aux") or {}).get("Digest") or digest)
+            sent.note(answer)
+    finally:
+        sent.finish()
+    if not digest:
+        raise EngineError(f"the registry gave no digest for {target.name}:{tag}")
+    return digest
+
+
+def _refused(target: _Target, reason: str) -> EngineError:
+    host = target.name.partition("/")[0]
+    denied = ("denied", "unauthorized", "authentication", "no basic auth")
+    login = target.login is None and any(word in reason.lower() for word in denied)
+    return EngineError(
+        f"{target.name} could not be pushed: {reason}",
+        hint=f"docker login {host}" if login else None,
+    )
+
+
+class _Sent:
+    """The progress of a push as one bar: the engine tells the bytes of each layer so far."""
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress = progress
+        self._bar = progress.start(what, None, "bytes")
+        self._layers: dict[str, int] = {}
+
+    def note(self, answer: Mapping[str, Any]) -> None:
+        current = (answer.get("progressDetail") or {}).get("current")
+        layer = str(answer.get("id", ""))
+        if answer.get("status") == "Pushing" and isinstance(current, int):
+            more = current - self._layers.get(layer, 0)
+            if more > 0:
+                self._layers[layer] = current
+                self._progress.advance(self._bar, more)
+        elif answer.get("status") in ("Pushed", "Layer already exists"):
+            self._progress.line(f"{layer}: {answer['status']}")
+
+    def finish(self) -> None:
+        self._progress.finish(self._bar)

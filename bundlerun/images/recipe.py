@@ -1,0 +1,214 @@
+"""The plan of an image: decided from files alone, without an engine.
+
+Layers, from what changes least to what changes most: base, system packages, Python dependencies
+(bundlerun's and the pipeline's, resolved in one call of pip), bundlerun, code. What differs from
+edit to edit (digests, git's word, times) is in labels, which are put on when all layers stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform as machine
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundlerun.bundles.digest import Digest, canonical_json, digest_of
+from bundlerun.errors import BadModule, UsageError
+from bundlerun.images.dockerfile import Ingredients, dockerfile
+from bundlerun.images.naming import image_name
+from bundlerun.images.requirements import (
+    Requirements,
+    find_requirements,
+    find_system_packages,
+)
+from bundlerun.images.selection import MAX_DATA_BYTES, LeftOut, select
+from bundlerun.images.wheel import Wheel, repack
+from bundlerun.settings import ImageSettings
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7"}
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
+_BASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+_VERSIONED = re.compile(r"(?:^|[/:-])(?:python:|py)?(3\.\d+)(?![\d])")
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is known of the pipeline's source: the pipe's module (``pkg.module``), the digest of
+    it and of the project modules that it imports, those modules' files, and git's word on it."""
+
+    module: str
+    source: Digest
+    files: Sequence[Path]
+    commit: str | None = None
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What may be chosen for one image. ``config_dir`` holds deb.txt and requirements.txt;
+    ``base_image`` wins over the settings'; ``platform`` is Docker's ``os/arch[/variant]``."""
+
+    config_dir: Path | None = None
+    base_image: str | None = None
+    platform: str | None = None
+
+
+@dataclass(frozen=True)
+class ContextFile:
+    """One file of the build context. ``data`` is its bytes, or None for a large one, which is read
+    from ``source`` again when it is sent, and must then still have ``digest``."""
+
+    path: str
+    digest: Digest
+    executable: bool = False
+    data: bytes | None = None
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that goes into an image, and the names of it.
+
+    ``environment`` digests what the code runs on: base reference, system packages, requirements,
+    Python X.Y and platform. ``content`` digests all that goes in: equal content, equal image.
+    """
+
+    name: str
+    pipe_root: Path
+    code: Code
+    ingredients: Ingredients
+    requirements: Requirements
+    platform: str | None
+    files: tuple[ContextFile, ...]
+    left_out: tuple[LeftOut, ...]
+    environment: Digest
+    content: Digest
+    bundlerun_version: str
+
+    @property
+    def tag(self) -> str:
+        """The tag that is made of the content."""
+        return self.content[:16]
+
+
+def plan_image(
+    pipe_root: Path,
+    code: Code,
+    settings: ImageSettings | None = None,
+    options: ImageOptions | None = None,
+) -> Recipe:
+    """The recipe of the image of ``code.module`` below ``pipe_root``. Reads files, changes nothing.
+
+    Raises BadModule when the module is not there or kept out, UsageError for requirements that no
+    image can have and for a base or platform that cannot be meant, SettingsError for names.
+    """
+    settings, options = settings or ImageSettings(), options or ImageOptions()
+    if not code.files:
+        raise BadModule(f"there is no module {code.module} below {pipe_root}")
+    if options.config_dir is not None and not options.config_dir.is_dir():
+        raise UsageError(f"the configuration folder {options.config_dir} is not there")
+    wheel = repack()
+    requirements = find_requirements(pipe_root, options.config_dir, wheel.extras)
+    base, python = _base(options.base_image or settings.base_image)
+    ingredients = Ingredients(
+        module=code.module,
+        base=base,
+        packages=find_system_packages(options.config_dir),
+        wheel=wheel.filename,
+        constrained=bool(requirements.constraints),
+        locked=bool(requirements.locked),
+    )
+    chosen = select(pipe_root, code.files)
+    files = (
+        *_made(wheel, requirements),
+        *(_context_file(f"code/{path}", source) for path, source in chosen.files),
+    )
+    platform = _platform(options.platform)
+    return Recipe(
+        name=image_name(code.module, settings),
+        pipe_root=pipe_root.resolve(),
+        code=code,
+        ingredients=ingredients,
+        requirements=requirements,
+        platform=options.platform,
+        files=files,
+        left_out=chosen.left_out,
+        environment=_environment(ingredients, requirements, python, platform),
+        content=_content(ingredients, files, platform),
+        bundlerun_version=wheel.version,
+    )
+
+
+def _base(chosen: str | None) -> tuple[str, str]:
+    """The base image, and the Python X.Y that its name tells (empty when it does not)."""
+    if chosen is None:
+        running = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return f"python:{running}-slim", running
+    if not _BASE.fullmatch(chosen):
+        raise UsageError(f"{chosen!r} is no image's name, such as python:3.11-slim")
+    told = _VERSIONED.search(chosen)
+    return chosen, told[1] if told else ""
+
+
+def _platform(chosen: str | None) -> str:
+    if chosen is None:
+        arch = machine.machine().lower()
+        return f"linux/{_ARCHITECTURES.get(arch, arch)}"
+    if not _PLATFORM.fullmatch(chosen):
+        raise UsageError(f"{chosen!r} is no platform, such as linux/amd64")
+    return chosen
+
+
+def _made(wheel: Wheel, requirements: Requirements) -> list[ContextFile]:
+    texts = {
+        "requirements/bundlerun.txt": wheel.requires,
+        "requirements/pipeline.txt": requirements.lines,
+    }
+    if requirements.constraints:
+        texts["requirements/constraints.txt"] = requirements.constraints
+    if requirements.locked:
+        texts["requirements/locked.txt"] = requirements.locked
+    made = {path: "".join(f"{line}\n" for line in lines).encode() for path, lines in texts.items()}
+    made[f"wheel/{wheel.filename}"] = wheel.data
+    return [ContextFile(path, digest_of(data), data=data) for path, data in made.items()]
+
+
+def _context_file(path: str, source: Path) -> ContextFile:
+    status = source.stat()
+    executable = bool(status.st_mode & 0o100)
+    if status.st_size <= MAX_DATA_BYTES:
+        data = source.read_bytes()
+        return ContextFile(path, digest_of(data), executable, data=data)
+    digest = hashlib.sha256()
+    with source.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return ContextFile(path, Digest(digest.hexdigest()), executable, source=source)
+
+
+def _environment(
+    ingredients: Ingredients, requirements: Requirements, python: str, platform: str
+) -> Digest:
+    parts = {
+        "environment": 1,
+        "base": ingredients.base,
+        "packages": list(ingredients.packages),
+        "requirements": sorted(requirements.locked or requirements.lines),
+        "constraints": sorted(requirements.constraints),
+        "python": python,
+        "platform": platform,
+    }
+    return digest_of(canonical_json(parts))
+
+
+def _content(ingredients: Ingredients, files: Sequence[ContextFile], platform: str) -> Digest:
+    parts = {
+        "content": 1,
+        "dockerfile": dockerfile(ingredients),
+        "platform": platform,
+        "files": [[file.path, file.digest, file.executable] for file in files],
+    }
+    return digest_of(canonical_json(parts))

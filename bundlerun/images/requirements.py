@@ -1,0 +1,156 @@
+"""What a pipeline needs beside bundlerun: Python packages and system packages.
+
+Python packages are taken from the first of: CONFIG_DIR/requirements.txt, and in PIPE_ROOT
+requirements.txt, pyproject.toml, setup.cfg, setup.py. Nothing of the pipeline is executed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundlerun.errors import UsageError
+from bundlerun.images.declared import declared_requirements
+
+_CONTINUED = re.compile(r"\\\r?\n")
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_INCLUDE = re.compile(r"(?:-r\s*|--requirement[\s=]\s*)(\S.*)")
+_CONSTRAIN = re.compile(r"(?:-c\s*|--constraint[\s=]\s*)(\S.*)")
+_EDITABLE = re.compile(r"(?:-e\b|--editable\b)")
+_LINKS = re.compile(r"(?:-f\s*|--find-links[\s=]\s*)(\S.*)")
+_HASH = re.compile(r"\s+--hash[=\s]\s*\S+")
+_SECRET = re.compile(r"https?://[^/\s@]+@")
+_LOCAL = re.compile(r"[./~]|file:|[^@:]*\.(?:whl|zip|tar\.gz|tgz)$|[^:@]*/")
+_ADDRESSED = re.compile(r"^[A-Za-z0-9._-]+\s*(?:\[[^\]]*\])?\s*@\s*")
+_SELF = re.compile(r"bundlerun\s*(?:\[([^\]]*)\])?\s*(?:$|[=<>!~;@(\s])", re.IGNORECASE)
+# Names of Debian packages (Debian policy 5.6.7), with an architecture or a version at choice.
+_DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """Lines that pip reads. ``locked`` are the same lines with their hashes, when they have some;
+    ``origin`` is the file they are from."""
+
+    lines: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    origin: str | None = None
+
+
+def find_requirements(
+    pipe_root: Path, config_dir: Path | None, extras: Mapping[str, tuple[str, ...]]
+) -> Requirements:
+    """The pipeline's Python requirements; none when no file declares some.
+
+    A line that names bundlerun itself is replaced by what the named ``extras`` bring: bundlerun
+    is put in from the installed one. Raises UsageError for what no image can install (a path of
+    this machine, an editable install), for credentials in a line, and for dependencies that are
+    only known by running the pipeline's setup.py.
+    """
+    for folder in (config_dir, pipe_root):
+        if folder is not None and (folder / "requirements.txt").is_file():
+            path = folder / "requirements.txt"
+            return _sorted_out(_logical_lines(path, frozenset()), str(path), extras)
+    lines, declared = declared_requirements(pipe_root)
+    origin = str(declared) if declared else None
+    return _sorted_out([(line, str(declared)) for line in lines], origin, extras)
+
+
+def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
+    """The Debian packages of ``config_dir/deb.txt``: one a line, ``#`` starts a comment.
+
+    Raises UsageError for a line that is no package's name.
+    """
+    if config_dir is None or not (config_dir / "deb.txt").is_file():
+        return ()
+    path = config_dir / "deb.txt"
+    names = set()
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        name = _COMMENT.sub("", line).strip()
+        if name and not _DEB.fullmatch(name):
+            raise UsageError(f"{path}, line {number}: {name!r} is no Debian package's name")
+        names.add(name)
+    return tuple(sorted(names - {""}))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _logical_lines(path: Path, above: frozenset[Path]) -> list[tuple[str, str]]:
+    """The lines of ``path`` and of what it includes, each with where it stands."""
+    if path.resolve() in above:
+        raise UsageError(f"{path} includes itself")
+    above |= {path.resolve()}
+    found: list[tuple[str, str]] = []
+    for line in _CONTINUED.sub(" ", _text(path)).splitlines():
+        line = _COMMENT.sub("", line).strip()
+        include = _INCLUDE.fullmatch(line)
+        constrain = _CONSTRAIN.fullmatch(line)
+        if include:
+            found += _logical_lines(_beside(path, include[1]), above)
+        elif constrain:
+            inner = _logical_lines(_beside(path, constrain[1]), above)
+            found += [(f"-c {text.removeprefix('-c ')}", where) for text, where in inner]
+        elif line:
+            found.append((line, str(path)))
+    return found
+
+
+def _beside(path: Path, name: str) -> Path:
+    name = name.strip("\"'")
+    if "://" in name or not (path.parent / name).is_file():
+        raise UsageError(f"{path} includes {name}, which is no file beside it")
+    return path.parent / name
+
+
+def _sorted_out(
+    found: list[tuple[str, str]], origin: str | None, extras: Mapping[str, tuple[str, ...]]
+) -> Requirements:
+    lines: dict[str, None] = {}
+    constraints: dict[str, None] = {}
+    for line, where in found:
+        is_constraint = line.startswith("-c ")
+        text = line.removeprefix("-c ")
+        _check_line(text, where)
+        own = _SELF.match(text)
+        if own is None:
+            (constraints if is_constraint else lines)[text] = None
+        elif not is_constraint:
+            for extra in (own[1] or "").split(","):
+                lines.update(dict.fromkeys(extras.get(extra.strip(), ())))
+    plain = tuple(dict.fromkeys(_HASH.sub("", line) for line in lines))
+    return Requirements(
+        lines=plain,
+        constraints=tuple(dict.fromkeys(_HASH.sub("", line) for line in constraints)),
+        locked=tuple(lines) if plain != tuple(lines) else (),
+        origin=origin,
+    )
+
+
+def _check_line(line: str, where: str) -> None:
+    if _EDITABLE.match(line):
+        raise UsageError(
+            f"{where}: {line!r} is an editable install, which an image cannot have; name a release"
+        )
+    if _SECRET.search(line):
+        # The line itself is not repeated: messages end up in logs.
+        raise UsageError(
+            f"{where} holds an address with credentials, which would stay in the image; "
+            "set PIP_INDEX_URL or PIP_EXTRA_INDEX_URL instead"
+        )
+    links = _LINKS.fullmatch(line)
+    target = links[1] if links else _ADDRESSED.sub("", line.partition(";")[0], count=1)
+    if (links and "://" not in target) or (
+        not line.startswith("-") and _LOCAL.match(target.strip())
+    ):
+        raise UsageError(
+            f"{where}: {line!r} is a path of this machine, which the image does not have; name a "
+            "release, or an address that the image can reach"
+        )

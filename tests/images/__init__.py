@@ -1,0 +1,1 @@
+"""Pipelines frozen into images."""
