@@ -25,7 +25,7 @@ check: venv ## format, lint, types, import rules and the tests that need no serv
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -m 'not service and not slow' $(ARGS) </dev/null
+	@$(BIN)/python -m pytest -q -n 2 -m 'not service and not slow' $(ARGS) </dev/null
 
 bench: venv ## measure, side by side with Disdat
 	@$(BIN)/python benchmarks/run.py $(ARGS)

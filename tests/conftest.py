@@ -17,11 +17,33 @@ import pytest
 from tests import services
 
 
+def fixtures_of(item: pytest.Item) -> set[str]:
+    """Every fixture that a test uses, those too that a fixture asks for by its parameter's value.
+
+    A conformance suite's fixture is parametrised with the names of others and asks for one with
+    `getfixturevalue`, which pytest's own list does not show.
+    """
+    manager = item.session._fixturemanager
+    found = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    waiting = [
+        value
+        for name, value in (callspec.params.items() if callspec else ())
+        if isinstance(value, str) and manager.getfixturedefs(name, item)
+    ]
+    while waiting:
+        definitions = manager.getfixturedefs(name := waiting.pop(), item)
+        if definitions and name not in found:
+            found.add(name)
+            waiting.extend(definitions[-1].argnames)
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the services that its fixtures need."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
+        fixtures = fixtures_of(item)
         needed = {marker for name, marker in services.MARKER_OF_FIXTURE.items() if name in fixtures}
         for marker in sorted(needed):
             item.add_marker(marker)

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bundlerun"
 STEPS = (
     ("errors",),
     ("settings", "registry", "progress"),
-    ("bundles", "jobs"),
+    ("bundles", "jobs", "engine"),
     ("store", "aws"),
     ("remotes", "images", "backends"),
     ("pipelines", "futures"),
@@ -27,7 +27,7 @@ STEPS = (
     ("cli",),
 )
 ORDER_LINE = (
-    "errors settings registry <- bundles jobs <- store aws <- remotes images backends"
+    "errors settings registry <- bundles jobs engine <- store aws <- remotes images backends"
     " <- pipelines futures <- runs <- api <- cli"
 )
 
@@ -35,7 +35,7 @@ ORDER_LINE = (
 SOLE_IMPORTERS = {
     "boto3": ("bundlerun.aws",),
     "botocore": ("bundlerun.aws",),
-    "docker": ("bundlerun.images", "bundlerun.backends.local_docker"),
+    "docker": ("bundlerun.engine", "bundlerun.images", "bundlerun.backends.local_docker"),
     "luigi": ("bundlerun.pipelines",),
     "pyarrow": ("bundlerun.bundles.codecs",),
     "click": ("bundlerun.cli",),

@@ -140,3 +140,23 @@ def test_service_scripts_refuse_an_unknown_action(script: str) -> None:
     )
     assert done.returncode == 2
     assert f"usage: .ci/{script} up|down|status" in done.stderr
+
+
+@pytest.fixture
+def through_moto(moto_server: str) -> str:
+    """A fixture that needs a service."""
+    return moto_server
+
+
+@pytest.fixture(params=["through_moto"])
+def place(request: pytest.FixtureRequest) -> str:
+    """A conformance suite's fixture: its parameter names another."""
+    return str(request.getfixturevalue(request.param))
+
+
+def test_a_service_behind_a_parametrised_fixture_marks_the_test(
+    place: str, request: pytest.FixtureRequest
+) -> None:
+    """`-m "not service"` leaves out the tests whose fixtures ask for a service by name."""
+    assert place.startswith("http://127.0.0.1:")
+    assert {mark.name for mark in request.node.iter_markers()} >= {"service", "batch"}

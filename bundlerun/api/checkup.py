@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bundlerun.errors import BundlerunError, CloudError, EngineError, NoRemote
+from bundlerun.errors import BundlerunError, CloudError, NoRemote
 
 if TYPE_CHECKING:
     from bundlerun.api.base import Base
@@ -44,13 +44,10 @@ def _checked(what: str, look: Callable[[], str]) -> Check:
 
 
 def _engine() -> str:
-    from bundlerun.images.engine import engine
+    from bundlerun.engine.connection import engine
 
-    try:
-        with engine() as client:
-            return f"Docker {client.version()['Version']}"
-    except EngineError as error:
-        raise EngineError(error.message, hint="sudo systemctl start docker") from error
+    with engine() as client:
+        return f"Docker {client.version()['Version']}"
 
 
 def _builder() -> str:

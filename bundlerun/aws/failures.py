@@ -122,7 +122,7 @@ EXCEPTIONS: Mapping[str, Kind] = {
         "there is no such AWS profile",
         "aws configure list-profiles",
     ),
-    **dict.fromkeys(("ConnectionError", "HTTPClientError", "BotoCoreTimeout"), _NO_ANSWER),
+    **dict.fromkeys(("ConnectionError", "HTTPClientError"), _NO_ANSWER),
     **dict.fromkeys(("ConnectionClosedError", "ReadTimeoutError", "SSLError"), _NO_ANSWER),
     **dict.fromkeys(("ResponseStreamingError", "IncompleteReadError"), _NO_ANSWER),
     "NoRegionError": _NO_REGION,

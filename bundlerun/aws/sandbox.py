@@ -33,14 +33,16 @@ from bundlerun.aws.sandbox_contents import (
     end_jobs,
     furnish,
 )
+from bundlerun.engine.host import docker_host
 from bundlerun.errors import CloudError, SettingsError
-from bundlerun.jobs.docker_host import docker_host
 from bundlerun.progress import SILENT, Progress
 
 ADDRESS = "127.0.0.1"
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 5.0
 ANSWER_WITHIN_S = 5.0
+SESSION_S = 3600
+"""How long the credentials of a job live, which it gets as variables."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ def _info(folder: Path, found: dict[str, Any], roles: Roles) -> SandboxInfo:
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
         "BUNDLERUN_AWS_BATCH_QUEUE": QUEUE,
         "BUNDLERUN_SESSION_ROLE_ARN": roles.session,
+        "BUNDLERUN_SESSION_SECONDS": str(SESSION_S),
+        "BUNDLERUN_SANDBOX_BUCKET": BUCKET,
     }
     return SandboxInfo(
         endpoint=endpoint,

@@ -17,8 +17,9 @@ from typing import Any
 
 from bundlerun.backends.base import Backend
 from bundlerun.backends.container_state import job_status
+from bundlerun.engine.connection import connect, reason
+from bundlerun.engine.host import DockerHost, docker_host, unreachable
 from bundlerun.errors import BundlerunError, EngineError, ImagePull
-from bundlerun.jobs.docker_host import DockerHost, docker_host, unreachable
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -183,7 +184,7 @@ class LocalDocker(Backend):
         except APIError as error:
             container.remove(force=True, v=True)
             raise EngineError(
-                f"the engine cannot start run {spec.run_id} of {spec.image}: {explained(error)}"
+                f"the engine cannot start run {spec.run_id} of {spec.image}: {reason(error)}"
             ) from error
 
     def _image(self, client: Any, name: str) -> Any:
@@ -203,7 +204,7 @@ class LocalDocker(Backend):
             return client.images.get(name)
         except APIError as error:
             raise ImagePull(
-                f"the image {name} is not on this engine and cannot be pulled: {explained(error)}",
+                f"the image {name} is not on this engine and cannot be pulled: {reason(error)}",
                 hint="bundlerun dockerize --push PIPE_ROOT PKG.MODULE.PIPE",
             ) from error
 
@@ -219,7 +220,7 @@ class LocalDocker(Backend):
         except BundlerunError:
             raise
         except APIError as error:
-            raise EngineError(f"{what}: the engine refuses: {explained(error)}") from error
+            raise EngineError(f"{what}: the engine refuses: {reason(error)}") from error
         except (DockerException, RequestException, OSError) as error:
             raise unreachable(host, error) from error
 
@@ -229,32 +230,6 @@ class LocalDocker(Backend):
                 host = docker_host()
                 self._connected = (host, connect(host))
             return self._connected
-
-
-def connect(host: DockerHost) -> Any:
-    """A client of the engine at ``host``. Raises EngineError when it does not answer."""
-    import docker
-    from docker.errors import DockerException
-    from docker.tls import TLSConfig
-    from requests.exceptions import RequestException
-
-    try:
-        tls = (
-            TLSConfig(
-                client_cert=(host.cert, host.key) if host.cert and host.key else None,
-                ca_cert=host.ca if host.verify else None,
-                verify=host.verify,
-            )
-            if host.tls
-            else False
-        )
-        return docker.DockerClient(
-            base_url=host.base_url,
-            tls=tls,
-            use_ssh_client=host.base_url.startswith("ssh://"),
-        )
-    except (DockerException, RequestException, OSError) as error:
-        raise unreachable(host, error) from error
 
 
 def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str, Any]:
@@ -322,12 +297,6 @@ def has_registry(image: str) -> bool:
     return "@sha256:" in image or (
         bool(slash) and ("." in first or ":" in first or first == "localhost")
     )
-
-
-def explained(error: Exception) -> str:
-    """The engine's own words, without the SDK's HTTP prose."""
-    words = str(getattr(error, "explanation", "") or error).strip()
-    return words[-500:]
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:

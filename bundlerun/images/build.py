@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from bundlerun.engine.connection import engine
 from bundlerun.errors import BuildFailed, EngineError
 from bundlerun.images import reference
 from bundlerun.images.builders import (
@@ -23,7 +24,6 @@ from bundlerun.images.builders import (
     buildkit_command,
 )
 from bundlerun.images.dockerfile import SCHEMA
-from bundlerun.images.engine import engine
 from bundlerun.images.recipe import Recipe
 from bundlerun.images.reference import ImageRef
 from bundlerun.progress import SILENT, Progress

@@ -24,8 +24,8 @@ from bundlerun.backends.local_docker import (
     has_registry,
     lines,
 )
+from bundlerun.engine.host import docker_host
 from bundlerun.errors import EngineError, ImagePull
-from bundlerun.jobs.docker_host import docker_host
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import LocalHarness

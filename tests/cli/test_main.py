@@ -28,9 +28,9 @@ def test_every_verb_has_a_module_and_help(verb: str, bundlerun: Callable[..., Sa
     said = bundlerun(verb, "-h")
     assert said.code == 0
     assert command.help
-    assert all(
-        option.help for option in command.params if isinstance(option, click.Option)
-    ), "an option without help"
+    assert all(option.help for option in command.params if isinstance(option, click.Option)), (
+        "an option without help"
+    )
 
 
 def test_help_imports_nothing_slow() -> None:

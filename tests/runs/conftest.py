@@ -14,7 +14,7 @@ import bundlerun as br
 from bundlerun.aws.sandbox_contents import QUEUE, furnish
 from tests.services import S3Server
 
-PIPES = '''
+PIPES = """
 import sys
 import time
 
@@ -96,7 +96,7 @@ class Leaves(br.Pipe):
         import os
 
         os._exit(0)
-'''
+"""
 
 NUMBERS = """
 def multiplied(value, times):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun.engine.host import DEFAULT_SOCKET, DockerHost, docker_host, unreachable
 from bundlerun.errors import SettingsError
-from bundlerun.jobs.docker_host import DEFAULT_SOCKET, DockerHost, docker_host, unreachable
 
 
 def make_context(
