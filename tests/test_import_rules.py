@@ -130,9 +130,9 @@ def test_every_room_has_its_place_in_the_order() -> None:
     ("module", "source"),
     [
         ("bundlerun.bundles.codecs", "def f():\n    import bundlerun.store.objects"),
-        ("bundlerun.remotes.sync", "from bundlerun.backends import base"),
+        ("bundlerun.remotes.push", "from bundlerun.backends import base"),
         ("bundlerun.store.objects", "import boto3.session"),
-        ("bundlerun.remotes.sync", "from docker.errors import APIError"),
+        ("bundlerun.remotes.push", "from docker.errors import APIError"),
         ("bundlerun.runs.plan", "def f():\n    from luigi import Task"),
         ("bundlerun.api", "import click"),
         ("bundlerun.runs.plan", "from . import request"),
@@ -153,7 +153,7 @@ def test_forbidden_imports_are_found(module: str, source: str) -> None:
         ("bundlerun.aws.s3", "def f():\n    import botocore.config"),
         ("bundlerun.backends.local_docker", "import docker"),
         ("bundlerun.cli.run", "import click\nfrom bundlerun import errors\nimport json"),
-        ("bundlerun.remotes.sync", "from bundlerun.remotes.packs import PackWriter"),
+        ("bundlerun.remotes.push", "from bundlerun.remotes.packs import PackWriter"),
     ],
 )
 def test_allowed_imports_are_no_offence(module: str, source: str) -> None:

@@ -1,0 +1,307 @@
+"""A remote in a folder, and one folder laid over another remote that is only read."""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
+from bundlerun.remotes.base import Entry, Remote, checked_key
+
+ASIDE = ".aside"
+"""Where files grow before they get their key: on the same file system, and in no listing."""
+
+_CHUNK = 1 << 20
+_FOLDER_MODE = 0o755
+_FILE_MODE = 0o444
+
+
+class FileRemote(Remote):
+    """Keys are files below a folder: 0444 in folders of 0755 whatever the umask, so that another
+    user (a container's) reads what this one wrote.
+
+    Everything appears whole: a synced file aside, then rename(2), or link(2) for create-only keys.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.root = folder_of(url)
+
+    def prepare(self) -> None:
+        """Make the folder unless it is there."""
+        with self._translated("making the folder"):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
+        """See Remote."""
+        with self._translated(f"reading {key}"):
+            file = self._open(key)
+            if file is None:
+                return None
+            with file:
+                file.seek(start)
+                # The claim of a length is a hint: memory is asked for what is really there.
+                there = max(os.fstat(file.fileno()).st_size - start, 0)
+                return file.read(there if length is None else min(length, there))
+
+    def get_file(self, key: str, target: Path, length: int | None = None) -> bool:
+        """See Remote."""
+        with self._translated(f"reading {key}"):
+            file = self._open(key)
+            if file is None:
+                return False
+            with file, target.open("wb") as out:
+                left = os.fstat(file.fileno()).st_size if length is None else length
+                while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                    out.write(chunk)
+                    left -= len(chunk)
+            return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Remote."""
+        with self._translated(f"writing {key}"), self._aside() as (path, file):
+            file.write(data)
+            self._finish(file)
+            self._place(path, self._path(key))
+
+    def put_file(self, key: str, source: Path, tail: bytes = b"") -> None:
+        """See Remote."""
+        with self._translated(f"writing {key}"), self._aside() as (path, file):
+            with source.open("rb") as bytes_of_source:
+                shutil.copyfileobj(bytes_of_source, file, _CHUNK)
+            file.write(tail)
+            self._finish(file)
+            self._place(path, self._path(key))
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See Remote."""
+        with self._translated(f"creating {key}"), self._aside() as (path, file):
+            file.write(data)
+            self._finish(file)
+            target = self._path(key)
+            self._make_parents(target)
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                return False
+            _sync_folder(target.parent)
+            return True
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+        """See Remote. Links and special files are no keys."""
+        left = limit
+        folder, _, _ = prefix.rpartition("/")
+        with self._translated(f"listing {prefix}"):
+            self._check_root()
+            for entry in self._below(folder + "/" if folder else "", prefix, after.encode()):
+                if left is not None:
+                    if left <= 0:
+                        return
+                    left -= 1
+                yield entry
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Remote."""
+        with self._translated("deleting keys"):
+            self._check_root()
+            for key in keys:
+                self._path(key).unlink(missing_ok=True)
+
+    def _below(self, folder: str, prefix: str, after: bytes) -> Iterator[Entry]:
+        """The entries of one folder (its key, with the slash) and, in place, of those below it."""
+        rows: list[tuple[bytes, str, os.DirEntry[str]]] = []
+        try:
+            with os.scandir(self.root / folder) as found:
+                for entry in found:
+                    if folder == "" and entry.name == ASIDE:
+                        continue
+                    deep = entry.is_dir(follow_symlinks=False)
+                    if deep or entry.is_file(follow_symlinks=False):
+                        key = folder + entry.name + ("/" if deep else "")
+                        rows.append((os.fsencode(key), key, entry))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        # With its slash a folder sorts where its keys do: "a+x" comes before "a/b".
+        for encoded, key, entry in sorted(rows, key=lambda row: row[0]):
+            if key.endswith("/"):
+                reached = key.startswith(prefix) or prefix.startswith(key)
+                if reached and (encoded > after or after.startswith(encoded)):
+                    yield from self._below(key, prefix, after)
+            elif key.startswith(prefix) and encoded > after:
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
+                yield Entry(key, size)
+
+    def _open(self, key: str) -> BinaryIO | None:
+        # No link is followed and no pipe waited for: what a container left here may be hostile.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            handle = os.open(self._path(key), flags)
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_root()
+            return None
+        kind = os.fstat(handle).st_mode
+        if stat.S_ISREG(kind):
+            return os.fdopen(handle, "rb")
+        os.close(handle)
+        if stat.S_ISDIR(kind):
+            return None
+        raise RemoteUnreachable(f"{key} at {self.url} is no regular file")
+
+    def _path(self, key: str) -> Path:
+        if key.split("/")[0] == ASIDE:
+            raise UsageError(f"{key!r:.200} is no key of a remote")
+        return self.root / checked_key(key)
+
+    def _check_root(self) -> None:
+        if not self.root.is_dir():
+            raise RemoteUnreachable(
+                f"{self.url}: there is no such folder; is its file system mounted?",
+                hint=f"mkdir -p {self.root}",
+            )
+
+    @contextmanager
+    def _aside(self) -> Iterator[tuple[Path, BinaryIO]]:
+        folder = self.root / ASIDE
+        self._check_root()
+        _make_folder(folder)
+        path = folder / uuid.uuid4().hex
+        with path.open("xb") as file:
+            try:
+                yield path, file
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _finish(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fchmod(file.fileno(), _FILE_MODE)
+        os.fsync(file.fileno())
+
+    def _place(self, aside: Path, target: Path) -> None:
+        self._make_parents(target)
+        os.replace(aside, target)
+        _sync_folder(target.parent)
+
+    def _make_parents(self, target: Path) -> None:
+        missing = []
+        folder = target.parent
+        while folder != self.root and not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            _make_folder(folder)
+            _sync_folder(folder.parent)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise AccessDenied(
+                f"{what} at {self.url}: {error.strerror} ({error.filename})",
+                hint=f"ls -ld {self.root}",
+            ) from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise RemoteUnreachable(f"{what} at {self.url}: it is a symbolic link") from error
+            raise RemoteUnreachable(f"{what} at {self.url}: {error}") from error
+
+
+class OverlayRemote(Remote):
+    """A folder laid over a remote that is only read: what is written goes to the folder, and reads
+    look there first. A container works so on a folder that belongs to somebody else.
+
+    A create-only key that the lower one has is refused; whoever publishes the folder settles the
+    keys that others create meanwhile. Keys of the lower remote cannot be deleted.
+    """
+
+    def __init__(self, base: Remote, upper: FileRemote) -> None:
+        self.base = base
+        self.upper = upper
+        self.url = base.url
+
+    def prepare(self) -> None:
+        """Make the upper folder unless it is there."""
+        self.upper.prepare()
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
+        """See Remote."""
+        found = self.upper.get(key, start, length)
+        return self.base.get(key, start, length) if found is None else found
+
+    def get_file(self, key: str, target: Path, length: int | None = None) -> bool:
+        """See Remote."""
+        return self.upper.get_file(key, target, length) or self.base.get_file(key, target, length)
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Remote."""
+        self.upper.put(key, data)
+
+    def put_file(self, key: str, source: Path, tail: bytes = b"") -> None:
+        """See Remote."""
+        self.upper.put_file(key, source, tail)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See Remote."""
+        return self.base.get(key, 0, 0) is None and self.upper.put_new(key, data)
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+        """See Remote. What both have is listed once, with the size that is read."""
+        left = limit
+        last = None
+        both = (self.upper.list(prefix, after=after), self.base.list(prefix, after=after))
+        for entry in heapq.merge(*both, key=lambda entry: os.fsencode(entry.key)):
+            if entry.key == last:
+                continue
+            if left is not None:
+                if left <= 0:
+                    return
+                left -= 1
+            last = entry.key
+            yield entry
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Remote. Raises AccessDenied for keys of the lower remote, before any is deleted."""
+        for key in keys:
+            if self.base.get(key, 0, 0) is not None:
+                raise AccessDenied(f"deleting {key} at {self.url}: this remote is only read here")
+        self.upper.delete(keys)
+
+
+def folder_of(url: str) -> Path:
+    """The folder that a ``file://`` URL names. Raises UsageError for any other form."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme != "file" or parts.netloc or not path.startswith("/") or "\0" in path:
+        raise UsageError(f"{url!r} names no folder by its absolute path", hint="file:///dir")
+    if parts.query or parts.fragment:
+        raise UsageError(f"{url!r}: write ? as %3F and # as %23")
+    return Path(os.path.normpath(path))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return
+    # mkdir(2) takes the umask off; whoever shares this remote is to read it all the same.
+    folder.chmod(_FOLDER_MODE)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

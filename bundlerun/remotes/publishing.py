@@ -1,0 +1,140 @@
+"""From a staging folder, which somebody else wrote, to a remote: nothing unverified gets there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bundlerun.bundles.bundle import checked_id
+from bundlerun.bundles.digest import checked_digest
+from bundlerun.errors import IntegrityError, RemoteChanged
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import check_remote, check_uuid, found_uuid
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.packs import members_of
+from bundlerun.remotes.records import (
+    BundleRecord,
+    VersionRecord,
+    bundle_key,
+    pack_key,
+    read_record,
+    reuse_key,
+    standings,
+    version_key,
+)
+from bundlerun.remotes.settling import Settled, settle_bundle, settle_version
+from bundlerun.store.known import PackInfo
+
+_COPIES_AT_ONCE = 4
+_CHUNK = 1 << 20
+
+
+def publish(remote: Remote, staging: FileRemote) -> list[str]:
+    """Bring what a container pushed to ``staging`` to ``remote``: packs, then bundle records, then
+    versions, each at the number that is free now; the ids of the versions, in their order.
+
+    Nothing unverified is written: every record is parsed, every member of every pack hashed, and
+    every pack that a record names must be in one of the two; before that no record is written.
+    Doing it again after it broke off goes on. Raises IntegrityError for a staging folder that is
+    not what it says, RemoteChanged, and RemoteErrors.
+    """
+    uuid = found_uuid(remote)
+    if uuid is None:
+        raise RemoteChanged(f"at {remote.url} there is no remote of bundlerun any more")
+    records = _records(staging)
+    versions = _versions(staging, uuid, records)
+    packs = {s.pack.uuid: s.pack for record in records.values() for s in record.shares}
+    check_remote(remote, uuid)
+    with (
+        TemporaryDirectory(prefix="publish-", dir=staging.root.parent) as folder,
+        ThreadPoolExecutor(_COPIES_AT_ONCE) as pool,
+    ):
+        list(pool.map(lambda pack: _bring(remote, staging, pack, Path(folder)), packs.values()))
+    settled = {id: settle_bundle(remote, record) for id, record in records.items()}
+    for version in versions:
+        settle_version(remote, uuid, settled[version.id])
+        _write_reuse(remote, settled[version.id])
+    return [version.id for version in versions]
+
+
+def _records(staging: FileRemote) -> dict[str, BundleRecord]:
+    records = {}
+    for entry in staging.list("b/"):
+        id = checked_id(entry.key.removeprefix("b/"))
+        data = read_record(staging, bundle_key(id))
+        records[id] = BundleRecord.from_bytes(data or b"", id)
+    return records
+
+
+def _versions(
+    staging: FileRemote, uuid: str, records: Mapping[str, BundleRecord]
+) -> list[VersionRecord]:
+    versions = []
+    for standing in standings(staging):
+        data = read_record(staging, version_key(standing.name, standing.n))
+        version = VersionRecord.from_bytes(data or b"", standing.name, standing.n)
+        check_uuid(staging, version.remote, uuid)
+        record = records.get(version.id)
+        if record is None or record.bundle.name != version.name:
+            raise IntegrityError(f"{version.key} at {staging.url} names a bundle that is not there")
+        versions.append(version)
+    return _in_order(versions)
+
+
+def _in_order(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
+    """By id, which begins with the time a bundle was made, so that ancestors stand before it; but
+    those of one name by number."""
+    of_name: dict[str, list[VersionRecord]] = defaultdict(list)
+    for version in sorted(versions, key=lambda version: -version.n):
+        of_name[version.name].append(version)
+    by_id = sorted(versions, key=lambda version: version.id)
+    return [of_name[version.name].pop() for version in by_id]
+
+
+def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) -> None:
+    """Copy a staged pack once it is verified; one that is not staged the remote must have."""
+    key = pack_key(pack.uuid)
+    if staging.get(key, 0, 0) is None:
+        if len(remote.get(key, pack.size - 1, 2) or b"") != 1:
+            raise IntegrityError(
+                f"pack {pack.uuid} is neither in {staging.url} nor at {remote.url}"
+            )
+        return
+    # A copy of our own: whoever owns the folder could change a pack once it is hashed.
+    copy = _verified(staging, pack, folder)
+    remote.put_file(key, copy)
+    copy.unlink()
+
+
+def _verified(staging: FileRemote, pack: PackInfo, folder: Path) -> Path:
+    """A copy of a staged pack, every member of which has its digest."""
+    copy = folder / pack.uuid
+    staging.get_file(pack_key(pack.uuid), copy, pack.size + 1)
+    if copy.stat().st_size != pack.size:
+        raise IntegrityError(f"pack {pack.uuid} in {staging.url} has not its {pack.size} bytes")
+    with copy.open("rb") as file:
+        file.seek(pack.size - pack.index_length)
+        members = members_of(pack, file.read())
+        file.seek(0)
+        for member in members:
+            sha256 = hashlib.sha256()
+            left = member.length
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                sha256.update(chunk)
+                left -= len(chunk)
+            if sha256.hexdigest() != member.digest:
+                raise IntegrityError(
+                    f"pack {pack.uuid} in {staging.url} has other bytes for {member.digest}"
+                )
+    return copy
+
+
+def _write_reuse(remote: Remote, settled: Settled) -> None:
+    lineage = settled.record.bundle.lineage
+    for key in filter(None, (lineage.task, lineage.request)):
+        digest = checked_digest(key.digest)
+        remote.put(reuse_key(digest, settled.record.bundle.id), b"")

@@ -1,0 +1,313 @@
+"""From a remote to this store: records first, bytes when they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
+
+from bundlerun.bundles.bundle import Bundle, checked_id
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.links import Link
+from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RemoteChanged
+from bundlerun.progress import SILENT, Progress
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import bound_uuid, check_remote, check_uuid, found_uuid
+from bundlerun.remotes.fetching import Fetcher
+from bundlerun.remotes.records import (
+    BundleRecord,
+    Standing,
+    VersionRecord,
+    bundle_key,
+    read_record,
+    standings,
+    version_key,
+)
+from bundlerun.remotes.tagging import read_tags
+from bundlerun.store.contexts import Context
+from bundlerun.store.entries import Entry
+from bundlerun.store.source import Fetch
+from bundlerun.store.store import Store
+
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A version as the remote has it: ``record`` is None where this store has it already."""
+
+    standing: Standing
+    id: str
+    digest: Digest
+    record: BundleRecord | None
+    tags: dict[str, str]
+
+
+def pull_latest(store: Store, context: Context, remote: Remote, name: str) -> Entry:
+    """The newest version of ``name`` on the remote, its record only; 3 requests, and 1 more where
+    tags were set later.
+
+    Raises NoRemote, BundleNotFound, RemoteChanged where another remote answers or this one was
+    rolled back, IntegrityError, and RemoteErrors.
+    """
+    uuid = bound_uuid(context)
+    known = store.catalog.newest_version(context, name)
+    newest = 0
+    for standing in standings(remote, name):
+        newest = max(newest, standing.n)
+        _check_newest(remote, name, newest, known)
+        if not standing.removed:
+            return _adopt(store, context, uuid, _found(store, context, remote, uuid, standing))
+        store.catalog.mark_removed(context, name, standing.n)
+    if newest == 0:
+        # Nothing was read that says which remote answers.
+        check_remote(remote, uuid)
+    _check_newest(remote, name, newest, known)
+    raise _no_such_name(remote, name)
+
+
+def pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
+    """The bundle of exactly this id, its record only, with its version number where it has one.
+
+    Raises as ``pull_latest``.
+    """
+    uuid = bound_uuid(context)
+    check_remote(remote, uuid)
+    data = read_record(remote, bundle_key(checked_id(id)))
+    if data is None:
+        raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
+    record = BundleRecord.from_bytes(data, id)
+    digest = digest_of(data)
+    bundle = record.bundle
+    at = _standing_of(remote, uuid, bundle, record.after)
+    if at is not None:
+        standing, version = at
+        if version.record != digest:
+            raise _other_record(remote, id)
+        tags = _late_tags(remote, standing)
+        return _adopt(store, context, uuid, _Found(standing, id, digest, record, tags))
+    entry = store.catalog.adopt(context, bundle, version=None, record_digest=digest)
+    store.known.expect(uuid, bundle.root.digest, record.shares)
+    return entry
+
+
+def pull_all(
+    store: Store,
+    context: Context,
+    remote: Remote,
+    name: str | None = None,
+    *,
+    all_versions: bool = False,
+) -> list[Entry]:
+    """The newest version of every name (or of ``name`` alone), or every version; their records
+    only.
+
+    One listing (a request a 1,000 keys) and 2 requests for each version that is new here. Where a
+    record is wrong the others come all the same, and then its error is raised. Raises as
+    ``pull_latest``.
+    """
+    uuid = bound_uuid(context)
+    check_remote(remote, uuid)
+    mine = store.catalog.search(context, name=name)
+    here = {(entry.bundle.name, entry.version): entry for entry in mine}
+    new: list[Standing] = []
+    entries: list[Entry] = []
+    done: set[str] = set()
+    for standing in standings(remote, name):
+        if standing.removed:
+            store.catalog.mark_removed(context, standing.name, standing.n)
+        elif all_versions or standing.name not in done:
+            done.add(standing.name)
+            known = here.get((standing.name, standing.n))
+            if known is None or standing.tags:
+                new.append(standing)
+            else:
+                entries.append(known)
+    adopted, errors = _adopt_all(store, context, remote, new)
+    if errors:
+        raise errors[0]
+    if name is not None and not entries and not adopted:
+        raise _no_such_name(remote, name)
+    return [*entries, *adopted]
+
+
+def localise(
+    store: Store, remote: Remote, bundles: Iterable[Bundle], *, progress: Progress = SILENT
+) -> None:
+    """Bring every byte of these bundles to this disk; about a request a pack, none when all is
+    here already.
+
+    Raises IntegrityError naming bundle, pack and digest for bytes that are others, and nothing
+    wrong is stored; BundleNotFound, RemoteErrors.
+    """
+    fetchers: dict[str, Fetcher] = {}
+    uuid: str | None = None
+    for bundle in bundles:
+        while absent := store.absent(bundle.root):
+            uuid = uuid or _uuid_here(remote)
+            if bundle.id not in fetchers:
+                fetchers[bundle.id] = _fetcher(store, remote, uuid, bundle, progress)
+            fetchers[bundle.id].bring(absent, everything=True)
+    for fetcher in fetchers.values():
+        fetcher.close()
+
+
+def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress = SILENT) -> Fetch:
+    """What Store.value calls for objects of ``bundle`` that are not here: it brings these alone,
+    and asks the remote nothing before it is called."""
+    made: list[Fetcher] = []
+
+    def fetch(links: Sequence[Link]) -> None:
+        if not made:
+            made.append(_fetcher(store, remote, _uuid_here(remote), bundle, progress))
+        made[0].bring(links)
+        made[0].close()
+
+    return fetch
+
+
+def _fetcher(
+    store: Store, remote: Remote, uuid: str, bundle: Bundle, progress: Progress
+) -> Fetcher:
+    shares = store.known.expected(uuid, bundle.root.digest)
+    if shares is None:
+        data = read_record(remote, bundle_key(bundle.id))
+        if data is None:
+            raise BundleNotFound(
+                f"the bytes of {bundle.name}@{bundle.id} are neither on this disk nor at"
+                f" {remote.url}",
+                hint=f"bundlerun push {bundle.name}, where they are",
+            )
+        record = BundleRecord.from_bytes(data, bundle.id)
+        if record.bundle.root != bundle.root:
+            raise _other_record(remote, bundle.id)
+        shares = list(record.shares)
+        store.known.expect(uuid, bundle.root.digest, shares)
+    return Fetcher(store, remote, uuid, f"{bundle.name}@{bundle.id}", shares, progress)
+
+
+def _uuid_here(remote: Remote) -> str:
+    uuid = found_uuid(remote)
+    if uuid is None:
+        raise RemoteChanged(
+            f"at {remote.url} there is no remote of bundlerun any more",
+            hint=f"bundlerun remote CONTEXT {remote.url}",
+        )
+    return uuid
+
+
+def _found(store: Store, context: Context, remote: Remote, uuid: str, standing: Standing) -> _Found:
+    """Read a version, and its bundle's record unless this store has it."""
+    name, n = standing.name, standing.n
+    data = read_record(remote, version_key(name, n))
+    if data is None:
+        raise IntegrityError(f"{version_key(name, n)} at {remote.url} is listed and not there")
+    version = _version(remote, uuid, data, name, n)
+    tags = _late_tags(remote, standing)
+    known = store.catalog.by_id(context, version.id)
+    if known is not None and known.version == n and not tags:
+        return _Found(standing, version.id, version.record, None, tags)
+    data = read_record(remote, bundle_key(version.id))
+    if data is None:
+        raise IntegrityError(f"{bundle_key(version.id)} is not at {remote.url}, though {name} is")
+    if digest_of(data) != version.record:
+        raise _other_record(remote, version.id)
+    record = BundleRecord.from_bytes(data, version.id)
+    if record.bundle.name != name:
+        raise IntegrityError(f"{version_key(name, n)} names a bundle of {record.bundle.name!r}")
+    return _Found(standing, version.id, version.record, record, tags)
+
+
+def _standing_of(
+    remote: Remote, uuid: str, bundle: Bundle, after: int
+) -> tuple[Standing, VersionRecord] | None:
+    """The version that is the bundle, None when it has no number; sought from the newest down to
+    the one that its writer knew."""
+    name = bundle.name
+
+    def read(standing: Standing) -> VersionRecord | None:
+        data = read_record(remote, version_key(name, standing.n))
+        return None if data is None else _version(remote, uuid, data, name, standing.n)
+
+    candidates = takewhile(lambda standing: standing.n > after, standings(remote, name))
+    with ThreadPoolExecutor(_READERS) as pool:
+        # The newest is asked for alone: mostly it is the one.
+        few = 1
+        while some := list(islice(candidates, few)):
+            few = _READERS
+            for standing, version in zip(some, pool.map(read, some), strict=True):
+                if version is not None and version.id == bundle.id:
+                    return standing, version
+    return None
+
+
+def _late_tags(remote: Remote, standing: Standing) -> dict[str, str]:
+    if not standing.tags:
+        return {}
+    return dict(read_tags(remote, standing.name, standing.n, standing.tags).tags)
+
+
+def _version(remote: Remote, uuid: str, data: bytes, name: str, n: int) -> VersionRecord:
+    version = VersionRecord.from_bytes(data, name, n)
+    check_uuid(remote, version.remote, uuid)
+    return version
+
+
+def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
+    if found.record is None:
+        entry = store.catalog.by_id(context, found.id)
+        if entry is not None:
+            return entry
+        raise BundleNotFound(
+            f"{found.standing.name}@{found.id} was removed here meanwhile", hint="bundlerun pull"
+        )
+    bundle = found.record.bundle
+    store.known.expect(uuid, bundle.root.digest, found.record.shares)
+    return store.catalog.adopt(
+        context,
+        replace(bundle, tags={**bundle.tags, **found.tags}),
+        version=found.standing.n,
+        record_digest=found.digest,
+    )
+
+
+def _adopt_all(
+    store: Store, context: Context, remote: Remote, new: Sequence[Standing]
+) -> tuple[list[Entry], list[BundlerunError]]:
+    """Read and adopt versions; those that are right, and the errors of the others."""
+    uuid = bound_uuid(context)
+    entries: list[Entry] = []
+    errors: list[BundlerunError] = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        read = [
+            pool.submit(_found, store, context, remote, uuid, standing)
+            # Oldest first: an arrival in this order is the order of the versions.
+            for standing in reversed(new)
+        ]
+        for future in read:
+            try:
+                entries.append(_adopt(store, context, uuid, future.result()))
+            except IntegrityError as error:
+                errors.append(error)
+    return entries, errors
+
+
+def _check_newest(remote: Remote, name: str, newest: int, known: int) -> None:
+    if newest < known:
+        raise RemoteChanged(
+            f"{remote.url} had {known} versions of {name!r} and has {newest}: it was rolled back",
+            hint=f"restore it, or make it another remote: bundlerun remote CONTEXT {remote.url}",
+        )
+
+
+def _no_such_name(remote: Remote, name: str) -> BundleNotFound:
+    return BundleNotFound(
+        f"{remote.url} has no bundle {name!r}", hint=f"bundlerun commit {name}; bundlerun push"
+    )
+
+
+def _other_record(remote: Remote, id: str) -> IntegrityError:
+    return IntegrityError(
+        f"{bundle_key(id)} at {remote.url} is not the record that its version names"
+    )

@@ -1,0 +1,289 @@
+"""The keys of a remote, and the small JSON records that stand under them.
+
+::
+
+    meta/remote                    *  {format, uuid, window_s}
+    meta/uuid-UUID                 *  empty: lets one listing of meta/ say which remote answers
+    meta/conditional               *  empty: what binding tries create-only writes on
+    packs/UUID                        see packs
+    b/ID                           *  BundleRecord
+    v/NAME/<9999999999-n>          *  VersionRecord, n from 1; inverted: the newest comes first
+    v/NAME/<9999999999-n>+t<k>     *  TagsRecord, k from 1
+    v/NAME/<9999999999-n>+x        *  empty: version n was removed
+    k/DIGEST/ID                       empty: reuse look-up
+
+``*`` is create-only. Every record has a format version, and an unknown one is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid as uuids
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from bundlerun.bundles.bundle import (
+    FORMAT,
+    Bundle,
+    check_format,
+    checked_id,
+    checked_name,
+    parse_record,
+)
+from bundlerun.bundles.bundle import key_name as name_part
+from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.errors import BadName, IntegrityError
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.packs import check_claims
+from bundlerun.store.known import PackInfo, Share
+
+META = "meta/"
+MAX_VERSION = 9_999_999_998
+
+MAX_RECORD_BYTES = 16 << 20
+"""A record over this is none: read no further."""
+
+_PAGE = 16
+"""Keys a request when the newest version is looked for: it is usually the first."""
+
+_VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
+
+
+@dataclass(frozen=True)
+class BundleRecord:
+    """``b/ID``: the bundle, the newest version of its name that its writer knew (0: none), and the
+    packs in which its bytes lie."""
+
+    bundle: Bundle
+    after: int
+    shares: tuple[Share, ...]
+
+    def to_bytes(self) -> bytes:
+        """The record as canonical JSON."""
+        packs = [[s.pack.uuid, s.pack.size, s.pack.index_length, s.used] for s in self.shares]
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "bundle": self.bundle.to_json(),
+                "after": self.after,
+                "packs": packs,
+            }
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes, id: str) -> BundleRecord:
+        """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of bundle ``id``
+        or claims what no pack has."""
+        with _reading(bundle_key(id)):
+            found = _record(data)
+            bundle = Bundle.from_json(found["bundle"])
+            after = _number(found["after"], 0, MAX_VERSION - 1)
+            shares = tuple(_share(row) for row in found["packs"])
+            if bundle.id != id:
+                raise IntegrityError(f"it is the record of another bundle, {bundle.id}")
+        return BundleRecord(bundle, after, shares)
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """``v/NAME/...``: version ``n`` of ``name`` on the remote ``remote`` is the bundle ``id``, and
+    the bundle's record has the digest ``record``."""
+
+    remote: str
+    name: str
+    n: int
+    id: str
+    record: Digest
+
+    @property
+    def key(self) -> str:
+        """Where it stands."""
+        return version_key(self.name, self.n)
+
+    def to_bytes(self) -> bytes:
+        """The record as canonical JSON."""
+        return canonical_json({"format": FORMAT, **self.__dict__})
+
+    @staticmethod
+    def from_bytes(data: bytes, name: str, n: int) -> VersionRecord:
+        """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of version ``n``
+        of ``name``."""
+        with _reading(version_key(name, n)):
+            found = _record(data)
+            record = VersionRecord(
+                remote=checked_uuid(found["remote"]),
+                name=checked_name(found["name"]),
+                n=_number(found["n"], 1, MAX_VERSION),
+                id=checked_id(found["id"]),
+                record=checked_digest(found["record"]),
+            )
+            if (record.name, record.n) != (name, n):
+                raise IntegrityError(f"it is of version {record.n} of {record.name!r}")
+        return record
+
+
+@dataclass(frozen=True)
+class TagsRecord:
+    """``...+t<k>``: all tags of a version after the ``k``-th time that tags were set on it."""
+
+    tags: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """The record as canonical JSON, with a digest of the tags."""
+        tags = dict(sorted(self.tags.items()))
+        return canonical_json(
+            {"format": FORMAT, "tags": tags, "digest": digest_of(canonical_json(tags))}
+        )
+
+    @staticmethod
+    def from_bytes(data: bytes, key: str) -> TagsRecord:
+        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        with _reading(key):
+            tags = _record(data).get("tags")
+            if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
+                raise IntegrityError("it has no tags")
+            record = TagsRecord(tags)
+            if record.to_bytes() != data:
+                raise IntegrityError("it has other tags than it was written with")
+        return record
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a listing says of a version: how many times tags were set on it, and if it is gone."""
+
+    name: str
+    n: int
+    tags: int
+    removed: bool
+
+
+def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
+    """The versions of ``name``, newest first, or those of all names; lazily, a page a request.
+
+    Keys of no known form are passed over.
+    """
+    prefix = "v/" if name is None else f"v/{name_part(name)}/"
+    last = ""
+    limit = 1000 if name is None else _PAGE
+    current: Standing | None = None
+    while True:
+        page = list(remote.list(prefix, after=last, limit=limit))
+        for entry in page:
+            last = entry.key
+            found = _standing(entry.key)
+            if found is None:
+                continue
+            if current and (current.name, current.n) == (found.name, found.n):
+                current = Standing(
+                    found.name,
+                    found.n,
+                    max(current.tags, found.tags),
+                    current.removed or found.removed,
+                )
+                continue
+            if current:
+                yield current
+            current = found
+        if len(page) < limit:
+            break
+    if current:
+        yield current
+
+
+def bundle_key(id: str) -> str:
+    """Where the record of bundle ``id`` stands."""
+    return f"b/{id}"
+
+
+def pack_key(pack: str) -> str:
+    """Where a pack stands."""
+    return f"packs/{pack}"
+
+
+def version_key(name: str, n: int) -> str:
+    """Where version ``n`` of ``name`` stands."""
+    return f"v/{name_part(name)}/{MAX_VERSION + 1 - n:010}"
+
+
+def tags_key(name: str, n: int, k: int) -> str:
+    """Where the ``k``-th setting of tags on a version stands."""
+    return f"{version_key(name, n)}+t{k:06}"
+
+
+def removed_key(name: str, n: int) -> str:
+    """What says that a version was removed."""
+    return f"{version_key(name, n)}+x"
+
+
+def reuse_key(key: Digest, id: str) -> str:
+    """What says that bundle ``id`` came of the work that ``key`` names."""
+    return f"k/{key}/{id}"
+
+
+def read_record(remote: Remote, key: str) -> bytes | None:
+    """The bytes of a record, None when there is none. Raises IntegrityError for an endless one."""
+    data = remote.get(key, 0, MAX_RECORD_BYTES + 1)
+    if data is not None and len(data) > MAX_RECORD_BYTES:
+        raise IntegrityError(f"{key} at {remote.url} has more than {MAX_RECORD_BYTES} bytes")
+    return data
+
+
+def checked_uuid(text: object) -> str:
+    """``text`` as a UUID in its usual form. Raises IntegrityError."""
+    try:
+        if isinstance(text, str) and str(uuids.UUID(text)) == text:
+            return text
+    except ValueError as error:
+        raise IntegrityError(f"{text!r:.80} is no UUID") from error
+    raise IntegrityError(f"{text!r:.80} is no UUID")
+
+
+def _standing(key: str) -> Standing | None:
+    match = _VERSION_KEY.fullmatch(key)
+    if match is None:
+        return None
+    part, digits, removed, tags = match.groups()
+    n = MAX_VERSION + 1 - int(digits)
+    try:
+        name = checked_name(unquote(part, errors="strict"))
+    except (BadName, UnicodeDecodeError):
+        return None
+    if n < 1 or name_part(name) != part:
+        return None
+    return Standing(name, n, int(tags or 0), bool(removed))
+
+
+def _share(row: Any) -> Share:
+    pack, size, index_length, used = row
+    share = Share(
+        PackInfo(checked_uuid(pack), _number(size, 1), _number(index_length, 1)), _number(used, 0)
+    )
+    check_claims(share.pack)
+    return share
+
+
+@contextmanager
+def _reading(key: str) -> Iterator[None]:
+    """What is wrong with a record becomes an IntegrityError that names its key."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise IntegrityError(f"the record {key}: {error.message}", hint=error.hint) from error
+    except (KeyError, TypeError, ValueError, BadName) as error:
+        raise IntegrityError(f"the record {key} is malformed: {error!r:.200}") from error
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    found = parse_record(data)
+    check_format(found)
+    return dict(found)
+
+
+def _number(found: object, least: int, most: int = (1 << 62)) -> int:
+    if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
+        raise IntegrityError(f"{found!r:.80} is no number from {least} to {most}")
+    return found

@@ -1,0 +1,69 @@
+"""A remote in an S3 bucket, below a prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundlerun.aws.s3 import Bucket
+from bundlerun.aws.session import Aws
+from bundlerun.errors import UsageError
+from bundlerun.remotes.base import Entry, Remote, checked_key
+
+
+class S3Remote(Remote):
+    """Keys are keys of a bucket, below the URL's prefix. aws/s3 says what a server must do."""
+
+    def __init__(self, url: str, aws: Aws) -> None:
+        self.url = url
+        self.bucket, self.prefix = bucket_and_prefix(url)
+        self._below = f"{self.prefix}/" if self.prefix else ""
+        self._bucket = Bucket(aws, self.bucket, url)
+
+    def session_policy(self) -> dict[str, Any]:
+        """What a job may do with this remote at most, for Aws.narrowed."""
+        return self._bucket.aws.prefix_policy(self.bucket, self.prefix)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
+        """See Remote."""
+        return self._bucket.get(self._key(key), start, length)
+
+    def get_file(self, key: str, target: Path, length: int | None = None) -> bool:
+        """See Remote."""
+        with target.open("wb") as file:
+            return self._bucket.get_file(self._key(key), file, length)
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Remote."""
+        self._bucket.put(self._key(key), data)
+
+    def put_file(self, key: str, source: Path, tail: bytes = b"") -> None:
+        """See Remote."""
+        self._bucket.upload(self._key(key), source, tail)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See Remote."""
+        return self._bucket.put_if_none_match(self._key(key), data)
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+        """See Remote."""
+        start_after = self._below + after if after else ""
+        for found in self._bucket.list(self._below + prefix, start_after, limit):
+            yield Entry(found.key[len(self._below) :], found.size)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See Remote."""
+        self._bucket.delete([self._key(key) for key in keys])
+
+    def _key(self, key: str) -> str:
+        return self._below + checked_key(key)
+
+
+def bucket_and_prefix(url: str) -> tuple[str, str]:
+    """The two parts of ``s3://bucket/prefix``, the prefix without slashes at its ends."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise UsageError(f"{url!r} names no bucket", hint="s3://bucket/prefix")
+    return bucket, prefix.strip("/")

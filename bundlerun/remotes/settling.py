@@ -1,0 +1,83 @@
+"""Writing a version so that it is there whole or not at all, whoever else writes and whatever
+answer is lost: the bundle's record first, then its place among the versions of its name."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.errors import IntegrityError
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.records import (
+    BundleRecord,
+    VersionRecord,
+    bundle_key,
+    read_record,
+    standings,
+    version_key,
+)
+
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A bundle's record as it stands on the remote; ``created``: surely by this call."""
+
+    record: BundleRecord
+    digest: Digest
+    created: bool
+
+
+def settle_bundle(remote: Remote, record: BundleRecord) -> Settled:
+    """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned."""
+    data = record.to_bytes()
+    key = bundle_key(record.bundle.id)
+    if remote.put_new(key, data):
+        return Settled(record, digest_of(data), True)
+    there = read_record(remote, key)
+    if there is None:
+        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
+    return Settled(BundleRecord.from_bytes(there, record.bundle.id), digest_of(there), False)
+
+
+def settle_version(remote: Remote, uuid: str, settled: Settled) -> int:
+    """Write ``v/NAME/n`` for a settled bundle at the first free n; that n.
+
+    A taken number that names this bundle is our own write, of which the answer was lost.
+    """
+    bundle = settled.record.bundle
+    n = settled.record.after + 1
+    while True:
+        version = VersionRecord(uuid, bundle.name, n, bundle.id, settled.digest)
+        if remote.put_new(version.key, version.to_bytes()):
+            return n
+        if _id_at(remote, bundle.name, n) == bundle.id:
+            return n
+        newest = max(newest_number(remote, bundle.name), n)
+        if not settled.created:
+            # An earlier attempt may have got a number further up before it died.
+            mine = _number_of(remote, bundle.name, bundle.id, range(n + 1, newest + 1))
+            if mine is not None:
+                return mine
+        n = newest + 1
+
+
+def newest_number(remote: Remote, name: str) -> int:
+    """The highest version number of ``name``, removed ones included; 0 when there is none."""
+    return next((found.n for found in standings(remote, name)), 0)
+
+
+def _id_at(remote: Remote, name: str, n: int) -> str:
+    key = version_key(name, n)
+    data = read_record(remote, key)
+    if data is None:
+        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
+    return VersionRecord.from_bytes(data, name, n).id
+
+
+def _number_of(remote: Remote, name: str, id: str, numbers: range) -> int | None:
+    with ThreadPoolExecutor(_READERS) as pool:
+        ids = pool.map(lambda n: _id_at(remote, name, n), numbers)
+        return next((n for n, found in zip(numbers, ids, strict=True) if found == id), None)

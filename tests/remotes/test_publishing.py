@@ -1,0 +1,179 @@
+"""What a container left in its staging folder: verified, then published, or refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
+from bundlerun.bundles.links import File
+from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged, RemoteUnreachable
+from bundlerun.remotes.binding import bind
+from bundlerun.remotes.file import FileRemote, OverlayRemote
+from bundlerun.remotes.publishing import publish
+from bundlerun.remotes.pull import localise, pull_all, pull_latest
+from bundlerun.remotes.push import find_reuse, push
+from bundlerun.remotes.records import standings
+from bundlerun.store.store import Store
+from tests.remotes.conftest import Client
+from tests.remotes.watched import Lossy
+
+MakeClient = Callable[[str], Client]
+
+KEY = ReuseKey({"pipe": "m.P"})
+
+
+@pytest.fixture
+def client_and_staging(client: MakeClient, tmp_path: Path) -> tuple[Client, FileRemote]:
+    """A client whose input is on the remote, and what a container made of it in staging."""
+    user = client("user")
+    store, context, remote = user
+    given = store.add(context, "in", {"n": 1}, commit=True)
+    push(store, context, remote, [given])
+    staging = FileRemote(f"file://{tmp_path}/run/staging")
+    inside(tmp_path / "container", OverlayRemote(remote.inner, staging), tmp_path)
+    remote.forget()
+    return user, staging
+
+
+def inside(path: Path, overlay: OverlayRemote, tmp_path: Path) -> None:
+    """What the container does: pull the input, make two bundles, push them."""
+    store = Store.open(path)
+    overlay.prepare()
+    context = bind(store, store.contexts.create("work"), overlay)
+    given = pull_latest(store, context, overlay, "in").bundle
+    localise(store, overlay, [given])
+    large = tmp_path / "made"
+    large.write_bytes(os.urandom(9 << 20))
+    parent = Parent("pipeline_input", "in", given.id, given.root.digest)
+    lineage = Lineage(pipe="m.P", parents=(parent,), task=KEY)
+    before = store.add(context, "step", [1, 2, 3], commit=True)
+    out = store.add(context, "out", {"large": File(large), "n": 2}, lineage=lineage, commit=True)
+    push(store, context, overlay, [before, out])
+    store.close()
+
+
+def test_staged_bundles_become_versions(
+    client_and_staging: tuple[Client, FileRemote], client: MakeClient, tmp_path: Path
+) -> None:
+    """Values, lineage and reuse keys arrive; doing it again changes nothing."""
+    user, staging = client_and_staging
+    _, _, remote = user
+    ids = publish(remote, staging)
+    assert len(ids) == 2
+    other = client("other")
+    out = pull_latest(*other, "out")
+    localise(other[0], other[2], [out.bundle])
+    value = other[0].value(out.bundle)
+    assert value["large"].read_bytes() == (tmp_path / "made").read_bytes()  # type: ignore[index]
+    assert out.bundle.lineage.parents[0].name == "in"
+    assert find_reuse(remote, KEY) == out.bundle.id
+    assert publish(remote, staging) == ids
+    assert [standing.n for standing in standings(remote, "out")] == [1]
+
+
+def test_numbers_that_others_took_meanwhile_are_passed(
+    client_and_staging: tuple[Client, FileRemote], client: MakeClient
+) -> None:
+    """The container saw no version of OUT; two came before its own is published."""
+    user, staging = client_and_staging
+    other = client("other")
+    store, context, remote = other
+    push(*other, [store.add(context, "out", n, commit=True) for n in range(2)])
+    ids = publish(user[2], staging)
+    assert [standing.n for standing in standings(remote, "out")] == [3, 2, 1]
+    assert pull_latest(*other, "out").bundle.id == ids[-1]
+
+
+@pytest.mark.parametrize("prefix", ["b/", "v/"])
+def test_publishing_that_broke_off_goes_on(
+    client_and_staging: tuple[Client, FileRemote], prefix: str
+) -> None:
+    """A lost answer, then the same again: each bundle is one version."""
+    user, staging = client_and_staging
+    remote = user[2]
+    with pytest.raises(RemoteUnreachable):
+        publish(Lossy(remote.inner, prefix, repeats=False), staging)
+    publish(remote, staging)
+    names = [(e.bundle.name, e.version) for e in pull_all(*user, all_versions=True)]
+    assert sorted(names) == [("in", 1), ("out", 1), ("step", 1)]
+
+
+def tampered(staging: FileRemote, prefix: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Change the first object under ``prefix``."""
+    key = next(entry.key for entry in staging.list(prefix))
+    data = change(staging.get(key) or b"")
+    staging.delete([key])
+    if data is not None:
+        staging.put(key, data)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "change"),
+    [
+        ("packs/", lambda data: b"X" + data[1:]),
+        ("packs/", lambda data: data[:-1]),
+        ("packs/", lambda data: data + b"X"),
+        ("packs/", lambda data: data[:-100] + b"X" * 100),
+        ("packs/", lambda data: None),
+        ("b/", lambda data: b"{}"),
+        ("b/", lambda data: None),
+        ("b/", lambda data: data.replace(b'"name":"', b'"name":"x')),
+        ("v/", lambda data: b"{}"),
+        ("v/", lambda data: data.replace(b'"n":1', b'"n":2')),
+    ],
+)
+def test_a_tampered_staging_folder_is_refused(
+    client_and_staging: tuple[Client, FileRemote],
+    prefix: str,
+    change: Callable[[bytes], bytes | None],
+) -> None:
+    """No record and no version of it gets to the remote, and no wrong pack."""
+    user, staging = client_and_staging
+    tampered(staging, prefix, change)
+    before = {entry.key for entry in user[2].list("")}
+    with pytest.raises(IntegrityError):
+        publish(user[2], staging)
+    new = {entry.key for entry in user[2].list("")} - before
+    assert all(key.startswith("packs/") for key in new)
+    for key in new:
+        assert user[2].get(key) == staging.get(key)
+
+
+def test_staged_links_are_not_followed(
+    client_and_staging: tuple[Client, FileRemote], tmp_path: Path
+) -> None:
+    """A pack that is a link to a file of the client's is never read."""
+    user, staging = client_and_staging
+    (tmp_path / "secret").write_bytes(b"secret")
+    key = next(entry.key for entry in staging.list("packs/"))
+    staging.delete([key])
+    (staging.root / key).symlink_to(tmp_path / "secret")
+    with pytest.raises(BundlerunError):
+        publish(user[2], staging)
+
+
+def test_staging_for_another_remote_is_refused(
+    client_and_staging: tuple[Client, FileRemote], tmp_path: Path
+) -> None:
+    """Its versions name the remote they were made for."""
+    _, staging = client_and_staging
+    store = Store.open(tmp_path / "elsewhere")
+    remote = FileRemote(f"file://{tmp_path}/another")
+    with pytest.raises((RemoteChanged, RemoteUnreachable)):
+        publish(remote, staging)
+    bind(store, store.contexts.create("work"), remote)
+    with pytest.raises(RemoteChanged):
+        publish(remote, staging)
+    store.close()
+
+
+def test_an_empty_staging_folder_publishes_nothing(client: MakeClient, tmp_path: Path) -> None:
+    """A run that made nothing is no error here."""
+    user = client("user")
+    staging = FileRemote(f"file://{tmp_path}/staging")
+    staging.prepare()
+    assert publish(user[2], staging) == []
