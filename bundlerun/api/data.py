@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.api.ancestry import Ancestry
 from bundlerun.api.base import Base
 from bundlerun.bundles.bundle import Bundle, checked_id, checked_name
 from bundlerun.bundles.lineage import LineageTree, Parent
-from bundlerun.errors import Conflict, IntegrityError, NotCommitted, RemoteError, UsageError
+from bundlerun.errors import Conflict, NotCommitted, UsageError
 
 if TYPE_CHECKING:
     from bundlerun.remotes.push import PushReport
     from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
-
-LINEAGE_DEPTH = 200
-"""How many generations ``lineage`` climbs."""
 
 
 class Data(Base):
@@ -186,49 +184,14 @@ class Data(Base):
         """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
         what other machines and containers made, on the remote, of which only records are read."""
         bundle = self.entry(name).bundle
-        return self._tree(
-            Parent("", bundle.name, bundle.id, bundle.root.digest), self.context(), LINEAGE_DEPTH
-        )
+        at = Parent("", bundle.name, bundle.id, bundle.root.digest)
+        return Ancestry(self, self.context()).tree(at)
 
     def outline(self, name: str) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
         its files' bytes."""
         bundle = self.entry(name).bundle
         return self.store.outline(bundle, self.fetch_of(bundle))
-
-    def _tree(self, at: Parent, context: Context, depth: int) -> LineageTree:
-        bundle = self._ancestor(at, context)
-        if bundle is None:
-            return LineageTree(at.role, at.name, at.id, at.root, known=False)
-        parents = bundle.lineage.parents if depth else ()
-        return LineageTree(
-            at.role,
-            bundle.name,
-            bundle.id,
-            bundle.root.digest,
-            known=True,
-            lineage=bundle.lineage,
-            params=bundle.params,
-            tags=bundle.tags,
-            parents=tuple(self._tree(parent, context, depth - 1) for parent in parents),
-        )
-
-    def _ancestor(self, at: Parent, context: Context) -> Bundle | None:
-        """The bundle that ``at`` mentions. A remote that does not answer is no reason to show
-        less than what is here."""
-        from bundlerun.remotes.records import BundleRecord, bundle_key, read_record
-
-        entry = self.store.catalog.by_id(context, at.id)
-        if entry is not None:
-            return entry.bundle
-        if context.remote_url is None:
-            return None
-        try:
-            data = read_record(self.remote(context), bundle_key(at.id))
-            found = None if data is None else BundleRecord.from_bytes(data, at.id).bundle
-        except (RemoteError, IntegrityError):
-            return None
-        return found if found is not None and found.root.digest == at.root else None
 
     def _settle_open_runs(self) -> None:
         """Whoever first sees a run's end brings its result home: here, a pull."""

@@ -234,14 +234,15 @@ class Work(Data):
 
     def cancel(self, run: str) -> RunRecord:
         """Stop a run's job; one that has ended is no error. The record as it is then."""
-        from bundlerun.runs.follow import backend_of, refresh
+        from bundlerun.runs.follow import backend_of, found_again, refresh
 
         record = self._record(run)
         world = self.world()
         if record.settled:
             return record
+        backend = backend_of(record, world)
+        record = found_again(record, backend, world)
         if record.handle is not None:
-            backend = backend_of(record, world)
             backend.cancel(record.handle, "cancelled with bundlerun cancel")
             return refresh([record], world)[0]
         ended = record.changed(state=JobState.CANCELLED, settled=True, reason="never submitted")

@@ -60,6 +60,17 @@ def submit_job(client: Any, request: Json) -> str:
         return str(client.submit_job(**request)["jobId"])
 
 
+def find_job(client: Any, queue: str, name: str) -> str | None:
+    """The id of the newest job in ``queue`` that is called ``name``, in whatever state, or None."""
+    with translated("looking for the job", name):
+        pages = client.get_paginator("list_jobs").paginate(
+            jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+        )
+        found = [job for page in pages for job in page["jobSummaryList"]]
+    newest = max(found, key=lambda job: int(job.get("createdAt", 0)), default=None)
+    return None if newest is None else str(newest["jobId"])
+
+
 def describe_jobs(client: Any, ids: Sequence[str]) -> dict[str, Json]:
     """What Batch knows of each id; ids that it does not know are absent. A request a hundred."""
     found: dict[str, Json] = {}

@@ -67,6 +67,15 @@ class AWSBatch(Backend):
         job_id = batch.submit_job(self._client(), request)
         return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
 
+    def find(self, run_id: str, name: str) -> JobHandle | None:
+        """The run's job, by its name in the configured queue; see Backend.find. Batch lists a job
+        some days after its end."""
+        queue = self._queue()
+        job_id = batch.find_job(self._client(), queue, job_name(name, run_id))
+        if job_id is None:
+            return None
+        return JobHandle(self.name, job_id, run_id, {"queue": queue})
+
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """A DescribeJobs a hundred handles, and now and then the queue's own state for a job that
         has long been waiting without a reason; see Backend.poll. Batch forgets a job some days
@@ -183,7 +192,7 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
     if spec.resources.gpus:
         needs.append({"type": "GPU", "value": str(spec.resources.gpus)})
     request: dict[str, Any] = {
-        "jobName": _plain(f"{spec.name}-{spec.run_id}", 128),
+        "jobName": job_name(spec.name, spec.run_id),
         "jobQueue": queue,
         "jobDefinition": "",
         "containerOverrides": {
@@ -238,6 +247,11 @@ def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
             f"run {spec.run_id} is {size} bytes of command and environment; AWS Batch takes "
             f"{MOST_REQUEST_BYTES}"
         )
+
+
+def job_name(name: str, run_id: str) -> str:
+    """What a run's job is called: letters, digits, - and _, 128 at most (API reference)."""
+    return _plain(f"{name}-{run_id}", 128)
 
 
 def _plain(name: str, most: int) -> str:

@@ -24,6 +24,11 @@ class Backend(ABC):
         create-only record keeps one result. Raises ImagePull when the image is not there."""
 
     @abstractmethod
+    def find(self, run_id: str, name: str) -> JobHandle | None:
+        """The job that was submitted for ``run_id`` under JobSpec.name ``name``, or None: for a
+        client that died before it could note the handle."""
+
+    @abstractmethod
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """The status of each handle, by handle id; LOST where nobody knows it any more. As few
         requests as the service allows (AWS Batch: 100 ids a DescribeJobs)."""

@@ -71,6 +71,12 @@ class LocalDocker(Backend):
                 self._start(container, spec)
             return JobHandle(self.name, str(container.id), spec.run_id)
 
+    def find(self, run_id: str, name: str) -> JobHandle | None:
+        """The run's container, by its label; see Backend.find."""
+        with self._engine(f"the container of run {run_id}") as client:
+            container = self._find(client, run_id)
+            return container and JobHandle(self.name, str(container.id), run_id)
+
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """One inspection of the engine's record per handle; see Backend.poll."""
         with self._engine("the state of a container") as client:

@@ -18,6 +18,7 @@ from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.publishing import publish
 from bundlerun.runs.conduct import World, bring_output, save
 from bundlerun.runs.envelope import Envelope, result_key
+from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _DECIDED_BY_BACKEND = frozenset(
 KEPT_LINES = 200
 """Lines of a failed job's log that the journal keeps where the job left no envelope."""
 
+SUBMIT_WITHIN_S = 120.0
+"""A run that has no job so long after it was noted has none to come."""
+
 LOG_GRACE_S = 5.0
 """How long the last log lines may arrive after the job's end."""
 
@@ -52,6 +56,9 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
     if record.settled:
         return record, _settled_output(record, world)
     backend = backend_of(record, world)
+    record = found_again(record, backend, world)
+    if record.settled:
+        return record, _settled_output(record, world)
     handle = _handle(record)
     lines = threading.Thread(target=_print_lines, args=(backend, record, world), daemon=True)
     lines.start()
@@ -104,10 +111,13 @@ def refresh(records: list[RunRecord], world: World) -> list[RunRecord]:
     A backend that does not answer leaves its records as they were, with the reason.
     """
     fresh: dict[str, RunRecord] = {}
-    for name in {r.backend for r in records if not r.settled and r.handle}:
-        open_runs = [r for r in records if r.backend == name and not r.settled and r.handle]
+    for name in {r.backend for r in records if not r.settled}:
+        open_runs = [r for r in records if r.backend == name and not r.settled]
         try:
             backend = backend_of(open_runs[0], world)
+            looked = [found_again(r, backend, world) for r in open_runs]
+            fresh |= {r.run_id: r for r in looked}
+            open_runs = [r for r in looked if r.handle]
             states = backend.poll([_handle(r) for r in open_runs])
         except BundlerunError as error:
             fresh |= {r.run_id: r.changed(reason=str(error)) for r in open_runs}
@@ -115,6 +125,28 @@ def refresh(records: list[RunRecord], world: World) -> list[RunRecord]:
         for run in open_runs:
             fresh[run.run_id] = _refreshed(run, states[_handle(run).id], backend, world)
     return [fresh.get(record.run_id, record) for record in records]
+
+
+def found_again(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+    """``record`` with its job's handle: a client that died right after it submitted could not note
+    it. Where there is no such job after a while, the run never began, and is settled as that."""
+    if record.handle is not None:
+        return record
+    handle = backend.find(record.run_id, job_base(record.pipe))
+    if handle is not None:
+        record = record.changed(handle=handle, reason="")
+    elif time.time() - (record.submitted_s or 0.0) > SUBMIT_WITHIN_S:
+        record = record.changed(
+            state=JobState.FAILED,
+            settled=True,
+            failure=errors.InfraError.__name__,
+            reason="never submitted: its client died before",
+            finished_s=time.time(),
+        )
+    else:
+        return record
+    save(record, world)
+    return record
 
 
 def backend_of(record: RunRecord, world: World) -> Backend:
@@ -147,7 +179,7 @@ def _publish_staged(record: RunRecord, world: World) -> None:
     staging = world.staging(record.run_id)
     if not staging.is_dir():
         return
-    upper = FileRemote(f"file://{staging}")
+    upper = FileRemote(staging.absolute().as_uri())
     publish(world.remote, upper)
     for entry in upper.list(f"runs/{record.run_id}/result."):
         data = upper.get(entry.key)
@@ -207,8 +239,8 @@ def _settled_output(record: RunRecord, world: World) -> Bundle:
 def _handle(record: RunRecord) -> JobHandle:
     if record.handle is None:
         raise errors.InfraError(
-            f"run {record.run_id} was never submitted: its client died before",
-            hint=f"bundlerun run ... {record.pipe}",
+            f"run {record.run_id} has no job: it is being submitted, or its client died before",
+            hint=f"bundlerun jobs {record.run_id}",
         )
     return record.handle
 

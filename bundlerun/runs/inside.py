@@ -144,7 +144,11 @@ def open_job_remote(url: str, staging: Path | None) -> Remote:
     """The remote of a job: what it writes goes to ``staging`` where there is one, because the
     remote itself is mounted read-only then."""
     remote = open_remote(url, read_settings())
-    return remote if staging is None else OverlayRemote(remote, FileRemote(f"file://{staging}"))
+    return (
+        remote
+        if staging is None
+        else OverlayRemote(remote, FileRemote(staging.absolute().as_uri()))
+    )
 
 
 class RemoteHost(StoreHost):

@@ -43,8 +43,6 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
 
     Raises UsageError for a ``file://`` remote with a backend that runs elsewhere.
     """
-    module = plan.pipe.rpartition(".")[0]
-    name = "bundlerun-" + module.replace(".", "-").replace("_", "-").lower()
     folder = shared_folder(around.remote_url)
     local = plan.backend == "Local"
     user = job_user() if local else None
@@ -63,7 +61,7 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         env = _aws_env(request, around)
     return JobSpec(
         run_id=plan.run_id,
-        name=name,
+        name=job_base(plan.pipe),
         image=plan.image,
         command=command,
         env=env,
@@ -76,6 +74,11 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         user=user,
         job_role_arn=request.job_role_arn or around.settings.run.job_role_arn,
     )
+
+
+def job_base(pipe: str) -> str:
+    """``bundlerun-pkg-module``: what the jobs of a pipe's module are called."""
+    return "bundlerun-" + pipe.rpartition(".")[0].replace(".", "-")
 
 
 def check_backend_reaches(remote_url: str, backend: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +14,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.bundles.bundle import new_id
 from bundlerun.jobs.state import JobState
 from tests.runs.conftest import Place
 
@@ -288,3 +292,42 @@ def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place
     """ImageNotFound, with what to type."""
     with pytest.raises(errors.ImageNotFound, match="bundlerun dockerize"):
         local_file.workspace.run("-", "out", "other.module.Pipe")
+
+
+@pytest.mark.parametrize("place", ["local_file", "batch_s3"], indirect=True)
+def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Place) -> None:
+    """kill -9 before the handle was noted: nothing is lost, nothing runs twice."""
+    ws = place.workspace
+    ws.add("numbers", [21], commit=True)
+    options = {**place.options, "wait": False}
+    script = (
+        "import os, signal, bundlerun as br\n"
+        "from bundlerun import registry\n"
+        f"kind = registry.load(registry.BACKENDS, {options.get('backend', 'Local')!r}, what='')\n"
+        "real = kind.submit\n"
+        "def submit(self, spec):\n"
+        "    real(self, spec)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "kind.submit = submit\n"
+        f"br.open(context='work').run('numbers', 'out', 'jobs.pipes.Double', **{options!r})\n"
+    )
+    died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    (record,) = ws.jobs()
+    assert ws.get(ws.wait(record.run_id).output) == [42]
+    assert len(ws.jobs()) == 1
+
+
+def test_a_run_whose_client_died_before_it_submitted_is_told(
+    local_file: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no job for ever: after a while it is settled as never submitted."""
+    ws = local_file.workspace
+    run = local_file.run("-", "nothing", "Nothing").record
+    begun = run.changed(handle=None, settled=False, run_id=new_id(), submitted_s=time.time())
+    ws.store.journal.save(ws.context(), begun.to_json())
+    assert not ws.jobs(begun.run_id)[0].settled
+    ws.store.journal.save(ws.context(), begun.changed(submitted_s=0.0).to_json())
+    assert ws.jobs(begun.run_id)[0].failure == "InfraError"
+    with pytest.raises(errors.InfraError, match="never submitted"):
+        ws.wait(begun.run_id)
