@@ -105,7 +105,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     section, a key or a type that is not in the list above.
     """
     env = os.environ if environ is None else environ
-    home = Path(env.get("BUNDLERUN_HOME") or Path(env.get("HOME") or "/tmp") / ".bundlerun")
+    home = Path(env.get("BUNDLERUN_HOME") or _home_folder(env) / ".bundlerun")
     path = home / "config.toml"
     sections = _checked(_parsed(path), path)
     for (section, key), variable in _VARIABLES.items():
@@ -119,6 +119,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         images=ImageSettings(**sections["images"]),
         aws=AwsSettings(**sections["aws"]),
     )
+
+
+def _home_folder(env: Mapping[str, str]) -> Path:
+    """The user's own folder. Where there is none (a function on a server) a folder that cannot
+    be: nothing is configured there, and nobody else can configure it."""
+    found = env.get("HOME") or os.path.expanduser("~")
+    return Path(found if os.path.isabs(found) else "/nonexistent")
 
 
 def _value(key: str, text: str, variable: str) -> str | int:

@@ -194,7 +194,7 @@ class Work(Data):
         record, bundle = follow(record, world)
         return RunResult(record, plan.to_json(), bundle)
 
-    def jobs(self, run: str | None = None) -> list[RunRecord]:
+    def list_jobs(self, run: str | None = None) -> list[RunRecord]:
         """The runs of this context (None), newest first, or the run whose id starts so, with
         their states of now. Raises RunNotFound."""
         from bundlerun.runs.follow import refresh
@@ -253,7 +253,7 @@ class Work(Data):
         return RunRecord.from_json(self.store.journal.get(self.context(), run))
 
     def _settle_open_runs(self) -> None:
-        self.jobs()
+        self.list_jobs()
 
     def _image(self, request: RunRequest, *, build: bool) -> ImageInfo:
         from bundlerun.runs.imaging import ImageRequest, image_for, noted_request

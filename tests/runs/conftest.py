@@ -187,6 +187,6 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def cancel_all(workspace: br.Workspace) -> None:
     """Leave no container behind."""
-    for record in workspace.jobs():
+    for record in workspace.list_jobs():
         if not record.settled:
             workspace.cancel(record.run_id)

@@ -59,7 +59,7 @@ def test_equal_work_is_found_and_force_runs_it_again(place: Place) -> None:
     forced = place.run("numbers", "out", "Double", force=True)
     assert not forced.reused
     assert forced.output.id != first.output.id
-    assert len(ws.jobs()) == 2
+    assert len(ws.list_jobs()) == 2
 
 
 def test_a_pipe_that_raises_is_a_user_error_with_its_traceback(place: Place) -> None:
@@ -75,7 +75,7 @@ def test_a_pipe_that_raises_is_a_user_error_with_its_traceback(place: Place) -> 
     assert ws.get(ws.pull("jobs.pipes.Double")[0]) == [2]
     with pytest.raises(errors.BundleNotFound):
         ws.pull("never")
-    record = ws.jobs()[0]
+    record = ws.list_jobs()[0]
     assert record.state is JobState.FAILED
     assert record.failure == "UserError"
 
@@ -104,7 +104,7 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
     record = ws.cancel(run)
     with pytest.raises(errors.Cancelled):
         ws.wait(run)
-    assert ws.jobs(run)[0].state is JobState.CANCELLED
+    assert ws.list_jobs(run)[0].state is JobState.CANCELLED
     assert record.run_id == run
     assert ws.search("never") == []
 
@@ -131,7 +131,7 @@ def test_a_run_is_found_again_by_another_client(place: Place) -> None:
     ws.close()
     other = br.open(context=context)
     assert other.get(other.wait(run[:20]).output) == [8]
-    assert other.jobs(run)[0].settled
+    assert other.list_jobs(run)[0].settled
     # Waiting once more finds the settled result.
     assert other.get(other.wait(run).output) == [8]
 
@@ -150,18 +150,18 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
     assert result.record is None
     assert result.plan["pipe"] == "jobs.pipes.Double"
     assert result.plan["params"] == {"times": "2"}
-    assert ws.jobs() == []
+    assert ws.list_jobs() == []
     assert not ws.search("numbers")[0].pushed
 
 
 def _until_running(ws: br.Workspace, run: str) -> None:
     for _ in range(200):
         if any("going to sleep" in line for line in ws.logs(run)) or (
-            ws.jobs(run)[0].state is JobState.RUNNING
+            ws.list_jobs(run)[0].state is JobState.RUNNING
         ):
             return
         time.sleep(0.05)
-    raise AssertionError(ws.jobs(run))
+    raise AssertionError(ws.list_jobs(run))
 
 
 def test_progress_sees_the_job_s_lines_while_it_runs(local_file: Place) -> None:
@@ -241,7 +241,7 @@ def test_a_folder_remote_is_refused_for_batch(local_file: Place, monkeypatch: ob
     """A job elsewhere cannot see this machine's folders: refused before anything is done."""
     with pytest.raises(errors.UsageError, match="cannot reach"):
         local_file.run("-", "out", "Nothing", backend="AWSBatch")
-    assert local_file.workspace.jobs() == []
+    assert local_file.workspace.list_jobs() == []
 
 
 def test_an_edited_helper_module_stops_the_run_until_it_is_built(
@@ -285,7 +285,7 @@ def test_what_cannot_run_is_refused_before_anything_is_done(
     ws.add("scratch", [1])
     with pytest.raises(error):
         local_file.run(input, "out", pipe, params=params)
-    assert ws.jobs() == []
+    assert ws.list_jobs() == []
 
 
 def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place) -> None:
@@ -313,9 +313,9 @@ def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Pla
     )
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    (record,) = ws.jobs()
+    (record,) = ws.list_jobs()
     assert ws.get(ws.wait(record.run_id).output) == [42]
-    assert len(ws.jobs()) == 1
+    assert len(ws.list_jobs()) == 1
 
 
 def test_a_run_whose_client_died_before_it_submitted_is_told(
@@ -326,8 +326,8 @@ def test_a_run_whose_client_died_before_it_submitted_is_told(
     run = local_file.run("-", "nothing", "Nothing").record
     begun = run.changed(handle=None, settled=False, run_id=new_id(), submitted_s=time.time())
     ws.store.journal.save(ws.context(), begun.to_json())
-    assert not ws.jobs(begun.run_id)[0].settled
+    assert not ws.list_jobs(begun.run_id)[0].settled
     ws.store.journal.save(ws.context(), begun.changed(submitted_s=0.0).to_json())
-    assert ws.jobs(begun.run_id)[0].failure == "InfraError"
+    assert ws.list_jobs(begun.run_id)[0].failure == "InfraError"
     with pytest.raises(errors.InfraError, match="never submitted"):
         ws.wait(begun.run_id)

@@ -1,0 +1,176 @@
+"""The verbs for Python callers."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from pathlib import Path
+
+import pytest
+
+import bundlerun as br
+from bundlerun import errors
+
+PIPE = """
+import bundlerun as br
+import luigi
+
+class Times(br.Pipe):
+    by = luigi.IntParameter(default=2)
+    def pipe_run(self, pipeline_input):
+        return [value * self.by for value in pipeline_input]
+"""
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> str:
+    """A folder as a remote."""
+    (tmp_path / "remote").mkdir()
+    return f"file://{tmp_path / 'remote'}"
+
+
+def test_verbs_work_without_home_context_or_config(
+    tmp_path: Path, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function on a server passes a store path and a remote."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("BUNDLERUN_HOME")
+    here = br.open(store=tmp_path / "store", remote=remote, context="lambda")
+    here.add("x", {"a": (1, None)}, commit=True)
+    here.push("x")
+    there = br.open(store=tmp_path / "other", remote=remote)
+    assert there.pull("x")[0].name == "x"
+    assert there.get("x") == {"a": (1, None)}
+
+
+def test_bytes_come_when_they_are_touched(tmp_path: Path, remote: str) -> None:
+    """A pull brings the record, get the value; a large file is brought when it is read."""
+    (tmp_path / "big.bin").write_bytes(b"x" * 20_000_000)
+    here = br.open(store=tmp_path / "here", remote=remote)
+    here.add("x", {"file": br.File(tmp_path / "big.bin")}, commit=True)
+    here.push("x")
+    there = br.open(store=tmp_path / "there", remote=remote)
+    bundle = there.pull("x")[0]
+    assert there.store.absent(bundle.root)
+    value = there.get("x")
+    assert len(there.store.absent(bundle.root)) == 1
+    assert value["file"].path.stat().st_size == 20_000_000
+    assert there.store.absent(bundle.root) == []
+
+
+def test_every_verb_of_the_module_is_the_workspace_s() -> None:
+    """``br.add`` has the signature of ``Workspace.add``, documented."""
+    import bundlerun.api as api
+
+    for name in br.__all__:
+        found = getattr(br, name)
+        assert found.__doc__, name
+        if name in vars(br.Workspace) or hasattr(br.Workspace, name):
+            mine = list(inspect.signature(getattr(br.Workspace, name)).parameters)
+            assert list(inspect.signature(found).parameters) == mine, name
+            assert getattr(api, name) is found
+
+
+def test_an_unknown_name_of_the_module_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="nonsense"):
+        br.nonsense  # noqa: B018
+
+
+def test_apply_takes_a_name_and_parameters_by_keyword(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class by its name below pipe_root; equal work is found."""
+    (tmp_path / "apipipes.py").write_text(PIPE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    br.add("n", [1, 2])
+    out = br.apply("n", "out", "apipipes.Times", by=5, pipe_root=tmp_path)
+    assert br.get(out) == [5, 10]
+    assert br.get("out") == [5, 10]
+    again = br.apply("n", "out", "apipipes.Times", by=5, pipe_root=tmp_path)
+    assert again.id == out.id
+    assert out.lineage.parents[0].name == "n"
+    tree = br.lineage("out")
+    assert tree.known
+    assert [parent.name for parent in tree.parents] == ["n"]
+
+
+def test_lineage_keeps_the_mention_of_a_removed_ancestor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone is still named, with its digest."""
+    (tmp_path / "morepipes.py").write_text(PIPE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    br.add("n", [1])
+    br.apply("n", "out", "morepipes.Times", pipe_root=tmp_path)
+    br.remove("n", all=True)
+    (parent,) = br.lineage("out").parents
+    assert (parent.name, parent.known) == ("n", False)
+
+
+def test_only_committed_bundles_travel(remote: str) -> None:
+    """push names the command that commits."""
+    ws = br.open(remote=remote, context="c")
+    ws.add("x", 1)
+    with pytest.raises(errors.NotCommitted, match="bundlerun commit x"):
+        ws.push("x")
+    assert ws.push().bundles == ()
+
+
+def test_another_version_is_pulled_by_its_id(tmp_path: Path, remote: str) -> None:
+    """``name@id`` is that version, latest or not."""
+    here = br.open(store=tmp_path / "here", remote=remote)
+    old = here.add("x", "old", commit=True)
+    here.add("x", "new", commit=True)
+    here.push()
+    there = br.open(store=tmp_path / "there", remote=remote)
+    there.pull(f"x@{old.id}")
+    assert there.get(f"x@{old.id}") == "old"
+    assert [b.name for b in there.pull("x", all_versions=True)] == ["x", "x"]
+    assert there.get("x") == "new"
+
+
+def test_doctor_says_what_is_there_and_what_is_not(remote: str) -> None:
+    """A remote that vanished is a failing check with its cure."""
+    ws = br.open(remote=remote, context="c")
+    checks = {check.what: check for check in ws.doctor()}
+    assert checks["remote"].ok
+    assert checks["remote write"].ok
+    assert checks["credentials and queue"].ok is None
+    import shutil
+
+    shutil.rmtree(remote.removeprefix("file://"))
+    checks = {check.what: check for check in ws.doctor()}
+    assert checks["remote"].ok is False
+
+
+def test_one_workspace_serves_threads() -> None:
+    """Eight threads add to one name; no version is lost."""
+    ws = br.open(context="threads")
+
+    def add(number: int) -> None:
+        for each in range(5):
+            ws.add("x", [number, each], commit=True)
+
+    threads = [threading.Thread(target=add, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ws.search("x")) == 40
+
+
+def test_tags_select_and_travel(tmp_path: Path, remote: str) -> None:
+    """Tags set after a push are sent by the next one."""
+    here = br.open(store=tmp_path / "here", remote=remote)
+    here.add("x", 1, tags={"year": "2013"}, commit=True)
+    here.push("x")
+    here.tag("x", {"state": "checked"})
+    here.push("x")
+    there = br.open(store=tmp_path / "there", remote=remote)
+    assert there.pull("x")[0].tags == {"year": "2013", "state": "checked"}
+    assert there.get("x", tags={"state": "checked"}) == 1
+    with pytest.raises(errors.BundleNotFound):
+        there.get("x", tags={"state": "wrong"})
+    with pytest.raises(errors.UsageError):
+        here.add("x", 1, tags={"n": 5})  # type: ignore[dict-item]
