@@ -1,0 +1,1 @@
+"""The example pipeline of Disdat-Luigi's tests, for bundlerun."""

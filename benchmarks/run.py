@@ -1,0 +1,183 @@
+"""`make bench`: bundlerun and Disdat at the same work, in one run, as a table.
+
+Prints it and, unless told to do a part only, writes it to RESULTS.md beside this file. Exits 1
+when a work could not be done by one of the sides; a missed target is marked in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from counting_proxy import CountingProxy
+from works import WORKS, Place, Row, Side, SideFailed, Target, Work, clean_environment
+
+HERE = Path(__file__).resolve().parent
+CI = HERE.parent / ".ci"
+COLUMNS = ("work", "bundlerun", "Disdat", "ratio", "target")
+
+
+def say(text: str) -> None:
+    """Progress, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def script_output(*command: str | Path) -> str:
+    """What one of the project's scripts prints. Raises SideFailed with its last words."""
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SideFailed(f"{command[0]} exited {done.returncode}")
+    return done.stdout.strip()
+
+
+@contextmanager
+def s3_place(place: Place, latency_ms: float) -> Iterator[Place]:
+    """The S3 server behind a counting proxy, with a bucket that is removed at the end."""
+    import boto3
+
+    facts = json.loads(script_output(CI / "s3", "up"))
+    keys = {
+        "AWS_ACCESS_KEY_ID": facts["access_key"],
+        "AWS_SECRET_ACCESS_KEY": facts["secret_key"],
+        "AWS_DEFAULT_REGION": facts["region"],
+    }
+    server = boto3.resource(
+        "s3",
+        endpoint_url=facts["endpoint_url"],
+        aws_access_key_id=facts["access_key"],
+        aws_secret_access_key=facts["secret_key"],
+        region_name=facts["region"],
+    )
+    bucket = server.create_bucket(Bucket=f"bundlerun-bench-{os.getpid()}")
+    try:
+        with CountingProxy(facts["endpoint_url"], latency_ms=latency_ms) as proxy:
+            address = {"AWS_ENDPOINT_URL_S3": proxy.url, "AWS_ENDPOINT_URL": proxy.url}
+            env = {**place.env, **keys, **address}
+            yield replace(place, env=env, remote=f"s3://{bucket.name}/bench")
+    finally:
+        bucket.objects.all().delete()
+        bucket.delete()
+
+
+def done_by(work: Work, place: Place, latency_ms: float) -> list[Row]:
+    """The rows of one work, with the services that it needs."""
+    with ExitStack() as stack:
+        if "s3" in work.needs:
+            place = stack.enter_context(s3_place(place, latency_ms))
+        if "engine" in work.needs:
+            script_output(CI / "engine", "up")
+            place = replace(place, base_image=script_output(CI / "base-image").splitlines()[-1])
+        return work.do(place)
+
+
+def number(value: float | None, unit: str) -> str:
+    """A figure with as many digits as it deserves."""
+    if value is None:
+        return "-"
+    whole = value == int(value) or value >= 100
+    text = f"{value:,.0f}" if whole else f"{value:.3g}"
+    return f"{text} {unit}".strip()
+
+
+def verdict(row: Row, target: Target) -> str:
+    """Whether a row reaches its target."""
+    if row.ours is None or (target.of_disdat and row.theirs is None):
+        return "not measured"
+    return "met" if target.met(row.ours, row.theirs) else "MISSED"
+
+
+def cells(row: Row) -> tuple[str, str, str, str, str]:
+    """One row as texts, in the order of the columns."""
+    ratio = f"{row.ours / row.theirs:.3g}" if row.ours is not None and row.theirs else "-"
+    target = "-"
+    if row.target is not None:
+        words = row.target.words or number(row.target.most, row.unit)
+        share = " of Disdat" if row.target.of_disdat else ""
+        target = f"<= {words}{share}: {verdict(row, row.target)}"
+    return row.work, number(row.ours, row.unit), number(row.theirs, row.unit), ratio, target
+
+
+def gist(failure: str) -> str:
+    """A failure in one line: what it was, and the last line of a traceback."""
+    lines = failure.strip().splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0].split(': ')[0]}: {lines[-1]}"
+
+
+def markdown(rows: list[Row], failures: list[str], seconds: float) -> str:
+    """The results as a page: when and where, the table, what could not be done."""
+    today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    lines = [
+        "# bundlerun against Disdat 1.2.0 with disdat-luigi 1.0.2",
+        "",
+        f"{today}; {os.cpu_count()} cores, {platform.machine()}, Python "
+        f"{platform.python_version()}; {seconds:.0f} s in all. Written by `make bench`; how it "
+        "is measured stands in README.md. Repeated works show their best time, others one time, on "
+        "a machine that may have had other work; requests and bytes are exact.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---:|---:|---:|---|",
+        *(f"| {' | '.join(cells(row))} |" for row in rows),
+    ]
+    if failures:
+        lines += ["", "Not done:", "", *(f"- {gist(text)}" for text in failures)]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: list[Row]) -> str:
+    """The results for a terminal."""
+    lines = [COLUMNS, *(cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    text = []
+    for line in lines:
+        parts = [line[0].ljust(widths[0])]
+        parts += [line[column].rjust(widths[column]) for column in (1, 2, 3)]
+        text.append("  ".join([*parts, line[4]]).rstrip())
+    return "\n".join(text)
+
+
+def main() -> int:
+    """Run the works, all of them or the named ones. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="bundlerun and Disdat at the same work.")
+    names = [work.name for work in WORKS]
+    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each S3 request")
+    given = parser.parse_args()
+    begin = time.monotonic()
+    say("making Disdat's environment, if it is not there")
+    python = Path(script_output(HERE / "disdat_env.sh"))
+    place = Place(
+        ours=Side(Path(sys.executable), HERE / "side_bundlerun.py"),
+        theirs=Side(python, HERE / "peer_disdat.py"),
+        env=clean_environment(),
+        failures=[],
+    )
+    rows: list[Row] = []
+    for work in WORKS:
+        if given.only and work.name not in given.only:
+            continue
+        say(f"{work.name}: {(work.do.__doc__ or '').splitlines()[0]}")
+        try:
+            rows += done_by(work, place, given.latency_ms)
+        except SideFailed as error:
+            place.failures.append(f"{work.name}: {error}")
+    print(table(rows))
+    for failure in place.failures:
+        say(f"not done: {failure}")
+    if not given.only and not given.latency_ms:
+        page = markdown(rows, place.failures, time.monotonic() - begin)
+        (HERE / "RESULTS.md").write_text(page)
+    return 1 if place.failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
