@@ -44,7 +44,22 @@ def write(array: Any, file: BinaryIO) -> None:
         array = _without_padding(numpy, array)
     flat = (array.T if about["fortran_order"] else array).reshape(-1)
     if flat.nbytes:
-        file.write(numpy.ascontiguousarray(flat).view("u1").data)
+        raw = numpy.ascontiguousarray(flat).view("u1")
+        file.write(_extended(numpy, raw).data if _is_extended(numpy, array.dtype) else raw.data)
+
+
+def _is_extended(numpy: Any, dtype: Any) -> bool:
+    """Whether numbers of ``dtype`` are x87's: 80 bits in 16 bytes, whose last 6 are anything."""
+    if dtype.char not in "gG":
+        return False
+    return bool(numpy.finfo(numpy.longdouble).nmant == 63 and dtype.itemsize % 16 == 0)
+
+
+def _extended(numpy: Any, raw: Any) -> Any:
+    """A copy of the bytes of x87 numbers with zeros for what is no part of them."""
+    copy = raw.copy()
+    copy.reshape(-1, 16)[:, 10:] = 0
+    return copy
 
 
 def _header_bytes(text: str) -> bytes:

@@ -131,6 +131,7 @@ class Pool(luigi_worker.Worker):
         )
         self._work = work
         self.error: BaseException | None = None
+        self._children: list[Any] = []
         if processes == 1:
             # Nothing comes from elsewhere, so no pipe and no feeder thread are needed.
             self._task_result_queue.close()
@@ -141,12 +142,14 @@ class Pool(luigi_worker.Worker):
         for node in nodes:
             self.add(Step.of(node, self._work))
 
-    def end_children(self) -> None:
-        """Stop what still runs; for when the caller stops waiting."""
-        children = [p for p in self._running_tasks.values() if p.is_alive()]
-        for child in children:
-            child.terminate()
-        for child in children:
+    def end_children(self, *, at_once: bool) -> None:
+        """See that no child is left. ``at_once`` stops what still runs, for when the caller stops
+        waiting; else those that have said their word get a moment to leave."""
+        started = [child for child in self._children if child.pid is not None]
+        for child in started:
+            if at_once and child.is_alive():
+                child.terminate()
+        for child in started:
             child.join(_END_S)
             if child.is_alive():
                 child.kill()
@@ -156,6 +159,8 @@ class Pool(luigi_worker.Worker):
         process = super()._create_task_process(task)
         # Children share the store and the loaded code: other ways of starting would pickle them.
         process._Popen = multiprocessing.get_context("fork").Process._Popen
+        if process.use_multiprocessing:
+            self._children.append(process)
         return process
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
@@ -205,11 +210,12 @@ def run_all(work: Work, first: Sequence[Node], *, processes: int) -> None:
     """
     pool = Pool(work, processes)
     pool.start(first)
+    finished = False
     try:
         pool.run()
-    except BaseException:
-        pool.end_children()
-        raise
+        finished = True
+    finally:
+        pool.end_children(at_once=not finished)
     if pool.error is not None:
         raise pool.error
 
