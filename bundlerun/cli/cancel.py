@@ -6,6 +6,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import with_workspace
+from bundlerun.cli.render import short_run
 
 
 @click.command()
@@ -14,4 +15,4 @@ from bundlerun.cli.options import with_workspace
 def command(workspace: Workspace, run: str) -> None:
     """Stop RUN; one that has ended is no error."""
     record = workspace.cancel(run)
-    click.echo(f"run {record.run_id} is {record.state.value}")
+    click.echo(f"run {short_run(record.run_id)} is {record.state.value}")

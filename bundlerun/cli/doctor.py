@@ -23,9 +23,10 @@ def command(workspace: Workspace, as_json: bool) -> None:
     if as_json:
         echo_json([dataclasses.asdict(check) for check in checks])
     else:
+        wide = max(len(check.what) for check in checks)
         for check in checks:
-            click.echo(f"{MARKS[check.ok]}  {check.what:<12} {clean(check.detail)}")
+            click.echo(f"{MARKS[check.ok]}  {check.what:<{wide}}  {clean(check.detail)}")
             if check.cure and check.ok is not True:
-                click.echo(f"{'':>20}try: {clean(check.cure)}")
+                click.echo(f"{'':>{wide + 8}}try: {clean(check.cure)}")
     if any(check.ok is False for check in checks):
         raise click.exceptions.Exit(1)

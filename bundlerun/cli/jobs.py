@@ -6,7 +6,8 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import clean, echo_json, echo_table, when
+from bundlerun.cli.render import clean, echo_json, echo_table, minute, short_run, when
+from bundlerun.runs.record import RunRecord
 
 
 @click.command()
@@ -15,32 +16,54 @@ from bundlerun.cli.render import clean, echo_json, echo_table, when
 @with_workspace
 def command(workspace: Workspace, run: str | None, as_json: bool) -> None:
     """List the runs of this context, newest first, or show RUN; states are asked for now."""
-    records = workspace.jobs(run)
+    records = workspace.list_jobs(run)
     if as_json:
         echo_json([record.to_json() for record in records])
     elif run is not None:
-        for key, value in records[0].to_json().items():
-            if value not in (None, ""):
-                click.echo(f"{key:<13}{clean(str(value))}")
+        for key, value in _facts(records[0]):
+            click.echo(f"{key:<10}{clean(value)}")
     elif records:
         echo_table(
             ["RUN", "STATE", "BACKEND", "PIPE", "OUT", "SUBMITTED", "TOOK", "REASON"],
             [
                 [
-                    record.run_id,
+                    short_run(record.run_id),
                     record.state.value,
                     record.backend,
                     record.pipe,
                     record.output,
-                    when(record.submitted_s),
+                    minute(record.submitted_s),
                     _took(record.started_s, record.finished_s),
                     record.failure or record.reason,
                 ]
                 for record in records
             ],
+            elastic=["PIPE", "OUT", "REASON"],
         )
     else:
         click.echo("no runs in this context yet", err=True)
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    """What a person wants to know of a run; --json has all."""
+    facts = {
+        "run": record.run_id,
+        "state": record.state.value,
+        "failure": record.failure,
+        "reason": record.reason,
+        "backend": record.backend,
+        "job": record.handle and record.handle.id,
+        "pipe": record.pipe,
+        "input": record.input,
+        "output": f"{record.output}@{record.output_id}",
+        "image": record.image,
+        "remote": record.remote_url,
+        "submitted": when(record.submitted_s),
+        "started": when(record.started_s),
+        "finished": when(record.finished_s),
+        "took": _took(record.started_s, record.finished_s),
+    }
+    return [(name, text) for name, text in facts.items() if text and text != "-"]
 
 
 def _took(started_s: float | None, finished_s: float | None) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.bundles.lineage import LineageTree
+from bundlerun.bundles.lineage import Lineage, LineageTree
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import ID_SHOWN, clean, console, echo_json, pairs
 
 if TYPE_CHECKING:
+    from rich.text import Text
     from rich.tree import Tree
 
 
@@ -28,7 +30,10 @@ def command(workspace: Workspace, name: str, as_json: bool) -> None:
     console().print(_drawn(tree))
 
 
-def _plain(tree: LineageTree) -> dict[str, Any]:
+def _plain(tree: LineageTree, drawn: set[str] | None = None) -> dict[str, Any]:
+    drawn = set() if drawn is None else drawn
+    again = tree.id in drawn
+    drawn.add(tree.id)
     return {
         "role": tree.role,
         "name": tree.name,
@@ -38,13 +43,39 @@ def _plain(tree: LineageTree) -> dict[str, Any]:
         "params": dict(tree.params),
         "tags": dict(tree.tags),
         **tree.lineage.to_json(),
-        "parents": [_plain(parent) for parent in tree.parents],
+        # One that many others were made of is told in full once.
+        "again": again,
+        "parents": [] if again else [_plain(parent, drawn) for parent in tree.parents],
     }
 
 
-def _drawn(tree: LineageTree, into: Tree | None = None) -> Tree:
-    from rich.text import Text
+def _drawn(tree: LineageTree) -> Tree:
     from rich.tree import Tree
+
+    root = Tree(_words(tree, []))
+    drawn = {tree.id}
+    told = _origin(tree)
+    for parent in tree.parents:
+        _add(parent, root, drawn, told)
+    return root
+
+
+def _add(tree: LineageTree, into: Tree, drawn: set[str], told: list[str]) -> None:
+    from rich.text import Text
+
+    if tree.id in drawn and (tree.parents or tree.lineage.pipe):
+        text = _words(dataclasses.replace(tree, lineage=Lineage(), params={}, tags={}), [])
+        into.add(Text.assemble(text, ("  (as above)", "dim")))
+        return
+    drawn.add(tree.id)
+    node = into.add(_words(tree, told))
+    for parent in tree.parents:
+        _add(parent, node, drawn, _origin(tree))
+
+
+def _words(tree: LineageTree, told: list[str]) -> Text:
+    """A bundle and the facts about it, but those that were told of what was made of it."""
+    from rich.text import Text
 
     text = Text()
     if tree.role:
@@ -52,22 +83,29 @@ def _drawn(tree: LineageTree, into: Tree | None = None) -> Tree:
     text.append(f"{clean(tree.name)}@{tree.id[:ID_SHOWN]}", style="bold")
     if not tree.known:
         text.append("  (not here: only its mention is left)", style="yellow")
-    for line in _facts(tree):
+    for line in [*_making(tree), *(line for line in _origin(tree) if line not in told)]:
         text.append(f"\n{clean(line)}", style="dim")
-    node = Tree(text) if into is None else into.add(text)
-    for parent in tree.parents:
-        _drawn(parent, node)
-    return node
+    return text
 
 
-def _facts(tree: LineageTree) -> list[str]:
+def _making(tree: LineageTree) -> list[str]:
     lines = []
     lineage = tree.lineage
     if lineage.pipe:
-        took = ""
+        facts = [lineage.pipe]
+        if tree.params:
+            facts.append(pairs(tree.params))
         if lineage.started_s is not None and lineage.finished_s is not None:
-            took = f"  {lineage.finished_s - lineage.started_s:.2f} s"
-        lines.append(f"pipe   {lineage.pipe} {pairs(tree.params)}{took}".rstrip())
+            facts.append(f"{lineage.finished_s - lineage.started_s:.2f} s")
+        lines.append(f"pipe   {'  '.join(facts)}")
+    if tree.tags:
+        lines.append(f"tags   {pairs(tree.tags)}")
+    return lines
+
+
+def _origin(tree: LineageTree) -> list[str]:
+    lines = []
+    lineage = tree.lineage
     if lineage.code:
         commit = lineage.code.commit
         git = f"  git {commit[:12]}{' (dirty)' if lineage.code.dirty else ''}" if commit else ""
@@ -76,6 +114,4 @@ def _facts(tree: LineageTree) -> list[str]:
         lines.append(f"image  {lineage.image}")
     if lineage.run:
         lines.append(f"run    {lineage.run}")
-    if tree.tags:
-        lines.append(f"tags   {pairs(tree.tags)}")
     return lines

@@ -102,8 +102,9 @@ def main() -> None:
 def run_cli(arguments: list[str]) -> int:
     """Run one command line; its exit code. Errors are one line on standard error."""
     try:
-        cli.main(arguments, prog_name="bundlerun", standalone_mode=False)
-        return 0
+        # Outside its standalone mode click gives back what Exit was raised with.
+        left = cli.main(arguments, prog_name="bundlerun", standalone_mode=False)
+        return left if isinstance(left, int) else 0
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
@@ -113,12 +114,24 @@ def run_cli(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BundlerunError as error:
-        _show(error, verbose="-v" in arguments or "--verbose" in arguments)
+        _show(error, verbose=_verbose(arguments))
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # What the machine refuses, at a place that has no better words for it.
+        shown = BundlerunError(str(error), hint="bundlerun -v, before the verb, shows where")
+        shown.__cause__ = error
+        _show(shown, verbose=_verbose(arguments))
+        return shown.exit_code
+
+
+def _verbose(arguments: list[str]) -> bool:
+    """Whether -v stands before the verb: after it, it is the verb's own."""
+    verb = next((at for at, word in enumerate(arguments) if word in VERBS), len(arguments))
+    return not {"-v", "--verbose"}.isdisjoint(arguments[:verb])
 
 
 def _show(error: BundlerunError, *, verbose: bool) -> None:
@@ -130,7 +143,9 @@ def _show(error: BundlerunError, *, verbose: bool) -> None:
         click.echo("".join(traceback.format_exception(error)), err=True)
     if isinstance(error, RunFailed) and error.evidence:
         click.echo(clean(error.evidence.rstrip()), err=True)
-    label = click.style("bundlerun:", fg="red", bold=True)
+    label = "bundlerun:"
+    if not os.environ.get("NO_COLOR"):
+        label = click.style(label, fg="red", bold=True)
     click.echo(f"{label} {clean(error.message)}", err=True)
     if error.hint:
         click.echo(f"  try: {clean(error.hint)}", err=True)

@@ -49,10 +49,10 @@ def with_workspace(command: Callable[..., Any]) -> Callable[..., Any]:
         from bundlerun.api.workspace import Workspace
         from bundlerun.settings import read_settings
 
-        chosen = (click.get_current_context().find_root().obj or {}).get("context")
-        workspace = Workspace(read_settings(), context=chosen)
+        chosen = click.get_current_context().find_root().obj or {}
+        workspace = Workspace(read_settings(), context=chosen.get("context"))
         try:
-            with Bars() as bars:
+            with Bars(verbose=bool(chosen.get("verbose"))) as bars:
                 workspace.progress = bars
                 return command(workspace, *args, **kwargs)
         finally:

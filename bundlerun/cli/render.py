@@ -21,6 +21,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 ID_SHOWN = 18
 """Characters of an id that are shown: 48 bits of time and 12 random ones."""
 
+ELASTIC_LEAST = 6
+"""Characters that a column keeps which may be cut."""
+
+COLUMN_GAP = 2
+"""Characters between two columns."""
+
+RUN_SHOWN = 13
+"""Characters of a run's id that are shown: its 48 bits of time."""
+
 
 def clean(text: str) -> str:
     """``text`` without control characters and bidirectional overrides, which could make a
@@ -33,17 +42,45 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def echo_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; as wide as the terminal at most, untruncated into a pipe."""
+def echo_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, elastic: Sequence[str] = ()
+) -> None:
+    """A table on standard output; as wide as the terminal at most, untruncated into a pipe.
+
+    Only the ``elastic`` columns are cut where it is narrow. A column with nothing in it is left
+    out.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, overflow="ellipsis" if index else "fold", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_escaped(clean(cell)) for cell in row))
-    console().print(table)
+    told = [at for at, _ in enumerate(columns) if any(row[at] not in ("", "-") for row in rows)]
+    cells = [[clean(row[at]) for at in told] for row in rows]
+    names = [columns[at] for at in told]
+    out = console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for name, width in zip(names, _widths(names, cells, elastic, out.width), strict=True):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=width)
+    for row in cells:
+        table.add_row(*map(_escaped, row))
+    out.print(table)
+
+
+def _widths(
+    names: Sequence[str], cells: Sequence[Sequence[str]], elastic: Sequence[str], room: int
+) -> list[int]:
+    """As wide as each column needs; the elastic ones less where there is less ``room``."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    gaps = COLUMN_GAP * (len(names) - 1)
+    while sum(widths) + gaps > room:
+        able = [
+            at for at, name in enumerate(names) if name in elastic and widths[at] > ELASTIC_LEAST
+        ]
+        if not able:
+            break
+        widths[max(able, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def console() -> Console:
@@ -61,12 +98,12 @@ def echo_entries(entries: Sequence[Entry], *, verbose: bool) -> None:
     rows = []
     for entry in entries:
         bundle = entry.bundle
-        row = [bundle.name, short(bundle), state(entry), when(bundle.made_at_s)]
+        row = [bundle.name, short(bundle), state(entry), minute(bundle.made_at_s)]
         row.append(pairs(bundle.tags))
         if verbose:
             row += [bundle.lineage.pipe or "-", pairs(bundle.params)]
         rows.append(row)
-    echo_table(columns, rows)
+    echo_table(columns, rows, elastic=["TAGS", "PIPE", "PARAMS"])
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -82,6 +119,11 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 def short(bundle: Bundle) -> str:
     """As much of a bundle's id as a person needs."""
     return bundle.id[:ID_SHOWN]
+
+
+def short_run(run_id: str) -> str:
+    """As much of a run's id as a person needs: its milliseconds."""
+    return run_id[:RUN_SHOWN]
 
 
 def label(bundle: Bundle) -> str:
@@ -106,6 +148,15 @@ def when(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def minute(seconds: float | None) -> str:
+    """As ``ls -l`` shows times: to the minute in this year, to the day in others."""
+    if seconds is None:
+        return "-"
+    then = time.localtime(seconds)
+    this_year = then.tm_year == time.localtime().tm_year
+    return time.strftime("%b %d %H:%M" if this_year else "%Y-%m-%d", then)
 
 
 def size(count: float) -> str:

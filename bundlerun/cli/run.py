@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from bundlerun.cli.options import (
     tag_option,
     with_workspace,
 )
-from bundlerun.cli.render import echo_json, label
+from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label, pairs, short_run
 from bundlerun.cli.wait import wait_or_detach
 from bundlerun.errors import BadParameter
 from bundlerun.jobs.spec import Resources
@@ -86,7 +87,7 @@ def command(
         error.hint = misplaced(params, command) or error.hint
         raise
     if result.record is not None and wait:
-        click.echo(f"run {result.record.run_id}", err=True)
+        click.echo(f"run {short_run(result.record.run_id)}", err=True)
         result = wait_or_detach(workspace, result.record.run_id, result.plan)
     _show(result, as_json=as_json, dry_run=options["dry_run"])
 
@@ -104,17 +105,29 @@ def _show(result: RunResult, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         echo_json(result_json(result))
     elif dry_run:
-        echo_json(result.plan)
+        for line in _planned(result.plan):
+            click.echo(clean(line))
         if result.reused:
-            click.echo("equal work was done already: nothing would run", err=True)
+            click.echo("equal work was done already: nothing would run")
     elif result.output is not None:
         note = "  (equal work was found; --force runs it again)" if result.reused else ""
         click.echo(f"made {label(result.output)}{note}")
     elif result.record is not None:
-        run = result.record.run_id
+        run = short_run(result.record.run_id)
         click.echo(f"submitted run {run}")
         click.echo(f"  bundlerun wait {run}     brings the output home")
         click.echo(f"  bundlerun logs -f {run}  follows it")
+
+
+def _planned(plan: Mapping[str, Any]) -> list[str]:
+    given = plan["input"]
+    return [
+        f"pipe     {plan['pipe']}  {pairs(plan['params'])}".rstrip(),
+        f"input    {'-' if given is None else given['name'] + '@' + given['id'][:ID_SHOWN]}",
+        f"output   {plan['output']}  {pairs(plan['output_tags'])}".rstrip(),
+        f"image    {plan['image']}",
+        f"backend  {plan['backend']}",
+    ]
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -18,13 +20,15 @@ def command() -> None:
 
 @command.command()
 def up() -> None:
-    """Start it, or find it running, and print what to export."""
+    """Start it, or find it running, and print what to export: eval "$(bundlerun sandbox up)"."""
     from bundlerun.aws import sandbox
 
     with Bars() as bars:
         info = sandbox.up(_folder(), progress=bars)
     for name, value in info.env.items():
-        click.echo(f"export {name}={value}")
+        click.echo(f"export {name}={shlex.quote(value)}")
+    if sys.stdout.isatty():
+        click.echo('# to have this shell use it: eval "$(bundlerun sandbox up)"', err=True)
 
 
 @command.command()

@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from bundlerun.api.workspace import Workspace
+from bundlerun.cli.bars import Bars
+from bundlerun.cli.main import INTERRUPTED
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import echo_json, label
+from bundlerun.cli.render import echo_json, label, short_run
+from bundlerun.errors import RunFailed
 from bundlerun.runs.record import RunResult
 
 
@@ -29,12 +32,21 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
 
 def wait_or_detach(workspace: Workspace, run: str, plan: Mapping[str, Any]) -> RunResult:
     """Wait for ``run``; at Ctrl-C say how to come back to it, and let it go on."""
+    bar = workspace.progress.start(f"run {short_run(run)}", None, "s")
     try:
         return dataclasses.replace(workspace.wait(run), plan=plan)
+    except RunFailed as error:
+        # The job's own log has just ended with it.
+        if isinstance(workspace.progress, Bars) and workspace.progress.has_shown(error.evidence):
+            error.evidence = ""
+        raise
     except KeyboardInterrupt:
+        workspace.progress.finish(bar)
+        short = short_run(run)
         click.echo(
-            f"\nrun {run} goes on; bundlerun wait {run} comes back to it,"
-            f" bundlerun cancel {run} stops it",
+            f"it goes on: bundlerun wait {short} comes back, bundlerun cancel {short} stops it",
             err=True,
         )
-        raise
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    finally:
+        workspace.progress.finish(bar)

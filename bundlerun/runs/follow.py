@@ -69,7 +69,8 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
                 f"run {record.run_id} cannot start: {status.reason}",
                 hint=f"bundlerun cancel {record.run_id}",
             )
-        if status.reason:
+        # How it ended is told in full by whatever is raised then.
+        if status.reason and not status.state.final:
             world.progress.line(f"{status.state.value}: {status.reason}")
 
     status = wait_for_job(backend, handle, on_status=on_status)

@@ -1,0 +1,1 @@
+"""Pipelines to try bundlerun with."""

@@ -1,0 +1,203 @@
+"""The documents tell the truth: the README's tour is run word for word, names and links exist."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import bundlerun
+from bundlerun import errors
+from bundlerun.cli.main import INTERRUPTED, VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(
+    path for where in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(where)
+)
+
+_BLOCK = re.compile(
+    r"^(?:`(?P<path>[^`]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; ``path`` where the line before it names the file that it is."""
+
+    kind: str
+    text: str
+    path: str | None
+
+    def argv(self) -> list[str]:
+        """The command that runs it: each line of a console block, a script as a whole."""
+        if self.kind == "python":
+            return [sys.executable, "-c", self.text]
+        lines = self.text.splitlines()
+        if self.kind == "console":
+            lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        return ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+
+
+def blocks(section: str) -> list[Block]:
+    """The blocks of the README's chapter ``section``, in order."""
+    chapter = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    assert chapter, f"README has no chapter {section!r}"
+    found = _BLOCK.finditer(chapter)
+    return [Block(block["kind"], block["text"], block["path"]) for block in found]
+
+
+@pytest.fixture
+def tour(tmp_path: Path, base_image: str, isolated_environment: None) -> Iterator[Path]:
+    """The folder in which the tour is taken, with the sandbox ended at its end."""
+    folder = tmp_path / "tour"
+    folder.mkdir()
+    os.environ["BUNDLERUN_BASE_IMAGE"] = base_image
+    yield folder
+    run(["bundlerun", "sandbox", "down"], folder)
+    del os.environ["BUNDLERUN_BASE_IMAGE"]
+
+
+def run(argv: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run as in a shell in which the tested bundlerun is installed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        argv,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tour_works_word_for_word(tour: Path) -> None:
+    """Files are written, commands are run in order, and each ends well; Batch included."""
+    taken: dict[str, str] = {}
+    for block in blocks("A tour"):
+        if block.path is not None:
+            target = tour / block.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+            continue
+        done = run(block.argv(), tour)
+        assert done.returncode == 0, f"{block.text}\n--- out\n{done.stdout}\n--- err\n{done.stderr}"
+        taken[block.text] = done.stdout + done.stderr
+    assert len(taken) >= 6
+    said = "\n".join(taken.values())
+    assert "equal work was found" in said
+    assert "[('fri', 12), ('wed', 9)]" in said
+    assert "AWSBatch" in said
+
+
+def test_the_tours_pipeline_is_kept_short() -> None:
+    """The tour has its two files, its commands and its Python."""
+    kinds = [(block.kind, block.path is not None) for block in blocks("A tour")]
+    assert kinds.count(("console", False)) >= 4
+    assert ("python", True) in kinds
+    assert ("python", False) in kinds
+    assert ("sh", False) in kinds
+
+
+def test_the_readme_opens_with_a_capture() -> None:
+    """The first thing to be seen is the tool at work."""
+    capture = README.partition("<!-- capture -->")[2].partition("<!-- /capture -->")[0]
+    assert "bundlerun run" in capture
+    assert README.index("<!-- capture -->") < README.index("## Two commands")
+    assert not re.search(r"/(?:root|home|work|tmp)/", README.replace("file:///tmp", "")), "a path"
+
+
+def test_every_verb_stands_in_the_readme() -> None:
+    """A command that nobody can read of is not there."""
+    table = README.partition("\n## Commands\n")[2].partition("\n## ")[0]
+    for verb, line in VERBS.items():
+        if line:
+            assert re.search(rf"`{verb}\b", table), f"{verb} is not in the table of commands"
+
+
+def test_the_exit_codes_of_the_readme_are_those_of_the_errors() -> None:
+    """Each code that an error has, and no other."""
+    listed = README.partition("Exit codes: ")[2].partition("\n\n")[0]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.BundlerunError)}
+    assert {int(code) for code in re.findall(r"\b\d+\b", listed)} == codes | {0, INTERRUPTED}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file of the repository."""
+    text = document.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
+    for target in targets:
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", [name for name in bundlerun.__all__ if name != "errors"])
+def test_every_public_name_is_documented(name: str) -> None:
+    """What ``import bundlerun as br`` gives says what it is for."""
+    found = getattr(bundlerun, name)
+    assert (found.__doc__ or "").strip(), name
+    if isinstance(found, type):
+        # A dataclass without one of its own gets its signature.
+        assert not found.__doc__.startswith(f"{name}(")
+
+
+def test_the_changelog_has_a_place_for_what_comes() -> None:
+    """Changes are written down before they are released."""
+    assert re.search(r"^## \[?Unreleased", (ROOT / "CHANGELOG.md").read_text(), re.M)
+
+
+def test_the_architecture_names_every_room() -> None:
+    """A folder that the map does not show is not there."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    package = ROOT / "bundlerun"
+    rooms = [path.parent.name for path in package.glob("*/__init__.py")]
+    modules = [path.stem for path in package.glob("*.py") if not path.stem.startswith("__")]
+    assert len(rooms) >= 9
+    for room in rooms:
+        assert f"`{room}/`" in text, room
+    for module in modules:
+        assert f"`{module}`" in text, module
+
+
+def test_files_that_the_architecture_names_are_there() -> None:
+    """`runs/plan.py` and the like."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
+    assert named
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / "bundlerun" / path).exists(), path
+
+
+def test_the_variables_of_the_readme_are_settings() -> None:
+    """A variable that is named is one that is read or exported."""
+    sources = [*(ROOT / "bundlerun").rglob("*.py"), *(ROOT / ".ci").iterdir()]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    named = set(re.findall(r"\bBUNDLERUN_[A-Z_]+\b", README))
+    assert named
+    assert {name for name in named if name not in code} == set()
+
+
+def test_every_settings_key_is_documented() -> None:
+    """Sections and keys of the configuration stand in the settings' own documentation."""
+    settings = importlib.import_module("bundlerun.settings")
+    for section, kind in (
+        ("run", settings.RunSettings),
+        ("images", settings.ImageSettings),
+        ("aws", settings.AwsSettings),
+    ):
+        assert f"[{section}]" in settings.__doc__
+        for key in kind.__dataclass_fields__:
+            assert re.search(rf"^    {key} = ", settings.__doc__, re.M), key
