@@ -91,7 +91,7 @@ class Base:
         if context.remote_url is None:
             raise NoRemote(
                 f"the context {context.name!r} has no remote",
-                hint=f"bundlerun remote {context.name} s3://bucket/prefix",
+                hint=f"bundlerun remote {context.name} s3://bucket/prefix (or file:///dir)",
             )
         if context.remote_url not in self._remotes:
             self._remotes[context.remote_url] = open_remote(context.remote_url, self.settings)

@@ -128,6 +128,21 @@ def required_file(root: Path, module: str) -> Path:
     return found
 
 
+def top_level_names(root: Path, module: str) -> frozenset[str] | None:
+    """The names that the module's own statements bind; None where one cannot tell (a star
+    import, a ``__getattr__``). Raises BadModule."""
+    path = required_file(root, module)
+    names: set[str] = set()
+    for node in ast.walk(_tree(path, path.read_bytes())):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return None if names & {"*", "__getattr__"} else frozenset(names)
+
+
 def git_version(root: Path, files: Sequence[Path] = ()) -> tuple[str, bool] | None:
     """git's commit, and whether ``files`` (all below ``root``: none given) differ from it.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -40,16 +42,22 @@ def load_pipe(name: str, root: Path) -> type[Pipe]:
     if not module_name:
         raise BadModule(f"{name!r} names no class", hint="package.module.Class")
     module = load_module(module_name, root)
-    return pipe_class(getattr(module, class_name, None), name)
+    if not hasattr(module, class_name):
+        raise no_such_class(module_name, class_name, vars(module))
+    return pipe_class(getattr(module, class_name), name)
+
+
+def no_such_class(module: str, name: str, there: Iterable[str]) -> BadModule:
+    """The error for a class that ``module`` has not; ``there`` are the names that it has."""
+    near = difflib.get_close_matches(name, list(there), n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return BadModule(f"the module {module} has no class {name}{meant}")
 
 
 def pipe_class(found: object, name: str) -> type[Pipe]:
     """``found``, which was asked for as ``name``. Raises BadModule unless it is a Pipe class."""
     from bundlerun.pipelines.pipe import Pipe
 
-    if found is None:
-        module = name.rpartition(".")[0]
-        raise BadModule(f"the module {module} has no class {name.rpartition('.')[2]}")
     if not isinstance(found, type) or not issubclass(found, Pipe) or found is Pipe:
         raise BadModule(f"{name} is no Pipe", hint="class Name(bundlerun.Pipe)")
     return found
@@ -65,10 +73,8 @@ def load_module(name: str, root: Path) -> ModuleType:
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises
-        at = traceback.extract_tb(error.__traceback__)[-1]
         raise BadModule(
-            f"{name} cannot be imported: {type(error).__name__}: {error} "
-            f"({at.filename}, line {at.lineno})",
+            f"{name} cannot be imported: {type(error).__name__}: {_said(error)}",
             hint=f"python -c 'import {name}', in {root}",
         ) from error
     there = getattr(module, "__file__", None)
@@ -79,6 +85,14 @@ def load_module(name: str, root: Path) -> ModuleType:
             hint="give the module a name of its own",
         )
     return module
+
+
+def _said(error: BaseException) -> str:
+    """What was raised, and where in the user's code. A SyntaxError says its own place."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error} ({at.filename}, line {at.lineno})"
 
 
 def home_of(cls: type[Pipe], pipe_root: Path | None = None) -> Home:

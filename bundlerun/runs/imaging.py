@@ -12,7 +12,13 @@ from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.naming import image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
 from bundlerun.images.reference import ImageInfo, ImageRef
-from bundlerun.pipelines.code_version import git_version, project_modules, source_digest
+from bundlerun.pipelines.code_version import (
+    git_version,
+    project_modules,
+    source_digest,
+    top_level_names,
+)
+from bundlerun.pipelines.loading import no_such_class
 
 if TYPE_CHECKING:
     from bundlerun.progress import Progress
@@ -73,6 +79,7 @@ def recipe_of(request: ImageRequest, settings: ImageSettings) -> Recipe:
             f"{root} is no folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         )
     files = project_modules(root, request.module)
+    _check_named(root, request)
     git = git_version(root, files)
     code = Code(
         module=request.module,
@@ -83,6 +90,14 @@ def recipe_of(request: ImageRequest, settings: ImageSettings) -> Recipe:
     )
     options = ImageOptions(request.config_dir, request.base_image, request.platform)
     return plan_image(root, code, settings, options)
+
+
+def _check_named(root: Path, request: ImageRequest) -> None:
+    """A misspelt class is told before its image is built, as far as the source shows it."""
+    name = request.pipe.rpartition(".")[2]
+    there = top_level_names(root, request.module)
+    if there is not None and name not in there:
+        raise no_such_class(request.module, name, there)
 
 
 def build_image(recipe: Recipe, pipe: str, *, progress: Progress) -> ImageInfo:

@@ -204,3 +204,13 @@ def test_without_git_there_is_no_version(tree: Path, monkeypatch: pytest.MonkeyP
     """No error: the source digest remains."""
     monkeypatch.setenv("PATH", str(tree))
     assert git_version(tree) is None
+
+
+def test_the_names_of_a_module_are_read_without_importing_it(tmp_path: Path) -> None:
+    """Classes, functions, imports and assignments, also under a condition; unknown after a star."""
+    (tmp_path / "names.py").write_text(
+        "import os.path\nfrom a import B as C\nif True:\n    class D: pass\nE = 1\n1 / 0\n"
+    )
+    assert code_version.top_level_names(tmp_path, "names") == {"os", "C", "D", "E"}
+    (tmp_path / "star.py").write_text("from a import *\n")
+    assert code_version.top_level_names(tmp_path, "star") is None
