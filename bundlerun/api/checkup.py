@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bundlerun.errors import BundlerunError, CloudError, NoRemote
@@ -33,7 +34,12 @@ def checkup(base: Base) -> list[Check]:
         ("engine", _engine),
         ("builder", _builder),
     ]
-    return [_checked(what, look) for what, look in checks] + list(_remote(base)) + list(_aws(base))
+    return [
+        *(_checked(what, look) for what, look in checks),
+        *_remote(base),
+        *_aws(base),
+        *_images(base),
+    ]
 
 
 def _checked(what: str, look: Callable[[], str]) -> Check:
@@ -54,6 +60,24 @@ def _builder() -> str:
     from bundlerun.images.builders import buildkit_command
 
     return "BuildKit" if buildkit_command() else "the classic builder"
+
+
+def _images(base: Base) -> Iterator[Check]:
+    names = base.store.noted.names()
+    if not names:
+        cure = "bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
+        yield Check("image", None, "none has been made with this store", cure)
+    for name in names:
+        yield _checked("image", partial(_image, base, name))
+
+
+def _image(base: Base, name: str) -> str:
+    from bundlerun.runs.imaging import ImageRequest, image_for
+
+    noted = base.store.noted.find(name) or {}
+    pipe = ImageRequest.from_json(noted["request"]).pipe
+    settings = base.settings.images
+    return image_for(pipe, store=base.store, settings=settings, on_engine=True).ref.pullable
 
 
 def _remote(base: Base) -> Iterator[Check]:

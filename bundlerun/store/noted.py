@@ -25,6 +25,12 @@ class Noted:
                 (name, canonical_json(dict(image)).decode()),
             )
 
+    def names(self) -> list[str]:
+        """The names of all images that are noted, sorted."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT name FROM images ORDER BY name").fetchall()
+        return [str(row[0]) for row in rows]
+
     def find(self, name: str) -> dict[str, Any] | None:
         """What was kept of the image ``name``, or None."""
         with self._database.reading() as connection:

@@ -288,6 +288,27 @@ def test_what_cannot_run_is_refused_before_anything_is_done(
     assert ws.list_jobs() == []
 
 
+def test_doctor_looks_at_the_images_that_were_made(local_file: Place) -> None:
+    """The image is there, and made of the source as it is."""
+    checks = [check for check in local_file.workspace.doctor() if check.what == "image"]
+    assert [check.ok for check in checks] == [True]
+    assert "bundlerun-jobs-pipes" in checks[0].detail
+
+
+def test_a_published_image_is_named_by_its_digest(
+    batch_s3: Place, project: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dockerize --push; then the job's image is the one that the registry answered for."""
+    monkeypatch.setenv("BUNDLERUN_REGISTRY", registry)
+    ws = br.open(context="work")
+    image = ws.dockerize(project, "jobs.pipes.Double", push=True)
+    assert image.ref.digest is not None
+    place = Place("published", ws, batch_s3.options)
+    result = place.run("-", "nothing", "Nothing")
+    assert result.plan["image"] == f"{image.ref.name}@{image.ref.digest}"
+    assert ws.get(result.output) is None
+
+
 def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place) -> None:
     """ImageNotFound, with what to type."""
     with pytest.raises(errors.ImageNotFound, match="bundlerun dockerize"):
