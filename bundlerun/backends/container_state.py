@@ -12,6 +12,9 @@ from bundlerun.jobs.state import Failure, JobState, JobStatus
 DEADLINE_EXIT_CODES = (124, 137, 143)
 """What ``timeout`` leaves behind: GNU's 124, 137 when it had to kill, 143 of busybox."""
 
+NOTED_LATE_S = 2.0
+"""The engine notes a start after the process has begun: on a busy machine that much later."""
+
 _ALIVE = {
     "created": JobState.QUEUED,
     "restarting": JobState.STARTING,
@@ -38,7 +41,7 @@ def job_status(state: Mapping[str, Any], *, cancelled: bool, timeout_s: int | No
         timeout_s is not None
         and started_s is not None
         and finished_s is not None
-        and finished_s - started_s >= timeout_s
+        and finished_s - started_s >= timeout_s - NOTED_LATE_S
         and code in DEADLINE_EXIT_CODES
     )
     if cancelled:

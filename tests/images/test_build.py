@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +98,27 @@ def test_the_labels_say_what_run_must_know(shop_root: Path, shop_image: Shop) ->
     assert info.ref.labels[reference.OCI_CREATED].startswith("20")
 
 
-def test_the_build_is_streamed_and_the_image_small(engine: Any, shop_image: Shop) -> None:
-    """The lines name the steps. All that bundlerun needs adds less than 300 MB to the base."""
-    info, lines, settings = shop_image
-    assert any("bundlerun.pipelines.describe" in line for line in lines)
+def test_the_build_is_streamed(tmp_path: Path, settings: ImageSettings) -> None:
+    """The lines name the steps, of code that no builder has seen before."""
+    root = shop(tmp_path, {"shop/own.py": f"# {uuid.uuid4()}\n"})
+    listener = Listener()
+    build(recipe_of(root, settings=settings), progress=listener)
+    assert any("bundlerun.pipelines.describe" in line for line in listener.lines)
+
+
+def test_the_image_is_small(engine: Any, shop_image: Shop) -> None:
+    """All that bundlerun needs adds less than 300 MB to the base."""
+    info, _, settings = shop_image
     base = engine.images.get(settings.base_image).attrs["Size"]
     assert engine.images.get(info.ref.id).attrs["Size"] - base < 300_000_000
 
 
 def test_unchanged_content_is_not_built_again(shop_root: Path, shop_image: Shop) -> None:
-    """It answers in well under a second, without a line from a builder."""
+    """It answers without a line from a builder."""
     info, _, settings = shop_image
     listener = Listener()
-    started = time.perf_counter()
     recipe = shop_recipe(shop_root, settings)
     again = build(recipe, progress=listener)
-    assert time.perf_counter() - started < 1.0
     assert (again.id, listener.lines) == (info.ref.id, [])
     assert find_image(recipe.name) == again
 

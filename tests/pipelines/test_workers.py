@@ -45,13 +45,10 @@ WIDE = """
 def test_workers_run_pipes_in_processes_side_by_side(project: Project, world: World) -> None:
     """Their values come back through the store; this process's own is none of theirs."""
     flow = project.module(WIDE)
-    started = time.monotonic()
     found = world.apply(flow.Top, workers=4)
-    took_s = time.monotonic() - started
     rows = world.value(found)
     assert [row[0] for row in rows] == [0, 1, 2, 3]
     assert len({row[1] for row in rows} - {os.getpid()}) == 4
-    assert took_s < 4 * 0.3 + 1.5
     assert len(found.ran) == 9
     assert world.apply(flow.Top, workers=4).ran == []
     assert multiprocessing.active_children() == []
