@@ -12,9 +12,16 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import services
+
+# A busy machine is no failure: no example has a deadline, and none is refused as slow to make.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 
 def fixtures_of(item: pytest.Item) -> set[str]:

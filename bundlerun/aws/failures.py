@@ -34,6 +34,11 @@ _DENIED: Kind = (AccessDenied, "these credentials do not allow it", _WRONG_KEYS)
 _ELSEWHERE: Kind = (RemoteUnreachable, "the bucket is in another region", _REGION)
 _NO_BUCKET: Kind = (RemoteUnreachable, "there is no such bucket", "aws s3 mb s3://BUCKET")
 _BUSY: Kind = (RemoteUnreachable, "the service does not keep up, or failed", "the same again later")
+_FOREIGN: Kind = (
+    RemoteUnreachable,
+    "what answers there is no such service",
+    "env | grep -E 'AWS_ENDPOINT|_proxy='",
+)
 _CLOCK: Kind = (AccessDenied, "this machine's clock is wrong", "timedatectl set-ntp true")
 
 CODES: Mapping[str, Kind] = {
@@ -80,14 +85,19 @@ CODES: Mapping[str, Kind] = {
         _ELSEWHERE,
     ),
     "NoSuchBucket": _NO_BUCKET,
+    "NoAnswerOfS3": _FOREIGN,
     **dict.fromkeys(
         (
+            "429",
             "500",
             "502",
             "503",
             "504",
+            "BadDigest",
             "BandwidthLimitExceeded",
             "ConditionalRequestConflict",
+            "IncompleteAnswer",
+            "IncompleteBody",
             "InternalError",
             "InternalFailure",
             "OperationAborted",
@@ -100,6 +110,7 @@ CODES: Mapping[str, Kind] = {
             "Throttling",
             "ThrottlingException",
             "TooManyRequestsException",
+            "XAmzContentSHA256Mismatch",
         ),
         _BUSY,
     ),
@@ -141,6 +152,7 @@ def translated(what: str, where: str) -> Iterator[None]:
     Raises NoCredentials, AccessDenied, RemoteUnreachable, SettingsError, else CloudError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -148,6 +160,10 @@ def translated(what: str, where: str) -> Iterator[None]:
         raise _of_client_error(error, f"{what} at {where}") from error
     except BotoCoreError as error:
         raise _of_exception(error, f"{what} at {where}") from error
+    except ResponseParserError as error:
+        # No BotoCoreError, and its text holds the whole answer.
+        cls, meaning, hint = _FOREIGN
+        raise cls(f"{what} at {where}: {meaning}", hint=hint) from error
 
 
 def code_of(error: Any) -> str:
@@ -163,7 +179,7 @@ def _of_client_error(error: Any, place: str) -> BundlerunError:
     kind = CODES.get(code)
     if kind is None:
         status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-        kind = _BUSY if status.startswith("5") else None
+        kind = _BUSY if status.startswith("5") or status == "429" else None
     if kind is None:
         operation = getattr(error, "operation_name", "?")
         return CloudError(f"{place}: {operation} was refused ({code}: {said:.500})")

@@ -1,30 +1,40 @@
 """The S3 calls that a remote needs: ranges, create-only writes, lists, multipart uploads.
 
-Every write carries Content-MD5, which all servers enforce; no call relies on another condition
-than ``If-None-Match: *`` of a single-part PUT, since servers differ in the rest.
+Every write carries Content-MD5, a part of a larger one sent over http a signed SHA-256 in its
+place; all servers enforce both. No call relies on another condition than ``If-None-Match: *`` of a
+single-part PUT, since servers differ in the rest.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from bundlerun.aws import retries
 from bundlerun.aws.failures import code_of, translated
 from bundlerun.aws.session import Aws
-from bundlerun.errors import AccessDenied, RemoteUnreachable
+from bundlerun.errors import AccessDenied, BundlerunError, IntegrityError, RemoteUnreachable
 
 PART_BYTES = 16 << 20
 """Bytes of a part of a multipart upload; four are in memory at a time."""
 
 _PARTS_AT_ONCE = 4
-_MAX_PARTS = 10_000
+MAX_PARTS = 10_000
+"""Parts of an upload at most, by S3's rules."""
+
+_NO_UPLOAD = ("NoSuchUpload", "NoSuchKey", "404")
+"""What servers call an upload that is gone; Ceph says NoSuchKey when its parts are asked for."""
+
 _PAGE = 1_000
 _CHUNK = 1 << 20
 _TRIES = 5
@@ -34,10 +44,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Listed:
-    """A key of the bucket and its size in bytes."""
+    """A key of the bucket, its size in bytes, and the Unix second by the server's clock before
+    whose end it was written."""
 
     key: str
     size: int
+    modified_s: float
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An upload in parts that was not completed; ``begun_s`` as ``Listed.modified_s``."""
+
+    key: str
+    upload: str
+    begun_s: float
 
 
 class Bucket:
@@ -55,7 +76,7 @@ class Bucket:
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """``length`` bytes of ``key`` from ``start``; None when there is no such key."""
         with translated(f"reading {key}", self.where):
-            return self._retried(lambda: self._get(key, start, length))
+            return self._retried(key, lambda: self._get(key, start, length))
 
     def get_file(self, key: str, target: BinaryIO, length: int | None = None) -> bool:
         """Copy the first ``length`` bytes of ``key`` to ``target``; whether there is such a key.
@@ -75,7 +96,7 @@ class Bucket:
         if length == 0:
             return self.get(key, 0, 0) is not None
         with translated(f"reading {key}", self.where):
-            return self._retried(rest)
+            return self._retried(key, rest)
 
     def put(self, key: str, data: bytes) -> None:
         """Store ``data`` under ``key``."""
@@ -117,25 +138,107 @@ class Bucket:
         if size <= PART_BYTES:
             self.put(key, source.read_bytes() + tail)
             return
-        part_bytes = max(PART_BYTES, -(-size // (_MAX_PARTS - 1)))
+        part_bytes = max(PART_BYTES, -(-size // (MAX_PARTS - 1)))
+        upload = self.begin(key)
+        numbers = range(1, -(-size // part_bytes) + 1)
+        pool = ThreadPoolExecutor(_PARTS_AT_ONCE)
+        try:
+            sent = pool.map(
+                lambda number: self.put_part(
+                    key, upload, number, _part(source, tail, (number - 1) * part_bytes, part_bytes)
+                ),
+                numbers,
+            )
+            self.complete(key, upload, dict(zip(numbers, sent, strict=True)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            # The error that led here says more than one of the clean-up would.
+            with suppress(BundlerunError):
+                self.abort(key, upload)
+            raise
+        pool.shutdown()
+
+    def begin(self, key: str) -> str:
+        """Begin a multipart upload of ``key``; its id."""
         with translated(f"writing {key}", self.where):
-            upload = self._client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"]
-            named = {"Bucket": self.name, "Key": key, "UploadId": upload}
-            pool = ThreadPoolExecutor(_PARTS_AT_ONCE)
+            answer = self._client.create_multipart_upload(Bucket=self.name, Key=key)
+            return str(answer["UploadId"])
+
+    def parts(self, key: str, upload: str) -> dict[int, tuple[int, str]] | None:
+        """The parts of an upload that arrived, by number: size in bytes and ETag. None when there
+        is no such upload any more, or this identity may not ask."""
+        from botocore.exceptions import ClientError
+
+        found: dict[int, tuple[int, str]] = {}
+        marker = 0
+        while True:
+            with translated(f"listing the parts of {key}", self.where):
+                try:
+                    page = self._client.list_parts(
+                        **self._named(key, upload), PartNumberMarker=marker
+                    )
+                except ClientError as error:
+                    if code_of(error) in (*_NO_UPLOAD, "AccessDenied", "403"):
+                        return None
+                    raise
+            for part in page.get("Parts", []):
+                found[part["PartNumber"]] = (part["Size"], part["ETag"])
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    def put_part(
+        self, key: str, upload: str, number: int, data: bytes, sha256: str | None = None
+    ) -> str:
+        """Send part ``number`` (from 1) of an upload; its ETag. Raises IntegrityError, and sends
+        nothing, where ``data`` has not the digest ``sha256``."""
+        check = {}
+        with translated(f"writing {key}", self.where):
+            if self._is_signed_whole():
+                # Once hashed is enough: the signature needs the digest too, and servers check it.
+                events = self._client.meta.events
+                events.register("before-send.s3.UploadPart", _check_signed, "bundlerun-part")
+            else:
+                _check_part(sha256, hashlib.sha256(data).hexdigest() if sha256 else None)
+                check = {"ContentMD5": _content_md5(data)}
+            _wanted.sha256 = sha256
             try:
-                sent = pool.map(
-                    lambda number: self._upload_part(
-                        named, number, _part(source, tail, number * part_bytes, part_bytes)
-                    ),
-                    range(-(-size // part_bytes)),
+                answer = self._client.upload_part(
+                    **self._named(key, upload), PartNumber=number, Body=data, **check
                 )
-                parts = {"Parts": list(sent)}
-                self._client.complete_multipart_upload(**named, MultipartUpload=parts)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                self._abort(named)
-                raise
-            pool.shutdown()
+            finally:
+                _wanted.sha256 = None
+            return str(answer["ETag"])
+
+    def _is_signed_whole(self) -> bool:
+        """Whether signatures cover the body: over http they do, over https TLS is trusted."""
+        return not str(self._client.meta.endpoint_url).startswith("https:")
+
+    def complete(self, key: str, upload: str, tags: Mapping[int, str]) -> None:
+        """Make ``key`` of the parts with these ETags."""
+        from botocore.exceptions import ClientError
+
+        parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
+        with translated(f"writing {key}", self.where):
+            try:
+                self._client.complete_multipart_upload(
+                    **self._named(key, upload), MultipartUpload={"Parts": parts}
+                )
+            except ClientError as error:
+                # A completion that was carried out, and asked for again as its answer was lost.
+                if code_of(error) != "NoSuchUpload" or not self._is_listed(key):
+                    raise
+
+    def abort(self, key: str, upload: str) -> None:
+        """Give an upload up; one that is gone is no error."""
+        from botocore.exceptions import ClientError
+
+        with translated(f"giving up {key}", self.where):
+            try:
+                self._client.abort_multipart_upload(**self._named(key, upload))
+            except ClientError as error:
+                if code_of(error) not in _NO_UPLOAD:
+                    raise
 
     def list(
         self, prefix: str, start_after: str = "", limit: int | None = None
@@ -153,12 +256,42 @@ class Bucket:
                 )
             found = page.get("Contents", [])
             for entry in found:
-                yield Listed(entry["Key"], entry["Size"])
+                # Servers tell whole seconds, cut off.
+                modified_s = entry["LastModified"].timestamp() + 1
+                yield Listed(entry["Key"], entry["Size"], modified_s)
             if left is not None:
                 left -= len(found)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def uploads(self, prefix: str) -> Sequence[Begun]:
+        """The uploads in parts below ``prefix`` that were not completed."""
+        found: list[Begun] = []
+        token: dict[str, str] = {}
+        while True:
+            with translated("listing uploads", self.where):
+                page = self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix, **token)
+            found += [
+                Begun(each["Key"], each["UploadId"], each["Initiated"].timestamp() + 1)
+                for each in page.get("Uploads", [])
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            token = {
+                "KeyMarker": page["NextKeyMarker"],
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+    def now_s(self, prefix: str) -> float:
+        """Unix seconds by the server's clock, cut off to whole ones. Raises RemoteUnreachable
+        where it tells no time."""
+        with translated("asking for the time", self.where):
+            page = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+        told = page["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        if not told:
+            raise RemoteUnreachable(f"{self.where} does not say what time it is there")
+        return parsedate_to_datetime(told).timestamp()
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove ``keys``, a thousand a request; one that is not there is no error."""
@@ -215,37 +348,40 @@ class Bucket:
         page = self._client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
         return any(entry["Key"] == key for entry in page.get("Contents", []))
 
-    def _upload_part(self, named: dict[str, str], number: int, data: bytes) -> dict[str, Any]:
-        answer = self._client.upload_part(
-            **named, PartNumber=number + 1, Body=data, ContentMD5=_content_md5(data)
-        )
-        return {"PartNumber": number + 1, "ETag": answer["ETag"]}
+    def _named(self, key: str, upload: str) -> dict[str, str]:
+        return {"Bucket": self.name, "Key": key, "UploadId": upload}
 
-    def _abort(self, named: dict[str, str]) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
+    def _retried(self, key: str, attempt: Callable[[], T]) -> T:
+        """The client repeats a request, but not one whose answer breaks off in the middle."""
+        from botocore.exceptions import BotoCoreError
 
-        # The error that led here says more than one of the clean-up would.
-        with suppress(BotoCoreError, ClientError):
-            self._client.abort_multipart_upload(**named)
-
-    def _retried(self, attempt: Callable[[], T]) -> T:
-        """botocore repeats a request, but not one whose answer breaks off in the middle."""
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-        for number in range(1, _TRIES):
+        for number in itertools.count(1):
             try:
                 return attempt()
-            except (IncompleteReadError, HTTPClientError) as error:
-                if not _broke_off(error):
+            except BotoCoreError as error:
+                trouble = retries.trouble_of(error)
+                if not trouble or not retries.waited(f"GET {key}", str(error), trouble, number):
                     raise
-                time.sleep(0.1 * 2**number)
-        return attempt()
+        raise AssertionError("attempts are counted")
 
 
-def _broke_off(error: Exception) -> bool:
-    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+class _Wanted(threading.local):
+    """The digest that the part has to have which this thread sends."""
 
-    return isinstance(error, (IncompleteReadError, ReadTimeoutError, ResponseStreamingError))
+    sha256: str | None = None
+
+
+_wanted = _Wanted()
+
+
+def _check_signed(request: Any, **_: Any) -> None:
+    signed = request.headers.get("X-Amz-Content-SHA256", b"")
+    _check_part(_wanted.sha256, signed.decode() if isinstance(signed, bytes) else str(signed))
+
+
+def _check_part(wanted: str | None, found: str | None) -> None:
+    if wanted is not None and wanted != found:
+        raise IntegrityError(f"a part has the digest {found}, not {wanted}")
 
 
 def _content_md5(data: bytes) -> str:

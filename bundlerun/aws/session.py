@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from bundlerun.aws import retries
 from bundlerun.aws.failures import translated
 from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
 from bundlerun.settings import AwsSettings
@@ -18,11 +19,10 @@ from bundlerun.settings import AwsSettings
 MAX_CONNECTIONS = 16
 """Connections that one client keeps open: more threads than that wait for one."""
 
-ATTEMPTS = 5
-"""Attempts a request, the first included; botocore backs off up to 20 s in between."""
-
-CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 15
+"""The longest silence that is waited through before a request is sent again. S3 sends blanks
+while it puts a large upload together."""
 
 _PASSED_ON = ("AWS_STS_REGIONAL_ENDPOINTS", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT")
 
@@ -50,7 +50,9 @@ class Aws:
             session = self._opened()
             if service not in self._clients:
                 with translated(f"opening {service}", self._who()):
-                    self._clients[service] = session.client(service, config=self._config(service))
+                    client = session.client(service, config=self._config(service))
+                    retries.install(client)
+                    self._clients[service] = client
             return self._clients[service]
 
     @property
@@ -143,7 +145,12 @@ class Aws:
             listing["Condition"] = {"StringLike": {"s3:prefix": [below]}}
         objects = {
             "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+            "Action": [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
             "Resource": [f"{arn}/{below}"],
         }
         return {"Version": "2012-10-17", "Statement": [listing, objects]}
@@ -164,7 +171,8 @@ class Aws:
         from botocore.config import Config
 
         options: dict[str, Any] = {
-            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            # Ours, see retries: botocore is to ask after each attempt, and not to decide.
+            "retries": {"mode": "standard", "total_max_attempts": 1},
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
             "max_pool_connections": MAX_CONNECTIONS,

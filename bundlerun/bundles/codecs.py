@@ -104,6 +104,20 @@ def read(data: Any) -> Any:
     return ipc.read(pa, pa.memory_map(str(data)).read_buffer())
 
 
+def columns(data: Any) -> list[tuple[str, str]]:
+    """The names and types of the columns of an IPC file, a path or a buffer; no column is read.
+
+    Raises IntegrityError.
+    """
+    import pyarrow as pa
+
+    if not isinstance(data, Path):
+        return ipc.columns(pa, pa.py_buffer(data))
+    if data.stat().st_size == 0:
+        raise IntegrityError("a table is no Arrow IPC file")
+    return ipc.columns(pa, pa.memory_map(str(data)).read_buffer())
+
+
 def read_table(path: Path) -> Any:
     """The Arrow table in a CSV, TSV (both also ``.gz``), Parquet, JSON or JSON-lines file.
 

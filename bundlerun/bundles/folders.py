@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.paths import PathTree
-from bundlerun.bundles.places import DirectoryEntry
+from bundlerun.bundles.places import DirectoryEntry, Stamp, stamp_of
 from bundlerun.errors import BadPath, IntegrityError
 
 
-@dataclass(frozen=True)
-class Found:
-    """A regular file below a folder, or (``file`` None) an empty folder in it."""
+class Found(NamedTuple):
+    """A regular file below a folder, or (``file`` None) an empty folder in it.
+
+    ``path`` is relative to the folder, ``file`` is where the file lies.
+    """
 
     path: str
-    file: Path | None
+    file: tuple[str, Stamp] | None
     executable: bool = False
 
 
@@ -39,10 +40,11 @@ def scan(root: Path) -> list[Found]:
     found: list[Found] = []
     pending = [""]
     whole = os.path.realpath(root)
+    above = os.path.join(root, "")
     while pending:
         prefix = pending.pop()
         try:
-            with os.scandir(root / prefix if prefix else root) as listing:
+            with os.scandir(above + prefix) as listing:
                 inside = list(listing)
             if prefix and not inside:
                 found.append(Found(prefix[:-1], None))
@@ -69,10 +71,10 @@ def _file(entry: os.DirEntry[str], path: str, whole: str) -> Found:
                 f"{entry.path!r:.300} is a symbolic link to no regular file of the same folder",
                 hint=f"cp --remove-destination $(readlink -f {path!r:.100}) {path!r:.100}",
             )
-    mode = entry.stat().st_mode
-    if not stat.S_ISREG(mode):
+    found = entry.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise BadPath(f"{entry.path!r:.300} is no regular file")
-    return Found(path, Path(entry.path), is_executable(mode))
+    return Found(path, (entry.path, stamp_of(found)), is_executable(found.st_mode))
 
 
 def entry_bytes(path: bytes, link: bytes | None, executable: bool) -> bytes:

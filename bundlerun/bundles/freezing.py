@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.links import Directory, File, Link
 from bundlerun.bundles.nodes import OWN_NODE_BYTES, cut, link_bytes, put_node
 from bundlerun.bundles.paths import check_file_name
-from bundlerun.bundles.places import Sink
+from bundlerun.bundles.places import Sink, Stamp, stamp_of
 from bundlerun.bundles.terms import (
     MAX_DEPTH,
     MAX_PARTS,
@@ -26,7 +27,7 @@ from bundlerun.bundles.terms import (
     text_bytes,
     text_term,
 )
-from bundlerun.errors import BadPath, BadValue, IntegrityError
+from bundlerun.errors import BadPath, BadValue, BundlerunError, IntegrityError
 
 LONG_BYTES = 1024
 LONG_TEXT = 4096
@@ -149,36 +150,37 @@ class _Freezing:
         )
 
     def _file(self, value: File) -> bytes:
-        path, mode = _present(value)
-        if not stat.S_ISREG(mode):
+        path, found = _present(value)
+        if not stat.S_ISREG(found.st_mode):
             raise BadPath(
                 f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)"
             )
         name = text_term(check_file_name(value.name))
-        link = link_bytes(self._put_file(path))
-        flag = b',"x":true' if folders.is_executable(mode) else b""
-        return b'{"file":%s,"name":%s%s}' % (link, name, flag)
+        (link,) = self._put_files([(str(path), stamp_of(found))])
+        flag = b',"x":true' if folders.is_executable(found.st_mode) else b""
+        return b'{"file":%s,"name":%s%s}' % (link_bytes(link), name, flag)
 
     def _directory(self, value: Directory) -> bytes:
-        path, mode = _present(value)
-        if not stat.S_ISDIR(mode):
+        path, found = _present(value)
+        if not stat.S_ISDIR(found.st_mode):
             raise BadPath(f"{str(path)!r:.300} is no folder", hint="bundlerun.File(path)")
         name = text_term(check_file_name(value.name))
-        entries, size = [], 0
-        for found in folders.scan(path):
-            link = None
-            if found.file is not None:
-                put = self._put_file(found.file)
-                link, size = link_bytes(put), size + put.size
-            entries.append(folders.entry_bytes(text_term(found.path), link, found.executable))
+        inside = folders.scan(path)
+        links = self._put_files([each.file for each in inside if each.file is not None])
+        entries, size, rest = [], 0, iter(links)
+        for each in inside:
+            link = None if each.file is None else next(rest)
+            size += 0 if link is None else link.size
+            linked = None if link is None else link_bytes(link)
+            entries.append(folders.entry_bytes(text_term(each.path), linked, each.executable))
         body = cut(entries, self._sink.put_bytes)
         return b'{"directory":%s,"name":%s,"size":%d}' % (body, name, size)
 
-    def _put_file(self, path: Path) -> Link:
+    def _put_files(self, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
         try:
-            return self._sink.put_file(path)
+            return self._sink.put_files(files)
         except (FileNotFoundError, PermissionError) as error:
-            raise BadPath(f"{str(path)!r:.300} cannot be read: {error.strerror}") from error
+            raise BadPath(f"{error.filename!r:.300} cannot be read: {error.strerror}") from error
 
     def _array(self, value: Any) -> bytes:
         link = self._written(lambda file: arrays.write(value, file), value.nbytes)
@@ -199,16 +201,24 @@ class _Freezing:
             return self._sink.put_bytes(memory.getvalue())
         with tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
             path = Path(folder) / "leaf"
-            with path.open("w+b") as file:
-                write(file)
+            try:
+                with path.open("w+b") as file:
+                    write(file)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise BundlerunError(
+                    f"no space left for temporary files in {tempfile.gettempdir()}",
+                    hint="TMPDIR=DIR, with a folder on another disk, before the same command",
+                ) from error
             return self._sink.put_file(path)
 
 
-def _present(value: File | Directory) -> tuple[Path, int]:
-    """Where a file or folder lies, and its mode. Raises BadPath when it is not there."""
+def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
+    """Where a file or folder lies, and what it is. Raises BadPath when it is not there."""
     try:
         path = value.path
-        return path, os.stat(path).st_mode
+        return path, os.stat(path)
     except OSError as error:
         raise BadPath(f"{error.filename!s:.300} is not there: {error.strerror}") from error
     except ValueError as error:

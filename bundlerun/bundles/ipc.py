@@ -72,6 +72,17 @@ def read(pa: Any, buffer: Any) -> Any:
     return table
 
 
+def columns(pa: Any, buffer: Any) -> list[tuple[str, str]]:
+    """The names and types of the columns of an IPC file. Raises IntegrityError."""
+    if buffer.size < len(_MAGIC) or buffer.slice(0, len(_MAGIC)).to_pybytes() != _MAGIC:
+        raise IntegrityError("a table is no Arrow IPC file")
+    try:
+        schema = pa.ipc.open_stream(buffer.slice(len(_MAGIC))).schema
+        return [(field.name, str(field.type)) for field in schema]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise IntegrityError(f"a table is malformed: {error!s:.200}") from error
+
+
 def is_compressed(metadata: bytes) -> bool:
     """Whether a message's metadata announce compressed buffers.
 

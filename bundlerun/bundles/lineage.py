@@ -25,11 +25,15 @@ class Parent:
 @dataclass(frozen=True)
 class CodeVersion:
     """Which code. ``source``: digest of the pipe's module and the project modules it imports;
-    ``commit``: git's, None outside a checkout; ``dirty``: whether the checkout differed from it."""
+    ``commit``: git's, None outside a checkout; ``dirty``: whether the checkout differed from it;
+    ``files``: the first digits of each file's digest, by its path below the project's root, so that
+    a changed file can be named. It follows from what ``source`` digests, so it is not compared;
+    empty where the files are too many for a record."""
 
     source: Digest
     commit: str | None = None
     dirty: bool = False
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Lineage:
             "source": self.code.source,
             "commit": self.code.commit,
             "dirty": self.code.dirty,
+            **({"files": dict(sorted(self.code.files.items()))} if self.code.files else {}),
         }
         full = {
             "pipe": self.pipe,
@@ -98,8 +103,7 @@ class Lineage:
                 Parent(role, name, id_, checked_digest(root))
                 for role, name, id_, root in found.get("parents", ())
             ),
-            code=code
-            and CodeVersion(checked_digest(code["source"]), code["commit"], bool(code["dirty"])),
+            code=code and _code(code),
             image=found.get("image"),
             run=found.get("run"),
             task=None if task is None else ReuseKey(dict(task)),
@@ -107,6 +111,14 @@ class Lineage:
             started_s=found.get("started_s"),
             finished_s=found.get("finished_s"),
         )
+
+
+def _code(found: Mapping[str, Any]) -> CodeVersion:
+    files = found.get("files", {})
+    if not all(isinstance(text, str) for row in files.items() for text in row):
+        raise TypeError("a source file's path and digest are to be texts")
+    source = checked_digest(found["source"])
+    return CodeVersion(source, found["commit"], bool(found["dirty"]), dict(files))
 
 
 @dataclass(frozen=True)

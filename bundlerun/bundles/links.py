@@ -4,33 +4,66 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest, checked_digest
 from bundlerun.errors import IntegrityError
 
+PART_BYTES = 8 << 20
+"""Objects of more bytes carry the digests of their parts, each of so many bytes, the last of
+fewer."""
 
-@dataclass(frozen=True)
+_RAW_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
-    """Some bytes: their digest and how many they are. It says nothing of where they lie."""
+    """Some bytes: their digest and how many they are. It says nothing of where they lie.
+
+    ``parts`` names the object with the digests of the PART_BYTES pieces, 32 bytes each, back to
+    back: with it a transfer that broke off goes on, and damage is found where it is. It follows
+    from the bytes, so links are equal without it.
+    """
 
     digest: Digest
     size: int
+    parts: Digest | None = field(default=None, compare=False)
+
+    @property
+    def parts_link(self) -> Link | None:
+        """The object that ``parts`` names."""
+        if self.parts is None:
+            return None
+        return Link(self.parts, -(-self.size // PART_BYTES) * _RAW_DIGEST_BYTES)
 
     def to_json(self) -> list[str | int]:
-        """``[digest, size]``."""
-        return [self.digest, self.size]
+        """``[digest, size]``, or ``[digest, size, parts]``."""
+        found: list[str | int] = [self.digest, self.size]
+        return found if self.parts is None else [*found, self.parts]
 
     @staticmethod
     def from_json(found: Sequence[object]) -> Link:
         """The inverse of ``to_json``. Raises IntegrityError for anything else."""
-        if not isinstance(found, list) or len(found) != 2:
+        if not isinstance(found, list) or not 2 <= len(found) <= 3:
             raise IntegrityError(f"{found!r:.80} is no link")
-        digest, size = found
+        digest, size = found[:2]
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise IntegrityError(f"{size!r:.80} is no size")
-        return Link(checked_digest(digest), size)
+        if len(found) == 2:
+            return Link(checked_digest(digest), size)
+        if size <= PART_BYTES:
+            raise IntegrityError(f"{found!r:.200}: so small an object has no parts")
+        return Link(checked_digest(digest), size, checked_digest(found[2]))
+
+
+def parts_of(link: Link, data: bytes) -> list[Digest]:
+    """The digests of the parts of ``link``, as the object ``data`` says. Raises IntegrityError."""
+    claimed = link.parts_link
+    if claimed is None or len(data) != claimed.size:
+        raise IntegrityError(f"the parts of {link.digest} are malformed")
+    step = _RAW_DIGEST_BYTES
+    return [Digest(data[at : at + step].hex()) for at in range(0, len(data), step)]
 
 
 class File:

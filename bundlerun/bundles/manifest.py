@@ -9,17 +9,23 @@ from __future__ import annotations
 from bundlerun.bundles.freezing import freeze
 from bundlerun.bundles.outlining import outline
 from bundlerun.bundles.paths import check_relative_path
+from bundlerun.bundles.picking import Picked, pick
 from bundlerun.bundles.places import DirectoryEntry, Sink, Source
 from bundlerun.bundles.thawing import thaw
+from bundlerun.bundles.viewing import View, view
 from bundlerun.bundles.walking import links
 
 __all__ = [
     "DirectoryEntry",
+    "Picked",
     "Sink",
     "Source",
+    "View",
     "check_relative_path",
     "freeze",
     "links",
     "outline",
+    "pick",
     "thaw",
+    "view",
 ]

@@ -42,6 +42,8 @@ Read = Callable[[Link], bytes]
 
 def link_bytes(link: Link) -> bytes:
     """A link as canonical JSON."""
+    if link.parts is not None:
+        return b'["%s",%d,"%s"]' % (link.digest.encode(), link.size, link.parts.encode())
     return b'["%s",%d]' % (link.digest.encode(), link.size)
 
 

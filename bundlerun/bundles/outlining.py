@@ -35,6 +35,11 @@ def outline(root: Link, read: Read) -> dict[str, Any]:
     return _Outlining(read).part(root_term(read_node(root, read)), 0)
 
 
+def outline_of(term: Any, read: Read) -> dict[str, Any]:
+    """The outline of one term. Raises IntegrityError."""
+    return _Outlining(read).part(term, 0)
+
+
 class _Outlining:
     def __init__(self, read: Read) -> None:
         self._read = read

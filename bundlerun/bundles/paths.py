@@ -10,6 +10,9 @@ from bundlerun.errors import BadPath
 MAX_PART_BYTES = 255
 """Bytes of one part of a path in UTF-8 (NAME_MAX of the usual Linux file systems)."""
 
+_ORDINARY = re.compile(r"[\w-][\w. -]{0,254}(?:/[\w-][\w. -]{0,254})*", re.ASCII)
+"""Paths that need no second look."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -19,6 +22,8 @@ def check_relative_path(path: str) -> str:
     Raises BadPath for an absolute path, a part that is empty, ``.`` or ``..``, a backslash, a
     control character (NUL and line breaks among them), a lone surrogate and a part over 255 bytes.
     """
+    if _ORDINARY.fullmatch(path):
+        return path
     if not path:
         raise BadPath("a file path is empty")
     if path.startswith("/"):
@@ -60,23 +65,26 @@ class PathTree:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, bool]] = {}
+        self._folders: set[str] = set()
 
     def add(self, path: str, *, folder: bool) -> None:
         """Takes one more path in. Raises BadPath when it clashes with one before it."""
         check_relative_path(path)
         head, _, _ = path.rpartition("/")
-        while head and self._note(head, folder=True):
+        while head and head not in self._folders:
+            self._note(head, folder=True)
+            self._folders.add(head)
             head, _, _ = head.rpartition("/")
         if not self._note(path, folder=folder):
             raise BadPath(f"the file path {path!r:.200} is there twice")
 
     def _note(self, path: str, *, folder: bool) -> bool:
         """Whether ``path`` was not there before."""
-        key = _folded(path)
-        if key not in self._seen:
-            self._seen[key] = (path, folder)
+        mine = (path, folder)
+        found = self._seen.setdefault(_folded(path), mine)
+        if found is mine:
             return True
-        known, known_folder = self._seen[key]
+        known, known_folder = found
         if known != path:
             raise BadPath(
                 f"the file paths {known!r:.200} and {path!r:.200} differ only in case "

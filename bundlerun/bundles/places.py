@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bundlerun.bundles.links import Link
 
@@ -22,6 +23,27 @@ class DirectoryEntry:
     executable: bool = False
 
 
+class Stamp(NamedTuple):
+    """What the file system says of a file that nobody opened: a change of its bytes changes it.
+
+    ``inode`` is a signed number of 64 bits, as a database holds it.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """The stamp in what ``os.stat`` found."""
+    inode = found.st_ino
+    if inode >= 1 << 63:
+        inode -= 1 << 64
+    return Stamp(found.st_dev, inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 class Sink(Protocol):
     """Where bytes go while a value is frozen."""
 
@@ -30,6 +52,10 @@ class Sink(Protocol):
 
     def put_file(self, path: Path) -> Link:
         """Hashes and keeps the bytes of a regular file, without reading it whole into memory."""
+
+    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
+        """``put_file`` of many, in their order. ``stamp`` is as the file was before this call: a
+        sink that knows what such a file holds need not read it."""
 
 
 class Source(Protocol):
@@ -55,3 +81,10 @@ class Source(Protocol):
 
     def map(self, link: Link) -> Any:
         """The path of a file that holds the bytes, a buffer of them, or None: then ``read``."""
+
+    def bring(self, links: Sequence[Link]) -> None:
+        """The caller is about to read all of these."""
+
+    def ahead(self, term: Any) -> None:
+        """The caller is about to make the value of ``term``, a part of a parsed node: what that
+        takes, files and folders apart, can be brought at once."""

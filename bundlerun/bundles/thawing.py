@@ -32,7 +32,9 @@ def thaw(root: Link, source: Source) -> object:
     IntegrityError for bytes or nodes that are not what they should be, SettingsError when a library
     that the value needs is not installed.
     """
-    return _Thawing(source).value(root_term(read_node(root, source.read)), 0)
+    term = root_term(read_node(root, source.read))
+    source.ahead(term)
+    return Thawing(source).value(term, 0)
 
 
 def root_term(found: Any) -> Any:
@@ -86,13 +88,15 @@ def size_of(found: Any) -> int:
     return found
 
 
-class _Thawing:
+class Thawing:
+    """Makes values of terms, and counts their parts."""
+
     def __init__(self, source: Source) -> None:
         self._source = source
         self._parts = 0
 
     def value(self, term: Any, depth: int) -> Any:
-        """The value of a term."""
+        """The value of a term that stands in ``depth`` containers."""
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise IntegrityError(f"a value has more than {MAX_PARTS} parts")
@@ -137,13 +141,14 @@ class _Thawing:
         for each in entries:
             if type(each) is not list or len(each) != 2:
                 raise IntegrityError(f"an entry of a dict is malformed: {each!r:.120}")
-            key = self._key(each[0])
+            key = self.key(each[0])
             if key in found:
                 raise IntegrityError(f"a dict has the key {each[0]!r:.80} twice")
             found[key] = self.value(each[1], depth + 1)
         return found
 
-    def _key(self, term: Any) -> Any:
+    def key(self, term: Any) -> Any:
+        """The key of a dict that a term stands for."""
         if type(term) in PLAIN:
             return term
         tag = tag_of(term)

@@ -37,9 +37,10 @@ class _Node(NamedTuple):
 def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
     """Every object that the value needs, once: its link, and whether it is a node.
 
-    A node comes before what it names, level after level. Where ``read`` gives None (the node is not
-    here), what lies below that node is left out. Raises IntegrityError for malformed nodes and for
-    a digest that is said to have two sizes.
+    A node comes before what it names, level after level, and the digests of an object's parts
+    before the object. Where ``read`` gives None (the node is not here), what lies below that node
+    is left out. Raises IntegrityError for malformed nodes and for a digest that is said to have
+    two sizes.
     """
     sizes: dict[Digest, int] = {root.digest: root.size}
     looked: set[tuple[Digest, str, int]] = set()
@@ -60,12 +61,15 @@ def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
             continue
         for found in _named(node, parse_node(node.link, data)):
             link = found.link if isinstance(found, _Node) else found
-            known = sizes.get(link.digest)
-            if known is None:
-                sizes[link.digest] = link.size
-                yield link, isinstance(found, _Node)
-            elif known != link.size:
-                raise IntegrityError(f"{link.digest} is said to have {known} and {link.size} bytes")
+            for each in filter(None, (link.parts_link, link)):
+                known = sizes.get(each.digest)
+                if known is None:
+                    sizes[each.digest] = each.size
+                    yield each, isinstance(found, _Node)
+                elif known != each.size:
+                    raise IntegrityError(
+                        f"{each.digest} is said to have {known} and {each.size} bytes"
+                    )
             if isinstance(found, _Node):
                 pending.append(found)
 

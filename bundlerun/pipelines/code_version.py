@@ -23,6 +23,11 @@ from bundlerun.errors import BadModule
 
 GIT_TIMEOUT_S = 10.0
 
+FILES_BYTES = 8192
+"""The files of a project are recorded one by one where that takes no more in a bundle's record."""
+
+_DIGITS = 16
+
 # bundlerun's own version is no part of a project's source, also where a project's root is a
 # checkout of it: images install it in a layer of its own.
 _FOREIGN = frozenset(sys.builtin_module_names) | {"bundlerun"}
@@ -71,6 +76,14 @@ def digest_of_files(root: Path, files: Sequence[Path]) -> Digest:
     base = os.path.abspath(root)
     rows = sorted([Path(os.path.relpath(f, base)).as_posix(), file_digest(f)] for f in files)
     return digest_of(canonical_json(rows))
+
+
+def recorded_files(root: Path, files: Sequence[Path]) -> dict[str, str]:
+    """The first digits of each file's digest by its path relative to ``root``, for a lineage; none
+    where they are over ``FILES_BYTES``."""
+    base = os.path.abspath(root)
+    rows = {Path(os.path.relpath(f, base)).as_posix(): file_digest(f)[:_DIGITS] for f in files}
+    return rows if len(canonical_json(rows)) <= FILES_BYTES else {}
 
 
 def file_digest(path: Path) -> Digest:

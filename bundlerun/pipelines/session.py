@@ -21,6 +21,7 @@ from bundlerun.pipelines.code_version import (
     file_digest,
     git_version,
     modules_of,
+    recorded_files,
 )
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
@@ -205,12 +206,13 @@ class Session:
         is_top = node is self.top
         given = [("pipeline_input", self.target.input)] if self.target.input else []
         given += [(role, entry.bundle) for role, _, entry in self._inputs(node)]
-        source, _ = self._source(node.home)
+        source, files = self._source(node.home)
         commit, dirty = self._git
+        code = CodeVersion(source, commit, dirty, recorded_files(node.home.root, files))
         lineage = Lineage(
             pipe=node.name,
             parents=tuple(Parent(role, b.name, b.id, b.root.digest) for role, b in given),
-            code=CodeVersion(source, commit, dirty),
+            code=code,
             image=self.options.image,
             run=self.options.run,
             task=self._key(node),

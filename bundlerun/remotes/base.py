@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bundlerun.bundles.digest import Digest
 from bundlerun.errors import UsageError
+
+MAX_PARTS = 10_000
+"""Parts that one key may come in: S3's rule."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed key, relative to the remote's prefix, and its size in bytes."""
+    """A listed key, relative to the remote's prefix, and its size in bytes.
+
+    ``modified_s``: Unix seconds, by the clock of the remote itself, at or after which it got its
+    present bytes; to be compared with ``Remote.now_s`` alone. Unless told, it counts as new.
+    """
 
     key: str
     size: int
+    modified_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A key that is on its way in parts: ``name`` is the remote's own word for it, each part but
+    the last has ``part_bytes``. ``digests`` are those of the parts, as far as they are known."""
+
+    key: str
+    name: str
+    part_bytes: int
+    digests: Sequence[Digest | None] = field(default=(), compare=False)
+
+    def digest_of(self, number: int) -> Digest | None:
+        """What part ``number`` (from 1) is to have, None when that is not known."""
+        return self.digests[number - 1] if number <= len(self.digests) else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that arrived: its bytes, and the remote's word for it."""
+
+    size: int
+    token: str
 
 
 class Remote(ABC):
@@ -50,6 +83,29 @@ class Remote(ABC):
         """Store the bytes of the file ``source``, then ``tail``, under ``key``, whole or not at
         all, with bounded memory."""
 
+    def begin(self, key: str, part_bytes: int) -> Upload | None:
+        """Begin to store ``key`` in parts, which may come in any order, from several threads, and
+        after a break; nothing is there before ``complete``. None where that is not to be had here:
+        ``put_file`` is."""
+        return None
+
+    def parts(self, upload: Upload) -> dict[int, Part] | None:
+        """Which parts arrived, numbered from 1; None when nothing like ``upload`` is under way."""
+        return None
+
+    def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        """Store one part, whole or not at all. Raises IntegrityError, and stores nothing, where
+        ``upload`` knows another digest of it."""
+        raise UsageError(f"{self.url} takes no parts")
+
+    def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
+        """Make the key of all its parts, durably. Not to be asked twice."""
+        raise UsageError(f"{self.url} takes no parts")
+
+    def abort(self, upload: Upload) -> None:
+        """Give up what is under way; that it is gone already is no error."""
+        return
+
     @abstractmethod
     def put_new(self, key: str, data: bytes) -> bool:
         """Store ``data`` under ``key`` unless the key exists; whether it was stored.
@@ -62,6 +118,20 @@ class Remote(ABC):
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
         """The entries whose keys start with ``prefix``, in ascending UTF-8 order, those after the
         key ``after`` only, at most ``limit``. One request a 1,000 keys on S3."""
+
+    @abstractmethod
+    def now_s(self) -> float:
+        """Unix seconds by the clock that ``Entry.modified_s`` goes by, not later than it is. It is
+        nobody else's clock: a machine's own may be wrong by years."""
+
+    def litter(self, older_than_s: float) -> Sequence[Entry]:
+        """What writes that broke off left here, which no listing shows, last touched more than
+        ``older_than_s`` ago; the key is the remote's own word for it."""
+        return []
+
+    def discard(self, litter: Sequence[Entry]) -> None:
+        """Remove what ``litter`` gave; what is gone already is no error."""
+        return
 
     @abstractmethod
     def delete(self, keys: Sequence[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import IntegrityError, NoRemote, RemoteChanged, RemoteError
-from bundlerun.remotes.base import Remote
+from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.records import META, checked_uuid, read_record
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
@@ -16,32 +17,45 @@ from bundlerun.store.store import Store
 WINDOW_S = 3600
 """A pusher writes a bundle's record at most so long after it last listed ``meta/``."""
 
+MAX_WINDOW_S = 366 * 86_400
+"""A longer window is a mistake."""
+
 _REMOTE = "meta/remote"
 _CONDITIONAL = "meta/conditional"
-_CONDEMNED = "meta/condemned-"
 
 
-def bind(store: Store, context: Context, remote: Remote) -> Context:
-    """Bind ``context`` to ``remote``, which becomes one if it is none yet.
+@dataclass(frozen=True)
+class Identity:
+    """What ``meta/remote`` says: which remote this is, and for how long, in seconds, a look at
+    ``meta/`` entitles a pusher to build on what lies there."""
+
+    uuid: str
+    window_s: float
+
+
+def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WINDOW_S) -> Context:
+    """Bind ``context`` to ``remote``, which becomes one, of this window, if it is none yet.
 
     Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds.
     """
     remote.prepare()
-    uuid = found_uuid(remote)
+    identity = found_identity(remote)
     check_conditional(remote)
-    if uuid is None:
+    if identity is None:
         record: Mapping[str, object] = {
             "format": FORMAT,
             "uuid": str(uuids.uuid4()),
-            "window_s": WINDOW_S,
+            "window_s": window_s,
         }
         # Of two who bind at once the first wins; both then read the same.
         remote.put_new(_REMOTE, canonical_json(record))
-        uuid = found_uuid(remote)
-        if uuid is None:
+        identity = found_identity(remote)
+        if identity is None:
             raise RemoteError(f"{remote.url} forgets what is written: {_REMOTE} is not there")
-    remote.put_new(_marker(uuid), b"")
-    return store.contexts.bind(context, remote.url, uuid)
+    remote.put_new(_marker(identity.uuid), b"")
+    bound = store.contexts.bind(context, remote.url, identity.uuid)
+    store.known.note_window(identity.uuid, identity.window_s)
+    return bound
 
 
 def bound_uuid(context: Context) -> str:
@@ -57,7 +71,25 @@ def bound_uuid(context: Context) -> str:
 def found_uuid(remote: Remote) -> str | None:
     """The uuid of the remote that answers at this address, None when nobody bound it yet.
 
-    Raises IntegrityError for a record of an unknown format.
+    Raises as ``found_identity``.
+    """
+    found = found_identity(remote)
+    return None if found is None else found.uuid
+
+
+def identity_of(remote: Remote, uuid: str) -> Identity:
+    """What the remote ``uuid`` says of itself. Raises RemoteChanged where it does not answer."""
+    found = found_identity(remote)
+    if found is None or found.uuid != uuid:
+        check_uuid(remote, None if found is None else found.uuid, uuid)
+    assert found is not None  # None is no uuid
+    return found
+
+
+def found_identity(remote: Remote) -> Identity | None:
+    """What the remote at this address says of itself, None when nobody bound it yet.
+
+    Raises IntegrityError for a record that is malformed or of an unknown format.
     """
     data = read_record(remote, _REMOTE)
     if data is None:
@@ -65,28 +97,25 @@ def found_uuid(remote: Remote) -> str | None:
     try:
         found = parse_record(data)
         check_format(found)
-        return checked_uuid(found.get("uuid"))
+        window_s = found.get("window_s")
+        if type(window_s) not in (int, float) or not 0 < window_s <= MAX_WINDOW_S:
+            raise IntegrityError(f"its window_s is {window_s!r:.40}")
+        return Identity(checked_uuid(found.get("uuid")), float(window_s))
     except IntegrityError as error:
         raise IntegrityError(
             f"{_REMOTE} at {remote.url}: {error.message}", hint=error.hint
         ) from error
 
 
-def check_remote(remote: Remote, uuid: str) -> None:
-    """One listing, which says that the remote ``uuid`` is still there and takes packs.
+def check_remote(remote: Remote, uuid: str) -> list[Entry]:
+    """One listing, of ``meta/``, which says that the remote ``uuid`` is still there; the listing.
 
     Raises RemoteUnreachable where it vanished, RemoteChanged where another one answers.
     """
-    keys = [entry.key for entry in remote.list(META)]
-    if _marker(uuid) not in keys:
+    listed = list(remote.list(META))
+    if all(entry.key != _marker(uuid) for entry in listed):
         check_uuid(remote, found_uuid(remote), uuid)
-    if any(key.startswith(_CONDEMNED) for key in keys):
-        # Packs that a later version's clean-up condemned must not be built upon.
-        raise RemoteError(
-            f"{remote.url} is cleaned up by a later version of bundlerun, whose rules this one"
-            " does not know",
-            hint="pip install --upgrade bundlerun",
-        )
+    return listed
 
 
 def check_uuid(remote: Remote, found: str | None, bound: str) -> None:

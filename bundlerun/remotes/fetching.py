@@ -6,23 +6,26 @@ import uuid as uuids
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.packs import LARGE_BYTES, MAX_PACK_BYTES, members_of
+from bundlerun.remotes.gathering import READS_AT_ONCE, gather
+from bundlerun.remotes.packs import MAX_PACK_BYTES, members_of
 from bundlerun.remotes.records import pack_key
+from bundlerun.store.intake import SMALL_BYTES, THIN_BYTES
 from bundlerun.store.known import Location, PackInfo, Share
 from bundlerun.store.store import Store
 
-READS_AT_ONCE = 4
-"""Packs or ranges under way; each has at most MAX_PACK_BYTES in memory."""
-
 GAP_BYTES = 64 << 10
 """Two members with fewer unwanted bytes between them come as one range: a request costs more."""
+
+PEEK_BYTES = 1 << 20
+"""Who wants a part of a value gets packs up to this size whole; of larger ones first the index, and
+then what is wanted."""
 
 
 class Fetcher:
@@ -46,7 +49,9 @@ class Fetcher:
         self._remote = remote
         self._uuid = uuid
         self._what = what
-        self._shares = list(shares)
+        self._said = list(shares)
+        self._shares = list(self._said)
+        self._swept: set[str] = set()
         self._progress = progress
         self._bar: int | None = None
         self._problems: dict[str, str] = {}
@@ -63,19 +68,27 @@ class Fetcher:
             self.bring([link])
         return self._store.objects.read(link)
 
-    def bring(self, links: Sequence[Link], *, everything: bool = False) -> None:
-        """Bring all of ``links`` that are not here. With ``everything`` the caller is going to want
-        the whole value, so a large pack that is mostly its own is read before its index is.
+    def bring(self, links: Sequence[Link], *, whole_bytes: int = MAX_PACK_BYTES) -> None:
+        """Bring all of ``links`` that are not here. A pack up to ``whole_bytes`` that is mostly the
+        value's own is read whole where its index is not known.
 
         Raises IntegrityError naming bundle, pack and digest, RemoteError and its kinds.
         """
+        # The digests of an object's parts come with it.
+        links = [each for link in links for each in (link.parts_link, link) if each]
         wanted = self._absent(links)
         located = self._store.known.packs_of(self._uuid, wanted)
         if wanted.keys() - located.keys():
-            self._explore(everything)
+            self._explore(whole_bytes)
             wanted = self._absent(list(wanted.values()))
             located = self._store.known.packs_of(self._uuid, wanted)
         self._bring_located([wanted[digest] for digest in located], located)
+        if self._swept:
+            # What was known of packs that a clean-up took is void; those of the record count.
+            self._forget_swept()
+            wanted = self._absent(list(wanted.values()))
+            located = self._store.known.packs_of(self._uuid, wanted)
+            self._bring_located([wanted[digest] for digest in located], located)
         for digest in self._absent(list(wanted.values())):
             where = located.get(digest)
             pack = where.pack if where else next(iter(self._problems), "")
@@ -89,7 +102,14 @@ class Fetcher:
         missing = self._store.objects.missing(link.digest for link in links)
         return {link.digest: link for link in links if link.digest in missing}
 
-    def _explore(self, everything: bool) -> None:
+    def _forget_swept(self) -> None:
+        for pack in self._swept:
+            self._store.known.forget_pack(self._uuid, pack)
+        self._swept.clear()
+        self._shares = list(self._said)
+        self._explore(PEEK_BYTES)
+
+    def _explore(self, whole_bytes: int) -> None:
         """Learn the indexes of the packs that nothing is known of; a pack that is mostly wanted is
         read whole in the same request."""
         new = [s for s in self._shares if self._store.known.pack(self._uuid, s.pack.uuid) is None]
@@ -98,10 +118,9 @@ class Fetcher:
         def explore(share: Share) -> None:
             pack = share.pack
             try:
-                if 2 * share.used < pack.size or (pack.size > MAX_PACK_BYTES and not everything):
+                # A pack over the limit is one object, which comes in parts once it is known.
+                if 2 * share.used < pack.size or pack.size > whole_bytes:
                     self._learn(pack, self._range(pack, pack.size - pack.index_length, pack.size))
-                elif pack.size > MAX_PACK_BYTES:
-                    self._bring_file(pack, None)
                 else:
                     self._bring_whole(pack)
             except IntegrityError as error:
@@ -113,26 +132,36 @@ class Fetcher:
         data = self._range(pack, 0, pack.size)
         members = self._learn(pack, data[pack.size - pack.index_length :])
         missing = self._store.objects.missing(member.digest for member in members)
+        if pack.size >= THIN_BYTES and len(missing) == len(members):
+            view = memoryview(data)
+            if all(m.length < SMALL_BYTES and _has(view, 0, m) for m in members):
+                # As it is, under a name of this disk's own.
+                local = replace(pack, uuid=str(uuids.uuid4()))
+                self._store.objects.packs.keep(local, data, members)
+                return
         self._keep(0, data, [member for member in members if member.digest in missing])
 
     def _bring_located(self, links: Sequence[Link], located: dict[Digest, Location]) -> None:
         members: dict[str, list[Location]] = defaultdict(list)
-        jobs: list[Callable[[], None]] = []
+        large: list[tuple[PackInfo, Link]] = []
+        runs: list[tuple[PackInfo, list[Location]]] = []
         for link in links:
             member = located[link.digest]
             info = self._store.known.pack(self._uuid, member.pack)
             if member.length != link.size or info is None:
                 self._problems[link.digest] = f"has another size in pack {member.pack}"
-            elif member.length > LARGE_BYTES:
-                jobs.append(lambda info=info, link=link: self._bring_file(info, link))  # type: ignore[misc]
+            elif member.length > MAX_PACK_BYTES:
+                large.append((info, link))
             else:
                 members[member.pack].append(member)
         for pack, some in members.items():
             info = self._store.known.pack(self._uuid, pack)
             assert info is not None  # looked up above
-            for run in _runs(some):
-                jobs.append(lambda info=info, run=run: self._bring_run(info, run))  # type: ignore[misc]
-        self._parallel(lambda job: job(), jobs)
+            runs += [(info, run) for run in _runs(some)]
+        self._parallel(lambda found: self._bring_run(*found), runs)
+        # One after the other: each comes in parts, as many at a time as there are readers.
+        for info, link in large:
+            self._bring_large(info, link)
 
     def _bring_run(self, pack: PackInfo, run: Sequence[Location]) -> None:
         start, end = run[0].offset, run[-1].offset + run[-1].length
@@ -143,33 +172,25 @@ class Fetcher:
             return
         self._keep(start, data, run)
 
-    def _bring_file(self, pack: PackInfo, link: Link | None) -> None:
-        """A pack of one large object, through a file; without ``link`` its index says which."""
-        partial = self._store.path / "objects" / "tmp" / uuids.uuid4().hex
-        try:
-            length = link.size if link else pack.size
-            if not self._remote.get_file(pack_key(pack.uuid), partial, length):
-                raise self._gone(pack)
-            if link is None:
-                link = self._cut_tail(pack, partial)
-            self._advance(partial.stat().st_size)
-            self._store.objects.put_verified(link, partial)
-        except IntegrityError as error:
-            key = link.digest if link else pack.uuid
-            self._problems[key] = f"in pack {pack.uuid} at {self._remote.url}: {error.message}"
-        finally:
-            partial.unlink(missing_ok=True)
+    def _bring_large(self, pack: PackInfo, link: Link) -> None:
+        if link.parts_link and self._absent([link.parts_link]):
+            # They were to come before it, and their own digest says why they did not.
+            return
 
-    def _cut_tail(self, pack: PackInfo, partial: Path) -> Link:
-        with partial.open("r+b") as file:
-            file.seek(pack.size - pack.index_length)
-            (member,) = self._learn(pack, file.read())
-            file.truncate(member.length)
-        return Link(member.digest, member.length)
+        def read(start: int, end: int) -> bytes:
+            return self._range(pack, start, end)
+
+        try:
+            gather(self._store, link, read)
+        except IntegrityError as error:
+            self._problems[link.digest] = (
+                f"in pack {pack.uuid} at {self._remote.url}: {error.message}"
+            )
 
     def _range(self, pack: PackInfo, start: int, end: int) -> bytes:
         data = self._remote.get(pack_key(pack.uuid), start, end - start)
         if data is None:
+            self._swept.add(pack.uuid)
             raise self._gone(pack)
         if len(data) != end - start:
             raise IntegrityError(
@@ -192,10 +213,11 @@ class Fetcher:
         ``start`` on."""
 
         def right() -> Iterator[tuple[Link, bytes]]:
+            view = memoryview(data)
             for member in members:
-                begin = member.offset - start
-                some = data[begin : begin + member.length]
-                if digest_of(some) == member.digest:
+                if _has(view, start, member):
+                    begin = member.offset - start
+                    some = data[begin : begin + member.length]
                     yield Link(member.digest, member.length), some
                 else:
                     self._problems[member.digest] = (
@@ -222,6 +244,12 @@ class Fetcher:
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _has(view: memoryview, start: int, member: Location) -> bool:
+    """Whether ``view``, which is the pack from ``start`` on, has the member's bytes."""
+    begin = member.offset - start
+    return digest_of(view[begin : begin + member.length]) == member.digest
 
 
 def _runs(members: Sequence[Location]) -> Iterator[list[Location]]:

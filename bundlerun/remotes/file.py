@@ -8,14 +8,15 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
-from bundlerun.remotes.base import Entry, Remote, checked_key
+from bundlerun.remotes import growing
+from bundlerun.remotes.base import Entry, Part, Remote, Upload, checked_key
 
 ASIDE = ".aside"
 """Where files grow before they get their key: on the same file system, and in no listing."""
@@ -35,11 +36,19 @@ class FileRemote(Remote):
     def __init__(self, url: str) -> None:
         self.url = url
         self.root = folder_of(url)
+        self._settled: set[Path] = set()
 
     def prepare(self) -> None:
         """Make the folder unless it is there."""
         with self._translated("making the folder"):
-            self.root.mkdir(parents=True, exist_ok=True)
+            missing = [self.root]
+            while not missing[-1].parent.is_dir():
+                missing.append(missing[-1].parent)
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                # Who may not read the folder above has made nothing in it.
+                with suppress(PermissionError):
+                    _sync_folder(folder.parent)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """See Remote."""
@@ -82,6 +91,40 @@ class FileRemote(Remote):
             self._finish(file)
             self._place(path, self._path(key))
 
+    def begin(self, key: str, part_bytes: int) -> Upload | None:
+        """See Remote."""
+        upload = Upload(checked_key(key), uuid.uuid4().hex, part_bytes)
+        with self._translated(f"writing {key}"):
+            self._check_root()
+            _make_folder(self.root / ASIDE)
+            growing.begin(self._growing(upload))
+        return upload
+
+    def parts(self, upload: Upload) -> dict[int, Part] | None:
+        """See Remote."""
+        with self._translated(f"reading the parts of {upload.key}"):
+            return growing.parts(self._growing(upload))
+
+    def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        """See Remote."""
+        with self._translated(f"writing {upload.key}"):
+            return growing.put_part(self._growing(upload), upload, number, data)
+
+    def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
+        """See Remote."""
+        path = self._growing(upload)
+        with self._translated(f"writing {upload.key}"):
+            # Read-only already where an earlier attempt died here.
+            with path.open("rb") as file:
+                self._finish(file)
+            self._place(path, self._path(upload.key))
+            growing.forget(path)
+
+    def abort(self, upload: Upload) -> None:
+        """See Remote."""
+        with self._translated(f"giving up {upload.key}"):
+            growing.remove(self._growing(upload))
+
     def put_new(self, key: str, data: bytes) -> bool:
         """See Remote."""
         with self._translated(f"creating {key}"), self._aside() as (path, file):
@@ -91,10 +134,13 @@ class FileRemote(Remote):
             self._make_parents(target)
             try:
                 os.link(path, target)
+                return True
             except FileExistsError:
                 return False
-            _sync_folder(target.parent)
-            return True
+            finally:
+                # Also where it was there: whoever made it may have died before this, and what
+                # follows is built upon it.
+                _sync_folder(target.parent)
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
         """See Remote. Links and special files are no keys."""
@@ -102,12 +148,40 @@ class FileRemote(Remote):
         folder, _, _ = prefix.rpartition("/")
         with self._translated(f"listing {prefix}"):
             self._check_root()
+            self._unlinked(self.root / folder / "any")
             for entry in self._below(folder + "/" if folder else "", prefix, after.encode()):
                 if left is not None:
                     if left <= 0:
                         return
                     left -= 1
                 yield entry
+
+    def now_s(self) -> float:
+        """See Remote: the file system's clock, which may be another machine's."""
+        with self._translated("asking for the time"), self._aside() as (_, file):
+            file.write(b"?")
+            file.flush()
+            return os.fstat(file.fileno()).st_ctime
+
+    def litter(self, older_than_s: float) -> Sequence[Entry]:
+        """See Remote: files that never got their key."""
+        before_s = self.now_s() - older_than_s
+        found = []
+        with self._translated("looking for litter"), os.scandir(self.root / ASIDE) as rows:
+            for row in rows:
+                try:
+                    told = row.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(told.st_mode) and told.st_ctime < before_s:
+                    found.append(Entry(row.name, told.st_size, told.st_ctime))
+        return found
+
+    def discard(self, litter: Sequence[Entry]) -> None:
+        """See Remote."""
+        with self._translated("removing litter"):
+            for entry in litter:
+                (self.root / ASIDE / checked_key(entry.key)).unlink(missing_ok=True)
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Remote."""
@@ -138,10 +212,11 @@ class FileRemote(Remote):
                     yield from self._below(key, prefix, after)
             elif key.startswith(prefix) and encoded > after:
                 try:
-                    size = entry.stat(follow_symlinks=False).st_size
+                    told = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                yield Entry(key, size)
+                # ctime: the moment it got its key, however long its bytes had lain aside.
+                yield Entry(key, told.st_size, told.st_ctime)
 
     def _open(self, key: str) -> BinaryIO | None:
         # No link is followed and no pipe waited for: what a container left here may be hostile.
@@ -162,7 +237,22 @@ class FileRemote(Remote):
     def _path(self, key: str) -> Path:
         if key.split("/")[0] == ASIDE:
             raise UsageError(f"{key!r:.200} is no key of a remote")
-        return self.root / checked_key(key)
+        return self._unlinked(self.root / checked_key(key))
+
+    def _growing(self, upload: Upload) -> Path:
+        return self._unlinked(self.root / ASIDE / checked_key(upload.name).replace("/", "_"))
+
+    def _unlinked(self, path: Path) -> Path:
+        """``path`` if no folder on its way from the root is a link, which could lead anywhere."""
+        folder = path.parent
+        while folder != self.root:
+            if folder.is_symlink():
+                raise RemoteUnreachable(
+                    f"{folder.name} at {self.url} is a symbolic link; a remote has none",
+                    hint=f"ls -l {folder}",
+                )
+            folder = folder.parent
+        return path
 
     def _check_root(self) -> None:
         if not self.root.is_dir():
@@ -176,7 +266,7 @@ class FileRemote(Remote):
         folder = self.root / ASIDE
         self._check_root()
         _make_folder(folder)
-        path = folder / uuid.uuid4().hex
+        path = self._unlinked(folder / uuid.uuid4().hex)
         with path.open("xb") as file:
             try:
                 yield path, file
@@ -194,14 +284,16 @@ class FileRemote(Remote):
         _sync_folder(target.parent)
 
     def _make_parents(self, target: Path) -> None:
-        missing = []
+        unsure = []
         folder = target.parent
-        while folder != self.root and not folder.is_dir():
-            missing.append(folder)
+        while folder != self.root and not (folder in self._settled and folder.is_dir()):
+            unsure.append(folder)
             folder = folder.parent
-        for folder in reversed(missing):
+        for folder in reversed(unsure):
+            # Where it is there already, whoever made it may have died before it was synced.
             _make_folder(folder)
             _sync_folder(folder.parent)
+            self._settled.add(folder)
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -252,6 +344,26 @@ class OverlayRemote(Remote):
         """See Remote."""
         self.upper.put_file(key, source, tail)
 
+    def begin(self, key: str, part_bytes: int) -> Upload | None:
+        """See Remote."""
+        return self.upper.begin(key, part_bytes)
+
+    def parts(self, upload: Upload) -> dict[int, Part] | None:
+        """See Remote."""
+        return self.upper.parts(upload)
+
+    def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        """See Remote."""
+        return self.upper.put_part(upload, number, data)
+
+    def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
+        """See Remote."""
+        self.upper.complete(upload, parts)
+
+    def abort(self, upload: Upload) -> None:
+        """See Remote."""
+        self.upper.abort(upload)
+
     def put_new(self, key: str, data: bytes) -> bool:
         """See Remote."""
         return self.base.get(key, 0, 0) is None and self.upper.put_new(key, data)
@@ -270,6 +382,11 @@ class OverlayRemote(Remote):
                 left -= 1
             last = entry.key
             yield entry
+
+    def now_s(self) -> float:
+        """See Remote. The clock of the upper folder, which is of no use for the lower's keys:
+        nothing that lies under an overlay is swept."""
+        return self.upper.now_s()
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Remote. Raises AccessDenied for keys of the lower remote, before any is deleted."""

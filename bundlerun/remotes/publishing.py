@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import uuid as uuids
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundlerun.bundles.bundle import checked_id
 from bundlerun.bundles.digest import checked_digest
-from bundlerun.errors import IntegrityError, RemoteChanged
+from bundlerun.errors import IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import check_remote, check_uuid, found_uuid
+from bundlerun.remotes.binding import check_uuid, found_identity
+from bundlerun.remotes.condemning import Permit, ShortMemory
 from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.packs import members_of
 from bundlerun.remotes.records import (
@@ -27,10 +30,11 @@ from bundlerun.remotes.records import (
     version_key,
 )
 from bundlerun.remotes.settling import Settled, settle_bundle, settle_version
-from bundlerun.store.known import PackInfo
+from bundlerun.store.known import PackInfo, Share
 
 _COPIES_AT_ONCE = 4
 _CHUNK = 1 << 20
+_TRIES = 10
 
 
 def publish(remote: Remote, staging: FileRemote) -> list[str]:
@@ -42,23 +46,64 @@ def publish(remote: Remote, staging: FileRemote) -> list[str]:
     Doing it again after it broke off goes on. Raises IntegrityError for a staging folder that is
     not what it says, RemoteChanged, and RemoteErrors.
     """
-    uuid = found_uuid(remote)
-    if uuid is None:
+    identity = found_identity(remote)
+    if identity is None:
         raise RemoteChanged(f"at {remote.url} there is no remote of bundlerun any more")
     records = _records(staging)
-    versions = _versions(staging, uuid, records)
+    versions = _versions(staging, identity.uuid, records)
     packs = {s.pack.uuid: s.pack for record in records.values() for s in record.shares}
-    check_remote(remote, uuid)
-    with (
-        TemporaryDirectory(prefix="publish-", dir=staging.root.parent) as folder,
-        ThreadPoolExecutor(_COPIES_AT_ONCE) as pool,
-    ):
-        list(pool.map(lambda pack: _bring(remote, staging, pack, Path(folder)), packs.values()))
-    settled = {id: settle_bundle(remote, record) for id, record in records.items()}
+    permit = Permit(remote, identity.uuid, ShortMemory(), identity.window_s)
+    permit.renew()
+    with TemporaryDirectory(prefix="publish-", dir=staging.root.parent) as name:
+        folder = Path(name)
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            list(pool.map(lambda pack: _bring(remote, staging, pack, folder), packs.values()))
+        copies = _Copies(remote, permit, folder)
+        settled = {id: copies.settled(record) for id, record in records.items()}
     for version in versions:
-        settle_version(remote, uuid, settled[version.id])
+        settle_version(remote, identity.uuid, settled[version.id])
         _write_reuse(remote, settled[version.id])
     return [version.id for version in versions]
+
+
+class _Copies:
+    """Records whose packs were condemned since the container built on them: such a pack is copied
+    to a new key, and the record names that one."""
+
+    def __init__(self, remote: Remote, permit: Permit, folder: Path) -> None:
+        self._remote = remote
+        self._permit = permit
+        self._folder = folder
+        self._moved: dict[str, PackInfo] = {}
+
+    def settled(self, record: BundleRecord) -> Settled:
+        """The record as it stands on the remote then. Raises IntegrityError where a pack is gone
+        by now, RemoteError."""
+        for _ in range(_TRIES):
+            if self._permit.expired:
+                self._permit.renew()
+            record = replace(record, shares=tuple(map(self._sound, record.shares)))
+            if not self._permit.expired:
+                settled = settle_bundle(self._remote, record, self._permit)
+                if settled is not None:
+                    return settled
+        raise RemoteError(
+            f"{self._remote.url} answers too slowly, or is cleaned up all the time:"
+            f" {bundle_key(record.bundle.id)} could not be written in time",
+            hint="bundlerun pull",
+        )
+
+    def _sound(self, share: Share) -> Share:
+        pack = share.pack
+        while self._permit.condemned([pack.uuid]):
+            if pack.uuid not in self._moved:
+                copy = _verified(self._remote, pack, self._folder)
+                moved = replace(pack, uuid=str(uuids.uuid4()))
+                self._remote.put_file(pack_key(moved.uuid), copy)
+                copy.unlink()
+                self._moved[pack.uuid] = moved
+            pack = self._moved[pack.uuid]
+        return replace(share, pack=pack)
 
 
 def _records(staging: FileRemote) -> dict[str, BundleRecord]:
@@ -110,10 +155,11 @@ def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) ->
     copy.unlink()
 
 
-def _verified(staging: FileRemote, pack: PackInfo, folder: Path) -> Path:
-    """A copy of a staged pack, every member of which has its digest."""
+def _verified(staging: Remote, pack: PackInfo, folder: Path) -> Path:
+    """A copy on this disk of a pack, every member of which has its digest."""
     copy = folder / pack.uuid
-    staging.get_file(pack_key(pack.uuid), copy, pack.size + 1)
+    if not staging.get_file(pack_key(pack.uuid), copy, pack.size + 1):
+        raise IntegrityError(f"pack {pack.uuid} is not at {staging.url} any more")
     if copy.stat().st_size != pack.size:
         raise IntegrityError(f"pack {pack.uuid} in {staging.url} has not its {pack.size} bytes")
     with copy.open("rb") as file:

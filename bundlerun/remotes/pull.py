@@ -14,7 +14,7 @@ from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, Rem
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bound_uuid, check_remote, check_uuid, found_uuid
-from bundlerun.remotes.fetching import Fetcher
+from bundlerun.remotes.fetching import PEEK_BYTES, Fetcher
 from bundlerun.remotes.records import (
     BundleRecord,
     Standing,
@@ -86,6 +86,8 @@ def pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
         if version.record != digest:
             raise _other_record(remote, id)
         tags = _late_tags(remote, standing)
+        if standing.removed:
+            store.catalog.mark_removed(context, standing.name, standing.n)
         return _adopt(store, context, uuid, _Found(standing, id, digest, record, tags))
     entry = store.catalog.adopt(context, bundle, version=None, record_digest=digest)
     store.known.expect(uuid, bundle.root.digest, record.shares)
@@ -114,7 +116,9 @@ def pull_all(
     new: list[Standing] = []
     entries: list[Entry] = []
     done: set[str] = set()
+    numbers = _Numbers(remote)
     for standing in standings(remote, name):
+        numbers.see(standing)
         if standing.removed:
             store.catalog.mark_removed(context, standing.name, standing.n)
         elif all_versions or standing.name not in done:
@@ -125,8 +129,8 @@ def pull_all(
             else:
                 entries.append(known)
     adopted, errors = _adopt_all(store, context, remote, new)
-    if errors:
-        raise errors[0]
+    for error in [*errors, *numbers.errors(mine)]:
+        raise error
     if name is not None and not entries and not adopted:
         raise _no_such_name(remote, name)
     return [*entries, *adopted]
@@ -148,9 +152,37 @@ def localise(
             uuid = uuid or _uuid_here(remote)
             if bundle.id not in fetchers:
                 fetchers[bundle.id] = _fetcher(store, remote, uuid, bundle, progress)
-            fetchers[bundle.id].bring(absent, everything=True)
+            fetchers[bundle.id].bring(absent)
     for fetcher in fetchers.values():
         fetcher.close()
+
+
+def localise_parts(
+    store: Store,
+    remote: Remote,
+    bundle: Bundle,
+    patterns: Sequence[str],
+    *,
+    progress: Progress = SILENT,
+) -> None:
+    """Bring the bytes of those parts of ``bundle`` whose paths fit ``patterns`` (``Store.pick``),
+    and no others but the nodes that lead there; requests as ``localise``, one a level of nodes.
+
+    Raises BundleNotFound, before any part is brought, for a pattern that nothing fits, naming what
+    is there; else as ``localise``.
+    """
+    bring = fetcher(store, remote, bundle, progress=progress)
+    while (found := store.pick(bundle.root, patterns)).absent:
+        bring(list(found.absent.values()))
+    if found.unmatched:
+        raise BundleNotFound(
+            f"{bundle.name}@{bundle.id} has nothing at {', '.join(found.unmatched)}; it has "
+            + (", ".join(found.there) or "no parts"),
+            hint=f"bundlerun cat {bundle.name}",
+        )
+    missing = store.objects.missing(found.links)
+    if missing:
+        bring([link for digest, link in found.links.items() if digest in missing])
 
 
 def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress = SILENT) -> Fetch:
@@ -161,7 +193,7 @@ def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress 
     def fetch(links: Sequence[Link]) -> None:
         if not made:
             made.append(_fetcher(store, remote, _uuid_here(remote), bundle, progress))
-        made[0].bring(links)
+        made[0].bring(links, whole_bytes=PEEK_BYTES)
         made[0].close()
 
     return fetch
@@ -210,7 +242,9 @@ def _found(store: Store, context: Context, remote: Remote, uuid: str, standing: 
         return _Found(standing, version.id, version.record, None, tags)
     data = read_record(remote, bundle_key(version.id))
     if data is None:
-        raise IntegrityError(f"{bundle_key(version.id)} is not at {remote.url}, though {name} is")
+        raise IntegrityError(
+            f"{bundle_key(version.id)} is not at {remote.url}, though {version.key} names it"
+        )
     if digest_of(data) != version.record:
         raise _other_record(remote, version.id)
     record = BundleRecord.from_bytes(data, version.id)
@@ -291,6 +325,44 @@ def _adopt_all(
             except IntegrityError as error:
                 errors.append(error)
     return entries, errors
+
+
+class _Numbers:
+    """The version numbers that a listing had, newest first: no number below is ever free, and none
+    that was known is ever gone."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._newest: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._holes: list[tuple[str, int]] = []
+
+    def see(self, standing: Standing) -> None:
+        """The next version of the listing."""
+        name, n = standing.name, standing.n
+        self._newest.setdefault(name, n)
+        if self._last.get(name, n + 1) != n + 1:
+            self._holes.append((name, n + 1))
+        self._last[name] = n
+
+    def errors(self, known: Iterable[Entry]) -> list[BundlerunError]:
+        """What is missing, where the versions ``known`` were there once."""
+        errors: list[BundlerunError] = []
+        newest: dict[str, int] = {}
+        for entry in known:
+            name = entry.bundle.name
+            newest[name] = max(newest.get(name, 0), entry.version or 0)
+        for name, n in newest.items():
+            try:
+                _check_newest(self._remote, name, self._newest.get(name, 0), n)
+            except RemoteChanged as error:
+                errors.append(error)
+        firsts = [(name, 1) for name, n in self._last.items() if n != 1]
+        for name, n in [*self._holes, *firsts]:
+            errors.append(
+                IntegrityError(f"{version_key(name, n)} is not at {self._remote.url} any more")
+            )
+        return errors
 
 
 def _check_newest(remote: Remote, name: str, newest: int, known: int) -> None:

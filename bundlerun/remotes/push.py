@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,15 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.manifest import links as links_of
-from bundlerun.errors import IntegrityError, NotCommitted
+from bundlerun.errors import NotCommitted, RemoteError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import WINDOW_S, bound_uuid, check_remote
+from bundlerun.remotes.binding import bound_uuid
+from bundlerun.remotes.condemning import Permit, permit_of
 from bundlerun.remotes.fetching import Fetcher
 from bundlerun.remotes.records import BundleRecord, reuse_key
 from bundlerun.remotes.sending import SentPack, send
-from bundlerun.remotes.settling import settle_bundle, settle_version
+from bundlerun.remotes.settling import Settled, settle_bundle, settle_version
 from bundlerun.remotes.tagging import send_tags
 from bundlerun.store.contexts import Context
 from bundlerun.store.entries import Entry
@@ -28,6 +28,9 @@ from bundlerun.store.store import Store
 
 MAX_THIN_PACKS = 16
 """A version that would lie in more thin packs than this has those bytes sent anew as one."""
+
+MAX_TRIES = 10
+"""How often a record is made anew because the packs that it needs were condemned meanwhile."""
 
 THIN_BYTES = 1 << 20
 """A pack is thin for a version that has less than this in it."""
@@ -62,24 +65,18 @@ def push(
     """
     uuid = bound_uuid(context)
     ordered = in_order(store, context, entries)
-    check_remote(remote, uuid)
-    listed_s = time.monotonic()
-    missing, digests = _missing(store, remote, uuid, ordered)
-    sent = send(store, remote, uuid, missing, progress)
+    permit = permit_of(remote, uuid, store.known)
+    pushing = _Push(store, context, remote, permit, progress)
+    pushing.prepare(ordered)
     bar = progress.start("writing versions", len(ordered), "bundles")
     written = []
     for entry in ordered:
-        if time.monotonic() - listed_s > WINDOW_S:
-            # Packs that were found unused meanwhile may be gone soon: ask before building on them.
-            check_remote(remote, uuid)
-            listed_s = time.monotonic()
-        shares = _shares(store, uuid, entry.bundle, digests.get(entry.bundle.root.digest))
-        written.append(_write(store, context, remote, entry, shares))
+        written.append(pushing.write(entry))
         progress.advance(bar, 1)
     progress.finish(bar)
     for id in {entry.bundle.id: None for entry in entries}:
         send_tags(store, context, remote, id)
-    return _report(written, sent)
+    return _report(written, pushing.sent)
 
 
 def find_reuse(remote: Remote, key: ReuseKey) -> str | None:
@@ -138,29 +135,6 @@ def _before(store: Store, context: Context, entry: Entry) -> Iterator[Entry]:
             yield found
 
 
-def _missing(
-    store: Store, remote: Remote, uuid: str, ordered: Sequence[Entry]
-) -> tuple[list[Link], dict[Digest, list[Digest]]]:
-    """What the remote lacks of these bundles, and by root the objects of each value that has to be
-    walked; the others' packs are known as a whole."""
-    missing: dict[Digest, Link] = {}
-    digests: dict[Digest, list[Digest]] = {}
-    for entry in ordered:
-        root = entry.bundle.root
-        if root.digest in digests or store.known.expected(uuid, root.digest) is not None:
-            continue
-        fetcher = Fetcher(store, remote, uuid, _what(entry.bundle))
-        links = {link.digest: link for link, _ in links_of(root, fetcher.read)}
-        located = store.known.packs_of(uuid, links)
-        thin = _thin(located)
-        absent = store.objects.missing(thin) if thin else set()
-        for digest, link in links.items():
-            if digest not in located or (digest in thin and digest not in absent):
-                missing.setdefault(digest, link)
-        digests[root.digest] = list(links)
-    return list(missing.values()), digests
-
-
 def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
     """The objects in thin packs, where these are so many that a pull would suffer."""
     used: Counter[str] = Counter()
@@ -172,43 +146,109 @@ def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
     return {digest for digest, location in located.items() if location.pack in thin}
 
 
-def _shares(
-    store: Store, uuid: str, bundle: Bundle, digests: Sequence[Digest] | None
-) -> list[Share]:
-    if digests is None:
-        return store.known.expected(uuid, bundle.root.digest) or []
-    located = store.known.packs_of(uuid, digests)
-    used: Counter[str] = Counter()
-    for digest in digests:
-        if digest not in located:
-            raise IntegrityError(f"{_what(bundle)}: {digest} was sent and is not known as sent")
-        used[located[digest].pack] += located[digest].length
-    shares = []
-    for pack, live in used.items():
-        info = store.known.pack(uuid, pack)
-        if info is not None:
-            shares.append(Share(info, live))
-    return shares
+class _Push:
+    """One push under way. Of one thread."""
 
+    def __init__(
+        self, store: Store, context: Context, remote: Remote, permit: Permit, progress: Progress
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._remote = remote
+        self._uuid = permit.uuid
+        self._permit = permit
+        self._progress = progress
+        self._digests: dict[Digest, list[Digest]] = {}
+        self.sent: list[SentPack] = []
 
-def _write(
-    store: Store, context: Context, remote: Remote, entry: Entry, shares: Sequence[Share]
-) -> Bundle:
-    """The record, the version and the reuse look-up of a bundle; the bundle as it stands there."""
-    uuid = bound_uuid(context)
-    mine = entry.bundle
-    after = store.catalog.newest_version(context, mine.name)
-    settled = settle_bundle(remote, BundleRecord(mine, after, tuple(shares)))
-    bundle = settled.record.bundle
-    if bundle.root != mine.root or bundle.name != mine.name:
-        # A retried job finds what its first attempt wrote: that one stands.
-        store.catalog.adopt(context, bundle, version=None, record_digest=settled.digest)
-    store.known.expect(uuid, bundle.root.digest, settled.record.shares)
-    n = settle_version(remote, uuid, settled)
-    for key in filter(None, (bundle.lineage.task, bundle.lineage.request)):
-        remote.put(reuse_key(key.digest, bundle.id), b"")
-    store.catalog.set_version(context, bundle.id, n, tags=bundle.tags, record_digest=settled.digest)
-    return bundle
+    def prepare(self, entries: Sequence[Entry]) -> None:
+        """Send what the remote lacks of these bundles, or has in condemned packs alone."""
+        missing: dict[Digest, Link] = {}
+        walked: set[Digest] = set()
+        for entry in entries:
+            root = entry.bundle.root
+            known = self._store.known.sound_shares(self._uuid, root.digest)
+            if known is None and root.digest not in walked:
+                walked.add(root.digest)
+                missing.update((link.digest, link) for link in self._missing(entry.bundle))
+        links = list(missing.values())
+        self.sent += send(self._store, self._remote, self._uuid, links, self._progress)
+
+    def write(self, entry: Entry) -> Bundle:
+        """The record, the version and the reuse look-up of a bundle; the bundle as it stands
+        there."""
+        store, context, remote, mine = self._store, self._context, self._remote, entry.bundle
+        after = store.catalog.newest_version(context, mine.name)
+        settled = self._settled(entry, after)
+        bundle = settled.record.bundle
+        if bundle.root != mine.root or bundle.name != mine.name:
+            # A retried job finds what its first attempt wrote: that one stands.
+            store.catalog.adopt(context, bundle, version=None, record_digest=settled.digest)
+        store.known.expect(self._uuid, bundle.root.digest, settled.record.shares)
+        n = settle_version(remote, self._uuid, settled)
+        for key in filter(None, (bundle.lineage.task, bundle.lineage.request)):
+            remote.put(reuse_key(key.digest, bundle.id), b"")
+        store.catalog.set_version(
+            context, bundle.id, n, tags=bundle.tags, record_digest=settled.digest
+        )
+        return bundle
+
+    def _settled(self, entry: Entry, after: int) -> Settled:
+        for _ in range(MAX_TRIES):
+            if self._permit.expired:
+                # Packs that were found unused meanwhile may be gone soon.
+                self._permit.renew()
+            shares = self._shares(entry.bundle)
+            if shares is None:
+                self.prepare([entry])
+            elif not self._permit.expired:
+                record = BundleRecord(entry.bundle, after, tuple(shares))
+                settled = settle_bundle(self._remote, record, self._permit)
+                if settled is not None:
+                    return settled
+        raise RemoteError(
+            f"{self._remote.url} answers too slowly, or is cleaned up all the time:"
+            f" {_what(entry.bundle)} could not be written in time",
+            hint="the same command again",
+        )
+
+    def _missing(self, bundle: Bundle) -> list[Link]:
+        """What the remote lacks of a value, every byte of it on this disk where it is to be had."""
+        store, uuid = self._store, self._uuid
+        shares = store.known.expected(uuid, bundle.root.digest) or []
+        fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)
+        links = {link.digest: link for link, _ in links_of(bundle.root, fetcher.read)}
+        located = store.known.sound_packs_of(uuid, links)
+        thin = _thin(located)
+        absent = store.objects.missing(thin) if thin else set()
+        missing = [
+            link
+            for digest, link in links.items()
+            if digest not in located or (digest in thin and digest not in absent)
+        ]
+        away = store.objects.missing(link.digest for link in missing)
+        if away and (shares or store.known.packs_of(uuid, away)):
+            # In condemned packs, which are there for a while yet.
+            fetcher.bring([link for link in missing if link.digest in away])
+        self._digests[bundle.root.digest] = list(links)
+        return missing
+
+    def _shares(self, bundle: Bundle) -> list[Share] | None:
+        """The packs of a value, None when some of it is in no sound one."""
+        known, uuid = self._store.known, self._uuid
+        digests = self._digests.get(bundle.root.digest)
+        if digests is None:
+            return known.sound_shares(uuid, bundle.root.digest)
+        located = known.sound_packs_of(uuid, digests)
+        if not located.keys() >= set(digests):
+            return None
+        used: Counter[str] = Counter()
+        for location in located.values():
+            used[location.pack] += location.length
+        infos = [info for info in (known.pack(uuid, pack) for pack in used) if info is not None]
+        if len(infos) < len(used):
+            return None  # forgotten meanwhile
+        return [Share(info, used[info.uuid]) for info in infos]
 
 
 def _report(written: Sequence[Bundle], sent: Sequence[SentPack]) -> PushReport:

@@ -5,6 +5,7 @@
     meta/remote                    *  {format, uuid, window_s}
     meta/uuid-UUID                 *  empty: lets one listing of meta/ say which remote answers
     meta/conditional               *  empty: what binding tries create-only writes on
+    meta/condemned-<E>             *  CondemnedRecord: packs that may be deleted; E from 1
     packs/UUID                        see packs
     b/ID                           *  BundleRecord
     v/NAME/<9999999999-n>          *  VersionRecord, n from 1; inverted: the newest comes first
@@ -17,6 +18,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid as uuids
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,7 @@ from bundlerun.bundles.bundle import (
 from bundlerun.bundles.bundle import key_name as name_part
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
 from bundlerun.errors import BadName, IntegrityError
-from bundlerun.remotes.base import Remote
+from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.packs import check_claims
 from bundlerun.store.known import PackInfo, Share
 
@@ -77,8 +79,8 @@ class BundleRecord:
     def from_bytes(data: bytes, id: str) -> BundleRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of bundle ``id``
         or claims what no pack has."""
-        with _reading(bundle_key(id)):
-            found = _record(data)
+        with reading(bundle_key(id)):
+            found = parsed(data)
             bundle = Bundle.from_json(found["bundle"])
             after = _number(found["after"], 0, MAX_VERSION - 1)
             shares = tuple(_share(row) for row in found["packs"])
@@ -111,8 +113,8 @@ class VersionRecord:
     def from_bytes(data: bytes, name: str, n: int) -> VersionRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of version ``n``
         of ``name``."""
-        with _reading(version_key(name, n)):
-            found = _record(data)
+        with reading(version_key(name, n)):
+            found = parsed(data)
             record = VersionRecord(
                 remote=checked_uuid(found["remote"]),
                 name=checked_name(found["name"]),
@@ -127,25 +129,27 @@ class VersionRecord:
 
 @dataclass(frozen=True)
 class TagsRecord:
-    """``...+t<k>``: all tags of a version after the ``k``-th time that tags were set on it."""
+    """``...+t<k>``, its ``key``: all tags of a version after the ``k``-th time that tags were set
+    on it."""
 
+    key: str
     tags: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
-        """The record as canonical JSON, with a digest of the tags."""
+        """The record as canonical JSON, with a digest of the tags and the key, so that another
+        version's tags are none."""
         tags = dict(sorted(self.tags.items()))
-        return canonical_json(
-            {"format": FORMAT, "tags": tags, "digest": digest_of(canonical_json(tags))}
-        )
+        digest = digest_of(canonical_json([self.key, tags]))
+        return canonical_json({"format": FORMAT, "tags": tags, "digest": digest})
 
     @staticmethod
     def from_bytes(data: bytes, key: str) -> TagsRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError."""
-        with _reading(key):
-            tags = _record(data).get("tags")
+        with reading(key):
+            tags = parsed(data).get("tags")
             if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
                 raise IntegrityError("it has no tags")
-            record = TagsRecord(tags)
+            record = TagsRecord(key, tags)
             if record.to_bytes() != data:
                 raise IntegrityError("it has other tags than it was written with")
         return record
@@ -159,6 +163,8 @@ class Standing:
     n: int
     tags: int
     removed: bool
+    removed_s: float = math.inf
+    """When it was removed, by the remote's clock."""
 
 
 def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
@@ -174,7 +180,7 @@ def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
         page = list(remote.list(prefix, after=last, limit=limit))
         for entry in page:
             last = entry.key
-            found = _standing(entry.key)
+            found = standing_of(entry)
             if found is None:
                 continue
             if current and (current.name, current.n) == (found.name, found.n):
@@ -183,6 +189,7 @@ def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
                     found.n,
                     max(current.tags, found.tags),
                     current.removed or found.removed,
+                    min(current.removed_s, found.removed_s),
                 )
                 continue
             if current:
@@ -242,8 +249,9 @@ def checked_uuid(text: object) -> str:
     raise IntegrityError(f"{text!r:.80} is no UUID")
 
 
-def _standing(key: str) -> Standing | None:
-    match = _VERSION_KEY.fullmatch(key)
+def standing_of(entry: Entry) -> Standing | None:
+    """What one listed key below ``v/`` says; None for a key of no known form."""
+    match = _VERSION_KEY.fullmatch(entry.key)
     if match is None:
         return None
     part, digits, removed, tags = match.groups()
@@ -254,7 +262,8 @@ def _standing(key: str) -> Standing | None:
         return None
     if n < 1 or name_part(name) != part:
         return None
-    return Standing(name, n, int(tags or 0), bool(removed))
+    removed_s = entry.modified_s if removed else math.inf
+    return Standing(name, n, int(tags or 0), bool(removed), removed_s)
 
 
 def _share(row: Any) -> Share:
@@ -267,7 +276,7 @@ def _share(row: Any) -> Share:
 
 
 @contextmanager
-def _reading(key: str) -> Iterator[None]:
+def reading(key: str) -> Iterator[None]:
     """What is wrong with a record becomes an IntegrityError that names its key."""
     try:
         yield
@@ -277,7 +286,8 @@ def _reading(key: str) -> Iterator[None]:
         raise IntegrityError(f"the record {key} is malformed: {error!r:.200}") from error
 
 
-def _record(data: bytes) -> dict[str, Any]:
+def parsed(data: bytes) -> dict[str, Any]:
+    """A record of the format known here, as JSON. Raises IntegrityError."""
     found = parse_record(data)
     check_format(found)
     return dict(found)

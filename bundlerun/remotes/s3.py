@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundlerun.aws.s3 import Bucket
 from bundlerun.aws.session import Aws
 from bundlerun.errors import UsageError
-from bundlerun.remotes.base import Entry, Remote, checked_key
+from bundlerun.remotes.base import Entry, Part, Remote, Upload, checked_key
 
 
 class S3Remote(Remote):
@@ -42,6 +42,32 @@ class S3Remote(Remote):
         """See Remote."""
         self._bucket.upload(self._key(key), source, tail)
 
+    def begin(self, key: str, part_bytes: int) -> Upload | None:
+        """See Remote."""
+        return Upload(key, self._bucket.begin(self._key(key)), part_bytes)
+
+    def parts(self, upload: Upload) -> dict[int, Part] | None:
+        """See Remote."""
+        found = self._bucket.parts(self._key(upload.key), upload.name)
+        if found is None:
+            return None
+        return {number: Part(size, tag) for number, (size, tag) in found.items()}
+
+    def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        """See Remote."""
+        digest = upload.digest_of(number)
+        tag = self._bucket.put_part(self._key(upload.key), upload.name, number, data, digest)
+        return Part(len(data), tag)
+
+    def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
+        """See Remote."""
+        tags = {number: part.token for number, part in parts.items()}
+        self._bucket.complete(self._key(upload.key), upload.name, tags)
+
+    def abort(self, upload: Upload) -> None:
+        """See Remote."""
+        self._bucket.abort(self._key(upload.key), upload.name)
+
     def put_new(self, key: str, data: bytes) -> bool:
         """See Remote."""
         return self._bucket.put_if_none_match(self._key(key), data)
@@ -50,7 +76,26 @@ class S3Remote(Remote):
         """See Remote."""
         start_after = self._below + after if after else ""
         for found in self._bucket.list(self._below + prefix, start_after, limit):
-            yield Entry(found.key[len(self._below) :], found.size)
+            yield Entry(found.key[len(self._below) :], found.size, found.modified_s)
+
+    def now_s(self) -> float:
+        """See Remote."""
+        return self._bucket.now_s(self._below)
+
+    def litter(self, older_than_s: float) -> Sequence[Entry]:
+        """See Remote: uploads in parts that were never completed; their size is not told."""
+        before_s = self.now_s() - older_than_s
+        return [
+            Entry(f"{upload.upload} {upload.key}", 0, upload.begun_s)
+            for upload in self._bucket.uploads(self._below)
+            if upload.begun_s < before_s
+        ]
+
+    def discard(self, litter: Sequence[Entry]) -> None:
+        """See Remote."""
+        for entry in litter:
+            upload, _, key = entry.key.partition(" ")
+            self._bucket.abort(key, upload)
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Remote."""

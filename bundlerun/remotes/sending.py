@@ -1,27 +1,26 @@
-"""Objects of this disk as packs on a remote, a few at a time."""
+"""Objects of this disk as packs on a remote: few requests, bounded memory, every byte hashed."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+import io
+import uuid as uuids
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import Progress
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.packs import LARGE_BYTES, groups_of, laid_out
+from bundlerun.remotes.packs import MAX_PACK_BYTES, groups_of, laid_out
+from bundlerun.remotes.parting import Parting, damaged, give_up_stale
 from bundlerun.remotes.records import pack_key
 from bundlerun.store.known import Location, PackInfo
 from bundlerun.store.store import Store
 
 UPLOADS_AT_ONCE = 4
-"""Packs under way; each has at most MAX_PACK_BYTES in memory."""
-
-_CHUNK = 1 << 20
+"""Packs, or parts of large ones, under way; each has at most MAX_PACK_BYTES in memory."""
 
 
 @dataclass(frozen=True)
@@ -35,65 +34,133 @@ class SentPack:
 def send(
     store: Store, remote: Remote, uuid: str, links: Sequence[Link], progress: Progress
 ) -> list[SentPack]:
-    """Upload the objects ``links`` as new packs; what is there is learned pack by pack, so that a
-    push that broke off goes on where it did.
+    """Upload the objects ``links`` as new packs; what is there is learned pack by pack, and large
+    ones are remembered part by part, so that a push that broke off goes on where it did.
 
     Raises BundleNotFound for bytes that are not here, IntegrityError for damaged ones.
     """
     if not links:
         return []
+    give_up_stale(store, remote, uuid, links)
     bar = progress.start("sending", sum(link.size for link in links), "bytes")
-    pool = ThreadPoolExecutor(UPLOADS_AT_ONCE)
-    sent: list[SentPack] = []
-    running: set[Future[SentPack]] = set()
-
-    def collect(done: Iterable[Future[SentPack]]) -> None:
-        for future in done:
-            found = future.result()
-            store.known.learn(uuid, found.pack, found.members)
-            progress.advance(bar, sum(member.length for member in found.members))
-            sent.append(found)
-
+    sending = _Sending(store, remote, uuid, lambda count: progress.advance(bar, count))
     try:
-        for group in groups_of(links):
-            running.add(pool.submit(_upload, store, remote, group))
-            if len(running) >= UPLOADS_AT_ONCE:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                collect(done)
-        collect(wait(running).done)
+        return sending.all(links)
     finally:
-        pool.shutdown(cancel_futures=True)
+        sending.close()
         progress.finish(bar)
-    return sent
 
 
-def _upload(store: Store, remote: Remote, group: Sequence[Link]) -> SentPack:
-    pack, members, tail = laid_out(group)
-    if group[0].size > LARGE_BYTES:
-        path = store.objects.path(group[0])
-        _check_file(group[0], path)
-        remote.put_file(pack_key(pack.uuid), path, tail)
+class _Sending:
+    """One push's packs. Of one thread; the work itself is done by UPLOADS_AT_ONCE others."""
+
+    def __init__(
+        self, store: Store, remote: Remote, uuid: str, advance: Callable[[int], None]
+    ) -> None:
+        self._store = store
+        self._remote = remote
+        self._uuid = uuid
+        self._advance = advance
+        self._pool = ThreadPoolExecutor(UPLOADS_AT_ONCE)
+        self._running: set[Future[SentPack | None]] = set()
+        self._large: list[Parting] = []
+        self._sent: list[SentPack] = []
+
+    def all(self, links: Sequence[Link]) -> list[SentPack]:
+        """Send everything."""
+        rest = self._as_they_are(links)
+        for group in groups_of(rest):
+            if group[0].size > MAX_PACK_BYTES:
+                self._in_parts(group[0])
+            else:
+                self._submit(lambda group=group: self._pack(group))  # type: ignore[misc]
+        while self._running:
+            self._collect()
+        return self._sent
+
+    def close(self) -> None:
+        """Nothing more is sent; what was under way when another one failed is learned as well."""
+        self._pool.shutdown(cancel_futures=True)
+        self._learn(future.result() for future in self._running if _is_well(future))
+        for large in self._large:
+            large.close()
+
+    def _as_they_are(self, links: Sequence[Link]) -> list[Link]:
+        """Send the local packs of which every member is wanted; what is left to send."""
+        wanted = {link.digest for link in links}
+        packs = self._store.objects.packs
+        for pack in packs.holding(wanted):
+            members = packs.index(pack)
+            if wanted.issuperset(member.digest for member in members):
+                wanted.difference_update(member.digest for member in members)
+                self._submit(lambda pack=pack, members=members: self._copy(pack, members))  # type: ignore[misc]
+        return [link for link in links if link.digest in wanted]
+
+    def _in_parts(self, link: Link) -> None:
+        large = Parting.begin(self._store, self._remote, self._uuid, link)
+        self._large.append(large)
+        self._advance(large.there)
+        for number in large.missing:
+            self._submit(lambda number=number: self._part(large, number))  # type: ignore[misc]
+        if not large.missing:
+            self._submit(lambda: self._part(large, None))
+
+    def _part(self, large: Parting, number: int | None) -> SentPack | None:
+        """Send one part; whoever sends the last one ends the upload."""
+        if number is not None:
+            self._advance(large.send(number))
+        if not large.is_complete():
+            return None
+        large.complete()
+        return SentPack(large.pack, large.members)
+
+    def _pack(self, group: Sequence[Link]) -> SentPack:
+        pack, members, tail = laid_out(group)
+        body = io.BytesIO()
+        for link, data in self._store.objects.many(group):
+            if digest_of(data) != link.digest:
+                raise damaged(link.digest)
+            body.write(data)
+        body.write(tail)
+        # BytesIO gives its buffer away: no second copy of the pack in memory.
+        self._remote.put(pack_key(pack.uuid), body.getvalue())
+        self._advance(pack.size - pack.index_length)
         return SentPack(pack, tuple(members))
-    body = bytearray()
-    for link, data in store.objects.many(group):
-        if digest_of(data) != link.digest:
-            raise _damaged(link)
-        body += data
-    body += tail
-    remote.put(pack_key(pack.uuid), bytes(body))
-    return SentPack(pack, tuple(members))
+
+    def _copy(self, local: PackInfo, members: Sequence[Location]) -> SentPack:
+        """A local pack as it is, under a new key: no key of a remote is used twice."""
+        data = self._store.objects.packs.path(local.uuid).read_bytes()
+        view = memoryview(data)
+        for member in members:
+            if digest_of(view[member.offset : member.offset + member.length]) != member.digest:
+                raise damaged(member.digest)
+        pack = replace(local, uuid=str(uuids.uuid4()))
+        if len(data) != pack.size:
+            raise IntegrityError(f"the store's pack {local.uuid} has not its {pack.size} bytes")
+        self._remote.put(pack_key(pack.uuid), data)
+        self._advance(pack.size - pack.index_length)
+        return SentPack(pack, tuple(replace(member, pack=pack.uuid) for member in members))
+
+    def _submit(self, job: Callable[[], SentPack | None]) -> None:
+        # No queue: what waits would be in memory, or hide that an earlier one has failed.
+        if len(self._running) >= UPLOADS_AT_ONCE:
+            self._collect()
+        self._running.add(self._pool.submit(job))
+
+    def _collect(self) -> None:
+        done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+        self._learn(future.result() for future in done if _is_well(future))
+        for future in done:
+            future.result()
+
+    def _learn(self, found: Iterable[SentPack | None]) -> None:
+        for sent in found:
+            if sent is not None:
+                self._store.known.learn(self._uuid, sent.pack, sent.members)
+                if sent.pack.size > MAX_PACK_BYTES:
+                    self._store.uploads.end(self._uuid, [sent.pack.uuid])
+                self._sent.append(sent)
 
 
-def _check_file(link: Link, path: Path) -> None:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-    if sha256.hexdigest() != link.digest:
-        raise _damaged(link)
-
-
-def _damaged(link: Link) -> IntegrityError:
-    return IntegrityError(
-        f"the bytes of {link.digest} on this disk are damaged; nothing of them was sent"
-    )
+def _is_well(future: Future[SentPack | None]) -> bool:
+    return not future.cancelled() and future.exception() is None

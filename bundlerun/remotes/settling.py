@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.condemning import Permit
 from bundlerun.remotes.records import (
     BundleRecord,
     VersionRecord,
@@ -30,16 +31,27 @@ class Settled:
     created: bool
 
 
-def settle_bundle(remote: Remote, record: BundleRecord) -> Settled:
-    """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned."""
-    data = record.to_bytes()
-    key = bundle_key(record.bundle.id)
-    if remote.put_new(key, data):
-        return Settled(record, digest_of(data), True)
-    there = read_record(remote, key)
-    if there is None:
-        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
-    return Settled(BundleRecord.from_bytes(there, record.bundle.id), digest_of(there), False)
+def settle_bundle(remote: Remote, record: BundleRecord, permit: Permit) -> Settled | None:
+    """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned.
+
+    None where a sweep may have overlooked it and deleted packs that it needs: it is gone again,
+    and is to be made anew upon what ``permit`` says now.
+    """
+    settled = _put(remote, record)
+    if permit.late:
+        permit.renew()
+    elif settled.created:
+        return settled
+    there = settled.record
+    if not permit.condemned(share.pack.uuid for share in there.shares):
+        return settled
+    # One that has its number is whole: it was found sound before it got it.
+    newest = newest_number(remote, there.bundle.name)
+    numbers = range(there.after + 1, newest + 1)
+    if _number_of(remote, there.bundle.name, there.bundle.id, numbers) is not None:
+        return settled
+    remote.delete([bundle_key(there.bundle.id)])
+    return None
 
 
 def settle_version(remote: Remote, uuid: str, settled: Settled) -> int:
@@ -67,6 +79,17 @@ def settle_version(remote: Remote, uuid: str, settled: Settled) -> int:
 def newest_number(remote: Remote, name: str) -> int:
     """The highest version number of ``name``, removed ones included; 0 when there is none."""
     return next((found.n for found in standings(remote, name)), 0)
+
+
+def _put(remote: Remote, record: BundleRecord) -> Settled:
+    data = record.to_bytes()
+    key = bundle_key(record.bundle.id)
+    if remote.put_new(key, data):
+        return Settled(record, digest_of(data), True)
+    there = read_record(remote, key)
+    if there is None:
+        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
+    return Settled(BundleRecord.from_bytes(there, record.bundle.id), digest_of(there), False)
 
 
 def _id_at(remote: Remote, name: str, n: int) -> str:

@@ -8,6 +8,7 @@ from bundlerun.remotes.records import (
     TagsRecord,
     read_record,
     removed_key,
+    reuse_key,
     tags_key,
     version_key,
 )
@@ -31,8 +32,8 @@ def send_tags(store: Store, context: Context, remote: Remote, id: str) -> None:
         there = {key: v for key, v in entry.bundle.tags.items() if key not in pending}
         if k:
             there = dict(read_tags(remote, name, n, k).tags)
-        record = TagsRecord({**there, **pending})
-        if remote.put_new(tags_key(name, n, k + 1), record.to_bytes()):
+        record = TagsRecord(tags_key(name, n, k + 1), {**there, **pending})
+        if remote.put_new(record.key, record.to_bytes()) or _is_there(remote, record):
             store.catalog.tags_sent(context, id, pending)
             return
     raise RemoteError(f"{version_key(name, n)} at {remote.url} is tagged by others all the time")
@@ -44,14 +45,32 @@ def read_tags(remote: Remote, name: str, n: int, k: int) -> TagsRecord:
     return TagsRecord.from_bytes(read_record(remote, key) or b"", key)
 
 
-def withdraw(store: Store, context: Context, remote: Remote, entry: Entry) -> None:
-    """Mark the version on the remote as removed: it is never the latest again, for anybody.
+def _is_there(remote: Remote, record: TagsRecord) -> bool:
+    """Whether what stands there is ``record``: our own write, of which the answer was lost."""
+    return read_record(remote, record.key) == record.to_bytes()
 
-    Its records stay, so the versions have no hole. Nothing for what is no version there.
+
+def withdraw(store: Store, context: Context, remote: Remote, entry: Entry) -> None:
+    """Mark the version on the remote as removed: it is never the latest again, for anybody, and
+    its work is not found again. Doing it again changes nothing.
+
+    Its version record stays, so the versions have no hole; a clean-up takes the rest. Nothing for
+    what is no version there.
     """
     if entry.version is not None:
-        remote.put_new(removed_key(entry.bundle.name, entry.version), b"")
+        give_up(remote, entry)
         store.catalog.mark_removed(context, entry.bundle.name, entry.version)
+
+
+def give_up(remote: Remote, entry: Entry) -> None:
+    """The remote's half of ``withdraw``."""
+    if entry.version is None:
+        return
+    remote.put_new(removed_key(entry.bundle.name, entry.version), b"")
+    lineage = entry.bundle.lineage
+    keys = [key for key in (lineage.task, lineage.request) if key is not None]
+    if keys:
+        remote.delete([reuse_key(key.digest, entry.bundle.id) for key in keys])
 
 
 def _times_tagged(remote: Remote, name: str, n: int) -> int:

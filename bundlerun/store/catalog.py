@@ -18,6 +18,7 @@ from bundlerun.store.entries import (
     entry_of,
     insert,
     set_tags,
+    write_record,
 )
 from bundlerun.store.lookup import Lookup
 from bundlerun.store.schema import UNNUMBERED, UNPUSHED
@@ -75,7 +76,7 @@ class Catalog(Lookup):
             entry = _get(tx, context, id)
             changed = {k: v for k, v in wanted.items() if entry.bundle.tags.get(k) != v}
             bundle = replace(entry.bundle, tags={**entry.bundle.tags, **changed})
-            _write_record(tx, entry.seq, bundle)
+            write_record(tx, entry.seq, bundle)
             set_tags(tx, context, entry.seq, changed, sent=False)
         return replace(entry, bundle=bundle)
 
@@ -97,6 +98,16 @@ class Catalog(Lookup):
         with self._database.writing() as tx:
             entries = [_get(tx, context, id) for id in dict.fromkeys(ids)]
             tx.executemany("DELETE FROM bundles WHERE seq = ?", [(e.seq,) for e in entries])
+        return entries
+
+    def give_up(self, context: Context, ids: Sequence[str]) -> list[Entry]:
+        """``remove`` bundles that the remote gave up too, in one: a command that died before it
+        finds them as they were. Raises BundleNotFound, and then nothing is changed."""
+        with self._database.writing():
+            entries = self.remove(context, ids)
+            for entry in entries:
+                if entry.version is not None:
+                    self.mark_removed(context, entry.bundle.name, entry.version)
         return entries
 
     def adopt(
@@ -181,7 +192,7 @@ class Catalog(Lookup):
             )
         pending = self.pending_tags(context, bundle.id)
         tags = {**(before.tags if same else {}), **bundle.tags, **pending}
-        _write_record(tx, seq, replace(bundle, tags=tags))
+        write_record(tx, seq, replace(bundle, tags=tags))
         tx.execute(
             "UPDATE bundles SET name = ?, task = ?, request = ?,"
             " record_digest = coalesce(?, record_digest) WHERE seq = ?",
@@ -221,10 +232,6 @@ def _next_rank(tx: sqlite3.Connection, context: Context, name: str) -> int:
         "SELECT max(rank) FROM bundles WHERE context = ? AND name = ?", (context.id, name)
     ).fetchone()
     return max(highest or 0, UNPUSHED) + 1
-
-
-def _write_record(tx: sqlite3.Connection, seq: int, bundle: Bundle) -> None:
-    tx.execute("UPDATE bundles SET record = ? WHERE seq = ?", (bundle.to_bytes(), seq))
 
 
 def _place(

@@ -17,20 +17,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bundlerun.errors import IntegrityError, StoreBusy
 from bundlerun.store.durable import make_folder, sync_folder
 from bundlerun.store.refusals import translated
 from bundlerun.store.schema import FORMAT, NEEDS, TABLES
+from bundlerun.store.waiting import Notice
 
 BUSY_S = 60.0
 """How long a process waits for another one's transaction."""
 
 FILE = "store.sqlite"
 
-_SLICE_S = 5.0
-"""How long SQLite waits within one call: Ctrl-C is heard in between."""
+_SLICE_S = 1.0
+"""How long SQLite waits within one call: Ctrl-C is heard in between, and the wait is told of."""
 
 _SHARED_FILE_SYSTEMS = (
     "9p|afs|beegfs|ceph|cifs|fuse|gfs2|gluster|gpfs|lustre|nfs|ocfs2|smb|virtiofs"
@@ -68,14 +69,14 @@ class Database:
             connection = self._connected()
             if self._depth == 0:
                 # IMMEDIATE: a reader that turns writer later could not wait, only fail.
-                patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+                connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
                 yield connection
                 if connection is not self._connection:
                     raise StoreBusy("this process was forked inside a transaction of its parent")
                 if self._depth == 1:
-                    patiently(lambda: connection.execute("COMMIT"))
+                    connection.execute("COMMIT")
             except BaseException:
                 ours = connection is self._connection
                 if ours and self._depth == 1 and connection.in_transaction:
@@ -153,6 +154,7 @@ def open_database(folder: Path) -> Database:
 def patiently(call: Callable[[], T]) -> T:
     """``call``, again while another process is in the way. Raises StoreBusy after BUSY_S."""
     end_s = time.monotonic() + BUSY_S
+    notice = Notice("holds the store", at_most_s=BUSY_S)
     while True:
         try:
             return call()
@@ -165,7 +167,17 @@ def patiently(call: Callable[[], T]) -> T:
                     f"another process has held the store for {BUSY_S:.0f} s",
                     hint="the same command again, once the other one is done",
                 ) from error
+        notice.due()
         time.sleep(0.005)
+
+
+class _Patient(sqlite3.Connection):
+    """A connection whose single statements wait for other processes, reading ones too: a log that
+    is recovered, or a rollback journal, is in the way of readers for a moment."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """sqlite3's own, ``patiently``."""
+        return patiently(lambda: super(_Patient, self).execute(sql, parameters))
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
@@ -215,6 +227,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         timeout=_SLICE_S,
         isolation_level=None,
         check_same_thread=False,
+        factory=_Patient,
     )
     try:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()

@@ -15,15 +15,25 @@ FILE_MODE = 0o444
 EXECUTABLE_MODE = 0o555
 
 
+_settled: set[tuple[Path, int, int]] = set()
+"""Folders whose names this process has seen synced: path, device and inode."""
+
+
 def make_folder(path: Path) -> None:
-    """``path`` and its parents, those made here with FOLDER_MODE and synced into their parents."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-        path.chmod(FOLDER_MODE)
-        sync_folder(path.parent)
+    """``path`` and its parents, those made here with FOLDER_MODE. The name of ``path`` survives a
+    power loss then, also where another process made it and died before it synced."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(FOLDER_MODE)
+    found = path.stat()
+    mark = (path, found.st_dev, found.st_ino)
+    if mark not in _settled:
+        # Who may not read the folder above has made nothing in it.
+        with contextlib.suppress(PermissionError):
+            sync_folder(path.parent)
+        _settled.add(mark)
 
 
 def sync_folder(path: Path) -> None:

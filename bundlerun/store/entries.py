@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.bundles.bundle import Bundle
+from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadName
 from bundlerun.store.contexts import Context
 
@@ -52,11 +53,13 @@ def insert(
     """A new row for ``bundle`` and its tags; ``placed`` has the columns that the record does not
     say. Its order of arrival."""
     task, request = bundle.lineage.task, bundle.lineage.request
+    record = bundle.to_bytes()
     row = {
         "context": context.id,
         "id": bundle.id,
         "name": bundle.name,
-        "record": bundle.to_bytes(),
+        "record": record,
+        "record_sha": record_sha(record),
         "task": task and task.digest,
         "request": request and request.digest,
         **placed,
@@ -69,6 +72,20 @@ def insert(
     # What the record says from the start needs no change of its own on the remote.
     set_tags(tx, context, seq, bundle.tags, sent=True)
     return seq
+
+
+def write_record(tx: sqlite3.Connection, seq: int, bundle: Bundle) -> None:
+    """Make ``bundle`` the record of the row ``seq``."""
+    record = bundle.to_bytes()
+    tx.execute(
+        "UPDATE bundles SET record = ?, record_sha = ? WHERE seq = ?",
+        (record, record_sha(record), seq),
+    )
+
+
+def record_sha(record: bytes) -> bytes:
+    """What proves a record whole."""
+    return bytes.fromhex(digest_of(record))
 
 
 def set_tags(

@@ -1,4 +1,5 @@
-"""Bytes on their way in: small ones wait for the transaction, large ones become files first."""
+"""Bytes on their way in: small ones wait for the transaction, or for a local pack where they are
+many; large ones become files first."""
 
 from __future__ import annotations
 
@@ -7,30 +8,45 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.hashing import Hashing
+from bundlerun.bundles.links import PART_BYTES, Link
 from bundlerun.errors import BadPath
-from bundlerun.store.durable import FILE_MODE, aside, settle, sync_folder
+from bundlerun.store.durable import FILE_MODE, aside, make_folder, settle, sync_folder
+from bundlerun.store.packing import MAX_PACK_BYTES, ROW, TRAILER, PackInfo, laid_out
 from bundlerun.store.refusals import translated
 
 SMALL_BYTES = 256 * 1024
 """Objects below this size are rows of the SQLite file, others are files of their own."""
 
-WAITING_BYTES = 16 * 1024 * 1024
-"""So many bytes of small objects wait in memory before a transaction of their own takes them."""
+WAITING_BYTES = MAX_PACK_BYTES - TRAILER.size
+"""So many bytes of small objects wait in memory, index rows included, before they are written."""
+
+THIN_BYTES = 1024 * 1024
+"""Fewer new bytes than this are not worth a pack."""
 
 _CHUNK_BYTES = 1024 * 1024
+
+
+class _Waiting(NamedTuple):
+    """An object without a row yet; ``data`` is None where it is a file already."""
+
+    link: Link
+    data: bytes | None
+    pack: PackInfo | None = None
+    offset: int | None = None
 
 
 class Intake:
     """Where a value's bytes go while it is frozen: the Sink of bundles.manifest.freeze.
 
-    ``spill`` is called when WAITING_BYTES are exceeded and has to call ``write``; ``on_bytes``
-    hears of every byte that was hashed. Of one thread; the same bytes are taken once.
+    ``spill`` is called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``,
+    and may call ``pack`` before; ``on_bytes`` hears of every byte that was hashed. Of one thread;
+    the same bytes are taken once.
     """
 
     def __init__(
@@ -42,13 +58,22 @@ class Intake:
         self._folder = folder
         self._spill = spill
         self._on_bytes = on_bytes
-        self._rows: dict[Digest, tuple[int, bytes | None]] = {}
+        self._rows: dict[Digest, _Waiting] = {}
         self._waiting = 0
 
     def put_bytes(self, data: bytes) -> Link:
         """Take ``data``. Raises BundlerunError when the disk is full or read-only."""
-        link = Link(digest_of(data), len(data))
-        self._on_bytes(link.size)
+        if len(data) > PART_BYTES:
+            hashing = Hashing()
+            view = memoryview(data)
+            for part in hashing.passing(
+                view[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)
+            ):
+                self._on_bytes(len(part))
+            link = self._with_parts(hashing)
+        else:
+            link = Link(digest_of(data), len(data))
+            self._on_bytes(link.size)
         self.put_hashed(link, data)
         return link
 
@@ -57,7 +82,7 @@ class Intake:
         if link.digest in self._rows:
             return
         if link.size < SMALL_BYTES:
-            self._row(link, data)
+            self._row(_Waiting(link, data))
             return
         with translated(self._folder), aside(self._folder / "tmp") as partial:
             partial.write_bytes(data)
@@ -75,7 +100,8 @@ class Intake:
                 _check(source, path, before, len(data))
                 return self.put_bytes(data)
             with translated(self._folder), aside(self._folder / "tmp") as partial:
-                link = self._copied(source, path, partial)
+                copy = self._copied if before[0] <= PART_BYTES else self._copied_in_parts
+                link = copy(source, path, partial)
                 _check(source, path, before, link.size)
                 self.keep(link, partial)
         return link
@@ -86,17 +112,44 @@ class Intake:
         with translated(self._folder):
             if final.exists() and final.stat().st_size == link.size:
                 # Its bytes were synced before it got its name; the name itself may not be yet.
+                make_folder(final.parent)
                 sync_folder(final.parent)
             else:
                 settle(partial, final, FILE_MODE)
-        self._row(link, None)
+        self._row(_Waiting(link, None))
+
+    def pack(self, absent: Iterable[Digest], folder: Path) -> None:
+        """Write those of ``absent`` that wait into a pack below ``folder``, unless they are few;
+        ``write`` is to follow."""
+        chosen = [self._rows[digest] for digest in absent]
+        if sum(row.link.size for row in chosen) < THIN_BYTES:
+            return
+        info, members, tail = laid_out([row.link for row in chosen])
+        with translated(self._folder), aside(self._folder / "tmp") as partial:
+            with partial.open("xb") as file:
+                file.writelines(row.data or b"" for row in chosen)
+                file.write(tail)
+            # The file first: a row never names what is not there.
+            settle(partial, folder / info.uuid, FILE_MODE)
+        for row, member in zip(chosen, members, strict=True):
+            self._rows[member.digest] = _Waiting(row.link, None, info, member.offset)
+
+    def small(self) -> list[Digest]:
+        """What waits in memory."""
+        return [digest for digest, row in self._rows.items() if row.data is not None]
 
     def write(self, tx: sqlite3.Connection) -> None:
         """Put what waits into the transaction ``tx``."""
+        packs: dict[PackInfo | None, int | None] = {None: None}
+        for pack in {row.pack for row in self._rows.values() if row.pack}:
+            packs[pack] = note_pack(tx, pack)
         tx.executemany(
-            "INSERT INTO objects (digest, size, data) VALUES (?, ?, ?)"
+            "INSERT INTO objects (digest, size, data, pack, offset) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (digest) DO NOTHING",
-            [(bytes.fromhex(d), size, data) for d, (size, data) in self._rows.items()],
+            (
+                (bytes.fromhex(digest), row.link.size, row.data, packs[row.pack], row.offset)
+                for digest, row in self._rows.items()
+            ),
         )
 
     def written(self) -> None:
@@ -104,12 +157,19 @@ class Intake:
         self._rows.clear()
         self._waiting = 0
 
-    def _row(self, link: Link, data: bytes | None) -> None:
-        self._rows[link.digest] = (link.size, data)
-        self._waiting += len(data or b"")
-        if self._waiting > WAITING_BYTES:
+    def _row(self, row: _Waiting) -> None:
+        size = 0 if row.data is None else row.link.size + ROW.size
+        if self._waiting + size > WAITING_BYTES:
             # Objects that no row names yet are litter after a crash, never a lie.
             self._spill(self)
+        self._rows[row.link.digest] = row
+        self._waiting += size
+
+    def _with_parts(self, hashing: Hashing) -> Link:
+        link, digests = hashing.finished()
+        if link.parts_link is not None:
+            self.put_hashed(link.parts_link, digests)
+        return link
 
     def _copied(self, source: BinaryIO, path: Path, partial: Path) -> Link:
         sha256 = hashlib.sha256()
@@ -121,6 +181,22 @@ class Intake:
                 size += len(chunk)
                 self._on_bytes(len(chunk))
         return Link(Digest(sha256.hexdigest()), size)
+
+    def _copied_in_parts(self, source: BinaryIO, path: Path, partial: Path) -> Link:
+        hashing = Hashing()
+        with partial.open("xb", buffering=0) as target:
+            for part in hashing.passing(_parts(source, path)):
+                _write(target, part)
+                self._on_bytes(len(part))
+        return self._with_parts(hashing)
+
+
+def note_pack(tx: sqlite3.Connection, pack: PackInfo) -> int | None:
+    """Give the local pack its row; the row's number."""
+    return tx.execute(
+        "INSERT INTO local_packs (uuid, size, index_length) VALUES (?, ?, ?)",
+        (pack.uuid, pack.size, pack.index_length),
+    ).lastrowid
 
 
 def file_of(folder: Path, digest: Digest) -> Path:
@@ -151,6 +227,21 @@ def _read(source: BinaryIO, path: Path, size: int) -> bytes:
         return source.read(size)
     except OSError as error:
         raise BadPath(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parts(source: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The rest of ``source`` in pieces of exactly PART_BYTES and a last one."""
+    while part := _read(source, path, PART_BYTES):
+        while len(part) < PART_BYTES and (more := _read(source, path, PART_BYTES - len(part))):
+            part += more
+        yield part
+
+
+def _write(target: BinaryIO, data: bytes | memoryview) -> None:
+    """All of ``data`` to an unbuffered file, which may take it in pieces."""
+    view = memoryview(data)
+    while view:
+        view = view[target.write(view) :]
 
 
 def _check(source: BinaryIO, path: Path, before: tuple[int, int], read: int) -> None:

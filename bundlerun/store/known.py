@@ -5,38 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.links import Link
+from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
-from bundlerun.store.objects import batches
+from bundlerun.store.packing import Location, PackInfo, Share
 
-
-@dataclass(frozen=True)
-class Location:
-    """Where the bytes of ``digest`` lie in a pack: a hint, to be believed once they are hashed."""
-
-    pack: str
-    offset: int
-    length: int
-    digest: Digest
-
-
-@dataclass(frozen=True)
-class PackInfo:
-    """A pack on a remote: ``size`` bytes in all, the last of them ``index_length`` of index."""
-
-    uuid: str
-    size: int
-    index_length: int
-
-
-@dataclass(frozen=True)
-class Share:
-    """A pack in which bytes of a value lie, ``used`` of them: what a bundle record says."""
-
-    pack: PackInfo
-    used: int
+__all__ = ["Known", "Location", "PackInfo", "Share"]
 
 
 class Known:
@@ -72,12 +48,23 @@ class Known:
             ).fetchone()
         return None if row is None else PackInfo(*row)
 
+    def members(self, uuid: str, pack: str) -> list[Location]:
+        """What is known to lie in one pack of the remote ``uuid``, by offset. What is known of a
+        later pack too is left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT p.uuid, m.offset, m.length, m.digest FROM packs p"
+                " JOIN members m ON m.remote = p.remote AND m.pack = p.id WHERE p.uuid = ?"
+                " AND p.remote = (SELECT id FROM remotes WHERE uuid = ?) ORDER BY m.offset",
+                (pack, uuid),
+            ).fetchall()
+        return [Location(row[0], row[1], row[2], Digest(row[3].hex())) for row in rows]
+
     def learn(self, uuid: str, pack: PackInfo, members: Iterable[Location]) -> None:
         """The remote ``uuid`` has ``pack`` with ``members``. A digest known in two packs counts as
         in the one learned last."""
         with self._database.writing() as tx:
-            tx.execute("INSERT OR IGNORE INTO remotes (uuid) VALUES (?)", (uuid,))
-            remote = _number(tx, "SELECT id FROM remotes WHERE uuid = ?", (uuid,))
+            remote = _remote(tx, uuid)
             tx.execute(
                 "INSERT OR IGNORE INTO packs (remote, uuid, size, index_length)"
                 " VALUES (?, ?, ?, ?)",
@@ -86,8 +73,10 @@ class Known:
             number = _number(
                 tx, "SELECT id FROM packs WHERE remote = ? AND uuid = ?", (remote, pack.uuid)
             )
+            # What lies in a sound pack too is better known there.
+            or_else = "IGNORE" if _condemned(tx, uuid, [pack.uuid]) else "REPLACE"
             tx.executemany(
-                "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)",
+                f"INSERT OR {or_else} INTO members VALUES (?, ?, ?, ?, ?)",
                 (
                     (remote, bytes.fromhex(m.digest), number, m.offset, m.length)
                     for m in sorted(members, key=lambda m: m.digest)
@@ -99,11 +88,9 @@ class Known:
         there says. Their indexes need not be known."""
         rows = [[s.pack.uuid, s.pack.size, s.pack.index_length, s.used] for s in shares]
         with self._database.writing() as tx:
-            tx.execute("INSERT OR IGNORE INTO remotes (uuid) VALUES (?)", (uuid,))
             tx.execute(
-                "INSERT OR REPLACE INTO roots"
-                " VALUES ((SELECT id FROM remotes WHERE uuid = ?), ?, ?)",
-                (uuid, bytes.fromhex(root), json.dumps(rows)),
+                "INSERT OR REPLACE INTO roots VALUES (?, ?, ?)",
+                (_remote(tx, uuid), bytes.fromhex(root), json.dumps(rows)),
             )
 
     def expected(self, uuid: str, root: Digest) -> list[Share] | None:
@@ -121,6 +108,93 @@ class Known:
             for pack, size, index, used in json.loads(row[0])
         ]
 
+    def has_root(self, root: Link) -> bool:
+        """Whether some remote is known to hold the whole value ``root``."""
+        with self._database.reading() as connection:
+            query = "SELECT 1 FROM roots WHERE digest = ? LIMIT 1"
+            return connection.execute(query, (bytes.fromhex(root.digest),)).fetchone() is not None
+
+    def sound_packs_of(self, uuid: str, digests: Iterable[Digest]) -> dict[Digest, Location]:
+        """``packs_of`` without condemned packs: what a new record may build upon."""
+        found = self.packs_of(uuid, digests)
+        bad = self.condemned(uuid, {location.pack for location in found.values()})
+        return {digest: location for digest, location in found.items() if location.pack not in bad}
+
+    def sound_shares(self, uuid: str, root: Digest) -> list[Share] | None:
+        """``expected`` unless one of the packs is condemned."""
+        shares = self.expected(uuid, root)
+        if shares and self.condemned(uuid, [share.pack.uuid for share in shares]):
+            return None
+        return shares
+
+    def condemned(self, uuid: str, packs: Iterable[str]) -> set[str]:
+        """Those of ``packs`` that a list of the remote ``uuid``, as far as read here, condemned."""
+        with self._database.reading() as connection:
+            return _condemned(connection, uuid, packs)
+
+    def condemn(self, uuid: str, epoch: int, packs: Iterable[str]) -> None:
+        """The list ``epoch`` of the remote ``uuid`` was read, and condemns ``packs``."""
+        with self._database.writing() as tx:
+            remote = _remote(tx, uuid)
+            tx.executemany(
+                "INSERT OR IGNORE INTO condemned VALUES (?, ?)", ((remote, p) for p in packs)
+            )
+            tx.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?)", (remote, epoch))
+
+    def epochs(self, uuid: str) -> set[int]:
+        """The lists of condemned packs of the remote ``uuid`` that were read here."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT epoch FROM epochs WHERE remote = (SELECT id FROM remotes WHERE uuid = ?)",
+                (uuid,),
+            ).fetchall()
+        return {epoch for (epoch,) in rows}
+
+    def distrust(self, uuid: str, before: int) -> None:
+        """Lists older than the epoch ``before`` were never read here and are gone: any pack known
+        until now may be one of theirs, so all count as condemned."""
+        with self._database.writing() as tx:
+            remote = _remote(tx, uuid)
+            rows = tx.execute("SELECT packs FROM roots WHERE remote = ?", (remote,)).fetchall()
+            of_roots = {row[0] for (packs,) in rows for row in json.loads(packs)}
+            tx.executemany(
+                "INSERT OR IGNORE INTO condemned VALUES (?, ?)", ((remote, p) for p in of_roots)
+            )
+            tx.execute(
+                "INSERT OR IGNORE INTO condemned SELECT remote, uuid FROM packs WHERE remote = ?",
+                (remote,),
+            )
+            tx.executemany(
+                "INSERT OR IGNORE INTO epochs VALUES (?, ?)", ((remote, n) for n in range(before))
+            )
+
+    def window_s(self, uuid: str) -> float | None:
+        """The ``window_s`` of the remote ``uuid``, None when it was not read yet."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT window_s FROM remotes WHERE uuid = ?", (uuid,)
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def note_window(self, uuid: str, window_s: float) -> None:
+        """What the remote's own record says, which never changes."""
+        with self._database.writing() as tx:
+            tx.execute(
+                "UPDATE remotes SET window_s = ? WHERE id = ?", (window_s, _remote(tx, uuid))
+            )
+
+    def forget_pack(self, uuid: str, pack: str) -> None:
+        """The pack is not on the remote ``uuid`` any more: nothing is known to lie in it."""
+        with self._database.writing() as tx:
+            found = tx.execute(
+                "SELECT p.id, p.remote FROM packs p JOIN remotes r ON r.id = p.remote"
+                " WHERE r.uuid = ? AND p.uuid = ?",
+                (uuid, pack),
+            ).fetchone()
+            if found is not None:
+                tx.execute("DELETE FROM members WHERE pack = ? AND remote = ?", found)
+                tx.execute("DELETE FROM packs WHERE id = ?", found[:1])
+
     def forget(self, uuid: str) -> None:
         """Nothing is known of the remote ``uuid`` any more."""
         with self._database.writing() as tx:
@@ -129,3 +203,21 @@ class Known:
 
 def _number(tx: sqlite3.Connection, query: str, values: tuple[object, ...]) -> int:
     return int(tx.execute(query, values).fetchone()[0])
+
+
+def _remote(tx: sqlite3.Connection, uuid: str) -> int:
+    """The row of the remote ``uuid``, made when there is none."""
+    tx.execute("INSERT OR IGNORE INTO remotes (uuid) VALUES (?)", (uuid,))
+    return _number(tx, "SELECT id FROM remotes WHERE uuid = ?", (uuid,))
+
+
+def _condemned(connection: sqlite3.Connection, uuid: str, packs: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for some in batches(packs):
+        rows = connection.execute(
+            "SELECT pack FROM condemned WHERE remote = (SELECT id FROM remotes WHERE uuid = ?)"
+            f" AND pack IN ({marks(some)})",
+            [uuid, *some],
+        )
+        found.update(pack for (pack,) in rows.fetchall())
+    return found

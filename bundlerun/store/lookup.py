@@ -161,6 +161,14 @@ class Lookup:
             ).fetchall()
         return dict(rows)
 
+    def record_digest(self, context: Context, id: str) -> Digest | None:
+        """The digest of the bundle's record as it stands on the remote, as far as known here."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT record_digest FROM bundles WHERE context = ? AND id = ?", (context.id, id)
+            ).fetchone()
+        return None if row is None or row[0] is None else Digest(row[0])
+
     def _one(self, context: Context, condition: str, value: str) -> Entry | None:
         with self._database.reading() as connection:
             row = connection.execute(

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import Link
 from bundlerun.errors import BundleNotFound, IntegrityError
+from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.durable import aside
+from bundlerun.store.guard import Guard
 from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
 from bundlerun.store.localised import Localised
+from bundlerun.store.localpacks import LocalPacks
 from bundlerun.store.refusals import translated
 
-_BATCH = 500
-"""Digests a query: SQLite builds of old take 999 parameters."""
-
-T = TypeVar("T")
+__all__ = ["Objects", "batches"]
 
 
 class Objects:
@@ -30,6 +28,8 @@ class Objects:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder / "objects"
+        self.guard = Guard(folder)
+        self.packs = LocalPacks(database, folder / "packs", self.guard)
         self.localised = Localised(folder / "files", self.held)
 
     def has(self, digest: Digest) -> bool:
@@ -44,7 +44,7 @@ class Objects:
         with self._database.reading() as connection:
             for some in batches(list(wanted)):
                 rows = connection.execute(
-                    f"SELECT digest FROM objects WHERE digest IN ({_marks(some)})",
+                    f"SELECT digest FROM objects WHERE digest IN ({marks(some)})",
                     [bytes.fromhex(digest) for digest in some],
                 )
                 wanted.difference_update(Digest(raw.hex()) for (raw,) in rows.fetchall())
@@ -78,9 +78,14 @@ class Objects:
             small = [bytes.fromhex(link.digest) for link in some if link.size < SMALL_BYTES]
             with self._database.reading() as connection:
                 rows = connection.execute(
-                    f"SELECT digest, data FROM objects WHERE digest IN ({_marks(small)})", small
+                    "SELECT o.digest, o.size, o.data, p.uuid, o.offset FROM objects o"
+                    " LEFT JOIN local_packs p ON p.id = o.pack"
+                    f" WHERE o.digest IN ({marks(small)})",
+                    small,
                 ).fetchall()
-            found = {raw.hex(): data for raw, data in rows}
+            found = {raw.hex(): data for raw, _, data, _, _ in rows if data is not None}
+            packed = [(pack, offset, size, raw) for raw, size, _, pack, offset in rows if pack]
+            found.update((raw.hex(), data) for raw, data in self.packs.members(packed))
             for link in some:
                 data = found.get(link.digest)
                 if data is None or len(data) != link.size:
@@ -89,16 +94,18 @@ class Objects:
 
     def put_bytes(self, data: bytes) -> Link:
         """Keep ``data``, durably."""
-        intake = self.intake()
-        link = intake.put_bytes(data)
-        self._write(intake)
+        with self.guard.sharing():
+            intake = self.intake()
+            link = intake.put_bytes(data)
+            self._write(intake)
         return link
 
     def put_file(self, path: Path) -> Link:
         """Keep the bytes of the file ``path``, durably. Raises BadPath."""
-        intake = self.intake()
-        link = intake.put_file(path)
-        self._write(intake)
+        with self.guard.sharing():
+            intake = self.intake()
+            link = intake.put_file(path)
+            self._write(intake)
         return link
 
     def put_verified(self, link: Link, data: bytes | Path) -> None:
@@ -118,22 +125,34 @@ class Objects:
             self.put_all([(link, data.read_bytes())])
             data.unlink()
             return
-        intake = self.intake()
         with translated(self._folder), aside(self._folder / "tmp") as partial:
             shutil.move(data, partial)
+            self.keep(link, partial)
+
+    def keep(self, link: Link, partial: Path) -> None:
+        """Make the file ``partial`` of this file system the large object ``link``, durably; the
+        caller has hashed it."""
+        with self.guard.sharing():
+            intake = self.intake()
             intake.keep(link, partial)
-        self._write(intake)
+            self._write(intake)
+
+    def partial(self, link: Link) -> Path:
+        """Where the parts of a large object gather until all are here; ``store.partial`` locks
+        it."""
+        return self._folder / "partial" / link.digest
 
     def put_all(self, items: Iterable[tuple[Link, bytes]]) -> None:
         """``put_verified`` of many, in as few transactions as memory allows (16 MiB each).
 
         A wrong one raises IntegrityError; those before it may be kept.
         """
-        intake = self.intake()
-        for link, data in items:
-            _check(link, digest_of(data), len(data))
-            intake.put_hashed(link, data)
-        self._write(intake)
+        with self.guard.sharing():
+            intake = self.intake()
+            for link, data in items:
+                _check(link, digest_of(data), len(data))
+                intake.put_hashed(link, data)
+            self._write(intake)
 
     def path(self, link: Link) -> Path:
         """A read-only file that holds the bytes, under no name of its own. Raises as ``read``."""
@@ -146,7 +165,12 @@ class Objects:
 
     def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Intake:
         """Where a value's bytes go before its transaction."""
-        return Intake(self._folder, self._write, on_bytes)
+        return Intake(self._folder, self._spill, on_bytes)
+
+    def _spill(self, intake: Intake) -> None:
+        absent = self.missing(intake.small())
+        intake.pack([digest for digest in intake.small() if digest in absent], self.packs.folder)
+        self._write(intake)
 
     def _write(self, intake: Intake) -> None:
         with self._database.writing() as tx:
@@ -156,15 +180,19 @@ class Objects:
     def _find(self, link: Link) -> bytes | Path | None:
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT size, data FROM objects WHERE digest = ?", (bytes.fromhex(link.digest),)
+                "SELECT o.size, o.data, p.uuid, o.offset FROM objects o"
+                " LEFT JOIN local_packs p ON p.id = o.pack WHERE o.digest = ?",
+                (bytes.fromhex(link.digest),),
             ).fetchone()
         if row is None:
             return None
-        size, data = row
+        size, data, pack, offset = row
         if size != link.size:
             raise IntegrityError(f"{link.digest} has {size} bytes here, not {link.size}")
         if data is not None:
             return bytes(data)
+        if pack is not None:
+            return self.packs.member(pack, offset, size)
         path = file_of(self._folder, link.digest)
         try:
             found = path.stat().st_size
@@ -173,17 +201,6 @@ class Objects:
         if found != size:
             raise IntegrityError(f"the store's file {path} has {found} bytes, not {size}")
         return path
-
-
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """``items`` in lists short enough for one query."""
-    rest = iter(items)
-    while some := list(itertools.islice(rest, _BATCH)):
-        yield some
-
-
-def _marks(values: list[T]) -> str:
-    return ",".join("?" * len(values))
 
 
 def _check(link: Link, digest: Digest, size: int) -> None:

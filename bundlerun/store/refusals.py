@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from bundlerun.errors import BundlerunError, IntegrityError, StoreBusy
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEAST_BYTES = 64 << 10
+"""With less no SQLite file can be opened for writing."""
+
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -35,7 +39,8 @@ def translated(folder: Path) -> Iterator[None]:
 
 def _of_sqlite(error: sqlite3.Error, folder: Path) -> BundlerunError:
     text = str(error)
-    if "is full" in text:
+    # SQLite says the latter when it cannot make room for the index of its log.
+    if "is full" in text or ("disk I/O error" in text and _is_full(folder)):
         return _full(folder)
     if "locked" in text or "locking protocol" in text:
         return StoreBusy(f"another process holds the store {folder}", hint="the same once more")
@@ -44,6 +49,13 @@ def _of_sqlite(error: sqlite3.Error, folder: Path) -> BundlerunError:
     if "malformed" in text or "not a database" in text or "no such table" in text:
         return IntegrityError(f"{folder} is no whole store: {text}")
     return BundlerunError(f"the store {folder} fails: {text}")
+
+
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        left = os.statvfs(folder)
+        return left.f_bavail * left.f_frsize < _LEAST_BYTES
+    return False
 
 
 def _full(folder: Path) -> BundlerunError:

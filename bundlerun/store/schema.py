@@ -8,7 +8,7 @@ for uncommitted bundles and for versions that the remote gave up.
 
 from __future__ import annotations
 
-FORMAT = "1"
+FORMAT = "2"
 """The version of these tables; another one is refused."""
 
 NEEDS = "0.1"
@@ -33,7 +33,38 @@ CREATE TABLE contexts (
 CREATE TABLE objects (
     digest BLOB NOT NULL UNIQUE,
     size INTEGER NOT NULL,
-    data BLOB  -- NULL: the bytes are a file in objects/
+    data BLOB,  -- NULL: the bytes are in a local pack or, where pack is NULL too, in objects/
+    pack INTEGER REFERENCES local_packs (id),
+    offset INTEGER,  -- in the pack
+    added_s INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))  -- Unix seconds
+);
+CREATE INDEX objects_pack ON objects (pack) WHERE pack IS NOT NULL;
+
+CREATE TABLE local_packs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,  -- the file packs/<uuid> of the store, in the remote's format
+    size INTEGER NOT NULL,
+    index_length INTEGER NOT NULL
+);
+
+CREATE TABLE uploads (
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    digest BLOB NOT NULL,  -- the large object that is on its way in parts
+    pack TEXT NOT NULL,  -- the uuid of the pack that it is to be
+    upload TEXT NOT NULL,  -- the remote's name of what is under way
+    begun_s INTEGER NOT NULL,  -- time.time()
+    PRIMARY KEY (remote, digest)
+) WITHOUT ROWID;
+
+CREATE TABLE stats (  -- what files outside the store held when they were read
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    parts BLOB,  -- of a large file: the object with the digests of its parts
+    UNIQUE (device, inode)
 );
 
 CREATE TABLE bundles (
@@ -42,6 +73,7 @@ CREATE TABLE bundles (
     id TEXT NOT NULL,
     name TEXT NOT NULL,
     record BLOB NOT NULL,  -- the bundle's JSON with its tags of now
+    record_sha BLOB,  -- the record's SHA-256: SQLite itself does not notice rotten bytes
     committed INTEGER NOT NULL,
     pushed INTEGER NOT NULL,  -- the remote holds the record
     hidden INTEGER NOT NULL DEFAULT 0,  -- the remote gave the version up
@@ -83,7 +115,23 @@ CREATE TABLE given_up (
     PRIMARY KEY (context, name, version)
 ) WITHOUT ROWID;
 
-CREATE TABLE remotes (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE);
+CREATE TABLE remotes (
+    id INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,
+    window_s REAL  -- of the remote's own record; NULL: not read yet
+);
+
+CREATE TABLE condemned (  -- packs that may be gone: read from, never built upon
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    pack TEXT NOT NULL,
+    PRIMARY KEY (remote, pack)
+) WITHOUT ROWID;
+
+CREATE TABLE epochs (  -- the remote's lists of condemned packs that are in the table above
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (remote, epoch)
+) WITHOUT ROWID;
 
 CREATE TABLE packs (
     id INTEGER PRIMARY KEY,

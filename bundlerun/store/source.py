@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.places import DirectoryEntry
@@ -21,13 +22,14 @@ class StoreSource:
         self._objects = objects
         self._what = what
         self._fetch = fetch
+        self._ahead: list[Any] = []
 
     def read(self, link: Link) -> bytes:
         """The bytes. Raises BundleNotFound when nobody brings them, IntegrityError."""
         found = self._objects.find(link)
         if found is not None:
             return found
-        self._bring([link])
+        self.bring([link])
         return self._objects.read(link)
 
     def file(self, link: Link, name: str, executable: bool) -> Path:
@@ -45,9 +47,33 @@ class StoreSource:
 
     def map(self, link: Link) -> Path | None:
         """The file of a large object, None for a small one. Raises as ``read``."""
-        self._bring([link])
+        self.bring([link])
         held = self._objects.held(link)
         return held if isinstance(held, Path) else None
+
+    def bring(self, links: Sequence[Link]) -> None:
+        """Bring those of ``links`` that are absent, and with the first of them what was announced.
+
+        Raises as ``read``.
+        """
+        if self._ahead and self._absent(links):
+            self._bring_term(self._ahead.pop())
+        self._bring(links)
+
+    def ahead(self, term: Any) -> None:
+        """Remember that all of ``term`` is wanted: nothing is looked for before something of it is
+        found absent."""
+        self._ahead = [term]
+
+    def _bring_term(self, term: Any) -> None:
+        from bundlerun.bundles.picking import pick_term
+
+        while True:
+            found = pick_term(term, self._objects.find)
+            if not found.absent:
+                break
+            self._bring(list(found.absent.values()))
+        self._bring(list(found.links.values()))
 
     def _bring(self, links: Sequence[Link]) -> None:
         absent = self._absent(links)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, new_id
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.links import Link
+from bundlerun.errors import BundleNotFound
 from bundlerun.progress import SILENT, Progress
 from bundlerun.store.catalog import Catalog
 from bundlerun.store.contexts import Context, Contexts
@@ -21,8 +19,12 @@ from bundlerun.store.journal import Journal
 from bundlerun.store.known import Known
 from bundlerun.store.noted import Noted
 from bundlerun.store.objects import Objects
-from bundlerun.store.refusals import translated
 from bundlerun.store.source import Fetch, StoreSource
+from bundlerun.store.statindex import IndexedIntake, StatIndex
+from bundlerun.store.uploads import Uploads
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.manifest import Picked, View
 
 _NOTHING: Mapping[str, str] = {}
 _BY_HAND = Lineage()
@@ -40,9 +42,11 @@ class Store:
         self.path = path
         self._database = database
         self.objects = Objects(database, path)
+        self.stats = StatIndex(database, path)
         self.catalog = Catalog(database)
         self.contexts = Contexts(database)
         self.known = Known(database)
+        self.uploads = Uploads(database)
         self.journal = Journal(database)
         self.noted = Noted(database)
 
@@ -86,8 +90,10 @@ class Store:
         number = new_id() if id is None else checked_id(id)
         bar = progress.start(f"add {name}", None, "bytes")
         try:
-            with self._sharing():
-                intake = self.objects.intake(lambda count: progress.advance(bar, count))
+            with self.objects.guard.sharing():
+                intake = IndexedIntake(
+                    self.objects.intake(lambda count: progress.advance(bar, count)), self.stats
+                )
                 root = freeze(value, intake)
                 bundle = Bundle(number, name, root, dict(params), wanted, lineage)
                 with self._database.writing() as tx:
@@ -100,11 +106,19 @@ class Store:
     def add_root(self, context: Context, bundle: Bundle, *, commit: bool) -> Entry:
         """Keep a new bundle over a value that is here already, or on the remote.
 
-        Raises BadName, Conflict for an id that is there already, ContextNotFound.
+        Raises BadName, BundleNotFound where the value is neither, Conflict for an id that is there
+        already, ContextNotFound.
         """
         checked_name(bundle.name)
         checked_tags(bundle.tags)
-        with self._sharing():
+        with self.objects.guard.sharing():
+            # It may have been removed, and swept, since the caller found it.
+            if not self.objects.has(bundle.root.digest) and not self.known.has_root(bundle.root):
+                raise BundleNotFound(
+                    f"the value of {bundle.name!r} is neither on this disk nor known to be on a"
+                    " remote",
+                    hint="bundlerun ls",
+                )
             return self.catalog.add(context, bundle, committed=commit)
 
     def value(self, bundle: Bundle, fetch: Fetch | None = None) -> object:
@@ -117,6 +131,22 @@ class Store:
         from bundlerun.bundles.manifest import thaw
 
         return thaw(bundle.root, StoreSource(self.objects, bundle.name, fetch))
+
+    def view(self, bundle: Bundle, fetch: Fetch | None = None) -> View:
+        """The value as a view, of which each part is read when it is touched.
+
+        What is wrong or absent is raised as by ``value``, at the touch.
+        """
+        from bundlerun.bundles.manifest import view
+
+        return view(bundle.root, StoreSource(self.objects, bundle.name, fetch))
+
+    def pick(self, root: Link, patterns: Sequence[str]) -> Picked:
+        """The parts of the value ``root`` that fit ``patterns``, as ``bundles.picking.pick`` gives
+        them, as far as the nodes are on this disk. Raises IntegrityError."""
+        from bundlerun.bundles.manifest import pick
+
+        return pick(root, self.objects.find, patterns)
 
     def outline(self, bundle: Bundle, fetch: Fetch | None = None) -> dict[str, Any]:
         """What the value holds, as ``bundles.outlining.outline`` gives it; nodes alone are read.
@@ -139,16 +169,3 @@ class Store:
         missing = self.objects.missing(link.digest for link, _ in found)
         gone = [(link, is_node) for link, is_node in found if link.digest in missing]
         return [link for link, _ in sorted(gone, key=lambda each: not each[1])]
-
-    @contextlib.contextmanager
-    def _sharing(self) -> Iterator[None]:
-        """Hold off a sweep: it takes this lock alone, adding shares it, so that no object goes
-        between the moment it is found here and the record that uses it."""
-        with translated(self.path):
-            path = self.path / "sweep.lock"
-            handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(handle)

@@ -113,7 +113,7 @@ def test_service_that_is_away_is_unreachable(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setattr("botocore.retries.standard.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bundlerun.aws.retries.CAP_S", 0.0)
     with pytest.raises(RemoteUnreachable):
         batch.describe_jobs(Aws().client("batch"), ["x"])
 

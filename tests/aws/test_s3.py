@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bundlerun.aws import retries
 from bundlerun.aws.session import Aws
 from bundlerun.errors import RemoteUnreachable
 from bundlerun.remotes.s3 import S3Remote
@@ -94,6 +95,7 @@ def test_a_connection_that_always_breaks_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Named, and after a bounded number of attempts."""
+    monkeypatch.setattr(retries, "CAP_S", 0.01)
     S3Remote(f"s3://{s3_bucket}/x", Aws()).put("packs/p", os.urandom(1 << 20))
     with proxy(s3_server, 100_000, 1000) as cutting:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", cutting.url)
@@ -108,14 +110,14 @@ def test_a_failed_upload_leaves_no_parts(
     source = tmp_path / "source"
     source.write_bytes(bytes(40 << 20))
     remote = S3Remote(f"s3://{s3_bucket}/x", Aws())
-    real = remote._bucket._upload_part
+    real = remote._bucket.put_part
 
-    def shrinking(named: dict[str, str], number: int, data: bytes) -> dict[str, object]:
-        if number == 1:
+    def shrinking(key: str, upload: str, number: int, data: bytes) -> str:
+        if number == 2:
             raise OSError("the disk failed")
-        return real(named, number, data)
+        return real(key, upload, number, data)
 
-    remote._bucket._upload_part = shrinking  # type: ignore[method-assign]
+    remote._bucket.put_part = shrinking  # type: ignore[method-assign]
     with pytest.raises(OSError, match="the disk failed"):
         remote.put_file("packs/p", source)
     assert "Uploads" not in s3_server.client().list_multipart_uploads(Bucket=s3_bucket)

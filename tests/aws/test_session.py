@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.aws import session
+from bundlerun.aws import retries
 from bundlerun.aws.session import Aws
 from bundlerun.errors import (
     AccessDenied,
@@ -94,7 +94,7 @@ def test_a_profile_is_read_from_awss_own_files(
 
 def test_nobody_at_the_endpoint_is_said_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a few attempts, not after minutes."""
-    monkeypatch.setattr(session, "ATTEMPTS", 2)
+    monkeypatch.setattr(retries, "SILENT_ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.manifest import DirectoryEntry
+from bundlerun.bundles.places import Stamp
 from bundlerun.errors import IntegrityError
 
 
@@ -36,6 +37,10 @@ class Memory:
     def put_file(self, path: Path) -> Link:
         """Keeps a file's bytes."""
         return self.put_bytes(path.read_bytes())
+
+    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
+        """Keeps the bytes of each file, whatever its stamp."""
+        return [self.put_file(Path(path)) for path, _ in files]
 
     def read(self, link: Link) -> bytes:
         """The bytes, verified."""
@@ -75,6 +80,12 @@ class Memory:
         if self.mapping == "file":
             return self.file(link, "leaf", False)
         return memoryview(self.read(link)) if self.mapping == "buffer" else None
+
+    def bring(self, links: Sequence[Link]) -> None:
+        """All that there is is here."""
+
+    def ahead(self, term: object) -> None:
+        """All that there is is here."""
 
     def _place(self, path: Path, link: Link, executable: bool) -> None:
         if path.exists():

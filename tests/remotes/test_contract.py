@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,6 +119,51 @@ def test_sixteen_writers_race_and_one_wins(remote: Remote) -> None:
             won = [n for n, first in enumerate(pool.map(write, range(16))) if first]
         assert len(won) == 1
         assert remote.get(f"v/race/{race}") == b"%d" % won[0]
+
+
+def climb(remote: Remote, who: int, told: Callable[[int], None]) -> None:
+    """Take the first free number, as the writer of a version does."""
+    number = 1
+    while not remote.put_new(f"v/climb/{number:03}", body_of(who)):
+        number += 1
+    told(number)
+
+
+def body_of(who: int) -> bytes:
+    """What writer ``who`` writes: long enough to be seen half."""
+    return b"%02d" % who * 100_000
+
+
+def test_sixteen_writers_of_four_processes_get_a_number_each(remote: Remote) -> None:
+    """All start together; no number is free below another, none is had twice, and who reads
+    meanwhile sees a key whole or not at all."""
+    fork = multiprocessing.get_context("fork")
+    start, got = fork.Barrier(4 * 4 + 1), fork.SimpleQueue()
+
+    def work(first: int) -> None:
+        def write(who: int) -> None:
+            start.wait(60)
+            climb(remote, who, lambda number: got.put((who, number)))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(first, first + 4)))
+
+    processes = [fork.Process(target=work, args=(4 * n,)) for n in range(4)]
+    for process in processes:
+        process.start()
+    start.wait(60)
+    bodies = {body_of(who) for who in range(16)}
+    while any(process.is_alive() for process in processes):
+        seen = [remote.get(key) for key in keys_of(remote, "v/climb/")]
+        assert bodies.issuperset(seen)
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    taken = dict(got.get() for _ in range(16))
+    assert sorted(taken) == list(range(16))
+    assert sorted(taken.values()) == list(range(1, 17))
+    for who, number in taken.items():
+        assert remote.get(f"v/climb/{number:03}") == body_of(who)
 
 
 def test_lists_are_in_byte_order(remote: Remote) -> None:

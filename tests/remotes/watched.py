@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundlerun.errors import RemoteUnreachable
-from bundlerun.remotes.base import Entry, Remote
+from bundlerun.remotes.base import Entry, Part, Remote, Upload
 
 
 class Counting(Remote):
@@ -48,6 +48,27 @@ class Counting(Remote):
         self.sent += source.stat().st_size + len(tail)
         self.inner.put_file(key, source, tail)
 
+    def begin(self, key: str, part_bytes: int) -> Upload | None:
+        self.requests.append(("begin", key))
+        return self.inner.begin(key, part_bytes)
+
+    def parts(self, upload: Upload) -> dict[int, Part] | None:
+        self.requests.append(("parts", upload.key))
+        return self.inner.parts(upload)
+
+    def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
+        self.requests.append(("part", upload.key))
+        self.sent += len(data)
+        return self.inner.put_part(upload, number, data)
+
+    def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
+        self.requests.append(("complete", upload.key))
+        self.inner.complete(upload, parts)
+
+    def abort(self, upload: Upload) -> None:
+        self.requests.append(("abort", upload.key))
+        self.inner.abort(upload)
+
     def put_new(self, key: str, data: bytes) -> bool:
         self.requests.append(("create", key))
         self.sent += len(data)
@@ -60,6 +81,16 @@ class Counting(Remote):
             yield entry
         if not self.requests or self.requests[-1] != ("list", prefix):
             self.requests.append(("list", prefix))
+
+    def now_s(self) -> float:
+        self.requests.append(("now", ""))
+        return self.inner.now_s()
+
+    def litter(self, older_than_s: float) -> Sequence[Entry]:
+        return self.inner.litter(older_than_s)
+
+    def discard(self, litter: Sequence[Entry]) -> None:
+        self.inner.discard(litter)
 
     def delete(self, keys: Sequence[str]) -> None:
         self.requests.append(("delete", ""))

@@ -88,19 +88,22 @@ def test_eight_processes_that_make_one_store_at_once_all_get_it(tmp_path: Path) 
     check_whole(tmp_path / "deep" / "store")
 
 
-def test_sixteen_processes_with_twenty_bundles_each_lose_none(
+def test_sixteen_processes_with_a_hundred_bundles_each_lose_none(
     store: Store, context: Context
 ) -> None:
     """None is lost, none is there twice, the order of commits has no gap."""
-    processes = [started(ADD, store.path, who, 20) for who in range(16)]
-    answers = [process.communicate(timeout=120) for process in processes]
-    assert [errors for _, errors in answers if errors] == []
+    processes = [started(ADD, store.path, who, 100) for who in range(16)]
+    answers = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 16
+    # Who waits long says so, and waits.
+    said = {line for _, errors in answers for line in errors.splitlines()}
+    assert all(line.startswith("waiting for another process") for line in said), said
     found = store.catalog.search(context, name="x")
     values = [store.value(entry.bundle) for entry in found]
     assert sorted((v["who"], v["n"]) for v in values) == sorted(  # type: ignore[index]
-        (str(who), n) for who in range(16) for n in range(20)
+        (str(who), n) for who in range(16) for n in range(100)
     )
-    assert len({entry.bundle.id for entry in found}) == 320
+    assert len({entry.bundle.id for entry in found}) == 1600
     order = [entry.bundle.id for entry in store.catalog.unpushed(context, "x")]
     assert order == [entry.bundle.id for entry in reversed(found)]
     check_whole(store.path)

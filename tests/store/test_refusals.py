@@ -80,11 +80,11 @@ def test_an_unknown_format_is_refused_with_the_version_that_is_needed(
     store.add(context, "x", 1)
     store.close()
     connection = sqlite3.connect(store.path / database.FILE)
-    connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+    connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     connection.execute("UPDATE meta SET value = '7.5' WHERE key = 'needs'")
     connection.commit()
     connection.close()
-    with pytest.raises(IntegrityError, match=r"format '2', which needs bundlerun 7\.5 or later"):
+    with pytest.raises(IntegrityError, match=r"format '99', which needs bundlerun 7\.5 or later"):
         Store.open(store.path)
 
 

@@ -1,0 +1,121 @@
+"""What a file held when it was last read, so that one that did not change is not read again.
+
+A file is known by its stamp (device, inode, size, mtime and ctime in nanoseconds). ctime cannot be
+set by a program, so whatever touches the content makes another stamp, with one exception: a change
+in the same tick of the clock as the one before it. Hence a file that was younger than YOUNG_NS when
+it was read is not remembered (the "racy" entries of git's index: git-scm.com/docs/racy-git).
+
+Known limits, as of git's index: writes through a shared mapping (mmap) show in the stamp only when
+the kernel next writes the page out, and a network file system may answer with a stamp of some
+seconds ago.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.links import Link
+from bundlerun.bundles.places import Stamp
+from bundlerun.store.batches import batches, marks
+from bundlerun.store.database import Database
+from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
+
+YOUNG_NS = 2_000_000_000
+"""A file that changed within so many nanoseconds before it was read is not remembered."""
+
+MOST_ROWS = 1 << 20
+"""The last so many recordings are kept, at about 100 bytes each."""
+
+_FIND = """
+SELECT device, inode, size, mtime_ns, ctime_ns, digest, parts FROM stats s
+WHERE device = ? AND inode IN ({marks})
+AND EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.digest)
+AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.parts))
+"""
+
+
+class StatIndex:
+    """Links by stamp. Losing it costs reading, never data. Safe to use from threads."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder / "objects"
+
+    def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
+        """For each stamp the link of what such a file holds; None where that is not known, or the
+        bytes are not on this disk any more."""
+        inodes: dict[int, list[int]] = defaultdict(list)
+        for stamp in stamps:
+            inodes[stamp.device].append(stamp.inode)
+        rows: dict[tuple[int, ...], tuple[bytes, bytes | None]] = {}
+        for device, some in inodes.items():
+            # Sorted: files that were made together are neighbours in the table's index.
+            for batch in batches(sorted(some)):
+                with self._database.reading() as connection:
+                    found = connection.execute(
+                        _FIND.format(marks=marks(batch)), [device, *batch]
+                    ).fetchall()
+                rows.update((row[:5], row[5:]) for row in found)
+        return [self._link(stamp, rows.get(stamp)) for stamp in stamps]
+
+    def record(self, tx: sqlite3.Connection, seen: Iterable[tuple[Stamp, Link]]) -> None:
+        """Remember what files held, over what was known of them, in the transaction ``tx``; the
+        oldest recordings go where they are over MOST_ROWS."""
+        rows = sorted(
+            (*stamp, bytes.fromhex(link.digest), link.parts and bytes.fromhex(link.parts))
+            for stamp, link in seen
+        )
+        if not rows:
+            return
+        tx.executemany("INSERT OR REPLACE INTO stats VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        # A replaced row is a new one at the end, so there are at most as many as this span.
+        tx.execute(
+            "DELETE FROM stats WHERE rowid <= (SELECT max(rowid) FROM stats) - ?", (MOST_ROWS,)
+        )
+
+    def _link(self, stamp: Stamp, row: tuple[bytes, bytes | None] | None) -> Link | None:
+        if row is None:
+            return None
+        digest, parts = row
+        link = Link(Digest(digest.hex()), stamp.size, Digest(parts.hex()) if parts else None)
+        if link.size < SMALL_BYTES:
+            return link
+        # Only the row of a large object was looked at: somebody may have deleted its file.
+        path = file_of(self._folder, link.digest)
+        return link if path.is_file() and path.stat().st_size == link.size else None
+
+
+class IndexedIntake:
+    """An intake that reads no file whose stamp is known: the Sink of bundles.manifest.freeze."""
+
+    def __init__(self, intake: Intake, index: StatIndex) -> None:
+        self._intake = intake
+        self._index = index
+        self._seen: list[tuple[Stamp, Link]] = []
+        self.put_bytes = intake.put_bytes
+        self.put_file = intake.put_file
+
+    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
+        """Take the bytes of each file; those that did not change since they were read last are
+        here already, and are not opened. Raises as Intake.put_file."""
+        links = []
+        known = self._index.find([stamp for _, stamp in files])
+        for (path, stamp), link in zip(files, known, strict=True):
+            if link is None:
+                # Before the file is opened: what changes it later has a later ctime than this.
+                now_ns = time.time_ns()
+                link = self._intake.put_file(Path(path))
+                if max(stamp.mtime_ns, stamp.ctime_ns) <= now_ns - YOUNG_NS:
+                    self._seen.append((stamp, link))
+            links.append(link)
+        return links
+
+    def write(self, tx: sqlite3.Connection) -> None:
+        """Put what waits, and what was seen of the files, into the transaction ``tx``."""
+        self._intake.write(tx)
+        self._index.record(tx, self._seen)
