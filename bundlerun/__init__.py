@@ -22,9 +22,12 @@ if TYPE_CHECKING:
         context_create,
         context_delete,
         context_list,
+        diff,
         dockerize,
         doctor,
         find,
+        fsck,
+        gc,
         get,
         lineage,
         list_jobs,
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
         search,
         switch,
         tag,
+        view,
         wait,
+        why,
     )
     from bundlerun.api.workspace import Workspace
     from bundlerun.bundles.bundle import Bundle
@@ -68,11 +73,14 @@ __all__ = [
     "context_create",
     "context_delete",
     "context_list",
+    "diff",
     "dockerize",
     "doctor",
     "errors",
     "external",
     "find",
+    "fsck",
+    "gc",
     "get",
     "list_jobs",
     "lineage",
@@ -85,7 +93,9 @@ __all__ = [
     "search",
     "switch",
     "tag",
+    "view",
     "wait",
+    "why",
 ]
 
 

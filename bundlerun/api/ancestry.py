@@ -37,7 +37,7 @@ class Ancestry:
         return dataclasses.replace(self._seen[at.id], role=at.role)
 
     def _made(self, at: Parent, generations: int) -> LineageTree:
-        bundle = self._find(at)
+        bundle = self.find(at)
         if bundle is None:
             return LineageTree(at.role, at.name, at.id, at.root, known=False)
         parents = bundle.lineage.parents if generations else ()
@@ -53,7 +53,8 @@ class Ancestry:
             parents=tuple(self.tree(parent, generations - 1) for parent in parents),
         )
 
-    def _find(self, at: Parent) -> Bundle | None:
+    def find(self, at: Parent) -> Bundle | None:
+        """The bundle that ``at`` mentions; None where only its mention is left."""
         entry = self._base.store.catalog.by_id(self._context, at.id)
         if entry is not None:
             return entry.bundle

@@ -113,11 +113,15 @@ class Base:
         """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
         is opened when it is called."""
 
+        made: list[Fetch] = []
+
         def fetch(links: Sequence[Link]) -> None:
             from bundlerun.remotes.pull import fetcher
 
-            remote = self.remote(self.context())
-            fetcher(self.store, remote, bundle, progress=self.progress)(links)
+            if not made:
+                remote = self.remote(self.context())
+                made.append(fetcher(self.store, remote, bundle, progress=self.progress))
+            made[0](links)
 
         return fetch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.ancestry import Ancestry
@@ -89,6 +89,15 @@ class Data(Base):
         bundle = self.entry(name, checked_tags(tags)).bundle
         return self.store.value(bundle, self.fetch_of(bundle))
 
+    def view(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+        """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
+        each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
+
+        Raises as ``get``, later as things are touched.
+        """
+        bundle = self.entry(name, checked_tags(tags)).bundle
+        return self.store.view(bundle, self.fetch_of(bundle))
+
     def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
         those with all of ``tags``. Raises BundleNotFound."""
@@ -124,15 +133,31 @@ class Data(Base):
         self.store.catalog.tag(self.context(), entry.bundle.id, checked_tags(tags))
         return self.entry(entry.bundle).bundle
 
-    def remove(self, name: str, *, old: bool = False, all: bool = False) -> list[Bundle]:
+    def remove(
+        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
+    ) -> list[Bundle]:
         """Remove here the bundle ``name``, or every version of it (``all``), or all but the
-        latest (``old``); what was removed. Raises BundleNotFound when there is none."""
-        latest = self.entry(name)
+        latest (``old``); what was removed.
+
+        With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
+        again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
+        BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
+        """
+        found = None
+        if remote:
+            from bundlerun.remotes.forgetting import forget, look_for
+
+            there = self.remote(self.context())
+            found = look_for(self.store, self.context(), there, name, old or all)
+        latest = found or self.entry(name)
         chosen = [latest]
         if old or all:
             every = self.search(latest.bundle.name)
             chosen = [e for e in every if all or e.bundle.id != latest.bundle.id]
-        removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
+        if remote:
+            removed = forget(self.store, self.context(), there, chosen)
+        else:
+            removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
         return [entry.bundle for entry in removed]
 
     def push(self, name: str | None = None) -> PushReport:
@@ -154,15 +179,33 @@ class Data(Base):
         return push(self.store, context, remote, entries, progress=self.progress)
 
     def pull(
-        self, name: str | None = None, *, localize: bool = False, all_versions: bool = False
+        self,
+        name: str | None = None,
+        *,
+        localize: bool = False,
+        all_versions: bool = False,
+        paths: Sequence[str] = (),
     ) -> list[Bundle]:
         """Bring the records of ``name`` (None: every name) from the remote: the latest version or
         ``all_versions``, and with ``localize`` their bytes.
 
-        Raises BundleNotFound when the remote has no such name, IntegrityError for what is damaged.
-        """
-        from bundlerun.remotes.pull import localise, pull_all, pull_id, pull_latest
+        ``paths`` (with ``localize``): only the parts whose path in the value fits one of them, as
+        ``raw/flights.csv``, ``images/*`` or ``models``: keys, indexes and a folder's relative paths
+        joined by ``/``; ``*``, ``?`` and ``[...]`` as in a shell, over ``/`` too.
 
+        Raises BundleNotFound when the remote has no such name or the value no such path,
+        IntegrityError for what is damaged.
+        """
+        from bundlerun.remotes.pull import (
+            localise,
+            localise_parts,
+            pull_all,
+            pull_id,
+            pull_latest,
+        )
+
+        if paths and not localize:
+            raise UsageError("paths say which bytes are brought", hint="with localize")
         context = self.context()
         remote = self.remote(context)
         self._settle_open_runs()
@@ -176,7 +219,10 @@ class Data(Base):
         else:
             entries = [pull_latest(self.store, context, remote, name)]
         bundles = [entry.bundle for entry in entries]
-        if localize:
+        patterns = [paths] if isinstance(paths, str) else list(paths)
+        for bundle in bundles if patterns else ():
+            localise_parts(self.store, remote, bundle, patterns, progress=self.progress)
+        if localize and not paths:
             localise(self.store, remote, bundles, progress=self.progress)
         return bundles
 

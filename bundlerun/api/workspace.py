@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bundlerun.api.care import Care
 from bundlerun.api.checkup import Check, checkup
 from bundlerun.api.work import Work
 
 
-class Workspace(Work):
+class Workspace(Work, Care):
     """All verbs. Made by ``bundlerun.open``, or from the settings by ``bundlerun.add`` and others.
 
     ``progress`` may be set to whatever shows what goes on. Safe to use from several threads.

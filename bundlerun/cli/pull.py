@@ -12,15 +12,27 @@ from bundlerun.cli.render import echo_json, label
 @click.command()
 @click.argument("name", required=False)
 @click.option("--localize", is_flag=True, help="Bring the bytes as well.")
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATTERN",
+    help="With --localize: only the parts at such paths, as 'images/*'; repeatable.",
+)
 @click.option("--all-versions", is_flag=True, help="Every version, not only the latest.")
 @as_json
 @with_workspace
 def command(
-    workspace: Workspace, name: str | None, localize: bool, all_versions: bool, as_json: bool
+    workspace: Workspace,
+    name: str | None,
+    localize: bool,
+    paths: tuple[str, ...],
+    all_versions: bool,
+    as_json: bool,
 ) -> None:
     """Bring the latest version of NAME (or of every name) from the remote: its record, and with
     --localize its bytes; else they come when they are touched."""
-    bundles = workspace.pull(name, localize=localize, all_versions=all_versions)
+    bundles = workspace.pull(name, localize=localize, all_versions=all_versions, paths=paths)
     if as_json:
         echo_json([bundle.to_json() for bundle in bundles])
         return

@@ -13,13 +13,19 @@ from bundlerun.cli.render import echo_json, label
 @click.argument("name")
 @click.option("--old", is_flag=True, help="All versions but the latest.")
 @click.option("--all", "every", is_flag=True, help="All versions.")
+@click.option("--remote", is_flag=True, help="On the remote too, for everybody.")
 @as_json
 @with_workspace
-def command(workspace: Workspace, name: str, old: bool, every: bool, as_json: bool) -> None:
-    """Remove the bundle NAME from this store; the remote keeps what was pushed."""
+def command(
+    workspace: Workspace, name: str, old: bool, every: bool, remote: bool, as_json: bool
+) -> None:
+    """Remove the bundle NAME from this store; the remote keeps what was pushed, unless --remote.
+
+    `bundlerun gc` frees the space.
+    """
     if old and every:
         raise click.UsageError("--old and --all exclude each other")
-    removed = workspace.remove(name, old=old, all=every)
+    removed = workspace.remove(name, old=old, all=every, remote=remote)
     if as_json:
         echo_json([bundle.to_json() for bundle in removed])
         return

@@ -1,0 +1,122 @@
+"""Two bundles side by side: the reading of their nodes and tables, wherever they lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from bundlerun.api.ancestry import Ancestry
+from bundlerun.bundles.differing import Differences, differences
+from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, NoRemote
+from bundlerun.pipelines.reasons import Changed, Reason, Why, explain, key_of, nearest
+
+if TYPE_CHECKING:
+    from bundlerun.api.base import Base
+    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.differing import Columns
+    from bundlerun.bundles.lineage import Parent
+    from bundlerun.bundles.links import Link
+    from bundlerun.store.entries import Entry
+
+FETCHED_TABLE_BYTES = 16 << 20
+"""A larger table that is not on this disk is not fetched to tell its columns."""
+
+MOST_EARLIER = 2_000
+"""Versions that are looked at for the nearest one."""
+
+
+class Comparing:
+    """Comparisons of bundles of one workspace's context."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._ancestry = Ancestry(base, base.context())
+
+    def differences(self, old: Bundle, new: Bundle) -> Differences:
+        """What differs between two values; of what is not here, only nodes and small tables are
+        fetched. Raises BundleNotFound, IntegrityError, RemoteErrors."""
+        return differences(
+            old.root,
+            new.root,
+            lambda link: self._read(link, old, new),
+            schema=lambda link: self._columns(link, old, new),
+        )
+
+    def why(self, entry: Entry) -> Why:
+        """Why the bundle was made, with what differs in the values that went in."""
+        bundle = entry.bundle
+        why = explain(bundle, self._nearest(entry))
+        return dataclasses.replace(why, reasons=tuple(map(self._looked_into, why.reasons)))
+
+    def _nearest(self, entry: Entry) -> Bundle | None:
+        bundle = entry.bundle
+        if key_of(bundle) is None:
+            return None
+        found = nearest(bundle, self._earlier(entry, bundle.name))
+        if found is not None:
+            return found
+        pipe = bundle.lineage.pipe
+        others = (each for each in self._earlier(entry, None) if each.lineage.pipe == pipe)
+        return nearest(bundle, others)
+
+    def _earlier(self, entry: Entry, name: str | None) -> list[Bundle]:
+        search, context = self._base.store.catalog.search, self._base.context()
+        found = search(context, name=name, limit=MOST_EARLIER)
+        if all(each.seq != entry.seq for each in found):
+            found = search(context, name=name)
+        if name is None:
+            older = [each for each in found if each.seq < entry.seq]
+        else:
+            at = next((at for at, each in enumerate(found) if each.seq == entry.seq), 0)
+            older = found[at + 1 :]
+        return [each.bundle for each in older]
+
+    def _looked_into(self, reason: Reason) -> Reason:
+        return dataclasses.replace(reason, changes=tuple(map(self._valued, reason.changes)))
+
+    def _valued(self, change: Changed) -> Changed:
+        old, new = (self._found(parent) for parent in change.parents)
+        if old is None or new is None:
+            return change
+        try:
+            return dataclasses.replace(change, value=self.differences(old, new))
+        except BundlerunError:
+            # The reason stands without it: a value may be gone, or its remote not answer.
+            return change
+
+    def _found(self, parent: Parent | None) -> Bundle | None:
+        return None if parent is None else self._ancestry.find(parent)
+
+    def _read(self, link: Link, *bundles: Bundle) -> bytes:
+        found = self._base.store.objects.find(link)
+        if found is None:
+            self._bring(link, *bundles)
+            found = self._base.store.objects.read(link)
+        return found
+
+    def _bring(self, link: Link, *bundles: Bundle) -> None:
+        """Bring an object that belongs to one of the bundles or to all."""
+        failure: BundlerunError | None = None
+        for bundle in bundles:
+            try:
+                self._base.fetch_of(bundle)([link])
+                return
+            except NoRemote as error:
+                failure = BundleNotFound(
+                    f"{bundle.name}@{bundle.id} is not on this disk, and {error.message}",
+                    hint=error.hint,
+                )
+            except (BundleNotFound, IntegrityError) as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _columns(self, link: Link, *bundles: Bundle) -> Columns | None:
+        from bundlerun.bundles import codecs
+
+        objects = self._base.store.objects
+        if not objects.has(link.digest):
+            if link.size > FETCHED_TABLE_BYTES:
+                return None
+            self._bring(link, *bundles)
+        return codecs.columns(objects.held(link))

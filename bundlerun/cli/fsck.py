@@ -1,0 +1,66 @@
+"""``bundlerun fsck``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import as_json, with_workspace
+from bundlerun.cli.render import clean, echo_json, size
+from bundlerun.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from bundlerun.store.findings import Finding, Proof
+
+SHOWN = 50
+"""Findings of one kind that are shown; --json has all."""
+
+
+@click.command()
+@click.option("--remote", is_flag=True, help="Prove the context's remote instead of this store.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@as_json
+@with_workspace
+def command(workspace: Workspace, remote: bool, repair: bool, as_json: bool) -> None:
+    """Read and hash everything in this store, or on the remote, and say what is damaged and what
+    can be mended. Exit code 7 when damage is left."""
+    proof = workspace.fsck(remote=remote, repair=repair)
+    if as_json:
+        echo_json(proof.to_json())
+    else:
+        _show(proof, workspace.remote(workspace.context()).url if remote else workspace.store.path)
+    if not proof.whole:
+        raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def _show(proof: Proof, place: object) -> None:
+    shown: Counter[str] = Counter()
+    for finding in proof.findings:
+        word = _word(finding)
+        shown[word] += 1
+        if shown[word] <= SHOWN:
+            _tell(word, finding)
+    for word, count in shown.items():
+        if count > SHOWN:
+            click.echo(f"... and {count - SHOWN} more that are {word}")
+    counts = {**proof.looked_at}
+    told = [size(counts.pop("bytes"))] if "bytes" in counts else []
+    told = [f"{count} {what}" for what, count in counts.items() if count] + told
+    damaged = sum(finding.is_damage for finding in proof.findings)
+    verdict = "whole" if proof.whole else f"{damaged} damaged"
+    click.echo(f"{clean(str(place))}: {', '.join(told) or 'empty'}: {verdict}")
+
+
+def _word(finding: Finding) -> str:
+    return "mended" if finding.mended else finding.kind.value
+
+
+def _tell(word: str, finding: Finding) -> None:
+    told = f"{finding.what}: {finding.detail}" if finding.detail else finding.what
+    place = "" if finding.where in finding.what else f"  ({finding.where})"
+    click.echo(f"{word:<9} {clean(told)}{clean(place)}")
+    if finding.mendable and not finding.mended:
+        click.echo(f"{'':<9}   can be mended: {clean(finding.mendable)}")

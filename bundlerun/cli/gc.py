@@ -1,0 +1,108 @@
+"""``bundlerun gc``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.options import as_json, with_workspace
+from bundlerun.cli.render import echo_json, echo_table, size
+from bundlerun.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundlerun.store.swept import GcReport, MostlyDead
+
+SHOWN = 20
+"""Packs that are mostly dead which are shown; --json has all."""
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if match is None:
+        raise UsageError(f"{text!r} is no time", hint="--grace 7d (units: s, m, h, d)")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+@click.command()
+@click.option("--remote", is_flag=True, help="Clean the context's remote instead of this store.")
+@click.option(
+    "--grace",
+    "grace_s",
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    callback=_seconds,
+    help="Keep what is younger: 90s, 30m, 12h, 7d.",
+)
+@click.option(
+    "--delete", "--yes", "delete", is_flag=True, help="Do it; otherwise it is only shown."
+)
+@as_json
+@with_workspace
+def command(
+    workspace: Workspace, remote: bool, grace_s: float, delete: bool, as_json: bool
+) -> None:
+    """Free the space of what no bundle uses: objects, packs, leftovers of crashes and old runs.
+
+    A remote takes two: the first condemns packs, one some hours later deletes them, so that pushes
+    at the same moment lose nothing. Any number of machines may add, push and clean up meanwhile.
+    """
+    report = workspace.gc(remote=remote, delete=delete, grace_s=grace_s)
+    if as_json:
+        echo_json({**dataclasses.asdict(report), "count": report.count, "bytes": report.bytes})
+        return
+    _show(report, "bundlerun gc --remote" if remote else "bundlerun gc")
+
+
+def _show(report: GcReport, verb: str) -> None:
+    if report.swept:
+        rows = [[swept.kind, str(swept.count), size(swept.bytes)] for swept in report.swept]
+        echo_table(["KIND", "COUNT", "SIZE"], rows)
+    did, does = ("deleted", "condemned") if report.deleted else ("would delete", "would condemn")
+    if report.count:
+        click.echo(f"{did} {size(report.bytes)}")
+    if report.condemned:
+        click.echo(
+            f"{does} {_packs(report.condemned.count)}, {size(report.condemned.bytes)}:"
+            f" {verb} --delete, {_span(report.wait_s)} later, deletes them"
+        )
+    if report.waiting:
+        click.echo(
+            f"condemned before, still to wait: {_packs(report.waiting.count)},"
+            f" {size(report.waiting.bytes)}"
+        )
+    if report.returned:
+        click.echo(f"the store's file gave back {size(report.returned)}")
+    if not (report.count or report.condemned or report.waiting):
+        click.echo("nothing to delete")
+    elif not report.deleted and (report.count or report.condemned):
+        click.echo(f"  {verb} --delete  does it")
+    _show_mostly_dead(report.mostly_dead)
+
+
+def _show_mostly_dead(packs: tuple[MostlyDead, ...]) -> None:
+    if not packs:
+        return
+    dead = sum(pack.size - pack.live for pack in packs)
+    click.echo(f"{_packs(len(packs))} mostly dead: up to {size(dead)} stay with what is used")
+    for pack in packs[:SHOWN]:
+        click.echo(f"  {pack.pack}  {size(pack.live)} used of {size(pack.size)}")
+    if len(packs) > SHOWN:
+        click.echo(f"  ... and {len(packs) - SHOWN} more")
+
+
+def _packs(count: int) -> str:
+    return f"{count} pack" if count == 1 else f"{count} packs"
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:.3g} {unit}"
+    return f"{seconds:.3g} s"
