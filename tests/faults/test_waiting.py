@@ -1,0 +1,118 @@
+"""A store that another process holds: waited for, visibly and not for ever."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bundlerun.errors import StoreBusy
+from bundlerun.store import database
+from bundlerun.store.database import FILE
+from bundlerun.store.store import Store
+
+HOLD = """
+    import sqlite3, sys, time
+    held = sqlite3.connect(sys.argv[1], isolation_level=None)
+    held.execute("BEGIN IMMEDIATE")
+    held.execute("UPDATE meta SET value = value")
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+    held.execute("COMMIT")
+"""
+
+
+def holding(path: Path, seconds: float) -> subprocess.Popen[str]:
+    """A process that has a write transaction open for so long."""
+    command = [sys.executable, "-c", textwrap.dedent(HOLD), str(path / FILE), str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with a context and a bundle."""
+    with_store = Store.open(tmp_path / "home" / "store")
+    with_store.add(with_store.contexts.create("work"), "x", 1, commit=True)
+    with_store.contexts.switch("work")
+    with_store.close()
+    return with_store.path
+
+
+def test_a_store_that_is_held_for_three_seconds_is_waited_for_visibly(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The add succeeds, one line says what is waited for, and reading waits for nobody."""
+    store = Store.open(path)
+    context = store.contexts.get("work")
+    holder = holding(path, 3.0)
+    started = time.monotonic()
+    assert store.catalog.get(context, "x").committed
+    assert time.monotonic() - started < 1
+    assert caplog.records == []
+    store.add(context, "x", 2, commit=True)
+    assert 2 < time.monotonic() - started < 15
+    assert holder.wait(10) == 0
+    (record,) = caplog.records
+    assert record.name.startswith("bundlerun.")
+    assert record.levelno == logging.WARNING
+    assert "waiting for another process that holds the store, for 60 s at most" in record.message
+    assert len(store.catalog.search(context)) == 2
+    store.close()
+
+
+def test_the_command_line_says_what_it_waits_for(path: Path) -> None:
+    """One line on standard error without any option; and the command succeeds."""
+    holder = holding(path, 3.0)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("bundlerun")), "tag", "x", "a:b"],
+        env={"PATH": os.environ["PATH"], "BUNDLERUN_HOME": str(path.parent), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert holder.wait(10) == 0
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("waiting for another process") == 1
+    assert "locked" not in done.stderr
+
+
+def test_a_short_wait_is_silent(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Half a second is nobody's concern."""
+    store = Store.open(path)
+    holder = holding(path, 0.5)
+    store.add(store.contexts.get("work"), "x", 2)
+    assert holder.wait(10) == 0
+    assert caplog.records == []
+    store.close()
+
+
+def test_readers_wait_too_where_writers_keep_them_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rollback journal, as on network file systems, a commit excludes readers: they wait,
+    for BUSY_S at most, and are never told "database is locked"."""
+    plain = sqlite3.connect(path / FILE, isolation_level=None)
+    assert plain.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    monkeypatch.setattr(database, "_SLICE_S", 0.05)
+    monkeypatch.setattr(database, "BUSY_S", 0.4)
+    store = Store.open(path)
+    context = store.contexts.get("work")
+    plain.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+    with pytest.raises(StoreBusy, match="another process has held the store"):
+        store.catalog.get(context, "x")
+    assert 0.4 <= time.monotonic() - started < 5
+    plain.execute("COMMIT")
+    assert store.catalog.get(context, "x").committed
+    plain.close()
+    store.close()
