@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
+import stat
+import statistics
 import subprocess
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,26 @@ SMALL_FILE_BYTES = 1_000
 def write_random(path: Path, size_bytes: int, seed: int) -> None:
     """A file of ``size_bytes`` incompressible bytes, the same for the same seed."""
     path.write_bytes(random.Random(seed).randbytes(size_bytes))
+
+
+def write_large(path: Path, size_bytes: int) -> None:
+    """A large file of incompressible bytes, a mebibyte at a time."""
+    with path.open("wb") as file:
+        for _ in range(size_bytes >> 20):
+            file.write(os.urandom(1 << 20))
+
+
+def many_path(folder: Path, number: int) -> Path:
+    """Where `write_many` puts the file ``number``: a thousand a folder."""
+    return folder / f"part{number // 1000:03}" / f"file{number:06}.bin"
+
+
+def write_many(folder: Path, count: int) -> None:
+    """``count`` files of 1 KB below ``folder``."""
+    for number in range(count):
+        path = many_path(folder, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_random(path, SMALL_FILE_BYTES, number)
 
 
 def write_files(folder: Path, count: int) -> None:
@@ -45,16 +69,24 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def best_seconds(work: Callable[[], object], times: int, pause_s: float = 0.0) -> float:
-    """The least wall time of ``times`` calls, seconds: what others do to the machine only adds.
+def repeated(
+    key: str, work: Callable[[], object], times: int, pause_s: float = 0.0, share: int = 1
+) -> dict[str, float]:
+    """The wall time of ``times`` calls over ``share``, seconds: ``key`` is the median, ``key_best``
+    the least, which is what there is where others use the machine too.
 
     ``pause_s`` between the calls spreads them, so that one busy moment does not meet them all.
     """
     found = []
     for _ in range(times):
-        found.append(seconds_of(work))
+        found.append(seconds_of(work) / share)
         time.sleep(pause_s)
-    return min(found)
+    return median_and_best(key, found)
+
+
+def median_and_best(key: str, seconds: Sequence[float]) -> dict[str, float]:
+    """Several times as two figures."""
+    return {key: statistics.median(seconds), f"{key}_best": min(seconds)}
 
 
 def output_of(command: list[str], given: str | None = None) -> str:
@@ -71,9 +103,62 @@ def output_of(command: list[str], given: str | None = None) -> str:
     return text
 
 
-def process_seconds(command: list[str], times: int = 1) -> float:
-    """The least wall time of a whole process, seconds. Raises RuntimeError where it fails."""
-    return best_seconds(lambda: output_of(command), times)
+def tenths(home: Path, count: int, add: Callable[[int, Path], object]) -> dict[str, float]:
+    """``add`` called for ``count`` new files of 1 KB below ``home``, a tenth after the other.
+
+    Seconds a call: the median and the best of the tenths, the mean of all; ``growth`` is the last
+    tenth over the first. Writing the files is not in it. ``disk`` is what a bare durable write
+    takes meanwhile.
+    """
+    found: list[float] = []
+    disk: list[float] = []
+    some = count // 10
+    for tenth in range(10):
+        sources = {}
+        for number in range(tenth * some, (tenth + 1) * some):
+            sources[number] = home / f"source{number:06}.bin"
+            write_random(sources[number], SMALL_FILE_BYTES, number)
+        begin = time.perf_counter()
+        for number, source in sources.items():
+            add(number, source)
+        found.append((time.perf_counter() - begin) / some)
+        disk.append(durable_write_seconds(home))
+    mean = sum(found) / len(found)
+    times = {**median_and_best("seconds", found), **median_and_best("disk", disk)}
+    return {**times, "mean": mean, "growth": found[-1] / found[0]}
+
+
+def durable_write_seconds(home: Path) -> float:
+    """The median time of appending 4 KiB to a file and waiting until it is on the disk."""
+    block = os.urandom(4096)
+    with open(home / "durable.bin", "ab", buffering=0) as file:
+
+        def write() -> None:
+            file.write(block)
+            os.fdatasync(file.fileno())
+
+        return statistics.median(seconds_of(write) for _ in range(20))
+
+
+def processes(key: str, command: list[str], times: int) -> dict[str, float]:
+    """`repeated` of a whole process. Raises RuntimeError where it fails."""
+    return repeated(key, lambda: output_of(command), times)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held so far (resident), bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def open_files() -> int:
+    """How many files this process has open, sockets and pipes included."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def _proxy(verb: str) -> dict[str, Any]:
@@ -101,9 +186,33 @@ def counted() -> Iterator[dict[str, Any]]:
 
 def disk_use(folder: Path) -> dict[str, int]:
     """Files and bytes on disk below ``folder``; a file with several links counts once."""
-    files = [path.lstat() for path in folder.rglob("*") if path.is_file()]
-    blocks = {(info.st_dev, info.st_ino): info.st_blocks * 512 for info in files}
-    return {"files": len(files), "bytes": sum(blocks.values())}
+    blocks = {}
+    for path in folder.rglob("*"):
+        # It may be gone meanwhile, where somebody works in the folder.
+        with suppress(FileNotFoundError):
+            info = path.lstat()
+            if stat.S_ISREG(info.st_mode):
+                blocks[path] = (info.st_dev, info.st_ino, info.st_blocks * 512)
+    inodes = {each[:2]: each[2] for each in blocks.values()}
+    return {"files": len(blocks), "bytes": sum(inodes.values())}
+
+
+@contextmanager
+def disk_watched(folder: Path, found: dict[str, Any], key: str) -> Iterator[None]:
+    """Looks at a folder of few files all the while; ``found[key]`` is the most bytes on disk."""
+    ended = threading.Event()
+    most = [disk_use(folder)["bytes"]]
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            most.append(disk_use(folder)["bytes"])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield
+    ended.set()
+    watcher.join()
+    found[key] = max(most)
 
 
 def image_size_bytes(image: str) -> int:
@@ -116,10 +225,10 @@ def image_ids(image: str) -> list[str]:
     return output_of(["docker", "images", "--quiet", "--no-trunc", image]).split()
 
 
-def bare_run_seconds(image: str, times: int = 3) -> float:
-    """The least time of ``docker run IMAGE python -c pass``, seconds: the floor of any run."""
+def bare_runs(image: str) -> dict[str, float]:
+    """``docker run IMAGE python -c pass`` as ``bare``, seconds: the floor of any run."""
     command = ["docker", "run", "--rm", "--entrypoint", "python", image, "-c", "pass"]
-    return process_seconds(command, times)
+    return processes("bare", command, 3)
 
 
 def add_a_line(module: Path) -> None:

@@ -17,25 +17,27 @@ import os
 import shutil
 import sys
 import tempfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from measuring import (
     FILE_BYTES,
-    SMALL_FILE_BYTES,
     add_a_line,
-    bare_run_seconds,
-    best_seconds,
+    bare_runs,
     change_one_file,
     counted,
     disk_use,
     image_ids,
     image_size_bytes,
+    median_and_best,
+    open_files,
     output_of,
-    process_seconds,
+    peak_bytes,
+    processes,
+    repeated,
+    seconds_of,
+    tenths,
     write_files,
-    write_random,
 )
 
 VENV = Path(sys.prefix)
@@ -46,7 +48,7 @@ PIPE = "functional.common_tasks.A"
 
 def cli_start(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Whole-process time of `dsdt --help`."""
-    return {"seconds": process_seconds([DSDT, "--help"], 5)}
+    return processes("seconds", [DSDT, "--help"], 5)
 
 
 def add_commit(home: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -54,24 +56,13 @@ def add_commit(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     import disdat.api as api
 
     api.context("work")
-    sources = []
-    for number in range(given.count):
-        sources.append(home / f"source{number:05}.bin")
-        write_random(sources[-1], SMALL_FILE_BYTES, number)
 
-    queue = iter(enumerate(sources))
+    def add(number: int, source: Path) -> None:
+        api.Bundle("work", name=f"bundle{number}", data={"file": [str(source)]}).commit()
 
-    def a_tenth() -> None:
-        for number, source in islice(queue, given.count // 10):
-            api.Bundle("work", name=f"bundle{number}", data={"file": [str(source)]}).commit()
-
-    seconds = 10 * best_seconds(a_tenth, 10)
+    found = tenths(home, given.count, add)
     use = disk_use(home / ".disdat")
-    return {
-        "seconds": seconds / given.count,
-        "files": use["files"] / given.count,
-        "bytes": use["bytes"] / given.count,
-    }
+    return {**found, **{key: value / given.count for key, value in use.items()}}
 
 
 def get_latest(home: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -84,7 +75,22 @@ def get_latest(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     newest = api.get("work", "name")
     if list(newest.data["number"]) != [given.count - 1]:
         raise RuntimeError(f"the newest is {newest.data}")
-    return {"seconds": best_seconds(lambda: api.get("work", "name").data, 20)}
+    return repeated("seconds", lambda: api.get("work", "name").data, 20)
+
+
+def get_contexts(home: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Get the newest bundle of each of N contexts in one process; files that it then has open."""
+    import disdat.api as api
+
+    names = [f"context{number}" for number in range(given.contexts)]
+    for number, name in enumerate(names):
+        api.context(name)
+        api.Bundle(name, name="name", data=number).commit()
+    for number, name in enumerate(names):
+        if api.get(name, "name").data != number:
+            raise RuntimeError(f"{name} has the bundle of another context")
+    found: dict[str, Any] = repeated("seconds", lambda: api.get(names[-1], "name").data, 20)
+    return {**found, "open_files": open_files()}
 
 
 def _without_encryption(params: dict[str, Any], **_: object) -> None:
@@ -147,7 +153,7 @@ def pull(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def chain(home: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """A chain of N trivial tasks, the best of 5, with M contexts on the machine; time a task."""
+    """A chain of N trivial tasks, 5 times, with M contexts on the machine; time a task."""
     import disdat.api as api
     import disdatluigi.api as pipes
     import luigi
@@ -175,12 +181,11 @@ def chain(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
     apply(0)
     salts = iter(range(1, 6))
-    first = best_seconds(lambda: apply(next(salts)), 5, pause_s=1)
+    found = repeated("first", lambda: apply(next(salts)), 5, pause_s=1, share=given.count)
     value = api.get("context0", "out5").data
     if value != given.count:
         raise RuntimeError(f"the chain's value is {value}")
-    again = best_seconds(lambda: apply(5), 5)
-    return {"first": first / given.count, "again": again / given.count}
+    return {**found, **repeated("again", lambda: apply(5), 5, share=given.count)}
 
 
 def dockerize(home: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -196,16 +201,16 @@ def dockerize(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     build = [DSDT, "dockerize", str(example)]
     image = "disdat-test-pipelines"
     old = image_ids(image)
-    found: dict[str, Any] = {"build": process_seconds(build)}
+    found: dict[str, Any] = processes("build", build, 1)
     found["image_bytes"] = image_size_bytes(image)
     found["base_bytes"] = image_size_bytes(given.base)
     times = []
     for _ in range(3):
         add_a_line(example / MODULE)
         old += image_ids(image)
-        times.append(process_seconds(build))
-    found["rebuild"] = min(times)
-    found["bare"] = bare_run_seconds(image)
+        times.append(seconds_of(lambda: output_of(build)))
+    found.update(median_and_best("rebuild", times))
+    found.update(bare_runs(image))
     output_of([DSDT, "context", "work"])
     output_of([DSDT, "switch", "work"])
     found.update(_runs(example))
@@ -218,20 +223,26 @@ def dockerize(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _runs(example: Path) -> dict[str, float]:
-    """Times of `run --backend Local`: the best of 3 with new numbers each, of 3 with old ones."""
+    """Times of `run --backend Local`: 3 with new numbers each, 3 with old ones."""
     command = [DSDT, "run", "--backend", "Local", "--no-push-intermediates", "-o", "out"]
     command += [str(example), PIPE, "--int_array"]
-    first = min(process_seconds([*command, f"[10, 100, {number}]"]) for number in range(3))
+    numbers = iter(range(3))
+
+    def new() -> None:
+        output_of([*command, f"[10, 100, {next(numbers)}]"])
+
+    found = repeated("run_first", new, 3)
     value = output_of([DSDT, "cat", "out"])
     if "112" not in value:
         raise RuntimeError(f"the run's output is {value!r}")
-    return {"run_first": first, "run_again": process_seconds([*command, "[10, 100, 2]"], 3)}
+    return {**found, **processes("run_again", [*command, "[10, 100, 2]"], 3)}
 
 
 WORKS = {
     "cli_start": cli_start,
     "add_commit": add_commit,
     "get_latest": get_latest,
+    "get_contexts": get_contexts,
     "push": push,
     "pull": pull,
     "chain": chain,
@@ -258,7 +269,7 @@ def main() -> None:
         # Disdat prints as it goes; the answer alone goes to standard output.
         answer, sys.stdout = sys.stdout, sys.stderr
         found = WORKS[given.work](Path(name), given)
-    print(json.dumps(found), file=answer)
+    print(json.dumps({"peak_bytes": peak_bytes(), **found}), file=answer)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """`make bench`: bundlerun and Disdat at the same work, in one run, as a table.
 
-Prints it and, unless told to do a part only, writes it to RESULTS.md beside this file. Exits 1
-when a work could not be done by one of the sides; a missed target is marked in the table.
+Prints it and, when told to do all works, writes it to RESULTS.md beside this file. Exits 1 when a
+work could not be done by one of the sides; a missed target is marked in the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,11 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from counting_proxy import CountingProxy
-from works import WORKS, Place, Row, Side, SideFailed, Target, Work, clean_environment
+from figures import Place, Row, Side, SideFailed, Target, Work
+from gateway import CI, ScriptFailed, run_script, started_gateway
+from works import WORKS, clean_environment
 
 HERE = Path(__file__).resolve().parent
-CI = HERE.parent / ".ci"
-COLUMNS = ("work", "bundlerun", "Disdat", "ratio", "target")
+COLUMNS = ("work", "bundlerun", "Disdat, or who is named", "ratio", "target")
 
 
 def say(text: str) -> None:
@@ -34,46 +33,34 @@ def say(text: str) -> None:
 
 def script_output(*command: str | Path) -> str:
     """What one of the project's scripts prints. Raises SideFailed with its last words."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SideFailed(f"{command[0]} exited {done.returncode}")
-    return done.stdout.strip()
+    try:
+        return run_script(*command).strip()
+    except ScriptFailed as error:
+        raise SideFailed(str(error)) from error
 
 
 @contextmanager
 def s3_place(place: Place, latency_ms: float) -> Iterator[Place]:
     """The S3 server behind a counting proxy, with a bucket that is removed at the end."""
-    import boto3
-
-    facts = json.loads(script_output(CI / "s3", "up"))
-    keys = {
-        "AWS_ACCESS_KEY_ID": facts["access_key"],
-        "AWS_SECRET_ACCESS_KEY": facts["secret_key"],
-        "AWS_DEFAULT_REGION": facts["region"],
-    }
-    server = boto3.resource(
-        "s3",
-        endpoint_url=facts["endpoint_url"],
-        aws_access_key_id=facts["access_key"],
-        aws_secret_access_key=facts["secret_key"],
-        region_name=facts["region"],
-    )
-    bucket = server.create_bucket(Bucket=f"bundlerun-bench-{os.getpid()}")
     try:
-        with CountingProxy(facts["endpoint_url"], latency_ms=latency_ms) as proxy:
-            address = {"AWS_ENDPOINT_URL_S3": proxy.url, "AWS_ENDPOINT_URL": proxy.url}
-            env = {**place.env, **keys, **address}
-            yield replace(place, env=env, remote=f"s3://{bucket.name}/bench")
-    finally:
-        bucket.objects.all().delete()
-        bucket.delete()
+        gateway = started_gateway()
+    except ScriptFailed as error:
+        raise SideFailed(str(error)) from error
+    with gateway.bucket() as bucket, CountingProxy(gateway.url, latency_ms=latency_ms) as proxy:
+        yield replace(
+            place,
+            env={**place.env, **gateway.variables(proxy.url)},
+            direct={**place.env, **gateway.variables()},
+            gateway=gateway,
+            remote=f"s3://{bucket}/bench",
+        )
 
 
 def done_by(work: Work, place: Place, latency_ms: float) -> list[Row]:
     """The rows of one work, with the services that it needs."""
     with ExitStack() as stack:
         if "s3" in work.needs:
-            place = stack.enter_context(s3_place(place, latency_ms))
+            place = stack.enter_context(s3_place(place, latency_ms or work.latency_ms))
         if "engine" in work.needs:
             script_output(CI / "engine", "up")
             place = replace(place, base_image=script_output(CI / "base-image").splitlines()[-1])
@@ -91,9 +78,15 @@ def number(value: float | None, unit: str) -> str:
 
 def verdict(row: Row, target: Target) -> str:
     """Whether a row reaches its target."""
-    if row.ours is None or (target.of_disdat and row.theirs is None):
+    if row.ours is None or (target.of_other and row.theirs is None):
         return "not measured"
     return "met" if target.met(row.ours, row.theirs) else "MISSED"
+
+
+def cell(value: float | None, best: float | None, unit: str) -> str:
+    """A figure, and beside a median the best time."""
+    text = number(value, unit)
+    return text if best is None else f"{text} (best {number(best, '')})"
 
 
 def cells(row: Row) -> tuple[str, str, str, str, str]:
@@ -102,9 +95,12 @@ def cells(row: Row) -> tuple[str, str, str, str, str]:
     target = "-"
     if row.target is not None:
         words = row.target.words or number(row.target.most, row.unit)
-        share = " of Disdat" if row.target.of_disdat else ""
+        share = " of Disdat" if row.target.of_other and row.other == "Disdat" else ""
         target = f"<= {words}{share}: {verdict(row, row.target)}"
-    return row.work, number(row.ours, row.unit), number(row.theirs, row.unit), ratio, target
+    theirs = cell(row.theirs, row.best[1], row.unit)
+    if row.other != "Disdat" and row.theirs is not None:
+        theirs = f"{row.other}: {theirs}"
+    return row.work, cell(row.ours, row.best[0], row.unit), theirs, ratio, target
 
 
 def gist(failure: str) -> str:
@@ -113,16 +109,17 @@ def gist(failure: str) -> str:
     return lines[0] if len(lines) == 1 else f"{lines[0].split(': ')[0]}: {lines[-1]}"
 
 
-def markdown(rows: list[Row], failures: list[str], seconds: float) -> str:
+def markdown(rows: list[Row], failures: list[str], seconds: float, load: float) -> str:
     """The results as a page: when and where, the table, what could not be done."""
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
         "# bundlerun against Disdat 1.2.0 with disdat-luigi 1.0.2",
         "",
         f"{today}; {os.cpu_count()} cores, {platform.machine()}, Python "
-        f"{platform.python_version()}; {seconds:.0f} s in all. Written by `make bench`; how it "
-        "is measured stands in README.md. Repeated works show their best time, others one time, on "
-        "a machine that may have had other work; requests and bytes are exact.",
+        f"{platform.python_version()}; {seconds:.0f} s in all, load average {load:.1f} before and "
+        f"{os.getloadavg()[0]:.1f} after. Written by `make bench ARGS=--all`; how it is measured "
+        "stands in README.md. Repeated works show the median and the best time, others one time, "
+        "on a machine that may have had other work; requests and bytes are exact.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---|---:|---:|---:|---|",
@@ -146,24 +143,28 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> int:
-    """Run the works, all of them or the named ones. Returns the exit code."""
+    """Run the works: the usual ones, all of them or the named ones. Returns the exit code."""
     parser = argparse.ArgumentParser(description="bundlerun and Disdat at the same work.")
     names = [work.name for work in WORKS]
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
+    parser.add_argument("--all", action="store_true", help="the long ones too; writes RESULTS.md")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each S3 request")
     given = parser.parse_args()
-    begin = time.monotonic()
+    begin, load = time.monotonic(), os.getloadavg()[0]
     say("making Disdat's environment, if it is not there")
     python = Path(script_output(HERE / "disdat_env.sh"))
+    env = clean_environment()
     place = Place(
         ours=Side(Path(sys.executable), HERE / "side_bundlerun.py"),
         theirs=Side(python, HERE / "peer_disdat.py"),
-        env=clean_environment(),
+        boto3=Side(Path(sys.executable), HERE / "peer_boto3.py"),
+        env=env,
+        direct=env,
         failures=[],
     )
     rows: list[Row] = []
     for work in WORKS:
-        if given.only and work.name not in given.only:
+        if work.name not in given.only if given.only else work.long and not given.all:
             continue
         say(f"{work.name}: {(work.do.__doc__ or '').splitlines()[0]}")
         try:
@@ -171,10 +172,11 @@ def main() -> int:
         except SideFailed as error:
             place.failures.append(f"{work.name}: {error}")
     print(table(rows))
+    print(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     for failure in place.failures:
         say(f"not done: {failure}")
-    if not given.only and not given.latency_ms:
-        page = markdown(rows, place.failures, time.monotonic() - begin)
+    if given.all and not given.only and not given.latency_ms:
+        page = markdown(rows, place.failures, time.monotonic() - begin, load)
         (HERE / "RESULTS.md").write_text(page)
     return 1 if place.failures else 0
 

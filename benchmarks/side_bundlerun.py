@@ -13,23 +13,27 @@ import os
 import shutil
 import sys
 import tempfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import side_remote
+import side_store
 from measuring import (
     FILE_BYTES,
-    SMALL_FILE_BYTES,
     add_a_line,
-    bare_run_seconds,
-    best_seconds,
+    bare_runs,
     change_one_file,
     counted,
     disk_use,
     image_size_bytes,
-    process_seconds,
+    median_and_best,
+    output_of,
+    peak_bytes,
+    processes,
+    repeated,
+    seconds_of,
+    tenths,
     write_files,
-    write_random,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -38,43 +42,30 @@ MODULE = Path("functional", "common_tasks.py")
 PIPE = "functional.common_tasks.A"
 
 
-def _context(remote: str = "") -> Any:
-    """The module, with a context called `work` made and chosen, and bound where asked."""
+def _context() -> Any:
+    """The module, with a context called `work` made and chosen."""
     import bundlerun as br
 
     br.context_create("work")
     br.switch("work")
-    if remote:
-        br.bind_remote("work", remote)
     return br
 
 
 def cli_start(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Whole-process time of `bundlerun --help`."""
-    return {"seconds": process_seconds([BUNDLERUN, "--help"], 5)}
+    return processes("seconds", [BUNDLERUN, "--help"], 5)
 
 
 def add_commit(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Create and commit N bundles of a dict with a 1 KB file; time a bundle, disk a bundle."""
     br = _context()
-    sources = []
-    for number in range(given.count):
-        sources.append(home / f"source{number:05}.bin")
-        write_random(sources[-1], SMALL_FILE_BYTES, number)
 
-    queue = iter(enumerate(sources))
+    def add(number: int, source: Path) -> None:
+        br.add(f"bundle{number}", {"file": br.File(source)}, commit=True)
 
-    def a_tenth() -> None:
-        for number, source in islice(queue, given.count // 10):
-            br.add(f"bundle{number}", {"file": br.File(source)}, commit=True)
-
-    seconds = 10 * best_seconds(a_tenth, 10)
+    found = tenths(home, given.count, add)
     use = disk_use(home / ".bundlerun")
-    return {
-        "seconds": seconds / given.count,
-        "files": use["files"] / given.count,
-        "bytes": use["bytes"] / given.count,
-    }
+    return {**found, **{key: value / given.count for key, value in use.items()}}
 
 
 def get_latest(home: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -84,14 +75,14 @@ def get_latest(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         br.add("name", {"number": [number]}, commit=True)
     if br.get("name") != {"number": [given.count - 1]}:
         raise RuntimeError(f"the newest is {br.get('name')}")
-    return {"seconds": best_seconds(lambda: br.get("name"), 20)}
+    return repeated("seconds", lambda: br.get("name"), 20)
 
 
 def push(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Push N files of 10 KB; then version 2 with one changed file."""
     folder = home / "files"
     write_files(folder, given.count)
-    br = _context(given.remote)
+    br = side_remote.bound(given.remote)
     phases: dict[str, Any] = {}
     for version in ("v1", "v2"):
         if version == "v2":
@@ -107,7 +98,7 @@ def push(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def pull(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Pull the newest version into a home that has nothing, up to its files in a folder."""
-    br = _context(given.remote)
+    br = side_remote.bound(given.remote)
     with counted() as found:
         br.pull("big", localize=True)
         folder = br.get("big")
@@ -120,7 +111,7 @@ def pull(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def chain(home: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """A chain of N trivial pipes, the best of 5, with M contexts on the machine; time a pipe."""
+    """A chain of N trivial pipes, 5 times, with M contexts on the machine; time a pipe."""
     import bundlerun as br
 
     for number in range(given.contexts):
@@ -134,47 +125,59 @@ def chain(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
     apply(0)
     salts = iter(range(1, 6))
-    first = best_seconds(lambda: apply(next(salts)), 5, pause_s=1)
+    found = repeated("first", lambda: apply(next(salts)), 5, pause_s=1, share=given.count)
     if br.get("out5") != given.count:
         raise RuntimeError(f"the chain's value is {br.get('out5')}")
-    again = best_seconds(lambda: apply(5), 5)
-    return {"first": first / given.count, "again": again / given.count}
+    return {**found, **repeated("again", lambda: apply(5), 5, share=given.count)}
 
 
 def dockerize(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Image of the same example pipeline: size; build again after a one-line edit; runs of it."""
     os.environ["BUNDLERUN_BASE_IMAGE"] = given.base
-    br = _context(f"file://{home / 'remote'}")
+    br = side_remote.bound(f"file://{home / 'remote'}")
     example = home / "example"
     shutil.copytree(HERE / "example", example)
     build = [BUNDLERUN, "dockerize", str(example), PIPE]
     image = "bundlerun-functional-common_tasks"
-    found: dict[str, Any] = {"build": process_seconds(build)}
+    found: dict[str, Any] = processes("build", build, 1)
     found["image_bytes"] = image_size_bytes(image)
     found["base_bytes"] = image_size_bytes(given.base)
     edits = []
     for _ in range(3):
         add_a_line(example / MODULE)
-        edits.append(process_seconds(build))
-    found["rebuild"] = min(edits)
-    found["bare"] = bare_run_seconds(image)
+        edits.append(seconds_of(lambda: output_of(build)))
+    found.update(median_and_best("rebuild", edits))
+    found.update(bare_runs(image))
     found.update(_runs(br))
     return found
 
 
 def _runs(br: Any) -> dict[str, float]:
-    """Times of `run --backend Local`: the best of 3 with new numbers each, of 3 with old ones."""
+    """Times of `run --backend Local`: 3 with new numbers each, 3 with old ones."""
     command = [BUNDLERUN, "run", "--backend", "Local", "-", "out", PIPE, "--int_array"]
-    first = min(process_seconds([*command, f"[10, 100, {number}]"]) for number in range(3))
+    numbers = iter(range(3))
+
+    def new() -> None:
+        output_of([*command, f"[10, 100, {next(numbers)}]"])
+
+    found = repeated("run_first", new, 3)
     if br.get("out") != 112:
         raise RuntimeError(f"the run's output is {br.get('out')!r}")
-    return {"run_first": first, "run_again": process_seconds([*command, "[10, 100, 2]"], 3)}
+    return {**found, **processes("run_again", [*command, "[10, 100, 2]"], 3)}
 
 
 WORKS = {
     "cli_start": cli_start,
     "add_commit": add_commit,
     "get_latest": get_latest,
+    "get_of_many": side_store.get_of_many,
+    "get_contexts": side_store.get_contexts,
+    "make_versions": side_remote.make_versions,
+    "pull_one": side_remote.pull_one,
+    "push_many": side_remote.push_many,
+    "pull_many": side_remote.pull_many,
+    "push_large": side_remote.push_large,
+    "pull_large": side_remote.pull_large,
     "push": push,
     "pull": pull,
     "chain": chain,
@@ -190,6 +193,7 @@ def main() -> None:
     parser.add_argument("--contexts", type=int, default=1)
     parser.add_argument("--remote", default="", help="s3://bucket/prefix")
     parser.add_argument("--id", default="", help="id of the bundle that a pull must bring")
+    parser.add_argument("--file", type=Path, default=Path(), help="the large file")
     parser.add_argument("--base", default="python:3.11-slim", help="base image")
     given = parser.parse_args()
     os.environ.setdefault("USER", getpass.getuser())
@@ -200,7 +204,7 @@ def main() -> None:
         os.chdir(name)
         answer, sys.stdout = sys.stdout, sys.stderr
         found = WORKS[given.work](Path(name), given)
-    print(json.dumps(found), file=answer)
+    print(json.dumps({"peak_bytes": peak_bytes(), **found}), file=answer)
 
 
 if __name__ == "__main__":
