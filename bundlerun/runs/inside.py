@@ -19,8 +19,9 @@ from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.loading import load_pipe
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.remotes.binding import found_uuid
-from bundlerun.remotes.file import FileRemote, OverlayRemote
+from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.opening import open_remote
+from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.pull import fetcher, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
 from bundlerun.runs.envelope import TAIL_BYTES, Envelope, plan_key, result_key

@@ -16,8 +16,9 @@ from bundlerun.errors import BundleNotFound, Conflict, IntegrityError, RemoteCha
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import WINDOW_S, bind
 from bundlerun.remotes.condemning import CondemnedRecord
-from bundlerun.remotes.file import FileRemote, OverlayRemote
+from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.forgetting import forget, look_for
+from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.publishing import publish
 from bundlerun.remotes.pull import fetcher, localise, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push

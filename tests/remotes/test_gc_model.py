@@ -20,7 +20,8 @@ from bundlerun.remotes import condemning, sweeping
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bind, found_uuid
 from bundlerun.remotes.condemning import Permit
-from bundlerun.remotes.file import FileRemote, OverlayRemote
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.publishing import publish
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push

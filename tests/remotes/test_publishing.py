@@ -12,7 +12,8 @@ from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
 from bundlerun.bundles.links import File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged, RemoteUnreachable
 from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote, OverlayRemote
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.publishing import publish
 from bundlerun.remotes.pull import localise, pull_all, pull_latest
 from bundlerun.remotes.push import find_reuse, push
