@@ -162,13 +162,17 @@ class Data(Base):
 
     def push(self, name: str | None = None) -> PushReport:
         """Send the bundle ``name`` with its ancestors and older versions to the remote, or
-        everything committed that is not there yet. Raises NoRemote, NotCommitted, RemoteError."""
+        everything committed, and every tag, that is not there yet.
+
+        Raises NoRemote, NotCommitted, RemoteError.
+        """
         from bundlerun.remotes.push import push
 
         context = self.context()
         remote = self.remote(context)
         if name is None:
-            entries = self.store.catalog.unpushed(context)
+            catalog = self.store.catalog
+            entries = [*catalog.unpushed(context), *catalog.retagged(context)]
         else:
             entries = [self.entry(name)]
             if not entries[0].committed:

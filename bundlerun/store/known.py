@@ -111,7 +111,7 @@ class Known:
     def has_root(self, root: Link) -> bool:
         """Whether some remote is known to hold the whole value ``root``."""
         with self._database.reading() as connection:
-            query = "SELECT 1 FROM roots WHERE digest = ? LIMIT 1"
+            query = "SELECT 1 FROM roots WHERE remote IN (SELECT id FROM remotes) AND digest = ?"
             return connection.execute(query, (bytes.fromhex(root.digest),)).fetchone() is not None
 
     def sound_packs_of(self, uuid: str, digests: Iterable[Digest]) -> dict[Digest, Location]:

@@ -143,6 +143,17 @@ class Lookup:
             ).fetchall()
         return [entry_of(context, row) for row in rows]
 
+    def retagged(self, context: Context) -> list[Entry]:
+        """The versions on the remote that have tags here which it does not know."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM bundles b WHERE b.version IS NOT NULL AND b.hidden = 0"
+                " AND b.seq IN (SELECT bundle FROM tags WHERE context = ? AND sent = 0)"
+                " ORDER BY b.seq",
+                (context.id,),
+            ).fetchall()
+        return [entry_of(context, row) for row in rows]
+
     def newest_version(self, context: Context, name: str) -> int:
         """The highest version number of ``name`` seen on the remote, given up or not; 0: none."""
         with self._database.reading() as connection:

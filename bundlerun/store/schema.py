@@ -100,6 +100,7 @@ CREATE TABLE tags (
     PRIMARY KEY (bundle, key)
 ) WITHOUT ROWID;
 CREATE INDEX tags_value ON tags (context, key, value, bundle);
+CREATE INDEX tags_unsent ON tags (context, bundle) WHERE sent = 0;
 
 CREATE TABLE heads (
     context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,

@@ -21,7 +21,7 @@ class Total(bundlerun.Pipe):
     """The sum of the rows."""
 
     def requires(self) -> dict[str, Any]:
-        return {"rows": Rows()}
+        return {"rows": Rows()}  # type: ignore[no-untyped-call]
 
     def pipe_run(self, pipeline_input: Any, rows: Any) -> Any:
         return {"total": sum(rows["rows"]), "size": rows["file"].path.stat().st_size}

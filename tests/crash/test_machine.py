@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings, strategies
+from hypothesis import HealthCheck, Phase, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bundlerun.api.workspace import Workspace
@@ -101,10 +101,12 @@ class Machines(RuleBasedStateMachine):
         return workspace
 
     def teardown(self) -> None:
-        self.look_from_afar()
-        for workspace in self.clients:
-            workspace.close()
-        shutil.rmtree(self.folder)
+        try:
+            self.look_from_afar()
+        finally:
+            for workspace in self.clients:
+                workspace.close()
+            shutil.rmtree(self.folder)
 
     @rule(who=whos, name=names, number=numbers, commit=strategies.booleans())
     def add(self, who: int, name: str, number: int, commit: bool) -> None:
@@ -327,5 +329,7 @@ TestMachines.settings = settings(
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
-    print_blob=True,
+    report_multiple_bugs=False,
+    # Not made smaller: a run has little time, and its steps are printed as they are.
+    phases=[Phase.generate],
 )

@@ -25,8 +25,8 @@ from tests.crash.scene import World
 from tests.crash.staging import Stage, spread
 from tests.crash.verbs import LOCAL, REMOTE, Verb
 
-MOST = 60
-HEAVY = {"add-much": 8, "push-huge": 16}
+MOST = 40
+HEAVY = {"add-much": 8, "push-huge": 12}
 """At most so many states of the disk a verb; those in between are left out evenly."""
 
 
@@ -138,7 +138,7 @@ def test_what_a_killed_process_left_unsynced_is_synced_by_the_next(
     and did not live to sync holds what the second one promised."""
     staged = stage(verb)
     total = counted(staged.act(staged.start.copy(scratch / "counted"), close=False))
-    for until in spread(total, 30):
+    for until in spread(total, 20):
         world = staged.start.copy(scratch / "killed")
         steps = recorded(staged, world, until=until)
         steps += recorded(staged, world)

@@ -149,16 +149,16 @@ def _nothing_to_sweep(workspace: Workspace, source: Path) -> None:
 
 
 LOCAL = (
-    Verb("add", _add, 55, proof=_new_is_equal),
-    Verb("add-and-commit", _add_and_commit, 55, proof=_new_is_equal),
+    Verb("add", _add, 36, proof=_new_is_equal),
+    Verb("add-and-commit", _add_and_commit, 36, proof=_new_is_equal),
     Verb("add-much", _add_much, 20),
     Verb("commit", lambda workspace, _: workspace.commit("draft"), 24),
     Verb("tag", lambda workspace, _: workspace.tag("data", {"year": "2014", "a": "b"}), 24),
     Verb("rm", lambda workspace, _: workspace.remove("data", all=True), 30, done=BundleNotFound),
-    Verb("apply", _apply, 55, proof=_sum_is_right),
+    Verb("apply", _apply, 36, proof=_sum_is_right),
     Verb("get", _touch, 30, before=_pull_localized),
     Verb("context", lambda workspace, _: workspace.context_create("new"), 22, done=Conflict),
-    Verb("gc", _sweep, 55, before=_forget, proof=_nothing_to_sweep),
+    Verb("gc", _sweep, 36, before=_forget, proof=_nothing_to_sweep),
     Verb(
         "context-delete",
         lambda workspace, _: workspace.context_delete("other", force=True),
@@ -169,11 +169,11 @@ LOCAL = (
 """Verbs that write to the store alone."""
 
 REMOTE = (
-    Verb("push", lambda workspace, _: workspace.push(), 50),
+    Verb("push", lambda workspace, _: workspace.push(), 36),
     Verb("push-huge", lambda workspace, _: workspace.push(), 20, before=_commit_huge),
     Verb("push-tags", lambda workspace, _: workspace.push("data"), 24, before=_tag_pushed),
     Verb("pull", lambda workspace, _: workspace.pull(), 34),
-    Verb("pull-all", lambda workspace, _: workspace.pull(all_versions=True), 45),
+    Verb("pull-all", lambda workspace, _: workspace.pull(all_versions=True), 36),
     Verb(
         "rm-remote",
         lambda workspace, _: workspace.remove("data", all=True, remote=True),
@@ -193,6 +193,6 @@ REMOTE = (
         before=_condemned,
         proof=_nothing_to_collect,
     ),
-    Verb("localize", _pull_localized, 48, proof=_is_whole),
+    Verb("localize", _pull_localized, 36, proof=_is_whole),
 )
 """Verbs between a store and a remote."""

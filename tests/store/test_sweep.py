@@ -9,14 +9,15 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle
+from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.links import Directory, File
-from bundlerun.errors import IntegrityError, StoreBusy, UsageError
+from bundlerun.errors import BundleNotFound, IntegrityError, StoreBusy, UsageError
 from bundlerun.store import guard, liveness
 from bundlerun.store.contexts import Context
 from bundlerun.store.database import Database
@@ -255,6 +256,19 @@ def test_what_is_added_while_a_sweep_looks_is_kept(
     assert len(looks) == 2
     assert looks[0] is not None
     assert store.value(looks[0]) == data
+
+
+def test_a_value_that_was_swept_is_not_built_upon(store: Store, context: Context) -> None:
+    """Found by whoever reuses it, then removed and swept: the new bundle is refused."""
+    found = store.add(context, "x", os.urandom(5000)).bundle
+    new = replace(found, id=new_id(), name="y")
+    store.add_root(context, replace(new, id=new_id()), commit=True)
+    remove(store, context, *(entry.bundle for entry in store.catalog.search(context)))
+    swept(store)
+    with pytest.raises(BundleNotFound, match="'y'"):
+        store.add_root(context, new, commit=True)
+    store.known.expect("u", found.root.digest, [])
+    assert store.add_root(context, new, commit=True).bundle == new
 
 
 def test_a_sweep_waits_for_those_who_add_and_they_for_it(
