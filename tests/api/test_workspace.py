@@ -160,6 +160,18 @@ def test_one_workspace_serves_threads() -> None:
     assert len(ws.search("x")) == 40
 
 
+def test_a_push_of_everything_sends_tags_too(tmp_path: Path, remote: str) -> None:
+    """Though every bundle is there already; once they are sent there is nothing left to send."""
+    here = br.open(store=tmp_path / "here", remote=remote)
+    here.add("x", 1, commit=True)
+    here.push()
+    here.tag("x", {"state": "checked"})
+    here.push()
+    there = br.open(store=tmp_path / "there", remote=remote)
+    assert there.pull("x")[0].tags == {"state": "checked"}
+    assert here.store.catalog.retagged(here.context()) == []
+
+
 def test_tags_select_and_travel(tmp_path: Path, remote: str) -> None:
     """Tags set after a push are sent by the next one."""
     here = br.open(store=tmp_path / "here", remote=remote)

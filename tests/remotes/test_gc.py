@@ -441,7 +441,7 @@ def _push_and_remove(folder: Path, url: str, name: str, count: int) -> None:
     shared = [bytes([n]) * 20_000 for n in range(6)]
     mine: list[Entry] = []
     for n in range(count):
-        value = {"a": shared[n % 6], "b": shared[(n * 5 + 1) % 6], "n": n % 3}
+        value = {"a": shared[n % 6], "b": shared[(n * 5 + 1) % 6], "own": os.urandom(2000)}
         entry = store.add(context, "x", value, tags={"by": name}, commit=True)
         for _ in range(5):
             try:
@@ -484,5 +484,5 @@ def test_pushes_beside_clean_ups_lose_nothing(url: str, tmp_path: Path) -> None:
     assert len(entries) == 4 * 5
     for entry in entries:
         localise(base, remote, [entry.bundle])
-        assert set(base.value(entry.bundle)) == {"a", "b", "n"}  # type: ignore[call-overload]
+        assert set(base.value(entry.bundle)) == {"a", "b", "own"}  # type: ignore[call-overload]
     base.close()
