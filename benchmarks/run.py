@@ -1,7 +1,7 @@
 """`make bench`: bundlerun and Disdat at the same work, in one run, as a table.
 
-Prints it and, when told to do all works, writes it to RESULTS.md beside this file. Exits 1 when a
-work could not be done by one of the sides; a missed target is marked in the table.
+Prints it and, with --write, writes it to RESULTS.md beside this file. Exits 1 when a work could not
+be done by one of the sides; a missed target is marked in the table.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="bundlerun and Disdat at the same work.")
     names = [work.name for work in WORKS]
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
-    parser.add_argument("--all", action="store_true", help="the long ones too; writes RESULTS.md")
+    parser.add_argument("--all", action="store_true", help="the long ones too")
+    parser.add_argument("--write", action="store_true", help="the table to RESULTS.md as well")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each S3 request")
     given = parser.parse_args()
     begin, load = time.monotonic(), os.getloadavg()[0]
@@ -175,7 +176,7 @@ def main() -> int:
     print(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     for failure in place.failures:
         say(f"not done: {failure}")
-    if given.all and not given.only and not given.latency_ms:
+    if given.write:
         page = markdown(rows, place.failures, time.monotonic() - begin, load)
         (HERE / "RESULTS.md").write_text(page)
     return 1 if place.failures else 0
