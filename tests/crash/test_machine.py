@@ -84,7 +84,9 @@ class Machines(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+        self.folder = Path(
+            tempfile.mkdtemp("", "bundlerun-crash-", memory if memory.is_dir() else None)
+        )
         self.url = f"file://{self.folder}/remote"
         self.clients = [self.client("one"), self.client("two")]
         self.held: list[dict[str, Held]] = [{}, {}]
