@@ -40,6 +40,7 @@ from bundlerun.progress import SILENT, Progress
 ADDRESS = "127.0.0.1"
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 5.0
+PORTS_TRIED = 3
 ANSWER_WITHIN_S = 5.0
 SESSION_S = 3600
 """How long the credentials of a job live, which it gets as variables."""
@@ -165,11 +166,22 @@ def _started(folder: Path, port: int | None) -> dict[str, Any]:
                 f"the sandbox needs {module.partition('.')[0]}, which is not installed",
                 hint="pip install 'bundlerun[sandbox]'",
             )
-    chosen = port if port is not None else _free_port(_last_port(folder))
-    if not _is_free(chosen):
+    if port is not None and not _is_free(port):
         raise SettingsError(
-            f"port {chosen} of {ADDRESS} is taken", hint="bundlerun sandbox up without a port"
+            f"port {port} of {ADDRESS} is taken", hint="bundlerun sandbox up without a port"
         )
+    for _ in range(PORTS_TRIED - 1):
+        try:
+            return _serving(folder, port or _free_port(_last_port(folder)))
+        except CloudError:
+            # A free port may be another's a moment later; one that was asked for is not exchanged.
+            if port is not None:
+                raise
+    return _serving(folder, port or _free_port(None))
+
+
+def _serving(folder: Path, chosen: int) -> dict[str, Any]:
+    """A server of our own on that port. Raises CloudError when it does not start."""
     with (folder / "moto.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", str(chosen)],
@@ -188,14 +200,21 @@ def _started(folder: Path, port: int | None) -> dict[str, Any]:
 
 
 def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
+    """Wait until this very server serves. That something answers is not enough: another server
+    may have taken the port meanwhile."""
     until = time.monotonic() + START_WITHIN_S
-    while not _answers(port):
+    while not (_says_it_runs(folder) and _answers(port)):
         if process.poll() is not None or time.monotonic() > until:
             process.kill()
             process.wait()
             tail = (folder / "moto.log").read_text(errors="replace").strip()[-500:]
             raise CloudError(f"moto does not start on {ADDRESS}:{port}: {tail}")
         time.sleep(0.05)
+
+
+def _says_it_runs(folder: Path) -> bool:
+    # werkzeug says so in its log once it has bound the port.
+    return "Running on http" in (folder / "moto.log").read_text(errors="replace")
 
 
 def _server_env() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
@@ -39,9 +40,10 @@ spawning = multiprocessing.get_context("spawn")
 class Deadly(Counting):
     """Kills this process without warning once so many parts went through."""
 
-    def __init__(self, url: str, after: int) -> None:
+    def __init__(self, url: str, after: int, ready: Callable[[], bool] = lambda: True) -> None:
         super().__init__(remote_at(url))
         self._left = after
+        self._ready = ready
         self._lock = Lock()
 
     def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
@@ -58,6 +60,8 @@ class Deadly(Counting):
         with self._lock:
             self._left -= 1
             if self._left == 0:
+                while not self._ready():
+                    time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -72,8 +76,12 @@ def pull_and_die(store: Path, url: str) -> None:
     """In a process of its own."""
     opened = Store.open(store)
     context = opened.contexts.get("work")
-    # By the time the last part is asked for, the first ones are written: few wait for the disk.
-    remote = Deadly(url, PARTS)
+    partials = store / "objects" / "partial"
+
+    def one_part_is_written() -> bool:
+        return any(path.stat().st_size >= PART_BYTES for path in partials.iterdir())
+
+    remote = Deadly(url, PARTS, one_part_is_written)
     localise(opened, remote, [pull_latest(opened, context, remote, "data").bundle])
 
 
