@@ -36,6 +36,8 @@ def job_status(state: Mapping[str, Any], *, cancelled: bool, timeout_s: int | No
         return JobStatus(JobState.CANCELLED, Failure.CANCELLED, "cancelled before it started")
     if found in _ALIVE:
         return JobStatus(_ALIVE[found], started_s=started_s)
+    if started_s is not None and finished_s is not None:
+        started_s = min(started_s, finished_s)  # The engine may note a start after the end.
     code = int(state.get("ExitCode") or 0)
     late = (
         timeout_s is not None

@@ -58,9 +58,11 @@ def build(
                 below = _built(client, recipe, environ, progress)
             finally:
                 progress.finish(bar)
-            labels[reference.OCI_CREATED] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            # To the microsecond: which contents are old is told by it, and builds can be quick.
+            created = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+            labels[reference.OCI_CREATED] = created
         image = _labelled(client, recipe, below, labels)
-        _remove_old(client, recipe.name)
+        _remove_old(client, recipe)
         return _named_latest(client, recipe, image)
 
 
@@ -187,15 +189,15 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
     raise BuildFailed(f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}")
 
 
-def _remove_old(client: Any, name: str) -> None:
-    """Keep the images of the last KEPT_CONTENTS contents of ``name``; one that a container uses
-    stays as well."""
+def _remove_old(client: Any, recipe: Recipe) -> None:
+    """Keep the image of ``recipe`` and those of the last KEPT_CONTENTS contents of its name; one
+    that a container uses stays as well."""
     from docker.errors import APIError
 
-    rows = client.api.images(filters={"label": f"{reference.NAME}={name}"})
+    rows = client.api.images(filters={"label": f"{reference.NAME}={recipe.name}"})
     rows.sort(key=lambda row: str(row["Labels"].get(reference.OCI_CREATED, "")), reverse=True)
     contents = list(dict.fromkeys(row["Labels"].get(reference.CONTENT) for row in rows))
-    kept = set(contents[:KEPT_CONTENTS])
+    kept = {recipe.content, *contents[:KEPT_CONTENTS]}
     for row in rows:
         tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
         if row["Labels"].get(reference.CONTENT) in kept and tags:

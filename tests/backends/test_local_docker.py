@@ -426,6 +426,18 @@ def test_rare_container_states_have_a_meaning(
     assert (status.state, status.failure) == (found, failure)
 
 
+def test_start_that_the_engine_notes_late_is_not_after_the_end() -> None:
+    """A container of a millisecond ends before its start is written down; no negative times."""
+    state = {
+        "Status": "exited",
+        "ExitCode": 0,
+        "StartedAt": "2026-01-01T00:00:00.040Z",
+        "FinishedAt": "2026-01-01T00:00:00.039Z",
+    }
+    status = job_status(state, cancelled=False, timeout_s=None)
+    assert status.started_s == status.finished_s == unix_s(state["FinishedAt"])
+
+
 def test_backend_object_asks_nothing_when_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
