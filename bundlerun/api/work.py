@@ -149,10 +149,6 @@ class Work(Data):
         Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
         BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
         """
-        from bundlerun.runs.conduct import adopt_equal_work, start
-        from bundlerun.runs.follow import follow
-        from bundlerun.runs.jobspec import check_backend_reaches
-        from bundlerun.runs.plan import plan_run
         from bundlerun.runs.request import RunRequest
 
         if "." not in pipe:
@@ -174,25 +170,7 @@ class Work(Data):
             retries=retries,
             job_role_arn=job_role_arn,
         )
-        engine = registry.load(registry.BACKENDS, backend, what="backend")(self.settings)
-        world = self.world()
-        check_backend_reaches(world.remote.url, backend)
-        image = self._image(request, build=build)
-        plan = plan_run(
-            request, store=self.store, context=world.context, remote=world.remote, image=image
-        )
-        if dry_run:
-            return RunResult(None, plan.to_json(), reused=plan.found is not None)
-        if plan.found is not None:
-            return RunResult(None, plan.to_json(), adopt_equal_work(plan, world), reused=True)
-        record = start(plan, request, engine, world)
-        if wait is None:
-            wait = backend == "Local"
-        if not wait:
-            return RunResult(record, plan.to_json())
-        self.progress.line(f"run {record.run_id}")
-        record, bundle = follow(record, world)
-        return RunResult(record, plan.to_json(), bundle)
+        return self._carried_out(request, wait=wait, dry_run=dry_run, build=build)
 
     def list_jobs(self, run: str | None = None) -> list[RunRecord]:
         """The runs of this context (None), newest first, or the run whose id starts so, with
@@ -248,6 +226,34 @@ class Work(Data):
         ended = record.changed(state=JobState.CANCELLED, settled=True, reason="never submitted")
         self.store.journal.save(world.context, ended.to_json())
         return ended
+
+    def _carried_out(
+        self, request: RunRequest, *, wait: bool | None, dry_run: bool, build: bool
+    ) -> RunResult:
+        from bundlerun.runs.conduct import adopt_equal_work, start
+        from bundlerun.runs.follow import follow
+        from bundlerun.runs.jobspec import check_backend_reaches
+        from bundlerun.runs.plan import plan_run
+
+        engine = registry.load(registry.BACKENDS, request.backend, what="backend")(self.settings)
+        world = self.world()
+        check_backend_reaches(world.remote.url, request.backend)
+        image = self._image(request, build=build)
+        plan = plan_run(
+            request, store=self.store, context=world.context, remote=world.remote, image=image
+        )
+        if dry_run:
+            return RunResult(None, plan.to_json(), reused=plan.found is not None)
+        if plan.found is not None:
+            return RunResult(None, plan.to_json(), adopt_equal_work(plan, world), reused=True)
+        record = start(plan, request, engine, world)
+        if wait is None:
+            wait = request.backend == "Local"
+        if not wait:
+            return RunResult(record, plan.to_json())
+        self.progress.line(f"run {record.run_id}")
+        record, bundle = follow(record, world)
+        return RunResult(record, plan.to_json(), bundle)
 
     def _record(self, run: str) -> RunRecord:
         return RunRecord.from_json(self.store.journal.get(self.context(), run))
