@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from measuring import (
     change_one_file,
     counted,
     disk_use,
+    home_folder,
     image_ids,
     image_size_bytes,
     median_and_best,
@@ -262,13 +262,13 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("USER", getpass.getuser())
-    with tempfile.TemporaryDirectory(prefix="bench-disdat-") as name:
-        os.environ["HOME"] = name
-        os.chdir(name)
+    with home_folder("bench-disdat-") as home:
+        os.environ["HOME"] = str(home)
+        os.chdir(home)
         output_of([DSDT, "init"])
         # Disdat prints as it goes; the answer alone goes to standard output.
         answer, sys.stdout = sys.stdout, sys.stderr
-        found = WORKS[given.work](Path(name), given)
+        found = WORKS[given.work](home, given)
     print(json.dumps({"peak_bytes": peak_bytes(), **found}), file=answer)
 
 

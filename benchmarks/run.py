@@ -11,6 +11,7 @@ import datetime
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,7 +144,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> int:
-    """Run the works: the usual ones, all of them or the named ones. Returns the exit code."""
+    """Run the works: the usual ones, all of them or the named ones; the exit code."""
     parser = argparse.ArgumentParser(description="bundlerun and Disdat at the same work.")
     names = [work.name for work in WORKS]
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
@@ -151,10 +152,15 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="the table to RESULTS.md as well")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each S3 request")
     given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        return run(given, {**clean_environment(), "TMPDIR": folder})
+
+
+def run(given: argparse.Namespace, env: dict[str, str]) -> int:
+    """Do the chosen works and show their figures. Returns the exit code."""
     begin, load = time.monotonic(), os.getloadavg()[0]
     say("making Disdat's environment, if it is not there")
     python = Path(script_output(HERE / "disdat_env.sh"))
-    env = clean_environment()
     place = Place(
         ours=Side(Path(sys.executable), HERE / "side_bundlerun.py"),
         theirs=Side(python, HERE / "peer_disdat.py"),

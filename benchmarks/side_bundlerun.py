@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from measuring import (
     change_one_file,
     counted,
     disk_use,
+    home_folder,
     image_size_bytes,
     median_and_best,
     output_of,
@@ -199,11 +199,11 @@ def main() -> None:
     os.environ.setdefault("USER", getpass.getuser())
     for variable in [name for name in os.environ if name.startswith("BUNDLERUN_")]:
         del os.environ[variable]
-    with tempfile.TemporaryDirectory(prefix="bench-bundlerun-") as name:
-        os.environ["HOME"] = name
-        os.chdir(name)
+    with home_folder("bench-bundlerun-") as home:
+        os.environ["HOME"] = str(home)
+        os.chdir(home)
         answer, sys.stdout = sys.stdout, sys.stderr
-        found = WORKS[given.work](Path(name), given)
+        found = WORKS[given.work](home, given)
     print(json.dumps({"peak_bytes": peak_bytes(), **found}), file=answer)
 
 

@@ -10,7 +10,7 @@ from measuring import write_large
 
 FILES = 1_000
 MANY_FILES = 100_000
-LARGE_BYTES = 1 << 30
+LARGE_BYTES = 2_000_000_000
 ROUNDS = 3
 
 
@@ -103,7 +103,7 @@ def many_files(place: Place) -> list[Row]:
 
 
 def large_file(place: Place) -> list[Row]:
-    """One file of 1 GiB beside boto3's own transfer of it, taking turns."""
+    """One file of 2 GB beside boto3's own transfer of it, taking turns."""
     assert place.gateway is not None  # this work needs s3
     pushed: tuple[list[Figures], list[Figures]] = ([], [])
     pulled: tuple[list[Figures], list[Figures]] = ([], [])
@@ -120,7 +120,7 @@ def large_file(place: Place) -> list[Row]:
                 pulled[which].append(place.one(side, "pull_large", direct=True, **options))
     up = (median_of(pushed[0]), median_of(pushed[1]))
     down = (median_of(pulled[0]), median_of(pulled[1]))
-    title = f"{LARGE_BYTES >> 30} GiB file"
+    title = f"{LARGE_BYTES // 10**9} GB file"
     near = Target(1.15, True, "1.15 x boto3's")
     once = Target(1.01, words="once")
     rows = []
