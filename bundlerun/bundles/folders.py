@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.paths import PathTree
+from bundlerun.bundles.paths import PathTree, are_ordinary
 from bundlerun.bundles.places import DirectoryEntry, Stamp, stamp_of
 from bundlerun.errors import BadPath, IntegrityError
 
 
 class Found(NamedTuple):
-    """A regular file below a folder, or (``file`` None) an empty folder in it.
+    """A regular file below a folder, or (``stamp`` None) an empty folder in it.
 
-    ``path`` is relative to the folder, ``file`` is where the file lies.
+    ``path`` is relative to the folder.
     """
 
     path: str
-    file: tuple[str, Stamp] | None
+    stamp: Stamp | None
     executable: bool = False
 
 
@@ -49,17 +50,14 @@ def scan(root: Path) -> list[Found]:
             if prefix and not inside:
                 found.append(Found(prefix[:-1], None))
             for entry in inside:
-                path = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path + "/")
+                    pending.append(f"{prefix}{entry.name}/")
                 else:
-                    found.append(_file(entry, path, whole))
+                    found.append(_file(entry, prefix + entry.name, whole))
         except OSError as error:
             raise BadPath(f"{error.filename!s:.300} cannot be read: {error.strerror}") from error
-    found.sort(key=lambda each: each.path)
-    tree = PathTree()
-    for each in found:
-        tree.add(each.path, folder=each.file is None)
+        _check(prefix, [entry.name for entry in inside])
+    found.sort(key=itemgetter(0))
     return found
 
 
@@ -74,7 +72,15 @@ def _file(entry: os.DirEntry[str], path: str, whole: str) -> Found:
     found = entry.stat()
     if not stat.S_ISREG(found.st_mode):
         raise BadPath(f"{entry.path!r:.300} is no regular file")
-    return Found(path, (entry.path, stamp_of(found)), is_executable(found.st_mode))
+    return Found(path, stamp_of(found), is_executable(found.st_mode))
+
+
+def _check(prefix: str, names: list[str]) -> None:
+    """Raises BadPath unless the names of one folder, ``prefix``, can be kept side by side."""
+    if not are_ordinary(names):
+        tree = PathTree()
+        for name in sorted(names):
+            tree.add(prefix + name, folder=False)
 
 
 def entry_bytes(path: bytes, link: bytes | None, executable: bool) -> bytes:

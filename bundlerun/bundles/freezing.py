@@ -36,6 +36,9 @@ LONG_TEXT = 4096
 _IN_MEMORY_BYTES = 32 * 1024 * 1024
 """Larger tables and arrays are written to a temporary file first."""
 
+_FILES_AT_ONCE = 10_000
+"""Of larger folders, so many files are looked up, and remembered, at once."""
+
 _HINTS = {
     "set": "a list: sorted(value)",
     "frozenset": "a list: sorted(value)",
@@ -156,7 +159,7 @@ class _Freezing:
                 f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)"
             )
         name = text_term(check_file_name(value.name))
-        (link,) = self._put_files([(str(path), stamp_of(found))])
+        (link,) = self._put_files(path.parent, [(path.name, stamp_of(found))])
         flag = b',"x":true' if folders.is_executable(found.st_mode) else b""
         return b'{"file":%s,"name":%s%s}' % (link_bytes(link), name, flag)
 
@@ -166,19 +169,22 @@ class _Freezing:
             raise BadPath(f"{str(path)!r:.300} is no folder", hint="bundlerun.File(path)")
         name = text_term(check_file_name(value.name))
         inside = folders.scan(path)
-        links = self._put_files([each.file for each in inside if each.file is not None])
-        entries, size, rest = [], 0, iter(links)
-        for each in inside:
-            link = None if each.file is None else next(rest)
-            size += 0 if link is None else link.size
-            linked = None if link is None else link_bytes(link)
-            entries.append(folders.entry_bytes(text_term(each.path), linked, each.executable))
+        entries, size = [], 0
+        for start in range(0, len(inside), _FILES_AT_ONCE):
+            some = inside[start : start + _FILES_AT_ONCE]
+            stamps = [(each.path, each.stamp) for each in some if each.stamp is not None]
+            links = iter(self._put_files(path, stamps))
+            for each in some:
+                link = None if each.stamp is None else next(links)
+                size += 0 if link is None else link.size
+                linked = None if link is None else link_bytes(link)
+                entries.append(folders.entry_bytes(text_term(each.path), linked, each.executable))
         body = cut(entries, self._sink.put_bytes)
         return b'{"directory":%s,"name":%s,"size":%d}' % (body, name, size)
 
-    def _put_files(self, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
+    def _put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
         try:
-            return self._sink.put_files(files)
+            return self._sink.put_files(folder, files)
         except (FileNotFoundError, PermissionError) as error:
             raise BadPath(f"{error.filename!r:.300} cannot be read: {error.strerror}") from error
 

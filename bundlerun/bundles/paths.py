@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 from bundlerun.errors import BadPath
 
@@ -47,6 +48,11 @@ def check_file_name(name: str) -> str:
     if "/" in name:
         raise BadPath(f"the file name {name!r:.200} has a slash")
     return check_relative_path(name)
+
+
+def are_ordinary(names: Collection[str]) -> bool:
+    """Whether the names of one folder pass ``PathTree`` for certain; others may pass as well."""
+    return all(map(_ORDINARY.fullmatch, names)) and len(set(map(str.lower, names))) == len(names)
 
 
 def _bytes_of(text: str) -> int:

@@ -53,9 +53,9 @@ class Sink(Protocol):
     def put_file(self, path: Path) -> Link:
         """Hashes and keeps the bytes of a regular file, without reading it whole into memory."""
 
-    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
-        """``put_file`` of many, in their order. ``stamp`` is as the file was before this call: a
-        sink that knows what such a file holds need not read it."""
+    def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
+        """``put_file`` of many, in their order, by their paths below ``folder``. ``stamp`` is as
+        the file was before this call: a sink that knows what such a file holds need not read it."""
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bundlerun.bundles.links import Link
@@ -29,13 +29,16 @@ from bundlerun.store.refusals import translated
 Held = bytes | Path
 """The bytes of a small object, or the file that holds a large one."""
 
+HeldOf = Callable[[Iterable[Link]], Iterator[tuple[Link, Held]]]
+"""What is held of each link, in their order."""
+
 _CHUNK_BYTES = 1024 * 1024
 
 
 class Localised:
     """The named files and folders of a store. Safe to use from threads and processes."""
 
-    def __init__(self, folder: Path, held: Callable[[Link], Held]) -> None:
+    def __init__(self, folder: Path, held: HeldOf) -> None:
         self._folder = folder
         self._held = held
 
@@ -46,7 +49,7 @@ class Localised:
         disk, BundlerunError when the disk is full.
         """
         check_file_name(name)
-        held = self._held(link)
+        ((_, held),) = self._held([link])
         mode = EXECUTABLE_MODE if executable else FILE_MODE
         folder = self._folder / (link.digest + ("+x" if executable else ""))
         path = folder / name
@@ -79,14 +82,23 @@ class Localised:
         return path
 
     def _fill(self, folder: Path, entries: Sequence[DirectoryEntry]) -> None:
-        _plain_folder(folder)
+        made: set[str] = set()
+        root = os.path.join(folder, "")
+        _plain_folder(root, made)
         for entry in entries:
-            target = folder / check_relative_path(entry.path)
             if entry.link is None:
-                _plain_folder(target)
-                continue
-            _plain_folder(target.parent)
-            _write(target, self._held(entry.link), _mode(entry))
+                _plain_folder(f"{root}{check_relative_path(entry.path)}/", made)
+        for entry, held in self._files(entries):
+            target = root + check_relative_path(entry.path)
+            _plain_folder(target[: target.rindex("/") + 1], made)
+            _write(target, held, _mode(entry))
+
+    def _files(self, entries: Sequence[DirectoryEntry]) -> Iterator[tuple[DirectoryEntry, Held]]:
+        """The entries that are files, each with its bytes."""
+        files = [entry for entry in entries if entry.link is not None]
+        held = self._held(entry.link for entry in files if entry.link is not None)
+        for entry, (_, data) in zip(files, held, strict=True):
+            yield entry, data
 
     def _exchange(self, partial: Path, path: Path, entries: Sequence[DirectoryEntry]) -> None:
         while True:
@@ -116,11 +128,13 @@ class Localised:
             for above, _, names in os.walk(path)
             for name in names
         }
-        return found == wanted and all(
-            (path / entry.path).is_dir()
-            if entry.link is None
-            else _is_right(path / entry.path, self._held(entry.link), _mode(entry))
-            for entry in entries
+        return (
+            found == wanted
+            and all((path / entry.path).is_dir() for entry in entries if entry.link is None)
+            and all(
+                _is_right(path / entry.path, held, _mode(entry))
+                for entry, held in self._files(entries)
+            )
         )
 
 
@@ -128,18 +142,23 @@ def _mode(entry: DirectoryEntry) -> int:
     return EXECUTABLE_MODE if entry.executable else FILE_MODE
 
 
-def _plain_folder(path: Path) -> None:
-    if not path.is_dir():
-        _plain_folder(path.parent)
-        path.mkdir()
-        path.chmod(FOLDER_MODE)
+def _plain_folder(path: str, made: set[str]) -> None:
+    """The folder ``path``, which ends in a slash, and those above it, unless it is one of
+    ``made``, to which it is added."""
+    if path in made:
+        return
+    if not os.path.isdir(path):
+        _plain_folder(path[: path.rindex("/", 0, -1) + 1], made)
+        os.mkdir(path)
+        os.chmod(path, FOLDER_MODE)
+    made.add(path)
 
 
-def _write(target: Path, held: Held, mode: int) -> None:
+def _write(target: str | Path, held: Held, mode: int) -> None:
     if isinstance(held, bytes):
-        with target.open("xb") as file:
+        with open(target, "xb") as file:
             file.write(held)
-        target.chmod(mode)
+            os.fchmod(file.fileno(), mode)
         return
     if stat.S_IMODE(held.stat().st_mode) == mode:
         # One inode has one mode; any refusal (other device, too many links) means a copy.
@@ -147,7 +166,7 @@ def _write(target: Path, held: Held, mode: int) -> None:
             os.link(held, target)
             return
     shutil.copyfile(held, target)
-    target.chmod(mode)
+    os.chmod(target, mode)
 
 
 def _is_right(path: Path, held: Held, mode: int) -> bool:

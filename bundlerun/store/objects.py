@@ -21,6 +21,9 @@ from bundlerun.store.refusals import translated
 
 __all__ = ["Objects", "batches"]
 
+_AT_ONCE_BYTES = 16 << 20
+_LINK_BYTES = 256
+
 
 class Objects:
     """Bytes by digest. What is here was hashed on its way in. Safe to use from threads."""
@@ -30,7 +33,7 @@ class Objects:
         self._folder = folder / "objects"
         self.guard = Guard(folder)
         self.packs = LocalPacks(database, folder / "packs", self.guard)
-        self.localised = Localised(folder / "files", self.held)
+        self.localised = Localised(folder / "files", self.many_held)
 
     def has(self, digest: Digest) -> bool:
         """Whether the bytes are on this disk."""
@@ -72,25 +75,24 @@ class Objects:
         return found
 
     def many(self, links: Iterable[Link]) -> Iterator[tuple[Link, bytes]]:
-        """The bytes of each link, in their order: small ones by hundreds in one query, and no
-        more than that in memory. Raises as ``read``."""
-        for some in batches(links):
+        """The bytes of each link, in their order. Raises as ``read``."""
+        for link, held in self.many_held(links):
+            yield link, held if isinstance(held, bytes) else held.read_bytes()
+
+    def many_held(self, links: Iterable[Link]) -> Iterator[tuple[Link, bytes | Path]]:
+        """``held`` of each link, in their order: small ones by hundreds in one query, and no more
+        than _AT_ONCE_BYTES of them in memory. Raises as ``read``."""
+        for some in _by_size(links):
             small = [bytes.fromhex(link.digest) for link in some if link.size < SMALL_BYTES]
-            with self._database.reading() as connection:
-                rows = connection.execute(
-                    "SELECT o.digest, o.size, o.data, p.uuid, o.offset FROM objects o"
-                    " LEFT JOIN local_packs p ON p.id = o.pack"
-                    f" WHERE o.digest IN ({marks(small)})",
-                    small,
-                ).fetchall()
-            found = {raw.hex(): data for raw, _, data, _, _ in rows if data is not None}
-            packed = [(pack, offset, size, raw) for raw, size, _, pack, offset in rows if pack]
-            found.update((raw.hex(), data) for raw, data in self.packs.members(packed))
+            found: dict[str, bytes] = {}
+            for raws in batches(small):
+                found.update(self._small(raws))
             for link in some:
                 data = found.get(link.digest)
                 if data is None or len(data) != link.size:
-                    data = self.read(link)
-                yield link, data
+                    yield link, self.held(link)
+                else:
+                    yield link, data
 
     def put_bytes(self, data: bytes) -> Link:
         """Keep ``data``, durably."""
@@ -177,6 +179,18 @@ class Objects:
             intake.write(tx)
         intake.written()
 
+    def _small(self, raws: list[bytes]) -> Iterator[tuple[str, bytes]]:
+        """Digest and bytes of those that are rows, or members of packs."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT o.digest, o.size, o.data, p.uuid, o.offset FROM objects o"
+                f" LEFT JOIN local_packs p ON p.id = o.pack WHERE o.digest IN ({marks(raws)})",
+                raws,
+            ).fetchall()
+        yield from ((raw.hex(), data) for raw, _, data, _, _ in rows if data is not None)
+        packed = [(pack, offset, size, raw) for raw, size, _, pack, offset in rows if pack]
+        yield from ((raw.hex(), data) for raw, data in self.packs.members(packed))
+
     def _find(self, link: Link) -> bytes | Path | None:
         with self._database.reading() as connection:
             row = connection.execute(
@@ -201,6 +215,19 @@ class Objects:
         if found != size:
             raise IntegrityError(f"the store's file {path} has {found} bytes, not {size}")
         return path
+
+
+def _by_size(links: Iterable[Link]) -> Iterator[list[Link]]:
+    """``links`` in lists whose small objects, and the lists, take _AT_ONCE_BYTES at most."""
+    some: list[Link] = []
+    left = _AT_ONCE_BYTES
+    for link in links:
+        left -= min(link.size, SMALL_BYTES) + _LINK_BYTES
+        if left < 0:
+            yield some
+            some, left = [], _AT_ONCE_BYTES
+        some.append(link)
+    yield some
 
 
 def _check(link: Link, digest: Digest, size: int) -> None:

@@ -76,7 +76,7 @@ class FilesProof:
         strange = []
         for each in found:
             link = None
-            if each.file is not None:
+            if each.stamp is not None:
                 file = path / each.path
                 link = self._link(file)
                 if not self._store.objects.has(link.digest):
@@ -91,7 +91,7 @@ class FilesProof:
         for each in found:
             mode = EXECUTABLE_MODE if each.executable else FILE_MODE
             file = path / each.path
-            if each.file is not None and stat.S_IMODE(file.stat().st_mode) != mode:
+            if each.stamp is not None and stat.S_IMODE(file.stat().st_mode) != mode:
                 self._wrong_mode(file, mode)
 
     def _link(self, path: Path) -> Link:

@@ -100,7 +100,7 @@ class IndexedIntake:
         self.put_bytes = intake.put_bytes
         self.put_file = intake.put_file
 
-    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
+    def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
         """Take the bytes of each file; those that did not change since they were read last are
         here already, and are not opened. Raises as Intake.put_file."""
         links = []
@@ -109,7 +109,7 @@ class IndexedIntake:
             if link is None:
                 # Before the file is opened: what changes it later has a later ctime than this.
                 now_ns = time.time_ns()
-                link = self._intake.put_file(Path(path))
+                link = self._intake.put_file(folder / path)
                 if max(stamp.mtime_ns, stamp.ctime_ns) <= now_ns - YOUNG_NS:
                     self._seen.append((stamp, link))
             links.append(link)

@@ -38,9 +38,9 @@ class Memory:
         """Keeps a file's bytes."""
         return self.put_bytes(path.read_bytes())
 
-    def put_files(self, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
+    def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
         """Keeps the bytes of each file, whatever its stamp."""
-        return [self.put_file(Path(path)) for path, _ in files]
+        return [self.put_file(folder / path) for path, _ in files]
 
     def read(self, link: Link) -> bytes:
         """The bytes, verified."""
