@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NewType, Protocol
 
 from bundlerun.bundles.links import Link
 
@@ -23,25 +24,28 @@ class DirectoryEntry:
     executable: bool = False
 
 
-class Stamp(NamedTuple):
-    """What the file system says of a file that nobody opened: a change of its bytes changes it.
+Stamp = NewType("Stamp", bytes)
+"""What the file system says of a file that nobody opened: a change of its bytes changes it. Five
+numbers of 8 bytes, big-endian: device, inode, size, and mtime and ctime in nanoseconds."""
 
-    ``inode`` is a signed number of 64 bits, as a database holds it.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+_STAMP = struct.Struct(">QQQqq")
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
     """The stamp in what ``os.stat`` found."""
-    inode = found.st_ino
-    if inode >= 1 << 63:
-        inode -= 1 << 64
-    return Stamp(found.st_dev, inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return Stamp(_STAMP.pack(found.st_dev, found.st_ino, found.st_size, *times))
+
+
+def size_in(stamp: Stamp) -> int:
+    """The bytes that the file had."""
+    return int.from_bytes(stamp[16:24], "big")
+
+
+def changed_ns(stamp: Stamp) -> int:
+    """When the file was last changed, Unix nanoseconds."""
+    _, _, _, mtime_ns, ctime_ns = _STAMP.unpack(stamp)
+    return int(max(mtime_ns, ctime_ns))
 
 
 class Sink(Protocol):

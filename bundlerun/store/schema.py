@@ -8,7 +8,7 @@ for uncommitted bundles and for versions that the remote gave up.
 
 from __future__ import annotations
 
-FORMAT = "2"
+FORMAT = "3"
 """The version of these tables; another one is refused."""
 
 NEEDS = "0.1"
@@ -57,14 +57,10 @@ CREATE TABLE uploads (
 ) WITHOUT ROWID;
 
 CREATE TABLE stats (  -- what files outside the store held when they were read
-    device INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL,
+    file BLOB NOT NULL UNIQUE,  -- the first 16 bytes of the stamp: device and inode
+    stamp BLOB NOT NULL,
     digest BLOB NOT NULL,
-    parts BLOB,  -- of a large file: the object with the digests of its parts
-    UNIQUE (device, inode)
+    parts BLOB  -- of a large file: the object with the digests of its parts
 );
 
 CREATE TABLE bundles (

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.places import Stamp
+from bundlerun.bundles.places import Stamp, changed_ns, size_in
 from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
@@ -29,11 +28,13 @@ YOUNG_NS = 2_000_000_000
 """A file that changed within so many nanoseconds before it was read is not remembered."""
 
 MOST_ROWS = 1 << 20
-"""The last so many recordings are kept, at about 100 bytes each."""
+"""The last so many recordings are kept, at about 150 bytes each."""
+
+_FILE_BYTES = 16
+"""So many bytes of a stamp, device and inode, say which file it is."""
 
 _FIND = """
-SELECT device, inode, size, mtime_ns, ctime_ns, digest, parts FROM stats s
-WHERE device = ? AND inode IN ({marks})
+SELECT stamp, digest, parts FROM stats s WHERE file IN ({marks})
 AND EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.digest)
 AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.parts))
 """
@@ -49,30 +50,29 @@ class StatIndex:
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
         """For each stamp the link of what such a file holds; None where that is not known, or the
         bytes are not on this disk any more."""
-        inodes: dict[int, list[int]] = defaultdict(list)
-        for stamp in stamps:
-            inodes[stamp.device].append(stamp.inode)
-        rows: dict[tuple[int, ...], tuple[bytes, bytes | None]] = {}
-        for device, some in inodes.items():
-            # Sorted: files that were made together are neighbours in the table's index.
-            for batch in batches(sorted(some)):
-                with self._database.reading() as connection:
-                    found = connection.execute(
-                        _FIND.format(marks=marks(batch)), [device, *batch]
-                    ).fetchall()
-                rows.update((row[:5], row[5:]) for row in found)
+        rows: dict[bytes, tuple[bytes, bytes | None]] = {}
+        # Sorted: files that were made together are neighbours in the table's index.
+        for files in batches(sorted(stamp[:_FILE_BYTES] for stamp in stamps)):
+            with self._database.reading() as connection:
+                found = connection.execute(_FIND.format(marks=marks(files)), files).fetchall()
+            rows.update((stamp, (digest, parts)) for stamp, digest, parts in found)
         return [self._link(stamp, rows.get(stamp)) for stamp in stamps]
 
     def record(self, tx: sqlite3.Connection, seen: Iterable[tuple[Stamp, Link]]) -> None:
         """Remember what files held, over what was known of them, in the transaction ``tx``; the
         oldest recordings go where they are over MOST_ROWS."""
         rows = sorted(
-            (*stamp, bytes.fromhex(link.digest), link.parts and bytes.fromhex(link.parts))
+            (
+                stamp[:_FILE_BYTES],
+                stamp,
+                bytes.fromhex(link.digest),
+                link.parts and bytes.fromhex(link.parts),
+            )
             for stamp, link in seen
         )
         if not rows:
             return
-        tx.executemany("INSERT OR REPLACE INTO stats VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        tx.executemany("INSERT OR REPLACE INTO stats VALUES (?, ?, ?, ?)", rows)
         # A replaced row is a new one at the end, so there are at most as many as this span.
         tx.execute(
             "DELETE FROM stats WHERE rowid <= (SELECT max(rowid) FROM stats) - ?", (MOST_ROWS,)
@@ -82,7 +82,7 @@ class StatIndex:
         if row is None:
             return None
         digest, parts = row
-        link = Link(Digest(digest.hex()), stamp.size, Digest(parts.hex()) if parts else None)
+        link = Link(Digest(digest.hex()), size_in(stamp), Digest(parts.hex()) if parts else None)
         if link.size < SMALL_BYTES:
             return link
         # Only the row of a large object was looked at: somebody may have deleted its file.
@@ -110,7 +110,7 @@ class IndexedIntake:
                 # Before the file is opened: what changes it later has a later ctime than this.
                 now_ns = time.time_ns()
                 link = self._intake.put_file(folder / path)
-                if max(stamp.mtime_ns, stamp.ctime_ns) <= now_ns - YOUNG_NS:
+                if changed_ns(stamp) <= now_ns - YOUNG_NS:
                     self._seen.append((stamp, link))
             links.append(link)
         return links

@@ -235,11 +235,11 @@ def test_numbers_of_64_bits_are_kept(store: Store) -> None:
     values = [0o100644, (1 << 64) - 3, 7, 1, 0, 0, 3, 0, -5, 0, 0, -5, 0]
     found = os.stat_result([*values, 0, -5_000_000_001, 1_999_999_999])
     stamp = stamp_of(found)
-    assert stamp.inode == -3
+    other = stamp_of(os.stat_result([*values, 0, -5_000_000_001, 0]))
     link = store.objects.put_bytes(b"abc")
     with store._database.writing() as tx:
         store.stats.record(tx, [(stamp, link)])
-    assert store.stats.find([stamp, stamp._replace(ctime_ns=0), stamp]) == [link, None, link]
+    assert store.stats.find([stamp, other, stamp]) == [link, None, link]
 
 
 @pytest.mark.slow
