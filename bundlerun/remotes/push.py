@@ -18,7 +18,7 @@ from bundlerun.remotes.binding import bound_uuid
 from bundlerun.remotes.condemning import Permit, permit_of
 from bundlerun.remotes.fetching import Fetcher
 from bundlerun.remotes.records import BundleRecord, reuse_key
-from bundlerun.remotes.sending import SentPack, send
+from bundlerun.remotes.sending import Sent, send
 from bundlerun.remotes.settling import Settled, settle_bundle, settle_version
 from bundlerun.remotes.tagging import send_tags
 from bundlerun.store.contexts import Context
@@ -76,7 +76,8 @@ def push(
     progress.finish(bar)
     for id in {entry.bundle.id: None for entry in entries}:
         send_tags(store, context, remote, id)
-    return _report(written, pushing.sent)
+    sent = pushing.sent
+    return PushReport(tuple(written), sent.objects, sent.bytes, sent.packs)
 
 
 def find_reuse(remote: Remote, key: ReuseKey) -> str | None:
@@ -159,7 +160,7 @@ class _Push:
         self._permit = permit
         self._progress = progress
         self._digests: dict[Digest, list[Digest]] = {}
-        self.sent: list[SentPack] = []
+        self.sent = Sent()
 
     def prepare(self, entries: Sequence[Entry]) -> None:
         """Send what the remote lacks of these bundles, or has in condemned packs alone."""
@@ -249,15 +250,6 @@ class _Push:
         if len(infos) < len(used):
             return None  # forgotten meanwhile
         return [Share(info, used[info.uuid]) for info in infos]
-
-
-def _report(written: Sequence[Bundle], sent: Sequence[SentPack]) -> PushReport:
-    return PushReport(
-        bundles=tuple(written),
-        objects=sum(len(found.members) for found in sent),
-        bytes=sum(member.length for found in sent for member in found.members),
-        packs=len(sent),
-    )
 
 
 def _what(bundle: Bundle) -> str:

@@ -24,23 +24,37 @@ UPLOADS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class SentPack:
+class Sent:
+    """How much went to the remote."""
+
+    packs: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Sent) -> Sent:
+        return Sent(
+            self.packs + other.packs, self.objects + other.objects, self.bytes + other.bytes
+        )
+
+
+@dataclass(frozen=True)
+class _SentPack:
     """A pack that is on the remote now, and what it holds."""
 
     pack: PackInfo
-    members: tuple[Location, ...]
+    members: Sequence[Location]
 
 
 def send(
     store: Store, remote: Remote, uuid: str, links: Sequence[Link], progress: Progress
-) -> list[SentPack]:
+) -> Sent:
     """Upload the objects ``links`` as new packs; what is there is learned pack by pack, and large
     ones are remembered part by part, so that a push that broke off goes on where it did.
 
     Raises BundleNotFound for bytes that are not here, IntegrityError for damaged ones.
     """
     if not links:
-        return []
+        return Sent()
     give_up_stale(store, remote, uuid, links)
     bar = progress.start("sending", sum(link.size for link in links), "bytes")
     sending = _Sending(store, remote, uuid, lambda count: progress.advance(bar, count))
@@ -62,11 +76,11 @@ class _Sending:
         self._uuid = uuid
         self._advance = advance
         self._pool = ThreadPoolExecutor(UPLOADS_AT_ONCE)
-        self._running: set[Future[SentPack | None]] = set()
+        self._running: set[Future[_SentPack | None]] = set()
         self._large: list[Parting] = []
-        self._sent: list[SentPack] = []
+        self._sent = Sent()
 
-    def all(self, links: Sequence[Link]) -> list[SentPack]:
+    def all(self, links: Sequence[Link]) -> Sent:
         """Send everything."""
         rest = self._as_they_are(links)
         for group in groups_of(rest):
@@ -105,16 +119,16 @@ class _Sending:
         if not large.missing:
             self._submit(lambda: self._part(large, None))
 
-    def _part(self, large: Parting, number: int | None) -> SentPack | None:
+    def _part(self, large: Parting, number: int | None) -> _SentPack | None:
         """Send one part; whoever sends the last one ends the upload."""
         if number is not None:
             self._advance(large.send(number))
         if not large.is_complete():
             return None
         large.complete()
-        return SentPack(large.pack, large.members)
+        return _SentPack(large.pack, large.members)
 
-    def _pack(self, group: Sequence[Link]) -> SentPack:
+    def _pack(self, group: Sequence[Link]) -> _SentPack:
         pack, members, tail = laid_out(group)
         body = io.BytesIO()
         for link, data in self._store.objects.many(group):
@@ -125,9 +139,9 @@ class _Sending:
         # BytesIO gives its buffer away: no second copy of the pack in memory.
         self._remote.put(pack_key(pack.uuid), body.getvalue())
         self._advance(pack.size - pack.index_length)
-        return SentPack(pack, tuple(members))
+        return _SentPack(pack, members)
 
-    def _copy(self, local: PackInfo, members: Sequence[Location]) -> SentPack:
+    def _copy(self, local: PackInfo, members: Sequence[Location]) -> _SentPack:
         """A local pack as it is, under a new key: no key of a remote is used twice."""
         data = self._store.objects.packs.path(local.uuid).read_bytes()
         view = memoryview(data)
@@ -139,9 +153,9 @@ class _Sending:
             raise IntegrityError(f"the store's pack {local.uuid} has not its {pack.size} bytes")
         self._remote.put(pack_key(pack.uuid), data)
         self._advance(pack.size - pack.index_length)
-        return SentPack(pack, tuple(replace(member, pack=pack.uuid) for member in members))
+        return _SentPack(pack, [replace(member, pack=pack.uuid) for member in members])
 
-    def _submit(self, job: Callable[[], SentPack | None]) -> None:
+    def _submit(self, job: Callable[[], _SentPack | None]) -> None:
         # No queue: what waits would be in memory, or hide that an earlier one has failed.
         if len(self._running) >= UPLOADS_AT_ONCE:
             self._collect()
@@ -153,14 +167,15 @@ class _Sending:
         for future in done:
             future.result()
 
-    def _learn(self, found: Iterable[SentPack | None]) -> None:
+    def _learn(self, found: Iterable[_SentPack | None]) -> None:
         for sent in found:
             if sent is not None:
                 self._store.known.learn(self._uuid, sent.pack, sent.members)
                 if sent.pack.size > MAX_PACK_BYTES:
                     self._store.uploads.end(self._uuid, [sent.pack.uuid])
-                self._sent.append(sent)
+                size = sum(member.length for member in sent.members)
+                self._sent += Sent(1, len(sent.members), size)
 
 
-def _is_well(future: Future[SentPack | None]) -> bool:
+def _is_well(future: Future[_SentPack | None]) -> bool:
     return not future.cancelled() and future.exception() is None

@@ -24,6 +24,7 @@ class Known:
     def packs_of(self, uuid: str, digests: Iterable[Digest]) -> dict[Digest, Location]:
         """Where the remote ``uuid`` has these digests, as far as known here."""
         found: dict[Digest, Location] = {}
+        names: dict[str, str] = {}
         with self._database.reading() as connection:
             for some in batches(dict.fromkeys(digests)):
                 rows = connection.execute(
@@ -35,6 +36,8 @@ class Known:
                 )
                 for raw, pack, offset, length in rows.fetchall():
                     digest = Digest(raw.hex())
+                    # Of many members, few packs: their names are kept once each.
+                    pack = names.setdefault(pack, pack)
                     found[digest] = Location(pack, offset, length, digest)
         return found
 
@@ -118,6 +121,8 @@ class Known:
         """``packs_of`` without condemned packs: what a new record may build upon."""
         found = self.packs_of(uuid, digests)
         bad = self.condemned(uuid, {location.pack for location in found.values()})
+        if not bad:
+            return found
         return {digest: location for digest, location in found.items() if location.pack not in bad}
 
     def sound_shares(self, uuid: str, root: Digest) -> list[Share] | None:

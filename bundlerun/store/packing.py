@@ -28,7 +28,7 @@ ROW = struct.Struct(">32sQQ")
 TRAILER = struct.Struct(">8sQQ32s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Location:
     """Where the bytes of ``digest`` lie in a pack: a hint, to be believed once they are hashed."""
 
@@ -38,7 +38,7 @@ class Location:
     digest: Digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PackInfo:
     """A pack on a remote: ``size`` bytes in all, the last of them ``index_length`` of index."""
 
@@ -47,7 +47,7 @@ class PackInfo:
     index_length: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Share:
     """A pack in which bytes of a value lie, ``used`` of them: what a bundle record says."""
 
