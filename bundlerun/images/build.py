@@ -31,6 +31,9 @@ from bundlerun.progress import SILENT, Progress
 KEPT_CONTENTS = 3
 """So many contents of one image stay on the engine; older ones are removed after a build."""
 
+_BEING_MADE_S = 600
+"""No build takes so long from its image to the image's name."""
+
 
 def build(
     recipe: Recipe, *, progress: Progress = SILENT, environ: Mapping[str, str] | None = None
@@ -191,16 +194,18 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
 
 def _remove_old(client: Any, recipe: Recipe) -> None:
     """Keep the image of ``recipe`` and those of the last KEPT_CONTENTS contents of its name; one
-    that a container uses stays as well."""
+    that a container uses stays as well, and one whose name another image has only just taken: it
+    may be what another process is making."""
     from docker.errors import APIError
 
     rows = client.api.images(filters={"label": f"{reference.NAME}={recipe.name}"})
     rows.sort(key=lambda row: str(row["Labels"].get(reference.OCI_CREATED, "")), reverse=True)
     contents = list(dict.fromkeys(row["Labels"].get(reference.CONTENT) for row in rows))
     kept = {recipe.content, *contents[:KEPT_CONTENTS]}
+    young_s = max((row["Created"] for row in rows), default=0) - _BEING_MADE_S
     for row in rows:
         tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
-        if row["Labels"].get(reference.CONTENT) in kept and tags:
+        if row["Labels"].get(reference.CONTENT) in kept and (tags or row["Created"] > young_s):
             continue
         for named in tags or [row["Id"]]:
             try:

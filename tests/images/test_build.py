@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,22 @@ def test_an_edit_rebuilds_the_code_alone(
     assert find_image(f"{first.name}:{first.tag}") is None
     there = engine.api.images(filters={"label": f"{reference.NAME}={first.name}"})
     assert {row["Id"] for row in there} == {ref.id for ref in built[-KEPT_CONTENTS:]}
+
+
+def test_four_at_once_make_an_image_each_that_can_be_used(
+    engine: Any, tmp_path: Path, settings: ImageSettings, shop_image: Shop
+) -> None:
+    """Of the same content: none takes away what another one returns."""
+    root = shop(tmp_path)
+    recipes = [recipe_of(root, settings=settings, git=(digit * 40, False)) for digit in "1234"]
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(build, recipes))
+    assert len({ref.id for ref in made}) == 4
+    for ref in made:
+        assert ImageInfo.of(ref).commit == engine.images.get(ref.id).labels[reference.OCI_REVISION]
+    newest = find_image(made[0].name)
+    assert newest is not None
+    assert newest.id in {ref.id for ref in made}
 
 
 def test_both_builders_make_the_same_files(
