@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid as uuids
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -127,17 +127,29 @@ def _versions(
         if record is None or record.bundle.name != version.name:
             raise IntegrityError(f"{version.key} at {staging.url} names a bundle that is not there")
         versions.append(version)
-    return _in_order(versions)
+    return _in_order(versions, records)
 
 
-def _in_order(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
-    """By id, which begins with the time a bundle was made, so that ancestors stand before it; but
-    those of one name by number."""
-    of_name: dict[str, list[VersionRecord]] = defaultdict(list)
-    for version in sorted(versions, key=lambda version: -version.n):
-        of_name[version.name].append(version)
-    by_id = sorted(versions, key=lambda version: version.id)
-    return [of_name[version.name].pop() for version in by_id]
+def _in_order(
+    versions: Iterable[VersionRecord], records: Mapping[str, BundleRecord]
+) -> list[VersionRecord]:
+    """Ancestors before their descendants, and those of one name by number.
+
+    Raises IntegrityError where one is its own ancestor.
+    """
+    by_id = {version.id: version for version in sorted(versions, key=lambda version: version.id)}
+    before = {
+        id: [p.id for p in records[id].bundle.lineage.parents if p.id in by_id] for id in by_id
+    }
+    older: dict[str, str] = {}
+    for version in sorted(by_id.values(), key=lambda version: version.n):
+        if version.name in older:
+            before[version.id].append(older[version.name])
+        older[version.name] = version.id
+    try:
+        return [by_id[id] for id in TopologicalSorter(before).static_order()]
+    except CycleError as error:
+        raise IntegrityError(f"{error.args[1][0]} is said to be an ancestor of its own") from error
 
 
 def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) -> None:

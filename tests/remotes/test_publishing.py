@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun.bundles.bundle import new_id
+from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
 from bundlerun.bundles.links import File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged, RemoteUnreachable
@@ -50,9 +52,13 @@ def inside(path: Path, overlay: OverlayRemote, tmp_path: Path) -> None:
     large = tmp_path / "made"
     large.write_bytes(os.urandom(9 << 20))
     parent = Parent("pipeline_input", "in", given.id, given.root.digest)
-    lineage = Lineage(pipe="m.P", parents=(parent,), task=KEY)
-    before = store.add(context, "step", [1, 2, 3], commit=True)
-    out = store.add(context, "out", {"large": File(large), "n": 2}, lineage=lineage, commit=True)
+    # Ids are of no help: in one millisecond they come in any order.
+    late, early = (f"01a1f97b-ab2a-7{digit}56-b18c-0b3b973625f6" for digit in "98")
+    before = store.add(context, "step", [1, 2, 3], id=late, commit=True)
+    parents = (parent, Parent("step", "step", late, before.bundle.root.digest))
+    lineage = Lineage(pipe="m.P", parents=parents, task=KEY)
+    value = {"large": File(large), "n": 2}
+    out = store.add(context, "out", value, id=early, lineage=lineage, commit=True)
     push(store, context, overlay, [before, out])
     store.close()
 
@@ -74,6 +80,27 @@ def test_staged_bundles_become_versions(
     assert find_reuse(remote, KEY) == out.bundle.id
     assert publish(remote, staging) == ids
     assert [standing.n for standing in standings(remote, "out")] == [1]
+
+
+def test_bundles_that_are_each_other_s_ancestors_are_refused(
+    client: MakeClient, tmp_path: Path
+) -> None:
+    """Neither can go first."""
+    _, _, remote = client("user")
+    staging = FileRemote(f"file://{tmp_path}/run/staging")
+    overlay = OverlayRemote(remote.inner, staging)
+    overlay.prepare()
+    store = Store.open(tmp_path / "container")
+    context = bind(store, store.contexts.create("work"), overlay)
+    ids = [new_id(), new_id()]
+    for mine, other in zip(ids, reversed(ids), strict=True):
+        parents = (Parent("x", "x", other, digest_of(b"")),)
+        store.add(context, "x", [1], id=mine, lineage=Lineage(parents=parents))
+    push(store, context, overlay, store.catalog.commit(context, ids))
+    before = {entry.key for entry in remote.list("")}
+    with pytest.raises(IntegrityError, match="ancestor"):
+        publish(remote, staging)
+    assert {entry.key for entry in remote.list("")} == before
 
 
 def test_numbers_that_others_took_meanwhile_are_passed(
