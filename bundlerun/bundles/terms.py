@@ -28,6 +28,7 @@ value cannot unfold to fill the memory."""
 _HEX_INT = re.compile(r"-?0x[0-9a-f]+")
 _HEX_FLOAT = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-][0-9]+|-?inf|nan")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_MICROSECOND = timedelta(microseconds=1)
 _MALFORMED = (ValueError, TypeError, KeyError, OverflowError, AttributeError)
 
 
@@ -87,7 +88,11 @@ def _moment(tag: str, value: datetime | time) -> bytes:
         parts.append('"zone":' + encode_basestring(zone.key))
         value = value.replace(tzinfo=None)
     elif type(zone) is timezone:
-        name = zone.__getinitargs__()[1:]  # type: ignore[attr-defined]
+        offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+        if offset.microseconds:
+            # fromisoformat takes less than a second off UTC for UTC.
+            parts.append(f'"offset_us":{offset // _MICROSECOND}')
+            value = value.replace(tzinfo=None)
         if name:
             parts.append('"tzname":' + text_term(name[0]).decode())
     elif zone is not None:
@@ -157,19 +162,22 @@ def zone_named(key: Any) -> ZoneInfo:
 
 
 def _read_moment(tag: str, term: dict[str, Any]) -> datetime | time:
-    only(term, tag, optional=frozenset({"fold", "zone", "tzname"}))
+    only(term, tag, optional=frozenset({"fold", "zone", "offset_us", "tzname"}))
     kind: type[datetime] | type[time] = datetime if tag == "datetime" else time
     found = kind.fromisoformat(term[tag])
     zone: tzinfo | None = found.tzinfo
+    if sum((zone is not None, "zone" in term, "offset_us" in term)) > 1:
+        raise ValueError("two time zones")
+    if "offset_us" in term:
+        if type(term["offset_us"]) is not int:
+            raise TypeError("no integer")
+        zone = timezone(_MICROSECOND * term["offset_us"])
     if "zone" in term:
-        if zone is not None or "tzname" in term:
-            raise ValueError("two time zones")
         zone = zone_named(term["zone"])
     if "tzname" in term:
-        offset = found.utcoffset()
-        if offset is None:
+        if type(zone) is not timezone:
             raise ValueError("a zone's name without its offset")
-        zone = timezone(offset, scalar(term["tzname"]))
+        zone = timezone(zone.utcoffset(None), scalar(term["tzname"]))
     if term.get("fold", 1) != 1:
         raise ValueError("fold is 1 or left out")
     return found.replace(tzinfo=zone, fold=1 if "fold" in term else 0)

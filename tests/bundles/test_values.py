@@ -102,6 +102,15 @@ def test_long_containers_come_back_the_same(
             assert same(value, thaw(freeze(value, memory), memory))
 
 
+@pytest.mark.parametrize("micros", [1, -1, 999_999, -61_000_001])
+@pytest.mark.parametrize("name", [(), ("LMT",)])
+def test_offsets_of_less_than_a_second_are_kept(back: Back, micros: int, name: tuple[str]) -> None:
+    """Python's own reading of ISO 8601 takes some of them for UTC."""
+    zone = dt.timezone(dt.timedelta(microseconds=micros), *name)
+    for moment in (dt.datetime(2020, 1, 1, tzinfo=zone), dt.time(1, 2, tzinfo=zone)):
+        assert same(moment, back(moment))
+
+
 def test_a_list_of_equal_entries_stays_small_however_long(memory: Memory, back: Back) -> None:
     """Equal entries cut nowhere or everywhere; neither may make many nodes."""
     for entry in range(100):
