@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from bundlerun.bundles.digest import canonical_json, digest_of
 
 # Neither takes part in what a pipe computes, and both change without the user's doing.
 _IGNORED = frozenset({"bundlerun", "pip"})
+
+_YOUNG_NS = 2_000_000_000
+"""Two changes within a tick of the file system's clock leave the same time."""
 
 _LISTED: dict[tuple[tuple[str, int], ...], str] = {}
 
@@ -28,17 +32,21 @@ def local_environment() -> str:
 
 def _distributions_digest() -> str:
     # Installing or removing a distribution adds or removes an entry, and so changes the folder's
-    # time: no entry is read again while that stands.
+    # time: no entry is read again while that stands, and lies far enough back to change again.
+    now_ns = time.time_ns()
     folders = tuple((folder, os.stat(folder).st_mtime_ns) for folder in _site_folders())
-    if folders not in _LISTED:
+    digest = _LISTED.get(folders)
+    if digest is None:
         names: dict[str, str] = {}
         for folder, _ in folders:
             for name, version in _distributions(folder):
                 names.setdefault(name, version)
         rows = sorted([n, v] for n, v in names.items() if n not in _IGNORED)
+        digest = digest_of(canonical_json(rows))
         _LISTED.clear()
-        _LISTED[folders] = digest_of(canonical_json(rows))
-    return _LISTED[folders]
+        if all(time_ns <= now_ns - _YOUNG_NS for _, time_ns in folders):
+            _LISTED[folders] = digest
+    return digest
 
 
 def _site_folders() -> list[str]:
