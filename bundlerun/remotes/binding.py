@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
-from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import IntegrityError, NoRemote, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.records import META, checked_uuid, read_record
@@ -32,6 +31,24 @@ class Identity:
     uuid: str
     window_s: float
 
+    def to_bytes(self) -> bytes:
+        """The record, with its own digest: no other record names it."""
+        record = {"format": FORMAT, "uuid": self.uuid, "window_s": self.window_s}
+        return canonical_json({**record, "digest": digest_of(canonical_json(record))})
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Identity:
+        """The inverse of ``to_bytes``. Raises IntegrityError for anything else."""
+        found = parse_record(data)
+        check_format(found)
+        window_s = found.get("window_s")
+        if type(window_s) is not float or not 0 < window_s <= MAX_WINDOW_S:
+            raise IntegrityError(f"its window_s is {window_s!r:.40}")
+        identity = Identity(checked_uuid(found.get("uuid")), window_s)
+        if identity.to_bytes() != data:
+            raise IntegrityError("its digest is of other bytes")
+        return identity
+
 
 def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WINDOW_S) -> Context:
     """Bind ``context`` to ``remote``, which becomes one, of this window, if it is none yet.
@@ -42,13 +59,9 @@ def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WI
     identity = found_identity(remote)
     check_conditional(remote)
     if identity is None:
-        record: Mapping[str, object] = {
-            "format": FORMAT,
-            "uuid": str(uuids.uuid4()),
-            "window_s": window_s,
-        }
         # Of two who bind at once the first wins; both then read the same.
-        remote.put_new(_REMOTE, canonical_json(record))
+        made = Identity(str(uuids.uuid4()), float(window_s))
+        remote.put_new(_REMOTE, made.to_bytes())
         identity = found_identity(remote)
         if identity is None:
             raise RemoteError(f"{remote.url} forgets what is written: {_REMOTE} is not there")
@@ -95,12 +108,7 @@ def found_identity(remote: Remote) -> Identity | None:
     if data is None:
         return None
     try:
-        found = parse_record(data)
-        check_format(found)
-        window_s = found.get("window_s")
-        if type(window_s) not in (int, float) or not 0 < window_s <= MAX_WINDOW_S:
-            raise IntegrityError(f"its window_s is {window_s!r:.40}")
-        return Identity(checked_uuid(found.get("uuid")), float(window_s))
+        return Identity.from_bytes(data)
     except IntegrityError as error:
         raise IntegrityError(
             f"{_REMOTE} at {remote.url}: {error.message}", hint=error.hint

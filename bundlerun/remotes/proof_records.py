@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from bundlerun.bundles.bundle import FORMAT, checked_id
-from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.bundles.bundle import checked_id
+from bundlerun.bundles.digest import Digest, checked_digest, digest_of
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
@@ -121,8 +121,6 @@ class RecordsProof:
             elif found.uuid != self._uuid:
                 told = f"it says {found.uuid}, and this is {self._uuid}"
                 self.wrong(Kind.DAMAGED, f"{META}remote", told)
-            else:
-                self._canonical_meta(found.window_s)
         except IntegrityError as error:
             self.wrong(Kind.DAMAGED, f"{META}remote", error.message)
         if marker not in keys:
@@ -133,12 +131,6 @@ class RecordsProof:
                 self.condemned.update(found_list.packs if found_list else ())
             except IntegrityError as error:
                 self.wrong(Kind.DAMAGED, f"{META}condemned-{epoch:010}", error.message)
-
-    def _canonical_meta(self, window_s: float) -> None:
-        data = read_record(self._remote, f"{META}remote")
-        windows = (window_s, int(window_s))
-        if all(data != meta_bytes(self._uuid, window) for window in windows):
-            self.wrong(Kind.DAMAGED, f"{META}remote", "it is not what binding writes")
 
     def _bundles(self) -> None:
         def read(entry: Entry) -> tuple[str, bytes | None]:
@@ -264,11 +256,6 @@ class RecordsProof:
         with ThreadPoolExecutor(_READERS) as pool:
             while some := list(islice(rest, _BATCH)):
                 yield from pool.map(read, some)
-
-
-def meta_bytes(uuid: str, window_s: float) -> bytes:
-    """``meta/remote`` as binding writes it."""
-    return canonical_json({"format": FORMAT, "uuid": uuid, "window_s": window_s})
 
 
 def _facts(id: str, data: bytes) -> Facts:

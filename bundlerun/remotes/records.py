@@ -2,7 +2,7 @@
 
 ::
 
-    meta/remote                    *  {format, uuid, window_s}
+    meta/remote                    *  {format, uuid, window_s, digest}
     meta/uuid-UUID                 *  empty: lets one listing of meta/ say which remote answers
     meta/conditional               *  empty: what binding tries create-only writes on
     meta/condemned-<E>             *  CondemnedRecord: packs that may be deleted; E from 1

@@ -15,11 +15,11 @@ from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import PART_BYTES, Link
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
-from bundlerun.remotes.binding import WINDOW_S
+from bundlerun.remotes.binding import WINDOW_S, Identity
 from bundlerun.remotes.ledger import Ledger
 from bundlerun.remotes.packs import laid_out
 from bundlerun.remotes.proof_packs import PackState, pack_read
-from bundlerun.remotes.proof_records import Problem, RecordsProof, meta_bytes
+from bundlerun.remotes.proof_records import Problem, RecordsProof
 from bundlerun.remotes.records import (
     META,
     BundleRecord,
@@ -173,8 +173,7 @@ class RecordRestoring:
         if problem.key != f"{META}remote" or others:
             return None
         window_s = self._store.known.window_s(self._uuid) or WINDOW_S
-        whole = int(window_s) if window_s == int(window_s) else window_s
-        data = meta_bytes(self._uuid, whole)
+        data = Identity(self._uuid, window_s).to_bytes()
         return "as it was", lambda: self._remote.put(problem.key, data)
 
     def _row(self, name: str, n: int) -> tuple[Context, Row] | None:

@@ -226,6 +226,19 @@ def check_record_noticed(store: Store, remote: Remote, key: str, bundle: str) ->
         store.contexts.delete("fresh")
 
 
+def test_each_byte_of_what_a_remote_says_of_itself(filled: Filled, tmp_path: Path) -> None:
+    """A bit of any of them, and nobody new binds to it; who is bound already reads on."""
+    remote, _ = filled
+    whole = remote.get("meta/remote") or b""
+    with opened(tmp_path / "reader", remote) as (store, context, _):
+        new = store.contexts.create("new")
+        for place in range(len(whole)):
+            replaced(remote, "meta/remote", flipped(whole, place))
+            with pytest.raises(IntegrityError, match="meta/remote"):
+                bind(store, new, remote)
+        assert pull_latest(store, context, remote, "good").bundle.name == "good"
+
+
 def test_a_version_that_is_gone_is_missed(filled: Filled, tmp_path: Path) -> None:
     """The newest by who has seen it, an older one by who asks for every version."""
     remote, _ = filled
