@@ -307,7 +307,11 @@ class FileRemote(Remote):
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise RemoteUnreachable(f"{what} at {self.url}: it is a symbolic link") from error
-            raise RemoteUnreachable(f"{what} at {self.url}: {error}") from error
+            words = error.strerror or str(error)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise RemoteUnreachable(
+                f"{what} at {self.url}: {words}", hint=f"df -h {self.root}" if full else None
+            ) from error
 
 
 def folder_of(url: str) -> Path:

@@ -111,6 +111,22 @@ def test_a_pull_that_does_not_fit(
     store.close()
 
 
+def test_a_push_to_a_full_folder(small_disk: Disk, tmp_path: Path) -> None:
+    """No version is there; with space the same push completes."""
+    disk = small_disk("size=1m")
+    remote = FileRemote(f"file://{disk}/remote")
+    store = Store.open(tmp_path / "store")
+    context = bind(store, store.contexts.create("work"), remote)
+    entry = store.add(context, "x", os.urandom(2_000_000), commit=True)
+    with pytest.raises(RemoteUnreachable) as caught:
+        push(store, context, remote, [entry])
+    check_line(caught.value, disk)
+    assert caught.value.hint == f"df -h {disk}/remote"
+    assert list(remote.list("v/")) == list(remote.list("b/")) == []
+    grow(disk)
+    assert len(push(store, context, remote, [entry]).bundles) == 1
+
+
 def test_a_push_from_a_full_disk(small_disk: Disk, tmp_path: Path) -> None:
     """What cannot be noted here is an error; with space the push goes on, and the value is there
     once."""
