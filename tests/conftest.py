@@ -46,19 +46,18 @@ def fixtures_of(item: pytest.Item) -> set[str]:
     return found
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test with the services that its fixtures need."""
-    for item in items:
-        fixtures = fixtures_of(item)
-        needed = {marker for name, marker in services.MARKER_OF_FIXTURE.items() if name in fixtures}
-        for marker in sorted(needed):
-            item.add_marker(marker)
-        if needed:
-            item.add_marker("service")
-        if needed & {"engine", "batch"}:
-            # Images and containers of one engine are seen by all: one worker at a time uses it.
-            item.add_marker(pytest.mark.xdist_group("engine"))
+    fixtures = fixtures_of(item)
+    needed = {marker for name, marker in services.MARKER_OF_FIXTURE.items() if name in fixtures}
+    for marker in sorted(needed):
+        item.add_marker(marker)
+    if needed:
+        item.add_marker("service")
+    if needed & {"engine", "batch"}:
+        # Images and containers of one engine are seen by all: one worker at a time uses it. The
+        # mark must be there before pytest-xdist looks for it, which is when all are collected.
+        item.add_marker(pytest.mark.xdist_group("engine"))
 
 
 @pytest.fixture(autouse=True)
