@@ -209,7 +209,7 @@ class Data(Base):
         )
 
         if paths and not localize:
-            raise UsageError("paths say which bytes are brought", hint="with localize")
+            raise UsageError("paths say which bytes are brought", hint="localize=True")
         context = self.context()
         remote = self.remote(context)
         self._settle_open_runs()

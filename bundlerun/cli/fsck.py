@@ -9,7 +9,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import clean, echo_json, size
+from bundlerun.cli.render import clean, counted, echo_json, size
 from bundlerun.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def _show(proof: Proof, place: object) -> None:
             click.echo(f"... and {count - SHOWN} more that are {word}")
     counts = {**proof.looked_at}
     told = [size(counts.pop("bytes"))] if "bytes" in counts else []
-    told = [f"{count} {what}" for what, count in counts.items() if count] + told
+    told = [
+        counted(count, what.removesuffix("s")) for what, count in counts.items() if count
+    ] + told
     damaged = sum(finding.is_damage for finding in proof.findings)
     verdict = "whole" if proof.whole else f"{damaged} damaged"
     click.echo(f"{clean(str(place))}: {', '.join(told) or 'empty'}: {verdict}")

@@ -10,7 +10,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import echo_json, echo_table, size
+from bundlerun.cli.render import counted, echo_json, echo_table, size
 from bundlerun.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Packs that are mostly dead which are shown; --json has all."""
 
+GRACE = "7d"
+
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
+def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if match is None:
         raise UsageError(f"{text!r} is no time", hint="--grace 7d (units: s, m, h, d)")
@@ -33,11 +35,9 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
 @click.option("--remote", is_flag=True, help="Clean the context's remote instead of this store.")
 @click.option(
     "--grace",
-    "grace_s",
-    default="7d",
+    default=GRACE,
     show_default=True,
     metavar="TIME",
-    callback=_seconds,
     help="Keep what is younger: 90s, 30m, 12h, 7d.",
 )
 @click.option(
@@ -45,19 +45,18 @@ def _seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
 )
 @as_json
 @with_workspace
-def command(
-    workspace: Workspace, remote: bool, grace_s: float, delete: bool, as_json: bool
-) -> None:
+def command(workspace: Workspace, remote: bool, grace: str, delete: bool, as_json: bool) -> None:
     """Free the space of what no bundle uses: objects, packs, leftovers of crashes and old runs.
 
     A remote takes two: the first condemns packs, one some hours later deletes them, so that pushes
     at the same moment lose nothing. Any number of machines may add, push and clean up meanwhile.
     """
-    report = workspace.gc(remote=remote, delete=delete, grace_s=grace_s)
+    report = workspace.gc(remote=remote, delete=delete, grace_s=_seconds(grace))
     if as_json:
         echo_json({**dataclasses.asdict(report), "count": report.count, "bytes": report.bytes})
         return
-    _show(report, "bundlerun gc --remote" if remote else "bundlerun gc")
+    verb = "bundlerun gc --remote" if remote else "bundlerun gc"
+    _show(report, verb if grace == GRACE else f"{verb} --grace {grace}")
 
 
 def _show(report: GcReport, verb: str) -> None:
@@ -69,12 +68,12 @@ def _show(report: GcReport, verb: str) -> None:
         click.echo(f"{did} {size(report.bytes)}")
     if report.condemned:
         click.echo(
-            f"{does} {_packs(report.condemned.count)}, {size(report.condemned.bytes)}:"
+            f"{does} {counted(report.condemned.count, 'pack')}, {size(report.condemned.bytes)}:"
             f" {verb} --delete, {_span(report.wait_s)} later, deletes them"
         )
     if report.waiting:
         click.echo(
-            f"condemned before, still to wait: {_packs(report.waiting.count)},"
+            f"condemned before, still to wait: {counted(report.waiting.count, 'pack')},"
             f" {size(report.waiting.bytes)}"
         )
     if report.returned:
@@ -90,15 +89,13 @@ def _show_mostly_dead(packs: tuple[MostlyDead, ...]) -> None:
     if not packs:
         return
     dead = sum(pack.size - pack.live for pack in packs)
-    click.echo(f"{_packs(len(packs))} mostly dead: up to {size(dead)} stay with what is used")
+    click.echo(
+        f"{counted(len(packs), 'pack')} mostly dead: up to {size(dead)} stay with what is used"
+    )
     for pack in packs[:SHOWN]:
         click.echo(f"  {pack.pack}  {size(pack.live)} used of {size(pack.size)}")
     if len(packs) > SHOWN:
         click.echo(f"  ... and {len(packs) - SHOWN} more")
-
-
-def _packs(count: int) -> str:
-    return f"{count} pack" if count == 1 else f"{count} packs"
 
 
 def _span(seconds: float) -> str:

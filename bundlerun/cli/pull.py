@@ -17,7 +17,7 @@ from bundlerun.cli.render import echo_json, label
     "paths",
     multiple=True,
     metavar="PATTERN",
-    help="With --localize: only the parts at such paths, as 'images/*'; repeatable.",
+    help="Bring the bytes at such paths alone, as 'images/*'; repeatable.",
 )
 @click.option("--all-versions", is_flag=True, help="Every version, not only the latest.")
 @as_json
@@ -32,7 +32,9 @@ def command(
 ) -> None:
     """Bring the latest version of NAME (or of every name) from the remote: its record, and with
     --localize its bytes; else they come when they are touched."""
-    bundles = workspace.pull(name, localize=localize, all_versions=all_versions, paths=paths)
+    bundles = workspace.pull(
+        name, localize=localize or bool(paths), all_versions=all_versions, paths=paths
+    )
     if as_json:
         echo_json([bundle.to_json() for bundle in bundles])
         return

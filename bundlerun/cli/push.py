@@ -8,7 +8,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import echo_json, label, size
+from bundlerun.cli.render import counted, echo_json, label, size
 
 
 @click.command()
@@ -24,6 +24,7 @@ def command(workspace: Workspace, name: str | None, as_json: bool) -> None:
     elif report.bundles:
         for bundle in report.bundles:
             click.echo(f"pushed {label(bundle)}")
-        click.echo(f"{report.objects} new objects, {size(report.bytes)}, in {report.packs} packs")
+        objects, packs = counted(report.objects, "new object"), counted(report.packs, "pack")
+        click.echo(f"{objects}, {size(report.bytes)}, in {packs}")
     else:
         click.echo("nothing to push: the remote has it all")

@@ -159,6 +159,11 @@ def minute(seconds: float | None) -> str:
     return time.strftime("%b %d %H:%M" if this_year else "%Y-%m-%d", then)
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 pack``, ``2 packs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size(count: float) -> str:
     """Bytes for a person: ``17 B``, ``1.5 MB`` (powers of 1000)."""
     if count < 1000:

@@ -45,7 +45,7 @@ class Picture:
     given_up: dict[str, float] = field(default_factory=dict)
     """Bundle ids, and when they were given up, by the remote's clock."""
     live: dict[str, int] = field(default_factory=dict)
-    """Packs that are used, and how many of their bytes at least."""
+    """Packs that are used, and how many of their bytes at least, those of the index among them."""
 
 
 def look(remote: Remote) -> Picture:
@@ -108,7 +108,7 @@ def _mark(remote: Remote, picture: Picture) -> None:
         if data is None:
             return []  # another clean-up took it
         record = BundleRecord.from_bytes(data, id)
-        return [(share.pack.uuid, share.used) for share in record.shares]
+        return [(s.pack.uuid, s.used + s.pack.index_length) for s in record.shares]
 
     live = [id for id in picture.records if id not in picture.given_up]
     for found in in_parallel(shares, live):

@@ -159,11 +159,13 @@ class _Sweeping:
     def _packs(self) -> tuple[MostlyDead, ...]:
         """Packs of which no member is left; those that stay for little."""
         with self._database.reading() as connection:
-            packs = connection.execute("SELECT id, uuid, size FROM local_packs").fetchall()
+            packs = connection.execute(
+                "SELECT id, uuid, size, index_length FROM local_packs"
+            ).fetchall()
         mostly_dead = []
-        for number, uuid, size in packs:
-            live = self._pack_live[number]
-            if live:
+        for number, uuid, size, index in packs:
+            if self._pack_live[number]:
+                live = self._pack_live[number] + index
                 if live < MOSTLY * size:
                     mostly_dead.append(MostlyDead(uuid, size, live))
                 continue

@@ -19,7 +19,8 @@ class Swept:
 
 @dataclass(frozen=True)
 class MostlyDead:
-    """A pack that stays because a little of it is used: ``live`` of its ``size`` bytes or more."""
+    """A pack that stays because a little of it is used: ``live`` of its ``size`` bytes or more, its
+    index among them."""
 
     pack: str
     size: int

@@ -67,10 +67,9 @@ def test_pull_takes_paths_on_the_command_line(
     """Repeatable; an error names what is there and leaves with its own exit code."""
     for command in (["context", "c"], ["switch", "c"], ["remote", "c", remote]):
         assert run_cli(command) == 0
-    pull = ["pull", "data", "--localize", "--path"]
+    pull = ["pull", "data", "--path"]
     assert run_cli([*pull, "all/raw/*", "--path", "note"]) == 0
     assert "pulled data" in capfd.readouterr().out
     assert run_cli([*pull, "nothing"]) == errors.NotFound.exit_code
     assert "numbers" in capfd.readouterr().err
-    assert run_cli(["pull", "data", "--path", "note"]) == errors.UsageError.exit_code
-    assert "localize" in capfd.readouterr().err
+    assert run_cli([*pull, "note", "--localize"]) == 0

@@ -32,7 +32,7 @@ def test_a_whole_store_is_told_in_one_line(ok: Cli, bound: Path) -> None:
     said = ok("fsck", "--remote").out
     assert len(said.splitlines()) == 1
     assert said.startswith(f"file://{bound}: ")
-    assert "1 packs" in said
+    assert "1 pack" in said
 
 
 def test_damage_is_named_and_exits_with_seven(ok: Cli, bundlerun: Cli, bound: Path) -> None:

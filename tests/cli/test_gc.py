@@ -35,7 +35,7 @@ def test_gc_shows_what_it_would_delete_and_then_does(ok: Run, files: list[Path])
     shown = ok("gc", "--grace", "0s").out
     assert "large objects" in shown
     assert "would delete" in shown
-    assert "bundlerun gc --delete" in shown
+    assert "bundlerun gc --grace 0s --delete" in shown
     report = ok("gc", "--grace", "0", "--json").json
     assert report["deleted"] is False
     assert report["bytes"] >= 300_000

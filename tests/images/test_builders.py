@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -36,17 +37,19 @@ def test_buildkit_is_looked_for_in_every_docker_on_path(
 ) -> None:
     """The first client may lack the buildx that a later one has, or does not need."""
     monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
+    # What was found is remembered by PATH, and pytest may use a folder twice.
+    folder = tmp_path / uuid.uuid4().hex
     for name, answers in (("one", first), ("two", second)):
-        client = tmp_path / name / "docker"
-        client.parent.mkdir()
+        client = folder / name / "docker"
+        client.parent.mkdir(parents=True)
         client.write_text(CLIENT.format(**answers))
         client.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/none:{tmp_path}/one:{tmp_path}/two")
+    monkeypatch.setenv("PATH", f"{folder}/none:{folder}/one:{folder}/two")
     command = buildkit_command()
     if found is None:
         assert command is None
         return
     assert command is not None
-    assert (command[0], command[1]) == (str(tmp_path / found[0]), found[1])
+    assert (command[0], command[1]) == (str(folder / found[0]), found[1])
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
     assert buildkit_command() is None

@@ -381,6 +381,14 @@ def test_packs_of_which_little_is_used_are_reported(client: MakeClient, tmp_path
     assert 20_000 <= found.live < 30_000
 
 
+def test_small_packs_that_are_used_are_not_dead(client: MakeClient) -> None:
+    """However much of them is index."""
+    one = client("one")
+    sent(one, "x", 1)
+    sent(one, "x", 2)
+    assert swept(one).mostly_dead == ()
+
+
 def test_damage_stops_a_clean_up(client: MakeClient) -> None:
     """What a record that cannot be read uses is unknown: nothing is deleted. Nor elsewhere."""
     one = client("one")

@@ -129,7 +129,8 @@ def test_local_packs_go_once_all_of_them_is_dead(
     assert report.bytes > (len(packs) - 1) * (15 << 20)
     (left,) = files(store, "packs")
     (mostly,) = report.mostly_dead
-    assert (mostly.pack, mostly.live) == (left, 60_000)
+    assert mostly.pack == left
+    assert 60_000 < mostly.live < 100_000
     assert store.value(part) == Directory(few)
     remove(store, context, part)
     assert counts(swept(store))["packs"] == 1
