@@ -34,7 +34,7 @@ _CHUNK = 1 << 20
 
 
 class Parting:
-    """One object on its way. ``send`` is safe to use from threads."""
+    """One object on its way, in parts of ``part_bytes``. ``send`` is safe to use from threads."""
 
     def __init__(self, remote: Remote, link: Link, path: Path, digests: Sequence[Digest]) -> None:
         self._remote = remote
@@ -49,7 +49,7 @@ class Parting:
         self._upload: Upload | None = None
         self.pack, members, self._tail = laid_out([link])
         self.members: tuple[Location, ...] = tuple(members)
-        self._part_bytes = part_bytes_of(self.pack.size)
+        self.part_bytes = part_bytes_of(self.pack.size)
 
     @staticmethod
     def begin(store: Store, remote: Remote, uuid: str, link: Link) -> Parting:
@@ -78,7 +78,7 @@ class Parting:
             self._is_ours = True
         begun = [each for each in store.uploads.begun(uuid) if each.digest == self._link.digest]
         if self._is_ours and begun:
-            upload = self._knowing(Upload(pack_key(begun[0].pack), begun[0].name, self._part_bytes))
+            upload = self._knowing(Upload(pack_key(begun[0].pack), begun[0].name, self.part_bytes))
             arrived = self._remote.parts(upload)
             if arrived is not None:
                 self._upload = upload
@@ -86,7 +86,7 @@ class Parting:
                 right = {n: part for n, part in arrived.items() if part.size == self._size(n)}
                 self._arrived = right
                 return
-        fresh = self._remote.begin(pack_key(self.pack.uuid), self._part_bytes)
+        fresh = self._remote.begin(pack_key(self.pack.uuid), self.part_bytes)
         if fresh is None:
             return
         self._upload = self._knowing(fresh)
@@ -96,7 +96,7 @@ class Parting:
     def _knowing(self, upload: Upload) -> Upload:
         """``upload`` with the digests of its parts, where they are parts of the object: the last
         one is not, since the pack's index follows."""
-        if self._part_bytes != PART_BYTES:
+        if self.part_bytes != PART_BYTES:
             return upload
         whole = self._link.size // PART_BYTES
         return replace(upload, digests=self._digests[:whole])
@@ -111,7 +111,7 @@ class Parting:
         """The parts that are to be sent."""
         if self._upload is None:
             return []
-        count = -(-self.pack.size // self._part_bytes)
+        count = -(-self.pack.size // self.part_bytes)
         return [number for number in range(1, count + 1) if number not in self._arrived]
 
     def send(self, number: int) -> int:
@@ -167,22 +167,22 @@ class Parting:
         self.members = (Location(pack, member.offset, member.length, member.digest),)
 
     def _size(self, number: int) -> int:
-        start = (number - 1) * self._part_bytes
-        return min(self._part_bytes, self.pack.size - start)
+        start = (number - 1) * self.part_bytes
+        return min(self.part_bytes, self.pack.size - start)
 
     def _read(self, number: int) -> bytes:
         """The bytes of a part. Those of the object are hashed against the digests of its parts,
         unless the remote is going to do it."""
         assert self._upload is not None
         known = self._upload.digest_of(number) is not None
-        start = (number - 1) * self._part_bytes
-        data = os.pread(self._handle, min(self._part_bytes, max(self._link.size - start, 0)), start)
+        start = (number - 1) * self.part_bytes
+        data = os.pread(self._handle, min(self.part_bytes, max(self._link.size - start, 0)), start)
         view = memoryview(data)
         for at in range(0, len(data), PART_BYTES) if self._digests and not known else ():
             place = (start + at) // PART_BYTES
             if digest_of(view[at : at + PART_BYTES]) != self._digests[place]:
                 raise damaged(self._link.digest, place)
-        rest = self._part_bytes - len(data)
+        rest = self.part_bytes - len(data)
         body = data + self._tail[max(start - self._link.size, 0) :][:rest]
         if len(body) != self._size(number):
             raise damaged(self._link.digest)

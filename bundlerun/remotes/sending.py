@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import uuid as uuids
 from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +20,11 @@ from bundlerun.remotes.records import pack_key
 from bundlerun.store.known import Location, PackInfo
 from bundlerun.store.store import Store
 
-UPLOADS_AT_ONCE = 4
-"""Packs, or parts of large ones, under way; each has at most MAX_PACK_BYTES in memory."""
+UPLOADS_AT_ONCE = 8
+"""Packs, or parts of large ones, under way at most."""
+
+AT_ONCE_BYTES = 4 * MAX_PACK_BYTES
+"""So many bytes of them are in memory, or one pack or part."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class _Sending:
         self._uuid = uuid
         self._advance = advance
         self._pool = ThreadPoolExecutor(UPLOADS_AT_ONCE)
-        self._running: set[Future[_SentPack | None]] = set()
+        self._running: dict[Future[_SentPack | None], int] = {}
         self._large: list[Parting] = []
         self._sent = Sent()
 
@@ -87,7 +91,8 @@ class _Sending:
             if group[0].size > MAX_PACK_BYTES:
                 self._in_parts(group[0])
             else:
-                self._submit(lambda group=group: self._pack(group))  # type: ignore[misc]
+                size = sum(link.size for link in group)
+                self._submit(size, functools.partial(self._pack, group))
         while self._running:
             self._collect()
         return self._sent
@@ -107,7 +112,7 @@ class _Sending:
             members = packs.index(pack)
             if wanted.issuperset(member.digest for member in members):
                 wanted.difference_update(member.digest for member in members)
-                self._submit(lambda pack=pack, members=members: self._copy(pack, members))  # type: ignore[misc]
+                self._submit(pack.size, functools.partial(self._copy, pack, members))
         return [link for link in links if link.digest in wanted]
 
     def _in_parts(self, link: Link) -> None:
@@ -115,9 +120,9 @@ class _Sending:
         self._large.append(large)
         self._advance(large.there)
         for number in large.missing:
-            self._submit(lambda number=number: self._part(large, number))  # type: ignore[misc]
+            self._submit(large.part_bytes, functools.partial(self._part, large, number))
         if not large.missing:
-            self._submit(lambda: self._part(large, None))
+            self._submit(0, functools.partial(self._part, large, None))
 
     def _part(self, large: Parting, number: int | None) -> _SentPack | None:
         """Send one part; whoever sends the last one ends the upload."""
@@ -155,14 +160,19 @@ class _Sending:
         self._advance(pack.size - pack.index_length)
         return _SentPack(pack, [replace(member, pack=pack.uuid) for member in members])
 
-    def _submit(self, job: Callable[[], _SentPack | None]) -> None:
+    def _submit(self, size: int, job: Callable[[], _SentPack | None]) -> None:
         # No queue: what waits would be in memory, or hide that an earlier one has failed.
-        if len(self._running) >= UPLOADS_AT_ONCE:
+        while self._running and (
+            len(self._running) >= UPLOADS_AT_ONCE
+            or sum(self._running.values()) + size > AT_ONCE_BYTES
+        ):
             self._collect()
-        self._running.add(self._pool.submit(job))
+        self._running[self._pool.submit(job)] = size
 
     def _collect(self) -> None:
-        done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        for future in done:
+            del self._running[future]
         self._learn(future.result() for future in done if _is_well(future))
         for future in done:
             future.result()
