@@ -45,7 +45,7 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
     )
 )
-# What was changed or cut on its way up is refused by its Content-MD5 or its length.
+# What was changed or cut on its way up is refused by its digest or its length.
 _BROKEN = frozenset(
     (
         "BadDigest",
@@ -56,6 +56,7 @@ _BROKEN = frozenset(
         "RequestTimeout",
         "RequestTimeoutException",
         "ServiceUnavailable",
+        "XAmzContentSHA256Mismatch",
         INCOMPLETE,
     )
 )

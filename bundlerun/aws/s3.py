@@ -1,8 +1,8 @@
 """The S3 calls that a remote needs: ranges, create-only writes, lists, multipart uploads.
 
-Every write carries Content-MD5, a part of a larger one sent over http a signed SHA-256 in its
-place; all servers enforce both. No call relies on another condition than ``If-None-Match: *`` of a
-single-part PUT, since servers differ in the rest.
+Every write carries a digest of its body, which all servers enforce: over http the SHA-256 that is
+signed, over https, where none is, Content-MD5. No call relies on another condition than
+``If-None-Match: *`` of a single-part PUT, since servers differ in the rest.
 """
 
 from __future__ import annotations
@@ -101,9 +101,8 @@ class Bucket:
     def put(self, key: str, data: bytes) -> None:
         """Store ``data`` under ``key``."""
         with translated(f"writing {key}", self.where):
-            self._client.put_object(
-                Bucket=self.name, Key=key, Body=data, ContentMD5=_content_md5(data)
-            )
+            check = self._check_of(data)
+            self._client.put_object(Bucket=self.name, Key=key, Body=data, **check)
 
     def put_if_none_match(self, key: str, data: bytes) -> bool:
         """Store ``data`` under ``key`` unless the key exists; whether it was stored."""
@@ -116,8 +115,8 @@ class Bucket:
                         Bucket=self.name,
                         Key=key,
                         Body=data,
-                        ContentMD5=_content_md5(data),
                         IfNoneMatch="*",
+                        **self._check_of(data),
                     )
                     return True
                 except ClientError as error:
@@ -192,15 +191,14 @@ class Bucket:
     ) -> str:
         """Send part ``number`` (from 1) of an upload; its ETag. Raises IntegrityError, and sends
         nothing, where ``data`` has not the digest ``sha256``."""
-        check = {}
         with translated(f"writing {key}", self.where):
-            if self._is_signed_whole():
-                # Once hashed is enough: the signature needs the digest too, and servers check it.
+            check = self._check_of(data)
+            if check:
+                _check_part(sha256, hashlib.sha256(data).hexdigest() if sha256 else None)
+            else:
+                # Once hashed is enough: the signature needs the digest too.
                 events = self._client.meta.events
                 events.register("before-send.s3.UploadPart", _check_signed, "bundlerun-part")
-            else:
-                _check_part(sha256, hashlib.sha256(data).hexdigest() if sha256 else None)
-                check = {"ContentMD5": _content_md5(data)}
             _wanted.sha256 = sha256
             try:
                 answer = self._client.upload_part(
@@ -210,9 +208,13 @@ class Bucket:
                 _wanted.sha256 = None
             return str(answer["ETag"])
 
-    def _is_signed_whole(self) -> bool:
-        """Whether signatures cover the body: over http they do, over https TLS is trusted."""
-        return not str(self._client.meta.endpoint_url).startswith("https:")
+    def _check_of(self, data: bytes) -> dict[str, str]:
+        """What lets a server refuse ``data`` that changed on its way; nothing where the signature
+        covers the body, as it does over http."""
+        if not str(self._client.meta.endpoint_url).startswith("https:"):
+            return {}
+        md5 = hashlib.md5(data, usedforsecurity=False)
+        return {"ContentMD5": base64.b64encode(md5.digest()).decode()}
 
     def complete(self, key: str, upload: str, tags: Mapping[int, str]) -> None:
         """Make ``key`` of the parts with these ETags."""
@@ -382,10 +384,6 @@ def _check_signed(request: Any, **_: Any) -> None:
 def _check_part(wanted: str | None, found: str | None) -> None:
     if wanted is not None and wanted != found:
         raise IntegrityError(f"a part has the digest {found}, not {wanted}")
-
-
-def _content_md5(data: bytes) -> str:
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _part(source: Path, tail: bytes, start: int, length: int) -> bytes:

@@ -177,7 +177,7 @@ class Aws:
             "read_timeout": READ_TIMEOUT_S,
             "max_pool_connections": MAX_CONNECTIONS,
         }
-        # We send Content-MD5, which every server enforces; older ones refuse the newer checksums.
+        # We send digests that every server enforces; older ones refuse the newer checksums.
         for option in ("request_checksum_calculation", "response_checksum_validation"):
             if option in Config.OPTION_DEFAULTS:
                 options[option] = "when_required"

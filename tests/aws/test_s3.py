@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ class CuttingProxy:
     def __init__(self, target: str, after_bytes: int, cuts: int) -> None:
         self.target = (urlsplit(target).hostname or "", urlsplit(target).port or 80)
         self.after_bytes = after_bytes
-        self.cuts = cuts
+        self.cuts = self.flips = cuts
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
@@ -56,10 +56,36 @@ class CuttingProxy:
             target.shutdown(socket.SHUT_RDWR)
 
 
+class FlippingProxy(CuttingProxy):
+    """Changes a bit of what is sent, ``cuts`` times, each ``after_bytes`` after the one before."""
+
+    def pass_on(self, near: socket.socket, limit: int | None) -> None:
+        """One connection."""
+        with closing(near), closing(socket.create_connection(self.target)) as far:
+            threading.Thread(target=self.flip, args=(near, far), daemon=True).start()
+            self.copy(far, near, None)
+
+    def flip(self, source: socket.socket, target: socket.socket) -> None:
+        """Bytes until the end; of bodies alone, for a changed head is another request."""
+        since = 0
+        with suppress(OSError):
+            while data := bytearray(source.recv(65536)):
+                since += len(data)
+                is_body = len(data) > 10_000 and b"HTTP/1.1" not in data
+                if self.flips > 0 and since >= self.after_bytes and is_body:
+                    data[len(data) // 2] ^= 4
+                    self.flips -= 1
+                    since = 0
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
-def proxy(server: S3Server, after_bytes: int, cuts: int) -> Iterator[CuttingProxy]:
+def proxy(
+    server: S3Server, after_bytes: int, cuts: int, kind: type[CuttingProxy] = CuttingProxy
+) -> Iterator[CuttingProxy]:
     """A proxy that serves while the block runs."""
-    made = CuttingProxy(server.endpoint_url, after_bytes, cuts)
+    made = kind(server.endpoint_url, after_bytes, cuts)
     thread = threading.Thread(target=made.serve, daemon=True)
     thread.start()
     yield made
@@ -101,6 +127,48 @@ def test_a_connection_that_always_breaks_is_an_error(
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", cutting.url)
         with pytest.raises(RemoteUnreachable, match="packs/p"):
             S3Remote(f"s3://{s3_bucket}/x", Aws()).get("packs/p")
+
+
+def put(remote: S3Remote, data: bytes) -> None:
+    """A key that may be written again."""
+    remote.put("packs/p", data)
+
+
+def put_new(remote: S3Remote, data: bytes) -> None:
+    """A key that is created."""
+    assert remote.put_new("packs/p", data)
+
+
+def put_part(remote: S3Remote, data: bytes) -> None:
+    """An upload in parts, of one."""
+    upload = remote.begin("packs/p", 8 << 20)
+    assert upload is not None
+    remote.complete(upload, {1: remote.put_part(upload, 1, data)})
+
+
+@pytest.mark.parametrize("write", [put, put_new, put_part])
+def test_what_is_changed_on_its_way_up_is_refused_and_sent_again(
+    s3_env: dict[str, str],
+    s3_bucket: str,
+    s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[S3Remote, bytes], None],
+) -> None:
+    """By the server; twice, and the third time it arrives. What never arrives is not there."""
+    monkeypatch.setattr(retries, "CAP_S", 0.01)
+    monkeypatch.setattr(retries, "ATTEMPTS", 5)
+    data = os.urandom(1 << 20)
+    plain = S3Remote(f"s3://{s3_bucket}/x", Aws())
+    with proxy(s3_server, 700_000, 1_000_000, FlippingProxy) as flipping:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", flipping.url)
+        with pytest.raises(RemoteUnreachable):
+            write(S3Remote(f"s3://{s3_bucket}/x", Aws()), data)
+    assert plain.get("packs/p") is None
+    with proxy(s3_server, 700_000, 2, FlippingProxy) as flipping:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", flipping.url)
+        write(S3Remote(f"s3://{s3_bucket}/x", Aws()), data)
+        assert flipping.flips == 0
+    assert plain.get("packs/p") == data
 
 
 def test_a_failed_upload_leaves_no_parts(
