@@ -65,15 +65,24 @@ detach() {
     local log=$1
     shift
     setsid "$@" </dev/null >>"$log" 2>&1 8>&- 9>&- &
-    echo $!
+    local pid=$!
     disown
+    # For a moment it is a copy of this shell, and nobody could tell it by its command line.
+    for _ in $(seq 500); do
+        runs "$pid" "$1" && break
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.01
+    done
+    echo "$pid"
 }
+
+# runs PID WORD: true while that process lives and its command line holds WORD.
+runs() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2"; }
 
 # alive PIDFILE WORD: true while that process lives and its command line holds WORD.
 alive() {
     local pid
-    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] &&
-        { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$2"
+    pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && runs "$pid" "$2"
 }
 
 # stop PIDFILE WORD: ends the process that we started, and nobody else's.
