@@ -79,7 +79,7 @@ detach() {
 # runs PID WORD: true while that process lives and its command line holds WORD.
 runs() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2"; }
 
-# alive PIDFILE WORD: true while that process lives and its command line holds WORD.
+# alive PIDFILE WORD: the same of the process that PIDFILE names.
 alive() {
     local pid
     pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && runs "$pid" "$2"

@@ -210,8 +210,10 @@ class Bucket:
 
     def _check_of(self, data: bytes) -> dict[str, str]:
         """What lets a server refuse ``data`` that changed on its way; nothing where the signature
-        covers the body, as it does over http."""
-        if not str(self._client.meta.endpoint_url).startswith("https:"):
+        covers the body, as it does over http unless the user's AWS configuration says no."""
+        meta = self._client.meta
+        signs = (meta.config.s3 or {}).get("payload_signing_enabled") is not False
+        if signs and not str(meta.endpoint_url).startswith("https:"):
             return {}
         md5 = hashlib.md5(data, usedforsecurity=False)
         return {"ContentMD5": base64.b64encode(md5.digest()).decode()}

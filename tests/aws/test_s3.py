@@ -146,15 +146,22 @@ def put_part(remote: S3Remote, data: bytes) -> None:
     remote.complete(upload, {1: remote.put_part(upload, 1, data)})
 
 
+@pytest.mark.parametrize("signing", ["true", "false"])
 @pytest.mark.parametrize("write", [put, put_new, put_part])
 def test_what_is_changed_on_its_way_up_is_refused_and_sent_again(
     s3_env: dict[str, str],
     s3_bucket: str,
     s3_server: S3Server,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     write: Callable[[S3Remote, bytes], None],
+    signing: str,
 ) -> None:
-    """By the server; twice, and the third time it arrives. What never arrives is not there."""
+    """By the server, whatever is signed; twice, and the third time it arrives. What never arrives
+    is not there."""
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ns3 =\n  payload_signing_enabled = {signing}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setattr(retries, "CAP_S", 0.01)
     monkeypatch.setattr(retries, "ATTEMPTS", 5)
     data = os.urandom(1 << 20)
