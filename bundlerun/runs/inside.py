@@ -24,9 +24,9 @@ from bundlerun.remotes.opening import open_remote
 from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.pull import fetcher, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
+from bundlerun.runs.capture import Capture
 from bundlerun.runs.envelope import TAIL_BYTES, Envelope, plan_key, result_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.tail import Tail
 from bundlerun.settings import read_settings
 from bundlerun.store.store import Store
 
@@ -58,13 +58,13 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     failing pipe; an unreachable remote is raised, for then no envelope can be left either.
     """
     started_s = time.time()
-    with Tail(TAIL_BYTES) as tail:
+    with Capture(TAIL_BYTES) as captured:
         envelope = _attempted(attempt, started_s)
         if envelope.traceback or envelope.message:
             say(envelope.traceback or envelope.message)
     envelope = replace(
         envelope,
-        tail=tail.text,
+        tail=captured.text,
         finished_s=time.time(),
         # ru_maxrss is in KiB on Linux (getrusage(2)).
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -88,12 +88,14 @@ def test_none_is_an_output_like_any_other(place: Place) -> None:
 
 
 def test_log_lines_come_home(place: Place) -> None:
-    """``logs`` shows what the pipe printed, also when the job is long gone."""
+    """``logs`` shows what the pipe printed, in whole lines and in order, long after the job."""
     place.workspace.add("numbers", [7], commit=True)
     result = place.run("numbers", "out", "Double")
     lines = list(place.workspace.logs(result.record.run_id))
-    assert any("doubling [7]" in line for line in lines)
-    assert any("to stderr" in line for line in lines)
+    assert [line for line in lines if "doubling" in line or "stderr" in line] == [
+        "doubling [7]",
+        "to stderr",
+    ]
 
 
 def test_a_cancelled_run_says_so(place: Place) -> None:
