@@ -7,12 +7,14 @@ Arrow does not know of them (index, labels, dtypes) is JSON in the schema's meta
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bundlerun.bundles import frames, ipc, polars_frames
 from bundlerun.bundles.needed import needed
 from bundlerun.bundles.terms import CannotKeep
+from bundlerun.bundles.texts import Wanted, of_table
 from bundlerun.errors import BadPath, BadValue, IntegrityError
 
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -116,6 +118,14 @@ def columns(data: Any) -> list[tuple[str, str]]:
     if data.stat().st_size == 0:
         raise IntegrityError("a table is no Arrow IPC file")
     return ipc.columns(pa, pa.memory_map(str(data)).read_buffer())
+
+
+def texts(table: Any, wanted: Wanted) -> Iterator[tuple[str, str]]:
+    """Where each of the wanted texts of a packed table stands, and the text."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    return of_table(pa, table, wanted)
 
 
 def read_table(path: Path) -> Any:

@@ -16,6 +16,7 @@ from bundlerun.bundles import arrays, codecs, folders
 from bundlerun.bundles.bundle import FORMAT, Bundle
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.links import Directory, File, Link
+from bundlerun.bundles.lost_paths import NO_PATHS, LostPaths
 from bundlerun.bundles.nodes import OWN_NODE_BYTES, cut, link_bytes, put_node
 from bundlerun.bundles.paths import check_file_name
 from bundlerun.bundles.places import Sink, Stamp, stamp_of
@@ -46,6 +47,8 @@ _HINTS = {
     "OrderedDict": "dict(value)",
     "defaultdict": "dict(value)",
     "PosixPath": "bundlerun.File(path) or bundlerun.Directory(path)",
+    "PurePosixPath": "str(path)",
+    "LocalTarget": "bundlerun.File(target.path)",
     "Timestamp": "value.to_pydatetime()",
     "LazyFrame": "value.collect()",
 }
@@ -57,19 +60,21 @@ when there is something to tell."""
 _TOP: Where = (None, "value")
 
 
-def freeze(value: object, sink: Sink) -> Link:
+def freeze(value: object, sink: Sink, lost: LostPaths = NO_PATHS) -> Link:
     """Puts ``value`` into ``sink`` and gives its root, which names it: equal values, equal roots.
+    A text that names a file below the folders of ``lost`` is not kept.
 
     Raises BadValue, naming the path in the tree (``value["a"][3]``), for what would not come back
     equal: a type that is not kept, a subclass of one, a cycle, containers nested over 100 deep;
     BadPath for a file or folder that cannot be kept.
     """
-    return _Freezing(sink).root(value)
+    return _Freezing(sink, lost).root(value)
 
 
 class _Freezing:
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, lost: LostPaths) -> None:
         self._sink = sink
+        self._lost = lost
         self._parts = 0
         self._open: set[int] = set()
 
@@ -88,6 +93,8 @@ class _Freezing:
         try:
             if kind is bytes and len(value) > LONG_BYTES:
                 return b'{"bytes":%s}' % link_bytes(self._sink.put_bytes(value))
+            if kind is str:
+                self._lost.check_text(value)
             encode = SCALARS.get(kind)
             if encode is not None:
                 term = encode(value)
@@ -142,8 +149,11 @@ class _Freezing:
         if kind is Bundle:
             return b'{"bundle":%s}' % _record(value)
         if arrays.is_array(value):
+            self._lost.check_array(value)
             return self._array(value)
         if arrays.is_scalar(value):
+            if isinstance(value, str):
+                self._lost.check_text(str(value))
             return b'{"scalar":"%s"}' % arrays.scalar_base64(value)
         table = codecs.table_kind(value)
         if table is not None:
@@ -195,6 +205,7 @@ class _Freezing:
 
     def _table(self, value: Any, kind: str) -> bytes:
         packed = codecs.pack(value, kind)
+        self._lost.check_table(packed)
         link = self._written(lambda file: codecs.write(packed, file), packed.nbytes)
         shape = [*value.shape, 1][:2]
         about = canonical_json(shape)

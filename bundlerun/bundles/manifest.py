@@ -7,6 +7,7 @@ location. ``terms`` has the grammar, ``nodes`` the cutting, ``codecs`` and ``arr
 from __future__ import annotations
 
 from bundlerun.bundles.freezing import freeze
+from bundlerun.bundles.lost_paths import LostPaths
 from bundlerun.bundles.outlining import outline
 from bundlerun.bundles.paths import check_relative_path
 from bundlerun.bundles.picking import Picked, pick
@@ -17,6 +18,7 @@ from bundlerun.bundles.walking import links
 
 __all__ = [
     "DirectoryEntry",
+    "LostPaths",
     "Picked",
     "Sink",
     "Source",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bundlerun.bundles.lineage import Lineage, ReuseKey
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draft:
-    """A bundle whose value is not kept yet. ``id`` None: any new one."""
+    """A bundle whose value is not kept yet. ``id`` None: any new one; ``scratch`` is the folder
+    that goes with its pipe."""
 
     name: str
     id: str | None = None
+    scratch: Path | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     lineage: Lineage = field(default_factory=Lineage)
@@ -106,6 +109,7 @@ class StoreHost:
             tags=draft.tags,
             lineage=draft.lineage,
             commit=commit,
+            scratch=draft.scratch,
         )
 
     def add_root(self, bundle: Bundle, *, commit: bool) -> Entry:

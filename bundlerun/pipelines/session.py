@@ -178,7 +178,7 @@ class Session:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 raise failures.raised_in(node.name, "pipe_run", error) from error
-            draft = self._draft(node, started_s, time.time())
+            draft = replace(self._draft(node, started_s, time.time()), scratch=scratch.made)
             return self._kept(node, draft, value)
         finally:
             if scratch.made is not None:

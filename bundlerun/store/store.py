@@ -74,16 +74,18 @@ class Store:
         tags: Mapping[str, str] = _NOTHING,
         lineage: Lineage = _BY_HAND,
         commit: bool = False,
+        scratch: Path | None = None,
         progress: Progress = SILENT,
     ) -> Entry:
-        """Keep ``value`` as a new bundle, whole or not at all.
+        """Keep ``value`` as a new bundle, whole or not at all. ``scratch`` is a folder that is
+        removed afterwards: a text that names a file there, or one of the store's, is refused.
 
         Its small objects and its record are one transaction. Raises BadName, BadValue with the
         path in the tree, BadPath for a file that changes meanwhile, Conflict for an ``id`` that is
         there already, ContextNotFound.
         """
         # Imported here: what only looks names up needs no codec.
-        from bundlerun.bundles.manifest import freeze
+        from bundlerun.bundles.manifest import LostPaths, freeze
 
         checked_name(name)
         wanted = checked_tags(tags)
@@ -94,7 +96,7 @@ class Store:
                 intake = IndexedIntake(
                     self.objects.intake(lambda count: progress.advance(bar, count)), self.stats
                 )
-                root = freeze(value, intake)
+                root = freeze(value, intake, LostPaths(scratch=scratch, store=self.path))
                 bundle = Bundle(number, name, root, dict(params), wanted, lineage)
                 with self._database.writing() as tx:
                     # The record last: a crash leaves litter, never a lie.
