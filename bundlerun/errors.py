@@ -235,3 +235,9 @@ class Stuck(RunFailed):
     """The job waits for something that does not come; the message has the service's reason."""
 
     exit_code = 19
+
+
+class NotDeterministic(RunFailed):
+    """The same pipe over the same inputs made two different values; ``evidence`` says where."""
+
+    exit_code = 20

@@ -84,6 +84,16 @@ class Care(Data):
 
         return Comparing(self).differences(self.entry(old).bundle, self.entry(new).bundle)
 
+    def verify(self, first: str | Bundle, second: str | Bundle) -> None:
+        """Check that two bundles that the same work made have equal values.
+
+        Raises NotDeterministic, which names the pipes whose outputs differ although what went into
+        them is equal; BundleNotFound.
+        """
+        from bundlerun.api.comparing import Comparing
+
+        Comparing(self).verify(self.entry(first).bundle, self.entry(second).bundle)
+
     def why(self, name: str | Bundle) -> Why:
         """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
         those of the nearest earlier version (of its name, else of its pipe), and in what.

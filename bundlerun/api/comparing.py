@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 from bundlerun.api.ancestry import Ancestry
 from bundlerun.bundles.differing import Differences, differences
-from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, NoRemote
+from bundlerun.errors import (
+    BundleNotFound,
+    BundlerunError,
+    IntegrityError,
+    NoRemote,
+    NotDeterministic,
+)
 from bundlerun.pipelines.reasons import Changed, Reason, Why, explain, key_of, nearest
+from bundlerun.runs.verify import where_two_makings_part
 
 if TYPE_CHECKING:
     from bundlerun.api.base import Base
@@ -44,12 +51,48 @@ class Comparing:
 
     def why(self, entry: Entry) -> Why:
         """Why the bundle was made, with what differs in the values that went in."""
-        bundle = entry.bundle
-        why = explain(bundle, self._nearest(entry))
+        why = self.why_in_short(entry.bundle, entry)
         return dataclasses.replace(why, reasons=tuple(map(self._looked_into, why.reasons)))
 
-    def _nearest(self, entry: Entry) -> Bundle | None:
-        bundle = entry.bundle
+    def why_in_short(self, bundle: Bundle, entry: Entry | None = None) -> Why:
+        """Why ``bundle`` was made, or is going to be (then it has no ``entry`` yet): the reasons,
+        without a look into the values that went in."""
+        return explain(bundle, self._nearest(bundle, entry))
+
+    def verify(self, first: Bundle, second: Bundle) -> None:
+        """Check that two makings of one bundle have equal values.
+
+        Raises NotDeterministic, which names the pipes whose outputs differ although what went in
+        is equal, with the differences as its evidence.
+        """
+        parted = where_two_makings_part(first, second, self._ancestry.find)
+        if not parted:
+            return
+        names, evidence = [], []
+        for old, new in parted:
+            was, now = (self._made(parent, first, second) for parent in (old, new))
+            pipe = now.lineage.pipe if now is not None else None
+            names.append(pipe or new.name)
+            label = f"{old.name}@{old.id} -> {new.name}@{new.id}"
+            evidence.append(label if was is None or now is None else self._told(label, was, now))
+        verb = "is" if len(names) == 1 else "are"
+        raise NotDeterministic(
+            f"{', '.join(names)} {verb} not deterministic: equal inputs made different values",
+            hint=f"bundlerun diff {parted[0][0].name}@{parted[0][0].id[:18]}"
+            f" {parted[0][1].name}@{parted[0][1].id[:18]}",
+            evidence="\n".join(evidence),
+        )
+
+    def _made(self, at: Parent, *known: Bundle) -> Bundle | None:
+        return next((b for b in known if b.id == at.id), None) or self._ancestry.find(at)
+
+    def _told(self, label: str, old: Bundle, new: Bundle) -> str:
+        try:
+            return f"{label}: {self.differences(old, new).summary()}"
+        except BundlerunError as error:
+            return f"{label}: the values cannot be compared: {error}"
+
+    def _nearest(self, bundle: Bundle, entry: Entry | None) -> Bundle | None:
         if key_of(bundle) is None:
             return None
         found = nearest(bundle, self._earlier(entry, bundle.name))
@@ -59,9 +102,11 @@ class Comparing:
         others = (each for each in self._earlier(entry, None) if each.lineage.pipe == pipe)
         return nearest(bundle, others)
 
-    def _earlier(self, entry: Entry, name: str | None) -> list[Bundle]:
+    def _earlier(self, entry: Entry | None, name: str | None) -> list[Bundle]:
         search, context = self._base.store.catalog.search, self._base.context()
         found = search(context, name=name, limit=MOST_EARLIER)
+        if entry is None:
+            return [each.bundle for each in found]
         if all(each.seq != entry.seq for each in found):
             found = search(context, name=name)
         if name is None:

@@ -14,6 +14,7 @@ from bundlerun.bundles.bundle import Bundle, checked_name
 from bundlerun.errors import UsageError
 from bundlerun.jobs.spec import Resources
 from bundlerun.jobs.state import JobState
+from bundlerun.progress import SILENT
 from bundlerun.runs.record import RunRecord, RunResult
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bundlerun.runs.imaging import ImageRequest
     from bundlerun.runs.request import RunRequest
     from bundlerun.settings import ImageSettings
+    from bundlerun.store.entries import Entry
 
 
 class Work(Data):
@@ -64,6 +66,7 @@ class Work(Data):
         entry = None
         if input is not None and input != "-":
             entry = self.entry(input, checked_tags(input_tags))
+        before = self.store.catalog.find(self.context(), output)
         result = apply_pipe(
             pipe,
             host=StoreHost(self.store, self.context(), fetch=self.fetch_of),
@@ -79,6 +82,8 @@ class Work(Data):
                 pipe_root=root,
             ),
         )
+        if before is None or before.bundle.id != result.entry.bundle.id:
+            self._tell_what_differs(result.entry.bundle, result.entry)
         return result.entry.bundle
 
     def dockerize(
@@ -138,11 +143,13 @@ class Work(Data):
         timeout_s: int | None = None,
         retries: int = 0,
         job_role_arn: str | None = None,
+        force_all: bool = False,
         dry_run: bool = False,
         build: bool = False,
     ) -> RunResult:
         """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
-        ``output``. Equal work is found instead of done again, unless ``force``.
+        ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
+        ``force_all`` (every pipe).
 
         ``wait`` None: the backend's custom (Local waits, AWSBatch does not). ``dry_run``: the
         plan only. ``build``: first make the image anew where its source changed.
@@ -163,6 +170,7 @@ class Work(Data):
             input_tags=checked_tags(input_tags),
             output_tags=checked_tags(output_tags),
             force=force,
+            force_all=force_all,
             push_input=push_input,
             session_seconds=session_seconds,
             resources=resources or Resources(settings.vcpus, settings.memory_mib),
@@ -242,6 +250,8 @@ class Work(Data):
         plan = plan_run(
             request, store=self.store, context=world.context, remote=world.remote, image=image
         )
+        if plan.found is None:
+            self._tell_what_differs(plan.promised())
         if dry_run:
             return RunResult(None, plan.to_json(), reused=plan.found is not None)
         if plan.found is not None:
@@ -254,6 +264,17 @@ class Work(Data):
         self.progress.line(f"run {record.run_id}")
         record, bundle = follow(record, world)
         return RunResult(record, plan.to_json(), bundle)
+
+    def _tell_what_differs(self, bundle: Bundle, entry: Entry | None = None) -> None:
+        """Say on one line what kept ``bundle`` from being found; nothing where nothing differs."""
+        if self.progress is SILENT:
+            return
+        from bundlerun.api.comparing import Comparing
+        from bundlerun.pipelines.reasons import in_short
+
+        line = in_short(Comparing(self).why_in_short(bundle, entry))
+        if line is not None:
+            self.progress.line(line)
 
     def _record(self, run: str) -> RunRecord:
         return RunRecord.from_json(self.store.journal.get(self.context(), run))

@@ -89,7 +89,8 @@ def cli(ctx: click.Context, context: str | None, verbose: bool) -> None:
 
     Exit codes: 0 well; 2 usage; 3 settings; 4 not found; 5 conflict; 6 remote; 7 damaged data;
     8 engine; 9 cloud; 10-19 the run failed (11 the pipe raised, 12 memory, 13 time, 14 spot,
-    15 image, 16 cancelled, 17 infrastructure, 18 output missing, 19 stuck); 130 Ctrl-C; 1 else.
+    15 image, 16 cancelled, 17 infrastructure, 18 output missing, 19 stuck); 20 not deterministic;
+    130 Ctrl-C; 1 else.
     """
     ctx.obj = {"context": context, "verbose": verbose}
     if verbose:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from bundlerun.cli.options import (
 )
 from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label, pairs, short_run
 from bundlerun.cli.wait import wait_or_detach
-from bundlerun.errors import BadParameter
+from bundlerun.errors import BadParameter, UsageError
 from bundlerun.jobs.spec import Resources
 from bundlerun.registry import BACKENDS
 from bundlerun.runs.record import RunResult
@@ -33,6 +34,11 @@ from bundlerun.runs.record import RunResult
     help="Where the job runs.",
 )
 @click.option("--force", is_flag=True, help="Run although equal work was done.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Run every pipe a second time and compare: a pipe whose value differs is named.",
+)
 @click.option("--build", is_flag=True, help="Make the image anew first if its source changed.")
 @click.option("--no-push-input", is_flag=True, help="The input is on the remote already.")
 @click.option(
@@ -75,21 +81,41 @@ def command(
 
     Options stand before IN; all that follows the class is the pipe's.
     """
-    wait = options.pop("wait")
+    wait, verify = options.pop("wait"), options.pop("verify")
+    if verify and wait is False:
+        raise UsageError("--verify needs the result of both runs", hint="leave out --no-wait")
     if wait is None:
-        wait = options["backend"] == "Local"
+        wait = verify or options["backend"] == "Local"
     options["push_input"] = not options.pop("no_push_input")
     options["resources"] = _resources(workspace, options)
     params = pipe_parameters(parameters)
+    run = partial(_run, workspace, (input, output, pipe), params, wait)
+    result = run(options)
+    if verify and result.output is not None:
+        again = run({**options, "force_all": True, "build": False})
+        if again.output is not None:
+            workspace.verify(result.output, again.output)
+    _show(result, as_json=as_json, dry_run=options["dry_run"])
+    if verify and result.output is not None and not as_json:
+        click.echo("verified: a second run made the same value")
+
+
+def _run(
+    workspace: Workspace,
+    names: tuple[str, str, str],
+    params: dict[str, str],
+    wait: bool,
+    options: Mapping[str, Any],
+) -> RunResult:
     try:
-        result = workspace.run(input, output, pipe, params=params, wait=False, **options)
+        result = workspace.run(*names, params=params, wait=False, **options)
     except BadParameter as error:
         error.hint = misplaced(params, command) or error.hint
         raise
     if result.record is not None and wait:
         click.echo(f"run {short_run(result.record.run_id)}", err=True)
         result = wait_or_detach(workspace, result.record.run_id, result.plan)
-    _show(result, as_json=as_json, dry_run=options["dry_run"])
+    return result
 
 
 def _resources(workspace: Workspace, options: dict[str, Any]) -> Resources:

@@ -21,6 +21,10 @@ _LOCAL = ("python", "version", "platform", "installed distributions")
 """What the words of a local environment are."""
 
 
+MOST_IN_SHORT = 3
+"""Changes of one part that are told on one line."""
+
+
 class Verdict(Enum):
     """What the comparison comes to."""
 
@@ -126,6 +130,25 @@ def explain(bundle: Bundle, before: Bundle | None) -> Why:
     )
     same = tuple(part for part in names if part not in differ)
     return Why(bundle, Verdict.DIFFERS, before, reasons, same)
+
+
+def in_short(why: Why) -> str | None:
+    """What differs, on one line, for whoever just made the bundle; None where nothing does."""
+    if why.verdict is not Verdict.DIFFERS or why.nearest is None:
+        return None
+    parts = "; ".join(map(_told_in_short, why.reasons))
+    return f"differs from {why.nearest.name}@{why.nearest.id[:18]}: {parts}"
+
+
+def _told_in_short(reason: Reason) -> str:
+    told = []
+    for change in reason.changes[:MOST_IN_SHORT]:
+        by_value = reason.part == "params"
+        told.append(f"{change.what} {change.old} -> {change.new}" if by_value else change.what)
+    if len(reason.changes) > MOST_IN_SHORT:
+        told.append(f"{len(reason.changes) - MOST_IN_SHORT} more")
+    words = ", ".join(told)
+    return words if words == reason.part else f"{reason.part} {words}".rstrip()
 
 
 def _reason(part: str, before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:

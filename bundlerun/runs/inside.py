@@ -118,6 +118,7 @@ def _applied(attempt: Attempt, folder: Path, blank: Envelope) -> Envelope:
         params=dict(plan.params),
         options=ApplyOptions(
             force=plan.force,
+            force_all=plan.force_all,
             output_tags=plan.output_tags,
             commit=True,
             environment=plan.environment,

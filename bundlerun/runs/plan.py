@@ -16,8 +16,9 @@ from bundlerun.bundles.bundle import (
     new_id,
     parse_record,
 )
-from bundlerun.bundles.digest import canonical_json, checked_digest
-from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.bundles.digest import canonical_json, checked_digest, digest_of
+from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
+from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError, NotCommitted
 from bundlerun.pipelines.reuse import normalised, request_key, significant
 from bundlerun.remotes.push import find_reuse
@@ -51,6 +52,7 @@ class RunPlan:
     params: Mapping[str, str] = field(default_factory=dict)
     output_tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    force_all: bool = False
     found: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +72,23 @@ class RunPlan:
             "params": dict(self.params),
             "output_tags": dict(self.output_tags),
             "force": self.force,
+            "force_all": self.force_all,
         }
+
+    def promised(self) -> Bundle:
+        """The output as far as it is known before the job: all but its value."""
+        parents: tuple[Parent, ...] = ()
+        if self.input is not None:
+            given = self.input
+            parents = (Parent("pipeline_input", given.name, given.id, given.root.digest),)
+        return Bundle(
+            id=self.output_id,
+            name=self.output,
+            root=Link(digest_of(b""), 0),
+            params=self.params,
+            tags=self.output_tags,
+            lineage=Lineage(pipe=self.pipe, parents=parents, code=self.code, request=self.request),
+        )
 
     def to_bytes(self) -> bytes:
         """The plan as canonical JSON."""
@@ -96,6 +114,7 @@ class RunPlan:
                 params=dict(found["params"]),
                 output_tags=dict(found["output_tags"]),
                 force=bool(found["force"]),
+                force_all=bool(found["force_all"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a run plan: {error!r:.200}") from error
@@ -126,7 +145,8 @@ def plan_run(
         input_root=None if bundle is None else bundle.root.digest,
         environment=image.environment,
     )
-    found = None if request.force else _equal_work(key, store, context, remote)
+    forced = request.force or request.force_all
+    found = None if forced else _equal_work(key, store, context, remote)
     return RunPlan(
         run_id=new_id(),
         backend=request.backend,
@@ -141,6 +161,7 @@ def plan_run(
         params=params,
         output_tags=request.output_tags,
         force=request.force,
+        force_all=request.force_all,
         found=found,
     )
 

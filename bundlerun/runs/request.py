@@ -25,6 +25,7 @@ class RunRequest:
     input_tags: Mapping[str, str] = field(default_factory=dict)
     output_tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    force_all: bool = False
     push_input: bool = True
     session_seconds: int | None = None
     resources: Resources = field(default_factory=Resources)

@@ -16,6 +16,7 @@ import pytest
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
 from bundlerun.pipelines.reasons import Reason, Verdict, Why
+from bundlerun.progress import Silent
 
 _NUMBERS = itertools.count()
 
@@ -142,6 +143,30 @@ def test_parameters_are_named_old_and_new(made: Apply) -> None:
     assert reason.part == "params"
     assert [(c.what, c.old, c.new) for c in reason.changes] == [("by", "2", "3")]
     assert why.nearest == before.bundle
+
+
+def test_apply_says_on_one_line_what_differed(
+    shop: Workspace, project: Project, made: Apply
+) -> None:
+    """What kept equal work from being found is told when the work is done, and only then."""
+
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def line(self, text: str) -> None:
+            self.lines.append(text)
+
+    heard = shop.progress = Heard()
+    first = made().bundle
+    made()
+    assert heard.lines == []  # nothing before it, then the very same
+    before = f"differs from out@{first.id[:18]}: "
+    made(by=3, word="b")
+    assert heard.lines == [before + "params by 2 -> 3, word a -> b"]
+    project.write("tables.py", "def rows(count):\n    return [count]\n")
+    made()
+    assert heard.lines[1].startswith(before + f"source {project.package}/tables.py; dependencies")
 
 
 def test_the_nearest_is_the_one_that_shares_most(made: Apply, shop: Workspace) -> None:

@@ -91,6 +91,21 @@ class WritesElsewhere(br.Pipe):
         boto3.client("s3").put_object(Bucket=self.bucket, Key="elsewhere/x", Body=b"x")
 
 
+class Noise(br.Pipe):
+    def pipe_run(self, pipeline_input):
+        import os
+
+        return os.urandom(8)
+
+
+class Noisy(br.Pipe):
+    def requires(self):
+        return {"noise": Noise(), "doubled": Double()}
+
+    def pipe_run(self, pipeline_input, noise, doubled):
+        return {"noise": noise, "doubled": doubled}
+
+
 class Leaves(br.Pipe):
     def pipe_run(self, pipeline_input):
         import os
