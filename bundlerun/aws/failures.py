@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from bundlerun.aws import sandbox_env
 from bundlerun.errors import (
     AccessDenied,
     BundlerunError,
@@ -188,9 +189,28 @@ def _of_client_error(error: Any, place: str) -> BundlerunError:
 
 
 def _of_exception(error: Exception, place: str) -> BundlerunError:
+    down = _sandbox_that_is_down(error, place)
+    if down is not None:
+        return down
     for cls in type(error).__mro__:
         kind = EXCEPTIONS.get(cls.__name__)
         if kind is not None:
             ours, meaning, hint = kind
             return ours(f"{place}: {meaning} ({error!s:.300})", hint=hint)
     return CloudError(f"{place}: {type(error).__name__}: {error!s:.500}")
+
+
+def _sandbox_that_is_down(error: Exception, place: str) -> BundlerunError | None:
+    from botocore.exceptions import EndpointConnectionError
+
+    if not isinstance(error, EndpointConnectionError):
+        return None
+    scheme, _, rest = str(error.kwargs.get("endpoint_url", "")).partition("://")
+    endpoint = f"{scheme}://{rest.partition('/')[0]}"
+    if not sandbox_env.leads_to(endpoint):
+        return None
+    return RemoteUnreachable(
+        f"{place}: the sandbox at {endpoint} is down, and what it held is gone",
+        hint=f"{sandbox_env.LEAVE} gives this shell its own AWS back;"
+        ' eval "$(bundlerun sandbox up)" starts an empty sandbox',
+    )

@@ -73,6 +73,11 @@ class Bucket:
         self.name = name
         self.where = where
 
+    @property
+    def endpoint(self) -> str:
+        """The URL of the service that is asked."""
+        return str(self._client.meta.endpoint_url)
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """``length`` bytes of ``key`` from ``start``; None when there is no such key."""
         with translated(f"reading {key}", self.where):

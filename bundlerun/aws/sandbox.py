@@ -33,6 +33,7 @@ from bundlerun.aws.sandbox_contents import (
     end_jobs,
     furnish,
 )
+from bundlerun.aws.sandbox_env import ENDPOINT
 from bundlerun.engine.host import docker_host
 from bundlerun.errors import CloudError, SettingsError
 from bundlerun.progress import SILENT, Progress
@@ -42,13 +43,17 @@ START_WITHIN_S = 30.0
 STOP_WITHIN_S = 5.0
 PORTS_TRIED = 3
 ANSWER_WITHIN_S = 5.0
+PATIENCE_S = 15.0
+"""How long `up` waits for a living server that is slow to answer."""
+
 SESSION_S = 3600
 """How long the credentials of a job live, which it gets as variables."""
 
 
 @dataclass(frozen=True)
 class SandboxInfo:
-    """A running sandbox. ``env`` is what to export; ``log`` is the server's own log.
+    """A running sandbox. ``env`` is what to export; ``log`` is the server's own log; ``answers``
+    says whether the server answered in time.
 
     ``env`` has no job role: moto hands a container no credentials for one, so jobs get theirs as
     variables. A configured AWS profile is put out of the way by configuration files of the
@@ -62,32 +67,44 @@ class SandboxInfo:
     log: Path
     job_role_arn: str
     session_role_arn: str
+    answers: bool = True
     env: dict[str, str] = field(default_factory=dict)
 
 
-def up(folder: Path, *, port: int | None = None, progress: Progress = SILENT) -> SandboxInfo:
+def up(
+    folder: Path,
+    *,
+    port: int | None = None,
+    patience_s: float = PATIENCE_S,
+    progress: Progress = SILENT,
+) -> SandboxInfo:
     """The sandbox of ``folder``, started and furnished if it is not running; a second call finds
     the running one. ``port`` None: the one of the last time, else a free one.
 
-    Raises SettingsError when moto is not installed or runs on another port than asked, CloudError
-    when the server does not start.
+    What is interrupted while it starts a server ends that server. Raises SettingsError when moto
+    is not installed or runs on another port than asked, CloudError when the server does not start,
+    or when a running one has not answered for ``patience_s`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(folder):
-        found = _usable(folder)
+        found = _answering(folder, patience_s)
         if found is not None and port not in (None, found["port"]):
             raise SettingsError(
                 f"the sandbox runs on port {found['port']} already", hint="bundlerun sandbox down"
             )
-        if found is None:
-            bar = progress.start("starting moto", None, "s")
+        if found is not None:
+            return _furnished(folder, found)
+        bar = progress.start("starting moto", None, "s")
+        try:
+            found = _started(folder, port)
             try:
-                found = _started(folder, port)
-            finally:
-                progress.finish(bar)
-        roles = furnish(_endpoint(found))
-        _write_profile(folder, _endpoint(found))
-        return _info(folder, found, roles)
+                return _furnished(folder, found)
+            except BaseException:
+                # Nobody knows of it yet, and nothing is in it.
+                _stop(int(found["pid"]), str(found["started"]))
+                raise
+        finally:
+            progress.finish(bar)
 
 
 def down(folder: Path) -> bool:
@@ -105,19 +122,34 @@ def down(folder: Path) -> bool:
         return True
 
 
-def status(folder: Path) -> SandboxInfo | None:
-    """The running sandbox of ``folder``, or None."""
+def status(folder: Path, *, patience_s: float = ANSWER_WITHIN_S) -> SandboxInfo | None:
+    """The running sandbox of ``folder``, or None; one that has not answered within ``patience_s``
+    seconds runs all the same (``answers``)."""
     found = _running(folder)
-    if found is None or not _answers(found["port"]):
+    if found is None:
         return None
-    return _info(folder, found, Roles())
+    return _info(folder, found, Roles(), answers=_answers(found["port"], patience_s))
+
+
+def answers(endpoint: str) -> bool:
+    """Whether a sandbox's server answers at ``endpoint``, ``http://127.0.0.1:PORT``."""
+    port = endpoint.rstrip("/").rpartition(":")[2]
+    return port.isdecimal() and _answers(int(port))
 
 
 def _endpoint(found: dict[str, Any]) -> str:
     return f"http://{ADDRESS}:{found['port']}"
 
 
-def _info(folder: Path, found: dict[str, Any], roles: Roles) -> SandboxInfo:
+def _furnished(folder: Path, found: dict[str, Any]) -> SandboxInfo:
+    roles = furnish(_endpoint(found))
+    _write_profile(folder, _endpoint(found))
+    return _info(folder, found, roles)
+
+
+def _info(
+    folder: Path, found: dict[str, Any], roles: Roles, *, answers: bool = True
+) -> SandboxInfo:
     endpoint = _endpoint(found)
     env = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -134,6 +166,7 @@ def _info(folder: Path, found: dict[str, Any], roles: Roles) -> SandboxInfo:
         "BUNDLERUN_SESSION_ROLE_ARN": roles.session,
         "BUNDLERUN_SESSION_SECONDS": str(SESSION_S),
         "BUNDLERUN_SANDBOX_BUCKET": BUCKET,
+        ENDPOINT: endpoint,
     }
     return SandboxInfo(
         endpoint=endpoint,
@@ -143,6 +176,7 @@ def _info(folder: Path, found: dict[str, Any], roles: Roles) -> SandboxInfo:
         log=folder / "moto.log",
         job_role_arn=roles.job,
         session_role_arn=roles.session,
+        answers=answers,
         env=env,
     )
 
@@ -193,9 +227,15 @@ def _serving(folder: Path, chosen: int) -> dict[str, Any]:
             # A session of its own: Ctrl-C and a closed terminal do not reach it.
             start_new_session=True,
         )
-    found = {"pid": process.pid, "started": _start_time(process.pid), "port": chosen}
-    _await(process, chosen, folder)
-    _write(folder / "sandbox.json", json.dumps(found))
+    try:
+        found = {"pid": process.pid, "started": _start_time(process.pid), "port": chosen}
+        _await(process, chosen, folder)
+        _write(folder / "sandbox.json", json.dumps(found))
+    except BaseException:
+        # Ctrl-C included, which the server's own session does not get.
+        process.kill()
+        process.wait()
+        raise
     return found
 
 
@@ -205,8 +245,6 @@ def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
     until = time.monotonic() + START_WITHIN_S
     while not (_says_it_runs(folder) and _answers(port)):
         if process.poll() is not None or time.monotonic() > until:
-            process.kill()
-            process.wait()
             tail = (folder / "moto.log").read_text(errors="replace").strip()[-500:]
             raise CloudError(f"moto does not start on {ADDRESS}:{port}: {tail}")
         time.sleep(0.05)
@@ -235,14 +273,23 @@ def _running(folder: Path) -> dict[str, Any] | None:
     return found if alive else None
 
 
-def _usable(folder: Path) -> dict[str, Any] | None:
-    """The running server; one that does not answer is dying, or hangs and is ended."""
-    until = time.monotonic() + STOP_WITHIN_S
+def _answering(folder: Path, patience_s: float) -> dict[str, Any] | None:
+    """The running server, once it answers; None where there is none, or it dies meanwhile.
+
+    Raises CloudError for one that lives and does not answer. All that the sandbox holds is in that
+    process, so only ``down`` ends it.
+    """
+    until = time.monotonic() + patience_s
     while (found := _running(folder)) is not None:
-        if _answers(found["port"]):
+        if _answers(found["port"], min(patience_s, ANSWER_WITHIN_S)):
             return found
         if time.monotonic() > until:
-            _stop(int(found["pid"]), str(found["started"]))
+            raise CloudError(
+                f"the sandbox at {_endpoint(found)} (process {found['pid']}) runs, but has not"
+                f" answered within {patience_s:g} s; it may be busy",
+                hint="the same command later, or bundlerun sandbox down, which deletes all that"
+                " is in it",
+            )
         time.sleep(0.05)
     return None
 
@@ -287,10 +334,11 @@ def _reap(pid: int) -> None:
         return
 
 
-def _answers(port: int) -> bool:
-    link = http.client.HTTPConnection(ADDRESS, port, timeout=ANSWER_WITHIN_S)
+def _answers(port: int, within_s: float = ANSWER_WITHIN_S) -> bool:
+    link = http.client.HTTPConnection(ADDRESS, port, timeout=within_s)
     try:
-        link.request("GET", "/moto-api/data.json")
+        # A page of its own that tells nothing of what moto holds: a dump of that takes seconds.
+        link.request("GET", "/moto-api/")
         return link.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

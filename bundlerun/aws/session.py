@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from bundlerun.aws import retries
+from bundlerun.aws import retries, sandbox_env
 from bundlerun.aws.failures import translated
 from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
 from bundlerun.settings import AwsSettings
@@ -24,7 +24,12 @@ READ_TIMEOUT_S = 15
 """The longest silence that is waited through before a request is sent again. S3 sends blanks
 while it puts a large upload together."""
 
-_PASSED_ON = ("AWS_STS_REGIONAL_ENDPOINTS", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT")
+_PASSED_ON = (
+    "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    sandbox_env.ENDPOINT,
+)
 
 
 class Aws:

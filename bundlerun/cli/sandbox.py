@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -21,11 +26,11 @@ def command() -> None:
 @command.command()
 def up() -> None:
     """Start it, or find it running, and print what to export: eval "$(bundlerun sandbox up)"."""
-    from bundlerun.aws import sandbox
+    from bundlerun.aws import sandbox, sandbox_env
 
-    with Bars() as bars:
+    with _ended_by_signals(), Bars() as bars:
         info = sandbox.up(_folder(), progress=bars)
-    for name, value in info.env.items():
+    for name, value in sandbox_env.exports(info.env, os.environ).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     if sys.stdout.isatty():
         click.echo('# to have this shell use it: eval "$(bundlerun sandbox up)"', err=True)
@@ -33,23 +38,56 @@ def up() -> None:
 
 @command.command()
 def down() -> None:
-    """Stop it; its buckets are gone with it."""
-    from bundlerun.aws import sandbox
+    """Stop it; its buckets are gone with it. Print what gives the shell its own AWS back:
+    eval "$(bundlerun sandbox down)"."""
+    from bundlerun.aws import sandbox, sandbox_env
 
     stopped = sandbox.down(_folder())
-    click.echo("the sandbox is down" if stopped else "no sandbox was up")
+    # On standard error: standard output is for the shell.
+    click.echo("the sandbox is down" if stopped else "no sandbox was up", err=True)
+    leads_to = os.environ.get(sandbox_env.ENDPOINT)
+    if leads_to is not None and sandbox.answers(leads_to):
+        click.echo(f"this shell leads to another sandbox, at {leads_to}, which runs", err=True)
+        return
+    changes = sandbox_env.restored(os.environ)
+    for name, value in changes.items():
+        click.echo(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
+    if changes and sys.stdout.isatty():
+        click.echo(f"# to have this shell leave it: {sandbox_env.LEAVE}", err=True)
 
 
 @command.command()
 def status() -> None:
-    """Say whether it runs. Exit code 1 when it does not."""
+    """Say whether it runs. Exit code 1 when it does not, or does not answer."""
     from bundlerun.aws import sandbox
 
     info = sandbox.status(_folder())
     if info is None:
         click.echo("no sandbox is up; bundlerun sandbox up starts one")
         raise click.exceptions.Exit(1)
+    if not info.answers:
+        click.echo(
+            f"up at {info.endpoint} (process {info.pid}), but it has not answered within"
+            f" {sandbox.ANSWER_WITHIN_S:g} s; it may be busy, bundlerun sandbox down ends it"
+        )
+        raise click.exceptions.Exit(1)
     click.echo(f"up at {info.endpoint}: bucket {info.bucket}, queue {info.queue}")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A closed terminal and a kill end the block as Ctrl-C does, so that it cleans up."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signs = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(sign, leave) for sign in signs]
+    try:
+        yield
+    finally:
+        for sign, handler in zip(signs, before, strict=True):
+            signal.signal(sign, handler)
 
 
 def _folder() -> Path:

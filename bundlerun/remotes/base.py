@@ -64,6 +64,11 @@ class Remote(ABC):
         """Make the place itself where that is ours to do: a folder is made, a bucket is not."""
         return
 
+    def check_carries(self, size: int) -> None:
+        """Raises RemoteError, with the cure, where an object of ``size`` bytes is larger than what
+        answers at ``url`` can carry."""
+        return
+
     @abstractmethod
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """The bytes of ``key``, or ``length`` of them from ``start``; None when there is no such

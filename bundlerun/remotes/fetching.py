@@ -77,6 +77,7 @@ class Fetcher:
         # The digests of an object's parts come with it.
         links = [each for link in links for each in (link.parts_link, link) if each]
         wanted = self._absent(links)
+        self._remote.check_carries(max((link.size for link in wanted.values()), default=0))
         located = self._store.known.packs_of(self._uuid, wanted)
         if wanted.keys() - located.keys():
             self._explore(whole_bytes)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundlerun.aws import sandbox_env
 from bundlerun.aws.s3 import Bucket
 from bundlerun.aws.session import Aws
-from bundlerun.errors import UsageError
+from bundlerun.errors import RemoteError, UsageError
 from bundlerun.remotes.base import Entry, Part, Remote, Upload, checked_key
 
 
@@ -24,6 +25,17 @@ class S3Remote(Remote):
     def session_policy(self) -> dict[str, Any]:
         """What a job may do with this remote at most, for Aws.narrowed."""
         return self._bucket.aws.prefix_policy(self.bucket, self.prefix)
+
+    def check_carries(self, size: int) -> None:
+        """See Remote: the sandbox has a limit."""
+        limit = sandbox_env.LARGEST_BYTES
+        if size > limit and sandbox_env.leads_to(self._bucket.endpoint):
+            raise RemoteError(
+                f"{self.url} is in the sandbox, which cannot carry a file of {size / 1e9:.1f} GB:"
+                f" {limit / 1e9:.1f} GB at most; nothing was sent or brought",
+                hint="bundlerun remote CONTEXT file:///FOLDER for runs on this machine, or export"
+                " AWS_ENDPOINT_URL_S3=URL of another S3 server",
+            )
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
         """See Remote."""

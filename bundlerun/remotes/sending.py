@@ -55,10 +55,12 @@ def send(
     """Upload the objects ``links`` as new packs; what is there is learned pack by pack, and large
     ones are remembered part by part, so that a push that broke off goes on where it did.
 
-    Raises BundleNotFound for bytes that are not here, IntegrityError for damaged ones.
+    Raises BundleNotFound for bytes that are not here, IntegrityError for damaged ones, RemoteError
+    before anything is sent where one is too large for the remote.
     """
     if not links:
         return Sent()
+    remote.check_carries(max(link.size for link in links))
     give_up_stale(store, remote, uuid, links)
     bar = progress.start("sending", sum(link.size for link in links), "bytes")
     sending = _Sending(store, remote, uuid, lambda count: progress.advance(bar, count))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 
 from bundlerun.aws import sandbox
 from bundlerun.aws.sandbox import SandboxInfo
-from bundlerun.errors import SettingsError
+from bundlerun.errors import CloudError, SettingsError
+from bundlerun.store.store import Store
 
 pytestmark = [pytest.mark.service, pytest.mark.batch]
 
@@ -135,16 +137,147 @@ def test_sandbox_that_died_is_set_up_anew(folder: Path) -> None:
     assert asked(second)["problem"] is None
 
 
-def test_sandbox_that_hangs_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that lives and does not answer is ended, and another takes its place."""
-    monkeypatch.setattr(sandbox, "STOP_WITHIN_S", 0.5)
+def test_up_never_ends_a_server_that_is_slow_to_answer(folder: Path) -> None:
+    """A living server keeps its process and its data; what to do is told instead."""
     first = sandbox.up(folder)
+    in_a_shell(
+        first,
+        "from bundlerun.aws.session import Aws\n"
+        f"Aws().client('s3').put_object(Bucket={first.bucket!r}, Key='kept', Body=b'x')",
+    )
     os.kill(first.pid, signal.SIGSTOP)
-    # Its listening socket still takes connections: only an answer in time tells.
-    monkeypatch.setattr(sandbox, "ANSWER_WITHIN_S", 0.3)
+    try:
+        # Its listening socket still takes connections: only an answer in time tells.
+        with pytest.raises(CloudError, match="bundlerun sandbox down"):
+            sandbox.up(folder, patience_s=0.3)
+        slow = sandbox.status(folder, patience_s=0.3)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert slow is not None
+    assert (slow.pid, slow.answers) == (first.pid, False)
+    assert sandbox.up(folder) == first
+    keys = in_a_shell(
+        first,
+        "from bundlerun.aws.session import Aws\n"
+        f"print(Aws().client('s3').list_objects_v2(Bucket={first.bucket!r})['KeyCount'])",
+    )
+    assert keys == "1"
+
+
+SLOW_DUMP = """
+import http.server, sys, time
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if "data" in self.path:
+            time.sleep(60)
+        self.send_response(200)
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_server_that_holds_much_is_up_all_the_same(tmp_path: Path) -> None:
+    """A dump of all that it holds may take longer than anybody waits: none is asked for."""
+    server = subprocess.Popen([sys.executable, "-c", SLOW_DUMP], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        started = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        record = {"pid": server.pid, "started": started, "port": port}
+        (tmp_path / "sandbox.json").write_text(json.dumps(record))
+        found = sandbox.status(tmp_path)
+        assert found is not None
+        assert found.answers
+    finally:
+        server.kill()
+        server.wait()
+
+
+def commanded(folder: Path) -> dict[str, str]:
+    """The environment of a shell whose sandbox is that of ``folder``."""
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "BUNDLERUN_HOME": str(folder.parent), "PATH": binaries}
+
+
+def servers_of(folder: Path) -> list[int]:
+    """The moto servers that run in ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"moto.server" in words and (process / "cwd").resolve() == folder:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_up_leaves_no_server(folder: Path, sign: signal.Signals) -> None:
+    """Ctrl-C, a kill and a closed terminal end the server that was being started."""
+    process = subprocess.Popen(
+        ["bundlerun", "sandbox", "up"],
+        env=commanded(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 20
+    while not servers_of(folder) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(servers_of(folder)) == 1
+    process.send_signal(sign)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == (130 if sign == signal.SIGINT else 128 + sign)
+    assert said == ""
+    assert servers_of(folder) == []
     assert sandbox.status(folder) is None
-    second = sandbox.up(folder)
-    assert second.pid != first.pid
+
+
+IN_AND_OUT = """
+export AWS_REGION=eu-west-1 AWS_PROFILE="my team's"
+unset AWS_DEFAULT_REGION AWS_SECRET_ACCESS_KEY
+env | sort >before
+eval "$(bundlerun sandbox up)"
+eval "$(bundlerun sandbox up)"
+{middle}
+eval "$(bundlerun sandbox down)"
+env | sort >after
+diff before after && echo as before
+"""
+
+
+@pytest.mark.parametrize("how", ["down", "dead"])
+def test_down_gives_the_shell_its_own_aws_back(folder: Path, tmp_path: Path, how: str) -> None:
+    """What up exported is undone: set again to what it was, or unset; also after the sandbox died,
+    and after two ups."""
+    kill = "kill -9 $(grep -oP '\"pid\": \\K[0-9]+' sandbox/sandbox.json)"
+    done = subprocess.run(
+        ["bash", "-euc", IN_AND_OUT.format(middle=kill if how == "dead" else "")],
+        cwd=tmp_path,
+        env=commanded(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "as before\n", done.stderr
+
+
+def test_an_error_against_a_dead_sandbox_says_so(folder: Path, tmp_path: Path) -> None:
+    """It names the sandbox, not botocore's words alone, and how to get out."""
+    info = sandbox.up(folder)
+    sandbox.down(folder)
+    Store.open(tmp_path / "store").contexts.create("c")
+    done = subprocess.run(
+        ["bundlerun", "remote", "c", f"s3://{info.bucket}/x"],
+        env={**commanded(folder), **info.env, "BUNDLERUN_STORE": str(tmp_path / "store")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6
+    assert f"the sandbox at {info.endpoint} is down" in done.stderr
+    assert 'eval "$(bundlerun sandbox down)"' in done.stderr
 
 
 def test_down_ends_it_and_twice_is_no_error(folder: Path) -> None:
