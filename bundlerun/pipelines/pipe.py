@@ -16,6 +16,7 @@ from luigi.parameter import (
     UnknownParameterException,
     _no_value,
 )
+from luigi.worker import TaskException
 
 from bundlerun.errors import BadModule, BadParameter, UsageError
 from bundlerun.pipelines.loaded import note_loaded
@@ -54,6 +55,10 @@ class Scratch:
         return self.made
 
 
+class RunByLuigi(UsageError, TaskException):
+    """luigi was asked to run a pipe. A TaskException, for luigi catches the others and goes on."""
+
+
 class Pipe(luigi.Task):
     """One step of a pipeline. A subclass has luigi parameters, ``requires()`` and ``pipe_run``.
 
@@ -82,6 +87,15 @@ class Pipe(luigi.Task):
         every pipe of a pipeline; each dependency's value comes under its key.
         """
         raise BadModule(f"{type(self).__qualname__} has no pipe_run method")
+
+    def run(self) -> None:
+        """A pipe is run by ``bundlerun.apply``. Raises UsageError."""
+        raise _run_by_luigi(self)
+
+    def initialized(self) -> bool:
+        """What luigi asks first of a task that it is to run. Raises UsageError: luigi would find
+        no ``output()``, do nothing and report success."""
+        raise _run_by_luigi(self)
 
     @property
     def scratch(self) -> Path:
@@ -126,6 +140,15 @@ class Pipe(luigi.Task):
             # As luigi does: task objects are kept by their parameters, which are to be hashable.
             found.append((key, tuple(value) if isinstance(value, list | set) else value))
         return found
+
+
+def _run_by_luigi(pipe: Pipe) -> RunByLuigi:
+    name = f"{pipe.__module__}.{type(pipe).__qualname__}"
+    return RunByLuigi(
+        f"{name} is a Pipe, which luigi itself cannot run",
+        hint=f"br.apply(INPUT, OUTPUT, {type(pipe).__qualname__}), or: bundlerun apply INPUT OUTPUT"
+        f" {name}",
+    )
 
 
 _RESERVED = frozenset(dir(Pipe)) | _RUN_TIME_NAMES
