@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bundlerun.bundles import frames, ipc, polars_frames
+from bundlerun.bundles import frames, ipc, polars_frames, validity
 from bundlerun.bundles.needed import needed
 from bundlerun.bundles.terms import CannotKeep
 from bundlerun.bundles.texts import Wanted, of_table
@@ -47,7 +47,7 @@ def pack(value: Any, kind: str) -> Any:
     import pyarrow as pa
 
     if kind == "arrow":
-        return value.unify_dictionaries().combine_chunks()
+        return _whole(pa, value)
     refusals = _refusals(pa, kind, UnicodeEncodeError)
     try:
         if kind == "pandas":
@@ -58,6 +58,19 @@ def pack(value: Any, kind: str) -> Any:
     except refusals as error:
         raise CannotKeep(f"a table that Arrow cannot hold ({error!s:.200})") from error
     return table.replace_schema_metadata({META: json.dumps(meta, separators=(",", ":"))})
+
+
+def _whole(pa: Any, table: Any) -> Any:
+    """The table in one chunk a column, so that equal tables are equal bytes."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            column.unify_dictionaries()
+        except pa.ArrowException as error:
+            raise CannotKeep(
+                f"column {name!r:.80}: its chunks do not fit one {column.type} ({error!s:.100})",
+                hint="column.cast(column.type.value_type).dictionary_encode()",
+            ) from error
+    return table.unify_dictionaries().combine_chunks()
 
 
 def unpack(table: Any, kind: str) -> Any:
@@ -99,11 +112,30 @@ def read(data: Any) -> Any:
     """
     import pyarrow as pa
 
-    if not isinstance(data, Path):
-        return ipc.read(pa, pa.py_buffer(data))
-    if data.stat().st_size == 0:
-        raise IntegrityError("a table is no Arrow IPC file")
-    return ipc.read(pa, pa.memory_map(str(data)).read_buffer())
+    return ipc.read(pa, ipc.buffer_of(pa, data))
+
+
+def check_written(table: Any, kind: str, data: Any) -> None:
+    """Read back what ``write`` wrote of ``table``, a path or a buffer, before anybody keeps it.
+
+    Raises CannotKeep for a table that could never be read, naming the column, the row and what
+    mends it: Arrow writes columns that it calls invalid.
+    """
+    import pyarrow as pa
+
+    names = [f"column {name!r:.80}" for name in table.column_names]
+    if kind == "pandas":
+        names = [frames.place_of(name) for name in table.column_names]
+    validity.check_written(pa, table, names, ipc.buffer_of(pa, data))
+
+
+def unreadable(data: Any) -> str | None:
+    """Why the table in an IPC file, a path or a buffer, cannot be read; None where it can."""
+    try:
+        read(data)
+    except IntegrityError as error:
+        return error.message
+    return None
 
 
 def columns(data: Any) -> list[tuple[str, str]]:
@@ -113,11 +145,7 @@ def columns(data: Any) -> list[tuple[str, str]]:
     """
     import pyarrow as pa
 
-    if not isinstance(data, Path):
-        return ipc.columns(pa, pa.py_buffer(data))
-    if data.stat().st_size == 0:
-        raise IntegrityError("a table is no Arrow IPC file")
-    return ipc.columns(pa, pa.memory_map(str(data)).read_buffer())
+    return ipc.columns(pa, ipc.buffer_of(pa, data))
 
 
 def texts(table: Any, wanted: Wanted) -> Iterator[tuple[str, str]]:

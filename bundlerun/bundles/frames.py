@@ -11,10 +11,12 @@ import json
 import sys
 from typing import Any
 
-from bundlerun.bundles import columns, ipc
+from bundlerun.bundles import columns, ipc, validity
 from bundlerun.bundles.cells import cell_bytes, term_value
 from bundlerun.bundles.terms import CannotKeep, base64_bytes
 from bundlerun.errors import IntegrityError
+
+_INDEX = "__index_"
 
 
 def is_frame(value: object) -> bool:
@@ -30,30 +32,29 @@ def pack(pa: Any, value: Any) -> tuple[Any, dict[str, Any]]:
     """
     pandas = sys.modules["pandas"]
     series = type(value) is pandas.Series
-    width = 1 if series else value.shape[1]
-    arrays, specs = [], []
-    for at in range(width):
-        column = value if series else value.iloc[:, at]
-        label = value.name if series else value.columns[at]
-        with columns.told(f"column {label!r:.80}"):
-            array, spec = columns.pack(pa, column)
-        arrays.append(array)
-        specs.append(spec)
-    names = ["values"] if series else [_text(each, at) for at, each in enumerate(value.columns)]
-    with columns.told("the index"):
-        levels, index = _pack_axis(pa, value.index)
-    arrays += levels
-    names += [f"__index_{at}__" for at in range(len(levels))]
+    meta: dict[str, Any] = {"unique": not value.flags.allows_duplicate_labels}
+    # What stands beside the columns first: pandas copies attrs, and needs labels, for each column.
     with columns.told("attrs"):
-        attrs = json.loads(cell_bytes(value.attrs))
-    meta: dict[str, Any] = {"columns": specs, "index": index, "attrs": attrs}
-    meta["unique"] = not value.flags.allows_duplicate_labels
+        meta["attrs"] = json.loads(cell_bytes(value.attrs))
     if series:
         with columns.told("the name"):
             meta["series"] = [json.loads(cell_bytes(value.name))]
     else:
         with columns.told("the column labels"):
             meta["labels"] = _pack_labels(pa, value.columns)
+    arrays, meta["columns"] = [], []
+    for at in range(1 if series else value.shape[1]):
+        column = value if series else value.iloc[:, at]
+        label = value.name if series else value.columns[at]
+        with columns.told(f"column {label!r:.80}"):
+            array, spec = columns.pack(pa, column)
+        arrays.append(array)
+        meta["columns"].append(spec)
+    names = ["values"] if series else [_text(each, at) for at, each in enumerate(value.columns)]
+    with columns.told("the index"):
+        levels, meta["index"] = _pack_axis(pa, value.index)
+    arrays += levels
+    names += [f"{_INDEX}{at}__" for at in range(len(levels))]
     return pa.Table.from_arrays(arrays, names=names), meta
 
 
@@ -62,6 +63,11 @@ def _text(label: Any, at: int) -> str:
     if type(label) is str and label.isprintable():
         return label
     return str(label) if type(label) is int else f"column_{at}"
+
+
+def place_of(name: str) -> str:
+    """Where in the frame a column of the Arrow table stands, for messages."""
+    return "the index" if name.startswith(_INDEX) else f"column {name!r:.80}"
 
 
 def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
@@ -145,7 +151,10 @@ def _pack_labels(pa: Any, axis: Any) -> dict[str, Any]:
     arrays, meta = _pack_axis(pa, axis)
     if arrays:
         table = pa.Table.from_arrays(arrays, names=[str(at) for at in range(len(arrays))])
-        meta["arrow"] = base64.b64encode(ipc.to_bytes(pa, table)).decode()
+        data = ipc.to_bytes(pa, table)
+        names = [f"level {name}" for name in table.column_names]
+        validity.check_written(pa, table, names, pa.py_buffer(data))
+        meta["arrow"] = base64.b64encode(data).decode()
     return meta
 
 

@@ -206,16 +206,28 @@ class _Freezing:
     def _table(self, value: Any, kind: str) -> bytes:
         packed = codecs.pack(value, kind)
         self._lost.check_table(packed)
-        link = self._written(lambda file: codecs.write(packed, file), packed.nbytes)
+        link = self._written(
+            lambda file: codecs.write(packed, file),
+            packed.nbytes,
+            lambda data: codecs.check_written(packed, kind, data),
+        )
         shape = [*value.shape, 1][:2]
         about = canonical_json(shape)
         return b'{"table":%s,"as":"%s","about":%s}' % (link_bytes(link), kind.encode(), about)
 
-    def _written(self, write: Callable[[BinaryIO], None], size: int) -> Link:
+    def _written(
+        self,
+        write: Callable[[BinaryIO], None],
+        size: int,
+        check: Callable[[Any], None] = lambda data: None,
+    ) -> Link:
+        """What ``write`` writes, put once ``check`` let it, a path or bytes, pass."""
         if size <= _IN_MEMORY_BYTES:
             memory = io.BytesIO()
             write(memory)
-            return self._sink.put_bytes(memory.getvalue())
+            data = memory.getvalue()
+            check(data)
+            return self._sink.put_bytes(data)
         with tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
             path = Path(folder) / "leaf"
             try:
@@ -228,6 +240,7 @@ class _Freezing:
                     f"no space left for temporary files in {tempfile.gettempdir()}",
                     hint="TMPDIR=DIR, with a folder on another disk, before the same command",
                 ) from error
+            check(path)
             return self._sink.put_file(path)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from bundlerun.bundles.terms import CannotKeep
@@ -50,6 +51,18 @@ def to_bytes(pa: Any, table: Any) -> bytes:
     file = io.BytesIO()
     write(pa, table, file)
     return file.getvalue()
+
+
+def buffer_of(pa: Any, data: Any) -> Any:
+    """An Arrow buffer of a file's path (then it is mapped) or of bytes, without a copy.
+
+    Raises IntegrityError for an empty file.
+    """
+    if not isinstance(data, Path):
+        return pa.py_buffer(data)
+    if data.stat().st_size == 0:
+        raise IntegrityError("a table is no Arrow IPC file")
+    return pa.memory_map(str(data)).read_buffer()
 
 
 def read(pa: Any, buffer: Any) -> Any:

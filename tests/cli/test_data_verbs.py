@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import bundlerun as br
 from tests.cli.conftest import Said
@@ -72,6 +74,19 @@ def test_as_table_reads_a_csv(ok: Cli, table: Path) -> None:
     """``--as table`` keeps an Arrow table."""
     ok("add", "sales", table, "--as", "table")
     assert br.get("sales").to_pydict() == {"day": [1, 2], "sold": [10, 20]}
+
+
+def test_a_parquet_file_with_latin_1_in_a_text_column_is_refused(
+    bundlerun: Cli, tmp_path: Path
+) -> None:
+    """By column and row, with the cure, as it could be committed and never be read."""
+    text = pa.array([b"cafe", b"caf\xe9"]).view(pa.string())
+    parquet.write_table(pa.table({"city": text}), tmp_path / "old.parquet")
+    said = bundlerun("add", "old", tmp_path / "old.parquet", "--as", "table", "--commit")
+    assert said.code == 2
+    assert "column 'city', row 1: it is not valid string" in said.err
+    assert 'decode("latin-1")' in said.err
+    assert br.search("old") == []
 
 
 def test_json_of_ls_has_ids_states_and_tags(ok: Cli, table: Path) -> None:
