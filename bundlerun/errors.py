@@ -16,16 +16,18 @@
     |-- EngineError               8   no container engine, or it refuses
     |   |-- BuildFailed
     |-- CloudError                9   an AWS service says no
-    `-- RunFailed                10   the run ended without its output
-        |-- UserError            11   the pipe raised
-        |-- OutOfMemory          12
-        |-- TimedOut             13
-        |-- SpotReclaimed        14
-        |-- ImagePull            15
-        |-- Cancelled            16
-        |-- InfraError           17
-        |-- MissingOutput        18   the job ended well, the output is not there
-        `-- Stuck                19   the queue never started it
+    |-- RunFailed                10   the run ended without its output
+    |   |-- UserError            11   the pipe raised
+    |   |-- OutOfMemory          12
+    |   |-- TimedOut             13
+    |   |-- SpotReclaimed        14
+    |   |-- ImagePull            15
+    |   |-- Cancelled            16
+    |   |-- InfraError           17
+    |   |-- MissingOutput        18   the job ended well, the output is not there
+    |   |-- Stuck                19   the queue never started it
+    |   `-- NotDeterministic     20   the same work made two values
+    `-- SubmitUnknown            21   the answer to a submit was lost: is there a job?
 
 130 is Ctrl-C. A message says what, where, and the next command to type.
 """
@@ -241,3 +243,10 @@ class NotDeterministic(RunFailed):
     """The same pipe over the same inputs made two different values; ``evidence`` says where."""
 
     exit_code = 20
+
+
+class SubmitUnknown(BundlerunError):
+    """The answer to a submit was lost, and the job was not found either: it may come to light
+    later, so the run stays open."""
+
+    exit_code = 21

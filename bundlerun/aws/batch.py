@@ -7,17 +7,27 @@ RemoteUnreachable (aws/failures).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bundlerun.aws import retries
 from bundlerun.aws.failures import translated
 from bundlerun.bundles.digest import canonical_json
+from bundlerun.errors import BundlerunError, SubmitUnknown
 
 CONTENT_TAG = "bundlerun:content"
 DESCRIBE_AT_MOST = 100
 """Ids that one DescribeJobs takes (AWS Batch API reference, DescribeJobs, ``jobs``)."""
 
+SENDS = 3
+"""How often a request is sent whose answer is lost and whose work is not found either."""
+
+LOOKS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each look for what a request made whose answer was lost: listings lag."""
+
 Json = Mapping[str, Any]
+Sleep = Callable[[float], None]
 
 
 def content_digest(definition: Json) -> str:
@@ -45,28 +55,75 @@ def _definitions(client: Any, name: str) -> Iterator[Json]:
             yield from page["jobDefinitions"]
 
 
-def register_definition(client: Any, name: str, definition: Json, content: str) -> str:
-    """A new revision of ``name``; its ARN."""
-    with translated("registering the job definition", name):
-        answer = client.register_job_definition(
-            jobDefinitionName=name, tags={CONTENT_TAG: content}, **definition
-        )
-    return str(answer["jobDefinitionArn"])
+def register_definition(
+    client: Any, name: str, definition: Json, content: str, *, sleep: Sleep = time.sleep
+) -> str:
+    """A new revision of ``name``; its ARN. Where the answer is lost, see ``submit_job``."""
+
+    def send() -> str:
+        with translated("registering the job definition", name):
+            answer = client.register_job_definition(
+                jobDefinitionName=name, tags={CONTENT_TAG: content}, **definition
+            )
+        return str(answer["jobDefinitionArn"])
+
+    return _sent_once(send, lambda: find_definition(client, name, content), sleep)
 
 
-def submit_job(client: Any, request: Json) -> str:
-    """The new job's id."""
-    with translated("submitting the job", str(request["jobQueue"])):
-        return str(client.submit_job(**request)["jobId"])
+def submit_job(client: Any, request: Json, *, sleep: Sleep = time.sleep) -> str:
+    """The new job's id; ``request["jobName"]`` must be this job's alone.
+
+    Where the answer is lost, the job is looked for by its name, and submitted again only when it
+    is not found. Raises SubmitUnknown when it is still not known whether there is a job.
+    """
+    queue, name = str(request["jobQueue"]), str(request["jobName"])
+
+    def send() -> str:
+        with translated("submitting the job", queue):
+            return str(client.submit_job(**request)["jobId"])
+
+    return _sent_once(send, lambda: find_job(client, queue, name), sleep)
+
+
+def _sent_once(send: Callable[[], str], look: Callable[[], str | None], sleep: Sleep) -> str:
+    """What ``send`` makes, or what ``look`` finds of it where the answer to ``send`` was lost."""
+    for left in reversed(range(SENDS)):
+        try:
+            return send()
+        except BundlerunError as error:
+            if not retries.perhaps_done(error.__cause__):
+                raise
+            lost = error
+        try:
+            found = _looked_for(look, sleep)
+        except BundlerunError as error:
+            raise SubmitUnknown(f"it is not known whether it was done: {error.message}") from lost
+        if found is not None:
+            return found
+        if not left:
+            raise SubmitUnknown(f"it is not known whether it was done: {lost.message}") from lost
+    raise AssertionError("SENDS is at least 1")
+
+
+def _looked_for(look: Callable[[], str | None], sleep: Sleep) -> str | None:
+    for pause_s in LOOKS_S:
+        sleep(pause_s)
+        found = look()
+        if found is not None:
+            return found
+    return None
 
 
 def find_job(client: Any, queue: str, name: str) -> str | None:
-    """The id of the newest job in ``queue`` that is called ``name``, in whatever state, or None."""
+    """The id of the newest job in ``queue`` that is called ``name``, in whatever state, or None.
+
+    The filter takes upper and lower case for the same (API reference, ListJobs, JOB_NAME).
+    """
     with translated("looking for the job", name):
         pages = client.get_paginator("list_jobs").paginate(
             jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
         )
-        found = [job for page in pages for job in page["jobSummaryList"]]
+        found = [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
     newest = max(found, key=lambda job: int(job.get("createdAt", 0)), default=None)
     return None if newest is None else str(newest["jobId"])
 

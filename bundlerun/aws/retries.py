@@ -3,6 +3,9 @@
 botocore's own rules are switched off: they say nothing of what they wait for, hold back retries
 once a few hundred were needed, and take an answer for whole that broke off. What AWS asks clients
 to do: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+
+A request that makes something new each time it is carried out is sent again here only where it
+was certainly not carried out; where that is unknown, its caller looks for what it made first.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ INCOMPLETE = "IncompleteAnswer"
 
 FOREIGN = "NoAnswerOfS3"
 """The error code that is given to an answer of something else, such as a login page."""
+
+ONCE = frozenset({"RegisterJobDefinition", "SubmitJob"})
+"""Operations that make something new each time (a job, a revision). Of the others that we use, all
+either write what is there already, or are told apart by their caller (CreateRepository: "exists"),
+or leave nothing but litter that a clean-up removes (CreateMultipartUpload)."""
 
 _THROTTLED = frozenset(
     (
@@ -140,11 +148,37 @@ def trouble_of(error: BaseException) -> Trouble | None:
     return None
 
 
+def perhaps_done(error: BaseException | None) -> bool:
+    """Whether a request that failed with ``error``, an exception of botocore's, may have been
+    carried out: an answer that was lost or broke off, or a server's own failure."""
+    from botocore.exceptions import (
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        HTTPClientError,
+        ProxyConnectionError,
+    )
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        # A gateway's page is no answer of the service: it may have been carried out behind it.
+        broken = code in _BROKEN or status in _BROKEN_STATUSES or (status or 0) >= 500
+        return broken and code not in _THROTTLED
+    if isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)):
+        return False  # No connection, so nothing was sent.
+    if isinstance(error, (HTTPClientError, ResponseParserError)):
+        return True
+    return error is not None and trouble_of(error) is not None
+
+
 def _needs_retry(
     response: tuple[Any, Mapping[str, Any]] | None,
     attempts: int,
     caught_exception: Exception | None,
     request_dict: Mapping[str, Any],
+    operation: Any = None,
     **_: Any,
 ) -> float | None:
     """botocore's question after each attempt; seconds to wait, or None to be content with it."""
@@ -154,6 +188,9 @@ def _needs_retry(
         trouble, why = trouble_of(caught_exception), f"{caught_exception!s:.200}"
     else:
         return None
+    once = getattr(operation, "name", "") in ONCE
+    if (once and trouble is Trouble.BROKEN) or (once and perhaps_done(caught_exception)):
+        trouble = None
     pause = None if trouble is None else pause_s(trouble, attempts)
     if pause is None and caught_exception is not None:
         setattr(caught_exception, _GIVEN_UP, True)

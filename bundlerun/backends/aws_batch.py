@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.aws import batch
@@ -31,6 +33,19 @@ reference, RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB)."""
 LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
 
+POLLED_WITHIN_S = 15.0
+"""A log follower asks nothing itself where somebody polled its job so recently: longer than the
+rarest looks of a wait (polling.BATCH)."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What DescribeJobs said of a job (None: it does not know it), when, and whether to a poll."""
+
+    job: Mapping[str, Any] | None
+    at_s: float
+    polled: bool
+
 
 class AWSBatch(Backend):
     """The job queue of ``[run] aws_batch_queue``, as ``[aws]`` says who we are.
@@ -52,19 +67,22 @@ class AWSBatch(Backend):
         self._aws = aws or Aws(settings.aws)
         self._sleep = sleep
         self._queue_said: tuple[float, str | None] | None = None
+        self._news = threading.Condition()
+        self._looks: dict[str, _Look] = {}
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        """Queue ``spec``. Batch cannot tell a second submission of the same ``run_id``.
+        """Queue ``spec``. Batch itself takes a second job of the same ``run_id``, so a job whose
+        answer was lost is looked for by its name before it is submitted again.
 
-        Whether the image can be had Batch finds out later. Raises SettingsError without a queue,
-        UsageError for what AWS Batch cannot do, before anything is asked of it.
+        Batch checks later whether the image is there. Raises SettingsError without a queue,
+        UsageError for what AWS Batch cannot do, before anything is asked of it; SubmitUnknown.
         """
         queue = self._queue()
         definition = job_definition(spec)
         request = submission(spec, queue)
         checked(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
-        job_id = batch.submit_job(self._client(), request)
+        job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
         return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
@@ -81,15 +99,21 @@ class AWSBatch(Backend):
         has long been waiting without a reason; see Backend.poll. Batch forgets a job some days
         after its end (at least 24 hours): LOST then."""
         found = batch.describe_jobs(self._client(), [handle.id for handle in handles])
+        with self._news:
+            now_s = time.monotonic()
+            self._looks = {h.id: _Look(found.get(h.id), now_s, polled=True) for h in handles}
+            self._news.notify_all()
         return {handle.id: self._status(found.get(handle.id)) for handle in handles}
 
     def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
-        """The lines of all attempts, in CloudWatch's order; see Backend.logs."""
+        """The lines of all attempts, in CloudWatch's order; see Backend.logs. While another thread
+        polls the same job through this object, its looks serve here as well."""
         client = self._aws.client("logs")
         streams: dict[str, LogStream] = {}
-        pause_s, quiet_after_end = 0.5, 0
+        pause_s, quiet_after_end, ended = 0.5, 0, False
+        job: Mapping[str, Any] | None = None
         while True:
-            job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
+            job = job if ended else self._described(handle.id, pause_s if follow else 0.0)
             if job is None:
                 return
             ended = job_status(job).state.final
@@ -104,7 +128,11 @@ class AWSBatch(Backend):
             if not follow or quiet_after_end > 1 or (ended and not streams):
                 return
             pause_s = 0.5 if came else min(pause_s * 1.4, 5.0)
-            self._sleep(1.0 if ended else pause_s)
+            if ended:
+                self._sleep(1.0)
+            else:
+                with self._news:
+                    self._news.wait(pause_s)
 
     def cancel(self, handle: JobHandle, reason: str) -> None:
         """End the job, queued or running; Batch keeps ``reason``."""
@@ -136,12 +164,26 @@ class AWSBatch(Backend):
             )
         return queue
 
+    def _described(self, job_id: str, fresh_s: float) -> Mapping[str, Any] | None:
+        """The job, as it was polled of late, or as asked for at most ``fresh_s`` ago."""
+        with self._news:
+            look = self._looks.get(job_id)
+        now_s = time.monotonic()
+        if look and fresh_s and now_s - look.at_s < (POLLED_WITHIN_S if look.polled else fresh_s):
+            return look.job
+        look = _Look(batch.describe_jobs(self._client(), [job_id]).get(job_id), now_s, polled=False)
+        with self._news:
+            self._looks[job_id] = look
+        return look.job
+
     def _definition(self, base: str, definition: Mapping[str, Any]) -> str:
         name = _plain(f"{base}-job-definition", 128)
         content = batch.content_digest(definition)
         client = self._client()
         found = batch.find_definition(client, name, content)
-        return found or batch.register_definition(client, name, definition, content)
+        return found or batch.register_definition(
+            client, name, definition, content, sleep=self._sleep
+        )
 
     def _status(self, job: Mapping[str, Any] | None) -> JobStatus:
         if job is None:
@@ -250,8 +292,11 @@ def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
 
 
 def job_name(name: str, run_id: str) -> str:
-    """What a run's job is called: letters, digits, - and _, 128 at most (API reference)."""
-    return _plain(f"{name}-{run_id}", 128)
+    """What a run's job is called: letters, digits, - and _, 128 at most (API reference).
+
+    The run's id is whole in it, however long ``name`` is: a job is found again by its name.
+    """
+    return f"{_plain(name, 127 - len(run_id))}-{_plain(run_id, 127)}"
 
 
 def _plain(name: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import click
@@ -22,6 +23,8 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     attempt = Attempt(
         remote=open_job_remote(remote, staging),
         run_id=run,
+        # On AWS Batch all attempts of a job see one id; a local engine has one container a run.
+        job=os.environ.get("AWS_BATCH_JOB_ID") or socket.gethostname(),
         # AWS Batch numbers the attempts of a job from 1 in this variable.
         number=int(os.environ.get("AWS_BATCH_JOB_ATTEMPT") or 1),
         pipe_root=pipe_root or Path(CODE),

@@ -144,6 +144,8 @@ class Session:
         hit = self.host.find(key)
         if hit is None:
             return None
+        if hit.bundle.id == self.options.output_id:
+            return self._committed(hit)  # An earlier attempt got as far as this.
         lineage = replace(hit.bundle.lineage, run=self.options.run, request=self._request)
         bundle = Bundle(
             id=self.options.output_id or new_id(),

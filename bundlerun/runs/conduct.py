@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundlerun.bundles.bundle import Bundle, new_id
-from bundlerun.errors import BundleNotFound, BundlerunError, Conflict, MissingOutput
+from bundlerun.errors import BundleNotFound, BundlerunError, Conflict, MissingOutput, SubmitUnknown
 from bundlerun.jobs.state import JobState
 from bundlerun.progress import Progress
 from bundlerun.remotes.pull import pull_id
@@ -78,7 +78,8 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) ->
     """Send the input and the plan, submit the job, and return its record.
 
     The journal has the run before the job exists: a client that dies between the two leaves a
-    record without a handle, never a job that nobody knows.
+    record without a handle, never a job that nobody knows. Raises SubmitUnknown, and leaves the
+    run open, where it is not known whether there is a job.
     """
     _send_input(plan, request, world)
     around = Surroundings(world.remote.url, world.staging(plan.run_id), world.settings, world.aws)
@@ -100,6 +101,12 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) ->
     save(record, world)
     try:
         handle = backend.submit(spec)
+    except SubmitUnknown as error:
+        # The run stays open: its job may come to light, and is looked for by whoever waits.
+        save(record.changed(reason=error.message), world)
+        raise SubmitUnknown(
+            f"run {plan.run_id[:13]}: {error.message}", hint=f"bundlerun wait {plan.run_id[:13]}"
+        ) from error
     except BundlerunError as error:
         # Not mended here: written down, so that the journal does not show a job that never was.
         save(

@@ -69,3 +69,8 @@ def result_key(run_id: str, attempt: int) -> str:
 def plan_key(run_id: str) -> str:
     """Where a run's plan lies on the remote."""
     return f"runs/{run_id}/plan.json"
+
+
+def claim_key(run_id: str) -> str:
+    """Where the job that carries a run out says so on the remote."""
+    return f"runs/{run_id}/claim"

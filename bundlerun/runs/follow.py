@@ -61,9 +61,11 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
         return record, _settled_output(record, world)
     handle = _handle(record)
     lines = threading.Thread(target=_print_lines, args=(backend, record, world), daemon=True)
-    lines.start()
 
     def on_status(status: JobStatus) -> None:
+        # After the first look, which serves the log as well.
+        if lines.ident is None:
+            lines.start()
         if status.reason.startswith("MISCONFIGURATION"):
             raise Stuck(
                 f"run {record.run_id} cannot start: {status.reason}",
@@ -74,7 +76,8 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
             world.progress.line(f"{status.state.value}: {status.reason}")
 
     status = wait_for_job(backend, handle, on_status=on_status)
-    lines.join(timeout=LOG_GRACE_S)
+    if lines.ident is not None:
+        lines.join(timeout=LOG_GRACE_S)
     return settle(record, status, backend, world)
 
 

@@ -25,6 +25,7 @@ from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.pull import fetcher, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
 from bundlerun.runs.capture import Capture
+from bundlerun.runs.claim import claim
 from bundlerun.runs.envelope import TAIL_BYTES, Envelope, plan_key, result_key
 from bundlerun.runs.plan import RunPlan
 from bundlerun.settings import read_settings
@@ -42,10 +43,12 @@ CODE = "/bundlerun/code"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a run: which, on which remote, and where the pipeline's source lies."""
+    """One attempt of a run: which, on which remote, and where the pipeline's source lies. ``job``
+    is the job's id, which its attempts share."""
 
     remote: Remote
     run_id: str
+    job: str
     number: int = 1
     pipe_root: Path = Path(CODE)
 
@@ -56,8 +59,10 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     ``say`` gets the traceback of a failure while the output still counts as the job's log. What
     the pipes write to the descriptors 1 and 2 is kept as the envelope's tail. Never raises for a
     failing pipe; an unreachable remote is raised, for then no envelope can be left either.
+    Raises Conflict, before anything is done, where another job has the run.
     """
     started_s = time.time()
+    claim(attempt.remote, attempt.run_id, attempt.job)
     with Capture(TAIL_BYTES) as captured:
         envelope = _attempted(attempt, started_s)
         if envelope.traceback or envelope.message:

@@ -7,6 +7,8 @@ What AWS does, and moto does not:
 - A busy account is answered 429 TooManyRequestsException; the SDK tries again.
 - An ended job carries ``statusReason``, its attempts' ``exitCode`` and ``reason``; a job that waits
   may carry a ``statusReason`` that begins with MISCONFIGURATION or CAPACITY.
+- ListJobs shows a new job some moments late, and takes upper and lower case for the same.
+- An answer may be lost after the work was done: a connection that is reset, a 500.
 - A terminated job has ``isTerminated``, a cancelled one ``isCancelled``.
 
 ``JOBS`` are answers as AWS words them. botocore talks to it over HTTP as it does to AWS.
@@ -105,12 +107,22 @@ ENVIRONMENT_INVALID: Json = {
 }
 
 
+LOST_BEFORE, LOST_AFTER, FAILED_AFTER = "lost before", "lost after", "failed after"
+THROTTLED = "throttled"
+
+
 class RecordedBatch:
     """The server. ``requests`` are the operations with their bodies; ``throttle`` is how many of
-    the next requests are answered 429."""
+    the next requests are answered 429.
+
+    ``lost`` says of the next requests of an operation what becomes of each: LOST_BEFORE its work,
+    or LOST_AFTER it, or FAILED_AFTER it, or THROTTLED. ``unlisted`` is how many of the next
+    ListJobs show nothing yet. A job whose description is a list goes one step on with each
+    DescribeJobs. ``log`` has the lines of the streams.
+    """
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Json] = {}
+        self.jobs: dict[str, Any] = {}
         self.queue: Json = dict(QUEUE_VALID)
         self.environments: list[Json] = [
             {"computeEnvironmentName": "team-ce", "state": "ENABLED", "status": "VALID"}
@@ -118,14 +130,29 @@ class RecordedBatch:
         self.definitions: list[Json] = []
         self.requests: list[tuple[str, Json]] = []
         self.throttle = 0
+        self.lost: dict[str, list[str]] = {}
+        self.unlisted = 0
+        self.log: dict[str, list[str]] = {}
 
     def operations(self) -> list[str]:
         """The names of the operations so far."""
         return [name for name, _ in self.requests]
 
     def answer(self, operation: str, body: Json, size: int) -> tuple[int, str | None, Json]:
-        """HTTP status, error type and body of the answer."""
+        """HTTP status, error type and body of the answer; status 0: none comes."""
         self.requests.append((operation, body))
+        fate = self.lost.get(operation, [])
+        become = fate.pop(0) if fate else ""
+        if become == LOST_BEFORE:
+            return 0, None, {}
+        if become == THROTTLED:
+            return 429, "TooManyRequestsException", {"message": "Too Many Requests"}
+        answer = self._carried_out(operation, body, size)
+        if become == FAILED_AFTER:
+            return 500, "ServerException", {"message": "Internal Server Error"}
+        return (0, None, {}) if become == LOST_AFTER else answer
+
+    def _carried_out(self, operation: str, body: Json, size: int) -> tuple[int, str | None, Json]:
         if self.throttle > 0:
             self.throttle -= 1
             return 429, "TooManyRequestsException", {"message": "Too Many Requests"}
@@ -137,6 +164,10 @@ class RecordedBatch:
             return 200, None, {"jobDefinitions": self.definitions}
         if operation == "registerjobdefinition":
             return self._register(body)
+        if operation == "listjobs":
+            return self._list_jobs(body)
+        if operation == "getlogevents":
+            return self._log_events(body)
         if operation == "terminatejob":
             return 200, None, {}
         if operation == "describejobqueues":
@@ -149,11 +180,37 @@ class RecordedBatch:
         if len(body["jobs"]) > 100:
             return refused("Member must have length less than or equal to 100")
         known = [
-            {"jobId": name, "createdAt": 1763636400000, **self.jobs[name]}
+            {"jobId": name, "createdAt": 1763636400000, **self._next(name)}
             for name in body["jobs"]
             if name in self.jobs
         ]
         return 200, None, {"jobs": known}
+
+    def _next(self, name: str) -> Json:
+        found = self.jobs[name]
+        if isinstance(found, list):
+            return found.pop(0) if len(found) > 1 else found[0]
+        return found
+
+    def _list_jobs(self, body: Json) -> tuple[int, str | None, Json]:
+        if self.unlisted > 0:
+            self.unlisted -= 1
+            return 200, None, {"jobSummaryList": []}
+        (wanted,) = body["filters"][0]["values"]
+        found = [
+            {"jobId": id, "jobName": job["jobName"], "createdAt": 1763636400000}
+            for id, job in self.jobs.items()
+            if str(job.get("jobName")).lower() == wanted.lower()
+        ]
+        return 200, None, {"jobSummaryList": found}
+
+    def _log_events(self, body: Json) -> tuple[int, str | None, Json]:
+        lines = self.log.get(body["logStreamName"])
+        if lines is None:
+            return 400, "ResourceNotFoundException", {"message": "no such stream"}
+        start = int(body.get("nextToken", "0"))
+        events = [{"message": line, "timestamp": 1} for line in lines[start:]]
+        return 200, None, {"events": events, "nextForwardToken": str(len(lines))}
 
     def _submit(self, body: Json, size: int) -> tuple[int, str | None, Json]:
         if size > 30 * 1024:
@@ -161,7 +218,7 @@ class RecordedBatch:
         if body.get("timeout", {}).get("attemptDurationSeconds", 60) < 60:
             return refused("timeout.attemptDurationSeconds must be 60 seconds or more")
         job_id = f"job-{len(self.jobs)}"
-        self.jobs[job_id] = {"status": "SUBMITTED"}
+        self.jobs[job_id] = {"status": "SUBMITTED", "jobName": body["jobName"]}
         return 200, None, {"jobId": job_id, "jobName": body["jobName"]}
 
     def _register(self, body: Json) -> tuple[int, str | None, Json]:
@@ -186,8 +243,13 @@ def serving(recorded: RecordedBatch) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
-            operation = self.path.rpartition("/")[2]
+            # CloudWatch Logs name their operation in a header.
+            target = self.headers.get("X-Amz-Target", "").rpartition(".")[2].lower()
+            operation = target or self.path.rpartition("/")[2]
             status, error, answer = recorded.answer(operation, json.loads(data), len(data))
+            if not status:
+                self.close_connection = True
+                return
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -33,18 +33,22 @@ class Fault(Enum):
     CUT_ANSWER = "it is carried out, and the answer's body is cut in the middle"
     NO_BODY = "it is carried out, and the answer ends after its head"
     DROPPED = "it is carried out, and its answer never comes"
+    FAILED_AFTER = "it is carried out, and answered with 500"
     RESET = "its connection is reset before it gets anywhere"
     SLOW = "it takes long, and comes in small pieces"
     GONE = "404 NoSuchUpload, which AWS says when a completed upload is completed again"
 
 
-CHOSEN = tuple(fault for fault in Fault if fault not in (Fault.NONE, Fault.GONE))
+CHOSEN = tuple(
+    fault for fault in Fault if fault not in (Fault.NONE, Fault.GONE, Fault.FAILED_AFTER)
+)
 """What networks and busy servers do to any request."""
 
 ANSWERS = {
     Fault.SLOW_DOWN: ("503 Slow Down", "SlowDown"),
     Fault.TOO_MANY: ("429 Too Many Requests", "TooManyRequests"),
     Fault.FAILED: ("500 Internal Server Error", "InternalError"),
+    Fault.FAILED_AFTER: ("500 Internal Server Error", "InternalError"),
     Fault.GONE: ("404 Not Found", "NoSuchUpload"),
 }
 
@@ -104,8 +108,12 @@ class FaultProxy(CountingProxy):
         self.seen[fault] += 1
         if fault is Fault.NONE:
             return await super()._exchange(head, client, server)
-        if fault in ANSWERS:
-            await self._refuse(head, client, fault)
+        if fault is Fault.FAILED_AFTER:
+            await self._answer(head, client, server)
+            await self._say(client, fault)
+        elif fault in ANSWERS:
+            await _whole_body(head, client)
+            await self._say(client, fault)
         elif fault is Fault.RESET:
             _reset(client[1])
         elif fault is Fault.CUT_REQUEST:
@@ -116,8 +124,7 @@ class FaultProxy(CountingProxy):
             await self._carry_out(head, client, server, fault)
         return False
 
-    async def _refuse(self, head: Head, client: Link, fault: Fault) -> None:
-        await _whole_body(head, client)
+    async def _say(self, client: Link, fault: Fault) -> None:
         status, code = ANSWERS[fault]
         body = f"<Error><Code>{code}</Code><Message>by the proxy</Message></Error>".encode()
         client[1].write(
