@@ -205,7 +205,7 @@ def _sandbox_that_is_down(error: Exception, place: str) -> BundlerunError | None
 
     if not isinstance(error, EndpointConnectionError):
         return None
-    scheme, _, rest = str(error.kwargs.get("endpoint_url", "")).partition("://")
+    scheme, _, rest = str(getattr(error, "kwargs", {}).get("endpoint_url", "")).partition("://")
     endpoint = f"{scheme}://{rest.partition('/')[0]}"
     if not sandbox_env.leads_to(endpoint):
         return None
