@@ -15,6 +15,9 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     registry = "localhost:5000"           # BUNDLERUN_REGISTRY; "ecr" for the account's own
     base_image = "python:3.11-slim"       # BUNDLERUN_BASE_IMAGE
 
+    [store]
+    checkout = "copy"                     # BUNDLERUN_CHECKOUT; "link": see StoreSettings
+
     [aws]
     profile = "team"                      # AWS_PROFILE; region, endpoints: AWS's own variables
     region = "eu-central-1"
@@ -69,6 +72,19 @@ class AwsSettings:
 
 
 @dataclass(frozen=True)
+class StoreSettings:
+    """``[store]``: how the store is kept.
+
+    ``checkout``: what the paths of large files are that ``get`` gives: ``"copy"`` (blocks shared
+    with the store where the file system can, else a second set of bytes), or ``"link"``, a hard
+    link to the store's own file. A link costs nothing, and a program that writes to it (as root,
+    or after a chmod) changes every bundle that has these bytes.
+    """
+
+    checkout: str = "copy"
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that is configured. ``home`` holds the configuration and the default store."""
 
@@ -78,6 +94,7 @@ class Settings:
     run: RunSettings = field(default_factory=RunSettings)
     images: ImageSettings = field(default_factory=ImageSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
+    storage: StoreSettings = field(default_factory=StoreSettings)
 
 
 _VARIABLES = {
@@ -88,9 +105,16 @@ _VARIABLES = {
     ("images", "repository_prefix"): "BUNDLERUN_REPOSITORY_PREFIX",
     ("images", "registry"): "BUNDLERUN_REGISTRY",
     ("images", "base_image"): "BUNDLERUN_BASE_IMAGE",
+    ("store", "checkout"): "BUNDLERUN_CHECKOUT",
 }
 
-_SECTIONS: dict[str, type] = {"run": RunSettings, "images": ImageSettings, "aws": AwsSettings}
+_SECTIONS: dict[str, type] = {
+    "run": RunSettings,
+    "images": ImageSettings,
+    "aws": AwsSettings,
+    "store": StoreSettings,
+}
+_CHOICES = {"checkout": ("copy", "link")}
 _NUMBERS: dict[str, tuple[type, ...]] = {
     "vcpus": (int, float),
     "memory_mib": (int,),
@@ -118,6 +142,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         run=RunSettings(**sections["run"]),
         images=ImageSettings(**sections["images"]),
         aws=AwsSettings(**sections["aws"]),
+        storage=StoreSettings(**sections["store"]),
     )
 
 
@@ -130,10 +155,17 @@ def _home_folder(env: Mapping[str, str]) -> Path:
 
 def _value(key: str, text: str, variable: str) -> str | int:
     if key not in _NUMBERS:
+        _check_choice(key, text, variable)
         return text
     if not text.isdecimal():
         raise SettingsError(f"{variable}={text!r} is to be a whole number")
     return int(text)
+
+
+def _check_choice(key: str, text: str, where: str) -> None:
+    choices = _CHOICES.get(key, (text,))
+    if text not in choices:
+        raise SettingsError(f"{where} must be one of {', '.join(choices)}, not {text!r:.40}")
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -161,5 +193,7 @@ def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
             wanted: tuple[type, ...] = _NUMBERS.get(key, (str,))
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise SettingsError(f"{path}: [{section}] {key} is to be a {wanted[-1].__name__}")
+            if isinstance(value, str):
+                _check_choice(key, value, f"{path}: [{section}] {key}")
             sections[section][key] = value
     return sections

@@ -45,6 +45,7 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
         ("[run]\nmemory_mib = 'much'\n", "memory_mib"),
         ("[run]\nvcpus = true\n", "vcpus"),
         ("run = 3\n", "run"),
+        ("[store]\ncheckout = 'hard'\n", "copy, link"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -52,6 +53,15 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, words: st
     with pytest.raises(SettingsError, match=words) as raised:
         settings(tmp_path, text)
     assert raised.value.exit_code == 3
+
+
+def test_links_to_the_store_are_asked_for(tmp_path: Path) -> None:
+    """``[store] checkout``: in the file or by a variable, and a misspelt one is an error."""
+    assert settings(tmp_path).storage.checkout == "copy"
+    assert settings(tmp_path, '[store]\ncheckout = "link"\n').storage.checkout == "link"
+    assert settings(tmp_path, BUNDLERUN_CHECKOUT="copy").storage.checkout == "copy"
+    with pytest.raises(SettingsError, match="BUNDLERUN_CHECKOUT"):
+        settings(tmp_path, BUNDLERUN_CHECKOUT="links")
 
 
 def test_a_number_in_a_variable_must_be_one(tmp_path: Path) -> None:

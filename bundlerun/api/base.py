@@ -53,7 +53,7 @@ class Base:
         """The store. Raises IntegrityError when its format is not known here."""
         from bundlerun.store.store import Store
 
-        return Store.open(self._store_path)
+        return Store.open(self._store_path, self.settings.storage)
 
     @cached_property
     def aws(self) -> Aws:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any, NewType
 
 from bundlerun.errors import IntegrityError
@@ -14,11 +15,21 @@ Digest = NewType("Digest", str)
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
 
 
 def digest_of(data: bytes | memoryview) -> Digest:
     """The digest of ``data``."""
     return Digest(hashlib.sha256(data).hexdigest())
+
+
+def digest_of_file(path: Path) -> Digest:
+    """The digest of the bytes of a file, with bounded memory."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            sha256.update(chunk)
+    return Digest(sha256.hexdigest())
 
 
 def checked_digest(text: object) -> Digest:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from bundlerun.bundles.digest import Digest, checked_digest
 from bundlerun.errors import IntegrityError
@@ -67,10 +69,11 @@ def parts_of(link: Link, data: bytes) -> list[Digest]:
 
 
 class File:
-    """A file as a value, going in (a path of the caller's) or coming out (read-only, in the store).
+    """A file as a value, going in (a path of the caller's) or coming out of a store.
 
-    ``name`` is kept, the folder is not. ``path`` brings the bytes to this disk when they are not
-    there yet. Equal are two files with one name and the same bytes.
+    ``name`` is kept, the folder is not. ``path``, ``open`` and ``read_*`` bring the bytes to this
+    disk when they are not there yet. ``path`` is a copy for programs that want one; ``open`` and
+    ``read_*`` read the store's own bytes. Equal are two files with one name and the same bytes.
     """
 
     def __init__(
@@ -80,9 +83,11 @@ class File:
         name: str | None = None,
         link: Link | None = None,
         fetch: Callable[[], Path] | None = None,
+        held: Callable[[], Path | bytes] | None = None,
     ) -> None:
         self._path = None if path is None else Path(path)
         self._fetch = fetch
+        self._held = held
         self.name = name if name is not None else _name_of(self._path)
         self.link = link
 
@@ -95,13 +100,20 @@ class File:
             self._path = self._fetch()
         return self._path
 
+    def open(self) -> BinaryIO:
+        """The content as an open binary file, to be read alone; no copy is made."""
+        found = self.path if self._held is None else self._held()
+        return io.BytesIO(found) if isinstance(found, bytes) else found.open("rb")
+
     def read_bytes(self) -> bytes:
         """The whole content."""
-        return self.path.read_bytes()
+        with self.open() as file:
+            return file.read()
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """The whole content as text."""
-        return self.path.read_text(encoding=encoding)
+        """The whole content as text, its line ends as ``\\n``."""
+        with io.TextIOWrapper(self.open(), encoding=encoding) as file:
+            return file.read()
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -189,7 +189,13 @@ class Thawing:
         if type(executable) is not bool:
             raise IntegrityError(f"a file is malformed: {term!r:.120}")
         source = self._source
-        return File(name=name, link=link, fetch=lambda: source.file(link, name, executable))
+
+        def held() -> Path | bytes:
+            found = source.map(link)
+            return found if isinstance(found, Path) else source.read(link)
+
+        fetch = lambda: source.file(link, name, executable)  # noqa: E731
+        return File(name=name, link=link, fetch=fetch, held=held)
 
     def _directory(self, term: dict[str, Any]) -> Directory:
         body = only(term, "directory", "name", "size")["directory"]

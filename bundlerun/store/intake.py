@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.hashing import Hashing
 from bundlerun.bundles.links import PART_BYTES, Link
+from bundlerun.bundles.places import Stamp, stamp_of
 from bundlerun.errors import BadPath
 from bundlerun.store.durable import FILE_MODE, aside, make_folder, settle, sync_folder
 from bundlerun.store.packing import MAX_PACK_BYTES, ROW, TRAILER, PackInfo, laid_out
@@ -39,12 +40,14 @@ class _Waiting(NamedTuple):
     data: bytes | None
     pack: PackInfo | None = None
     offset: int | None = None
+    stamp: Stamp | None = None
 
 
 class Intake:
     """Where a value's bytes go while it is frozen: the Sink of bundles.manifest.freeze.
 
-    ``spill`` is called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``,
+    ``is_sound`` says whether a large object is there, and nobody wrote to its file; ``spill`` is
+    called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``,
     and may call ``pack`` before; ``on_bytes`` hears of every byte that was hashed. Of one thread;
     the same bytes are taken once.
     """
@@ -52,10 +55,12 @@ class Intake:
     def __init__(
         self,
         folder: Path,
+        is_sound: Callable[[Link], bool],
         spill: Callable[[Intake], None],
         on_bytes: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._folder = folder
+        self._is_sound = is_sound
         self._spill = spill
         self._on_bytes = on_bytes
         self._rows: dict[Digest, _Waiting] = {}
@@ -107,16 +112,19 @@ class Intake:
         return link
 
     def keep(self, link: Link, partial: Path) -> None:
-        """Make the file ``partial``, which has the bytes of ``link``, the store's own."""
+        """Make the file ``partial``, which has the bytes of ``link``, the store's own, in the place
+        of one that somebody wrote to."""
         final = file_of(self._folder, link.digest)
+        stamp = None
         with translated(self._folder):
-            if final.exists() and final.stat().st_size == link.size:
+            if self._is_sound(link):
                 # Its bytes were synced before it got its name; the name itself may not be yet.
                 make_folder(final.parent)
                 sync_folder(final.parent)
             else:
                 settle(partial, final, FILE_MODE)
-        self._row(_Waiting(link, None))
+                stamp = stamp_of(final.stat())
+        self._row(_Waiting(link, None, stamp=stamp))
 
     def pack(self, absent: Iterable[Digest], folder: Path) -> None:
         """Write those of ``absent`` that wait into a pack below ``folder``, unless they are few;
@@ -144,10 +152,18 @@ class Intake:
         for pack in {row.pack for row in self._rows.values() if row.pack}:
             packs[pack] = note_pack(tx, pack)
         tx.executemany(
-            "INSERT INTO objects (digest, size, data, pack, offset) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (digest) DO NOTHING",
+            "INSERT INTO objects (digest, size, data, pack, offset, stamp)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET stamp = excluded.stamp"
+            " WHERE excluded.stamp IS NOT NULL AND data IS NULL AND pack IS NULL",
             (
-                (bytes.fromhex(digest), row.link.size, row.data, packs[row.pack], row.offset)
+                (
+                    bytes.fromhex(digest),
+                    row.link.size,
+                    row.data,
+                    packs[row.pack],
+                    row.offset,
+                    row.stamp,
+                )
                 for digest, row in self._rows.items()
             ),
         )

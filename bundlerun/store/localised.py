@@ -1,29 +1,28 @@
 """Files and folders under their own names, for programs that want a path.
 
-They lie in ``files/`` beside the objects, read-only. They are no truth: before one is handed out
-again it is compared with the object, and made anew where somebody changed it.
+They lie in ``files/`` beside the objects, read-only, and they are no truth. Large files are copies
+of their objects, so that no program that writes to one changes a bundle; their stamps are recorded,
+and one whose stamp is another was written to and is made again. Small ones are compared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.paths import check_file_name, check_relative_path
-from bundlerun.bundles.places import DirectoryEntry
-from bundlerun.store.durable import (
-    EXECUTABLE_MODE,
-    FILE_MODE,
-    FOLDER_MODE,
-    aside,
-    make_folder,
-)
+from bundlerun.bundles.places import DirectoryEntry, Stamp, stamp_of
+from bundlerun.store.database import Database
+from bundlerun.store.durable import EXECUTABLE_MODE, FILE_MODE, FOLDER_MODE, aside, make_folder
+from bundlerun.store.file_copy import Copying
+from bundlerun.store.guard import Guard
 from bundlerun.store.refusals import translated
 
 Held = bytes | Path
@@ -32,34 +31,49 @@ Held = bytes | Path
 HeldOf = Callable[[Iterable[Link]], Iterator[tuple[Link, Held]]]
 """What is held of each link, in their order."""
 
-_CHUNK_BYTES = 1024 * 1024
+Linked = Callable[[Iterable[Link]], None]
+"""Told of the large objects whose files got one more name."""
 
 
 class Localised:
-    """The named files and folders of a store. Safe to use from threads and processes."""
+    """The named files and folders of a store. Safe to use from threads and processes.
 
-    def __init__(self, folder: Path, held: HeldOf) -> None:
+    ``link``: large files are hard links to their objects, which saves the copy and trusts every
+    reader.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        guard: Guard,
+        held: HeldOf,
+        linked: Linked,
+        *,
+        link: bool,
+    ) -> None:
+        self._database = database
         self._folder = folder
+        self._guard = guard
         self._held = held
+        self._linked = linked
+        self._link = link
 
     def file(self, link: Link, name: str, executable: bool) -> Path:
         """A read-only file called ``name`` with the bytes of ``link``.
 
         Raises BadPath for a name that is none, BundleNotFound where the bytes are not on this
-        disk, BundlerunError when the disk is full.
+        disk, BundlerunError where the disk has no room for a copy.
         """
         check_file_name(name)
-        ((_, held),) = self._held([link])
-        mode = EXECUTABLE_MODE if executable else FILE_MODE
         folder = self._folder / (link.digest + ("+x" if executable else ""))
-        path = folder / name
+        entries = [DirectoryEntry(name, link, executable)]
         with translated(self._folder):
-            if not _is_right(path, held, mode):
-                make_folder(folder)
-                with aside(folder) as partial:
-                    _write(partial, held, mode)
-                    os.replace(partial, path)
-        return path
+            if self._wrong(folder, entries):
+                with self._making(folder):
+                    self._put(folder, self._wrong(folder, entries), beside=folder)
+            _touch(folder)
+        return folder / name
 
     def directory(self, root: Link, name: str, entries: Sequence[DirectoryEntry]) -> Path:
         """A folder called ``name`` with all of ``entries``, its files read-only.
@@ -67,79 +81,163 @@ class Localised:
         Raises as ``file``.
         """
         check_file_name(name)
-        folder = self._folder / f"{root.digest}+d"
-        path = folder / name
+        path = self._folder / f"{root.digest}+d" / name
         with translated(self._folder):
-            if self._is_whole(path, entries):
-                return path
-            make_folder(folder)
-            partial = folder / f".{secrets.token_hex(12)}"
-            try:
-                self._fill(partial, entries)
-                self._exchange(partial, path, entries)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            if not (_has_names(path, entries) and not self._wrong(path, entries)):
+                with self._making(path.parent):
+                    self._make_whole(path, entries)
+            _touch(path.parent)
         return path
 
-    def _fill(self, folder: Path, entries: Sequence[DirectoryEntry]) -> None:
-        made: set[str] = set()
-        root = os.path.join(folder, "")
-        _plain_folder(root, made)
-        for entry in entries:
-            if entry.link is None:
-                _plain_folder(f"{root}{check_relative_path(entry.path)}/", made)
-        for entry, held in self._files(entries):
-            target = root + check_relative_path(entry.path)
-            _plain_folder(target[: target.rindex("/") + 1], made)
-            _write(target, held, _mode(entry))
+    def copied(self) -> set[str]:
+        """The folders right below ``files/`` that hold copies of large objects."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT folder FROM copies").fetchall()
+        return {folder for (folder,) in rows}
 
-    def _files(self, entries: Sequence[DirectoryEntry]) -> Iterator[tuple[DirectoryEntry, Held]]:
-        """The entries that are files, each with its bytes."""
-        files = [entry for entry in entries if entry.link is not None]
-        held = self._held(entry.link for entry in files if entry.link is not None)
-        for entry, (_, data) in zip(files, held, strict=True):
-            yield entry, data
+    def forget(self, folder: str) -> None:
+        """What was copied into ``folder``, right below ``files/``, is gone."""
+        with self._database.writing() as tx:
+            tx.execute("DELETE FROM copies WHERE folder = ?", (folder,))
 
-    def _exchange(self, partial: Path, path: Path, entries: Sequence[DirectoryEntry]) -> None:
-        while True:
+    @contextlib.contextmanager
+    def _making(self, folder: Path) -> Iterator[None]:
+        """``folder`` is there, and no sweep and no other process changes it meanwhile."""
+        with self._guard.sharing():
+            make_folder(folder)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                partial.rename(path)
-                return
-            except OSError:
-                # Another process was first, or what stands there was changed by hand.
-                if self._is_whole(path, entries):
-                    return
-                if not os.path.lexists(path):
-                    raise
-            old = path.with_name(f".{secrets.token_hex(12)}")
-            with contextlib.suppress(FileNotFoundError):
-                path.rename(old)
-            if old.is_dir():
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                old.unlink(missing_ok=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
 
-    def _is_whole(self, path: Path, entries: Sequence[DirectoryEntry]) -> bool:
-        if path.is_symlink() or not path.is_dir():
+    def _make_whole(self, path: Path, entries: Sequence[DirectoryEntry]) -> None:
+        if path.is_dir() and not path.is_symlink():
+            # In place: a large file that nobody wrote to is not copied again.
+            _clear(path, entries)
+            _make_folders(path, entries)
+            self._put(path, self._wrong(path, entries), beside=path.parent)
+            return
+        if os.path.lexists(path):
+            path.unlink()
+        partial = path.with_name(f".{secrets.token_hex(12)}")
+        try:
+            _make_folders(partial, entries)
+            stamps = self._written(partial, _files(entries), None)
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        self._note(path, stamps)
+
+    def _put(self, root: Path, entries: Sequence[DirectoryEntry], *, beside: Path) -> None:
+        """Make these files below ``root``, each in ``beside`` first."""
+        self._note(root, self._written(root, entries, beside))
+
+    def _written(
+        self, root: Path, entries: Sequence[DirectoryEntry], beside: Path | None
+    ) -> dict[str, Stamp]:
+        """Write these files below ``root``, each in ``beside`` first unless nobody sees ``root``
+        yet; the stamps of those that are copies of large objects, by path."""
+        total = sum(entry.link.size for entry in entries if entry.link is not None)
+        copying = Copying(beside or root, total, link=self._link)
+        stamps: dict[str, Stamp] = {}
+        linked: list[Link] = []
+        for entry, link, held in self._held_of(entries):
+            target = f"{root}/{entry.path}"
+            if beside is None:
+                is_copy = _write(target, held, _mode(entry), copying)
+            else:
+                with aside(beside) as partial:
+                    is_copy = _write(partial, held, _mode(entry), copying)
+                    _remove(target)
+                    os.replace(partial, target)
+            if is_copy:
+                # After the rename, which changes ctime.
+                stamps[entry.path] = stamp_of(os.lstat(target))
+            elif isinstance(held, Path):
+                linked.append(link)
+        self._linked(linked)
+        return stamps
+
+    def _wrong(self, root: Path, entries: Sequence[DirectoryEntry]) -> list[DirectoryEntry]:
+        """Those of the files in ``entries`` that are not below ``root`` as they are to be."""
+        if not root.is_dir():
+            return _files(entries)
+        stamps = self._stamps(root)
+        return [
+            entry
+            for entry, _, held in self._held_of(_files(entries))
+            if not self._is_right(f"{root}/{entry.path}", held, entry, stamps)
+        ]
+
+    def _is_right(
+        self, path: str, held: Held, entry: DirectoryEntry, stamps: Mapping[str, Stamp]
+    ) -> bool:
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return False
-        wanted = {entry.path for entry in entries if entry.link is not None}
-        found = {
-            os.path.relpath(os.path.join(above, name), path)
-            for above, _, names in os.walk(path)
-            for name in names
-        }
-        return (
-            found == wanted
-            and all((path / entry.path).is_dir() for entry in entries if entry.link is None)
-            and all(
-                _is_right(path / entry.path, held, _mode(entry))
-                for entry, held in self._files(entries)
-            )
-        )
+        if not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) != _mode(entry):
+            return False
+        if isinstance(held, bytes):
+            return found.st_size == len(held) and Path(path).read_bytes() == held
+        if self._link and os.path.samestat(found, held.stat()):
+            return True
+        return stamps.get(entry.path) == stamp_of(found)
+
+    def _held_of(
+        self, entries: Sequence[DirectoryEntry]
+    ) -> Iterator[tuple[DirectoryEntry, Link, Held]]:
+        """Entries that are files, each with its bytes."""
+        held = self._held(entry.link for entry in entries if entry.link is not None)
+        for entry, (link, data) in zip(entries, held, strict=True):
+            yield entry, link, data
+
+    def _key(self, root: Path) -> tuple[str, str]:
+        """The folder right below ``files/``, and what stands before the paths below ``root``."""
+        folder, _, rest = root.relative_to(self._folder).as_posix().partition("/")
+        return folder, f"{rest}/" if rest else ""
+
+    def _stamps(self, root: Path) -> dict[str, Stamp]:
+        folder, prefix = self._key(root)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT path, stamp FROM copies WHERE folder = ?", (folder,)
+            ).fetchall()
+        return {path.removeprefix(prefix): Stamp(stamp) for path, stamp in rows}
+
+    def _note(self, root: Path, stamps: Mapping[str, Stamp]) -> None:
+        if not stamps:
+            return
+        folder, prefix = self._key(root)
+        rows = [(folder, prefix + path, stamp) for path, stamp in stamps.items()]
+        with self._database.writing() as tx:
+            tx.executemany("INSERT OR REPLACE INTO copies VALUES (?, ?, ?)", rows)
+
+
+def _files(entries: Sequence[DirectoryEntry]) -> list[DirectoryEntry]:
+    return [entry for entry in entries if entry.link is not None]
 
 
 def _mode(entry: DirectoryEntry) -> int:
     return EXECUTABLE_MODE if entry.executable else FILE_MODE
+
+
+def _touch(folder: Path) -> None:
+    """A sweep goes by the time at which a path was last given out."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def _make_folders(root: Path, entries: Sequence[DirectoryEntry]) -> None:
+    """``root``, and below it the empty folders of ``entries`` and those above its files."""
+    made: set[str] = set()
+    above = os.path.join(root, "")
+    _plain_folder(above, made)
+    for entry in entries:
+        path = above + check_relative_path(entry.path)
+        _plain_folder(path + "/" if entry.link is None else path[: path.rindex("/") + 1], made)
 
 
 def _plain_folder(path: str, made: set[str]) -> None:
@@ -154,39 +252,44 @@ def _plain_folder(path: str, made: set[str]) -> None:
     made.add(path)
 
 
-def _write(target: str | Path, held: Held, mode: int) -> None:
-    if isinstance(held, bytes):
-        with open(target, "xb") as file:
-            file.write(held)
-            os.fchmod(file.fileno(), mode)
-        return
-    if stat.S_IMODE(held.stat().st_mode) == mode:
-        # One inode has one mode; any refusal (other device, too many links) means a copy.
-        with contextlib.suppress(OSError):
-            os.link(held, target)
-            return
-    shutil.copyfile(held, target)
-    os.chmod(target, mode)
-
-
-def _is_right(path: Path, held: Held, mode: int) -> bool:
-    """Whether the file at ``path`` has these bytes and this mode."""
-    try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) != mode:
-            return False
-        if isinstance(held, bytes):
-            return found.st_size == len(held) and path.read_bytes() == held
-        return path.samefile(held) or _same(path, held)
-    except (FileNotFoundError, NotADirectoryError):
+def _has_names(path: Path, entries: Sequence[DirectoryEntry]) -> bool:
+    """Whether ``path`` is a folder with the files of ``entries`` and no others, and with its empty
+    folders."""
+    if path.is_symlink() or not path.is_dir():
         return False
+    wanted = {entry.path for entry in entries if entry.link is not None}
+    return set(_names(path)) == wanted and all(
+        (path / entry.path).is_dir() for entry in entries if entry.link is None
+    )
 
 
-def _same(left: Path, right: Path) -> bool:
-    if left.stat().st_size != right.stat().st_size:
-        return False
-    with left.open("rb") as one, right.open("rb") as other:
-        while chunk := one.read(_CHUNK_BYTES):
-            if chunk != other.read(_CHUNK_BYTES):
-                return False
-    return True
+def _names(path: Path) -> Iterator[str]:
+    """All that is below a folder and no folder, by relative path."""
+    for above, folders, names in os.walk(path):
+        links = [name for name in folders if os.path.islink(os.path.join(above, name))]
+        for name in (*names, *links):
+            yield os.path.relpath(os.path.join(above, name), path)
+
+
+def _clear(path: Path, entries: Sequence[DirectoryEntry]) -> None:
+    """Remove from the folder ``path`` the files that stand where ``entries`` has none."""
+    wanted = {entry.path for entry in entries if entry.link is not None}
+    for name in list(_names(path)):
+        if name not in wanted:
+            os.unlink(path / name)
+
+
+def _remove(path: str) -> None:
+    """A folder that stands where a file is to be."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+
+
+def _write(target: str | Path, held: Held, mode: int, copying: Copying) -> bool:
+    """Make the file; whether it is a copy of a large object."""
+    if isinstance(held, Path):
+        return copying.copy(held, target, mode)
+    with open(target, "xb") as file:
+        file.write(held)
+        os.fchmod(file.fileno(), mode)
+    return False

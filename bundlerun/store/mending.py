@@ -8,14 +8,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
 from bundlerun.errors import BundlerunError, IntegrityError
 from bundlerun.store.database import Database
 from bundlerun.store.durable import aside
 from bundlerun.store.findings import Fault, Finding, Kind
 from bundlerun.store.intake import file_of
-from bundlerun.store.proof_objects import Bad, Copy, ObjectsProof, hashed
+from bundlerun.store.proof_objects import Bad, Copy, ObjectsProof
 from bundlerun.store.proof_records import RecordsProof, User
 from bundlerun.store.quarantine import Quarantine
 from bundlerun.store.store import Store
@@ -115,7 +115,7 @@ class Mending:
             # Where it lay it may have been moved meanwhile.
             with contextlib.suppress(OSError):
                 data = copy()
-                found = hashed(data) if isinstance(data, Path) else digest_of(data)
+                found = digest_of_file(data) if isinstance(data, Path) else digest_of(data)
                 if found == link.digest:
                     return lambda: data
         if user is None or self._bring is None or user.context.remote_url is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
-from bundlerun.errors import BundleNotFound, IntegrityError
+from bundlerun.bundles.places import stamp_of
+from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
+from bundlerun.settings import StoreSettings
 from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.durable import aside
@@ -24,16 +26,26 @@ __all__ = ["Objects", "batches"]
 _AT_ONCE_BYTES = 16 << 20
 _LINK_BYTES = 256
 
+_SAME_FILE_BYTES = 32
+"""So many bytes of a stamp, all but ctime, are the same after a file got one more name."""
+
 
 class Objects:
     """Bytes by digest. What is here was hashed on its way in. Safe to use from threads."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, settings: StoreSettings) -> None:
         self._database = database
         self._folder = folder / "objects"
         self.guard = Guard(folder)
         self.packs = LocalPacks(database, folder / "packs", self.guard)
-        self.localised = Localised(folder / "files", self.many_held)
+        self.localised = Localised(
+            database,
+            folder / "files",
+            self.guard,
+            self.many_held,
+            self._linked,
+            link=settings.checkout == "link",
+        )
 
     def has(self, digest: Digest) -> bool:
         """Whether the bytes are on this disk."""
@@ -65,7 +77,8 @@ class Objects:
         return held.read_bytes() if isinstance(held, Path) else held
 
     def held(self, link: Link) -> bytes | Path:
-        """The bytes of a small object, the file of a large one. Raises as ``read``."""
+        """The bytes of a small object, the file of a large one, which is hashed first where
+        somebody touched it since it was made. Raises as ``read``."""
         found = self._find(link)
         if found is None:
             raise BundleNotFound(
@@ -118,11 +131,7 @@ class Objects:
         if isinstance(data, bytes):
             self.put_all([(link, data)])
             return
-        with data.open("rb") as source:
-            sha256 = hashlib.sha256()
-            while chunk := source.read(1 << 20):
-                sha256.update(chunk)
-        _check(link, Digest(sha256.hexdigest()), data.stat().st_size)
+        _check(link, digest_of_file(data), data.stat().st_size)
         if link.size < SMALL_BYTES:
             self.put_all([(link, data.read_bytes())])
             data.unlink()
@@ -167,7 +176,47 @@ class Objects:
 
     def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Intake:
         """Where a value's bytes go before its transaction."""
-        return Intake(self._folder, self._spill, on_bytes)
+        return Intake(self._folder, self._is_untouched, self._spill, on_bytes)
+
+    def _is_untouched(self, link: Link) -> bool:
+        """Whether a large object is here and its file is as it was when it was made."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT stamp FROM objects WHERE digest = ? AND size = ?",
+                (bytes.fromhex(link.digest), link.size),
+            ).fetchone()
+        with contextlib.suppress(FileNotFoundError):
+            found = file_of(self._folder, link.digest).stat()
+            return row is not None and row[0] == stamp_of(found)
+        return False
+
+    def _prove(self, link: Link, path: Path) -> None:
+        """Hash the file of a large object that somebody touched; the next use need not."""
+        before = stamp_of(path.stat())
+        if digest_of_file(path) != link.digest:
+            raise IntegrityError(
+                f"the store's file {path} was changed after it was made: its bytes are not those"
+                f" of {link.digest}",
+                hint="bundlerun fsck --repair, or add the sound file again",
+            )
+        # In a store that may not be written it is hashed each time.
+        with contextlib.suppress(BundlerunError), self._database.writing() as tx:
+            raw = bytes.fromhex(link.digest)
+            tx.execute("UPDATE objects SET stamp = ? WHERE digest = ?", (before, raw))
+
+    def _linked(self, links: Iterable[Link]) -> None:
+        """These got one more name, which changes ctime and nothing else."""
+        rows = []
+        for link in links:
+            stamp = stamp_of(file_of(self._folder, link.digest).stat())
+            rows.append((stamp, bytes.fromhex(link.digest), stamp[:_SAME_FILE_BYTES]))
+        if rows:
+            with self._database.writing() as tx:
+                tx.executemany(
+                    "UPDATE objects SET stamp = ? WHERE digest = ?"
+                    f" AND substr(stamp, 1, {_SAME_FILE_BYTES}) = ?",
+                    rows,
+                )
 
     def _spill(self, intake: Intake) -> None:
         absent = self.missing(intake.small())
@@ -194,13 +243,13 @@ class Objects:
     def _find(self, link: Link) -> bytes | Path | None:
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT o.size, o.data, p.uuid, o.offset FROM objects o"
+                "SELECT o.size, o.data, p.uuid, o.offset, o.stamp FROM objects o"
                 " LEFT JOIN local_packs p ON p.id = o.pack WHERE o.digest = ?",
                 (bytes.fromhex(link.digest),),
             ).fetchone()
         if row is None:
             return None
-        size, data, pack, offset = row
+        size, data, pack, offset, stamp = row
         if size != link.size:
             raise IntegrityError(f"{link.digest} has {size} bytes here, not {link.size}")
         if data is not None:
@@ -209,11 +258,13 @@ class Objects:
             return self.packs.member(pack, offset, size)
         path = file_of(self._folder, link.digest)
         try:
-            found = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError as error:
             raise IntegrityError(f"the store's file {path} is gone") from error
-        if found != size:
-            raise IntegrityError(f"the store's file {path} has {found} bytes, not {size}")
+        if found.st_size != size:
+            raise IntegrityError(f"the store's file {path} has {found.st_size} bytes, not {size}")
+        if stamp_of(found) != stamp:
+            self._prove(link, path)
         return path
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bundlerun.bundles import folders
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.hashing import Hashing
 from bundlerun.bundles.links import PART_BYTES, Link
 from bundlerun.bundles.nodes import cut, link_bytes
@@ -20,7 +20,7 @@ from bundlerun.bundles.thawing import directory_root
 from bundlerun.errors import BadPath
 from bundlerun.store.durable import EXECUTABLE_MODE, FILE_MODE
 from bundlerun.store.findings import Fault, Finding, Kind
-from bundlerun.store.proof_objects import Copy, hashed
+from bundlerun.store.proof_objects import Copy
 from bundlerun.store.quarantine import Quarantine
 from bundlerun.store.store import Store
 
@@ -108,7 +108,7 @@ class FilesProof:
         return link
 
     def _hashed(self, path: Path) -> Digest:
-        digest = hashed(path)
+        digest = digest_of_file(path)
         self._note(digest, path)
         return digest
 
@@ -120,7 +120,9 @@ class FilesProof:
         def mend() -> None:
             self._quarantine.take(path)
 
-        self._fault(Kind.DAMAGED, path, detail, "moved to quarantine/, made anew when asked", mend)
+        self._fault(
+            Kind.DAMAGED, path, detail, "moved to quarantine/; the next get makes it again", mend
+        )
 
     def _wrong_mode(self, path: Path, mode: int) -> None:
         detail = oct(stat.S_IMODE(path.stat().st_mode))[2:]

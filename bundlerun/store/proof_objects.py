@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError
 from bundlerun.store.database import FILE, Database
@@ -25,7 +25,6 @@ from bundlerun.store.store import Store
 _ROWS = 64
 """Rows a query: each has less than 256 KiB."""
 
-_CHUNK = 1 << 20
 _TWO = re.compile(r"[0-9a-f]{2}")
 _REST = re.compile(r"[0-9a-f]{62}")
 
@@ -146,7 +145,7 @@ class ObjectsProof:
             if not stat.S_ISREG(found.st_mode):
                 self._note(link, Kind.DAMAGED, where, "it is no regular file")
                 return
-            digest = hashed(path)
+            digest = digest_of_file(path)
         except FileNotFoundError:
             self._note(link, Kind.MISSING, where, "its file is gone")
             return
@@ -214,11 +213,11 @@ class ObjectsProof:
         if not _REST.fullmatch(path.name) or not path.is_file() or path.is_symlink():
             self._litter(path, "no object is called so")
             if path.is_file() and not path.is_symlink():
-                self.copies.setdefault(hashed(path), lambda: path)
+                self.copies.setdefault(digest_of_file(path), lambda: path)
             return
         if self._store.objects.has(digest):
             return
-        found = hashed(path)
+        found = digest_of_file(path)
         if found == digest:
             self.rowless[digest] = path
             self._litter(path, "no row names it")
@@ -241,15 +240,6 @@ class ObjectsProof:
     def _litter(self, path: Path, detail: str) -> None:
         where = str(path.relative_to(self._store.path))
         self.faults.append(Fault(Finding(Kind.LITTER, path.name, where, detail, "bundlerun gc")))
-
-
-def hashed(path: Path) -> Digest:
-    """The digest of a file's bytes."""
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha256.update(chunk)
-    return Digest(sha256.hexdigest())
 
 
 def _inside(folder: Path) -> list[Path]:

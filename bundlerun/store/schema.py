@@ -8,7 +8,7 @@ for uncommitted bundles and for versions that the remote gave up.
 
 from __future__ import annotations
 
-FORMAT = "3"
+FORMAT = "4"
 """The version of these tables; another one is refused."""
 
 NEEDS = "0.1"
@@ -36,6 +36,7 @@ CREATE TABLE objects (
     data BLOB,  -- NULL: the bytes are in a local pack or, where pack is NULL too, in objects/
     pack INTEGER REFERENCES local_packs (id),
     offset INTEGER,  -- in the pack
+    stamp BLOB,  -- of a file in objects/: as it was when it was made, or hashed last
     added_s INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))  -- Unix seconds
 );
 CREATE INDEX objects_pack ON objects (pack) WHERE pack IS NOT NULL;
@@ -62,6 +63,13 @@ CREATE TABLE stats (  -- what files outside the store held when they were read
     digest BLOB NOT NULL,
     parts BLOB  -- of a large file: the object with the digests of its parts
 );
+
+CREATE TABLE copies (  -- the large files in files/, as they were when they were made
+    folder TEXT NOT NULL,  -- right below files/
+    path TEXT NOT NULL,  -- below it
+    stamp BLOB NOT NULL,
+    PRIMARY KEY (folder, path)
+) WITHOUT ROWID;
 
 CREATE TABLE bundles (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival in this store

@@ -12,6 +12,7 @@ seconds ago.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.places import Stamp, changed_ns, size_in
+from bundlerun.bundles.places import Stamp, changed_ns, size_in, stamp_of
 from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
@@ -34,9 +35,9 @@ _FILE_BYTES = 16
 """So many bytes of a stamp, device and inode, say which file it is."""
 
 _FIND = """
-SELECT stamp, digest, parts FROM stats s WHERE file IN ({marks})
-AND EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.digest)
-AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects o WHERE o.digest = s.parts))
+SELECT s.stamp, s.digest, parts, o.stamp FROM stats s JOIN objects o ON o.digest = s.digest
+WHERE file IN ({marks})
+AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects p WHERE p.digest = s.parts))
 """
 
 
@@ -50,12 +51,12 @@ class StatIndex:
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
         """For each stamp the link of what such a file holds; None where that is not known, or the
         bytes are not on this disk any more."""
-        rows: dict[bytes, tuple[bytes, bytes | None]] = {}
+        rows: dict[bytes, tuple[bytes, bytes | None, bytes | None]] = {}
         # Sorted: files that were made together are neighbours in the table's index.
         for files in batches(sorted(stamp[:_FILE_BYTES] for stamp in stamps)):
             with self._database.reading() as connection:
                 found = connection.execute(_FIND.format(marks=marks(files)), files).fetchall()
-            rows.update((stamp, (digest, parts)) for stamp, digest, parts in found)
+            rows.update((row[0], row[1:]) for row in found)
         return [self._link(stamp, rows.get(stamp)) for stamp in stamps]
 
     def record(self, tx: sqlite3.Connection, seen: Iterable[tuple[Stamp, Link]]) -> None:
@@ -78,16 +79,21 @@ class StatIndex:
             "DELETE FROM stats WHERE rowid <= (SELECT max(rowid) FROM stats) - ?", (MOST_ROWS,)
         )
 
-    def _link(self, stamp: Stamp, row: tuple[bytes, bytes | None] | None) -> Link | None:
+    def _link(
+        self, stamp: Stamp, row: tuple[bytes, bytes | None, bytes | None] | None
+    ) -> Link | None:
         if row is None:
             return None
-        digest, parts = row
+        digest, parts, made = row
         link = Link(Digest(digest.hex()), size_in(stamp), Digest(parts.hex()) if parts else None)
         if link.size < SMALL_BYTES:
             return link
-        # Only the row of a large object was looked at: somebody may have deleted its file.
-        path = file_of(self._folder, link.digest)
-        return link if path.is_file() and path.stat().st_size == link.size else None
+        # Only the row of a large object was looked at: somebody may have deleted its file, or
+        # written to it.
+        with contextlib.suppress(FileNotFoundError):
+            if stamp_of(file_of(self._folder, link.digest).stat()) == made:
+                return link
+        return None
 
 
 class IndexedIntake:

@@ -11,6 +11,7 @@ from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.links import Link
 from bundlerun.errors import BundleNotFound
 from bundlerun.progress import SILENT, Progress
+from bundlerun.settings import StoreSettings
 from bundlerun.store.catalog import Catalog
 from bundlerun.store.contexts import Context, Contexts
 from bundlerun.store.database import Database, open_database
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, str] = {}
 _BY_HAND = Lineage()
 
+DEFAULTS = StoreSettings()
+"""How a store is kept unless the user configured it otherwise."""
+
 
 class Store:
     """Bundles at rest. Safe to use from threads, from many processes, and after fork.
@@ -38,10 +42,10 @@ class Store:
     read-only.
     """
 
-    def __init__(self, path: Path, database: Database) -> None:
+    def __init__(self, path: Path, database: Database, settings: StoreSettings) -> None:
         self.path = path
         self._database = database
-        self.objects = Objects(database, path)
+        self.objects = Objects(database, path, settings)
         self.stats = StatIndex(database, path)
         self.catalog = Catalog(database)
         self.contexts = Contexts(database)
@@ -51,13 +55,13 @@ class Store:
         self.noted = Noted(database)
 
     @staticmethod
-    def open(path: Path) -> Store:
+    def open(path: Path, settings: StoreSettings = DEFAULTS) -> Store:
         """The store in the folder ``path``, made when there is none; no scan, whatever its size.
 
         Raises IntegrityError when it has a format that this bundlerun does not know.
         """
         folder = Path(path).absolute()
-        return Store(folder, open_database(folder))
+        return Store(folder, open_database(folder), settings)
 
     def close(self) -> None:
         """Let go of the files. The next use opens them again."""

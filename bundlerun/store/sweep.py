@@ -107,10 +107,10 @@ class _Sweeping:
     def report(self) -> GcReport:
         """Do it all; what was found, and done."""
         with translated(self._store.path):
+            self._localised()
             self._objects()
             mostly_dead = self._packs()
             self._stray_files()
-            self._localised()
             self._partial()
             self._staging()
         returned = _given_back(self._database) if self._delete else 0
@@ -198,11 +198,18 @@ class _Sweeping:
             self._litter(path, self._grace_s)
 
     def _localised(self) -> None:
-        """Files and folders under their own names whose bytes nothing uses."""
+        """Files and folders under their own names, which can be made again: copies of large
+        objects that were not asked for lately, and all whose bytes nothing uses. First of all:
+        what comes later may need room."""
+        localised = self._store.objects.localised
+        copied = localised.copied()
         for folder in _entries(self._store.path / "files"):
             digest = folder.name.partition("+")[0]
-            if not self._live.names(digest) and not self._is_young(_touched_s(folder)):
+            is_needed = folder.name not in copied and self._live.names(digest)
+            if not is_needed and not self._is_young(_touched_s(folder)):
                 self._take("localised files", folder)
+                if self._delete:
+                    localised.forget(folder.name)
 
     def _partial(self) -> None:
         """What a process that died was writing, or bringing in parts."""

@@ -43,6 +43,36 @@ def test_verbs_work_without_home_context_or_config(
     assert there.get("x") == {"a": (1, None)}
 
 
+def test_a_memory_map_of_a_path_changes_no_bundle(tmp_path: Path) -> None:
+    """The usual way to work on a large array in place: other bundles of these bytes stay right,
+    and so does what is added later."""
+    import numpy as np
+
+    (tmp_path / "w").write_bytes(bytes(400_000))
+    here = br.open(store=tmp_path / "here")
+    here.add("w", br.File(tmp_path / "w"), commit=True)
+    path = here.get("w").path
+    path.chmod(0o644)
+    mapped = np.memmap(path, dtype="u1", mode="r+")
+    mapped[:4] = 1
+    mapped.flush()
+    here.add("again", br.File(tmp_path / "w"), commit=True)
+    for name in ("w", "again"):
+        assert here.get(name).read_bytes() == bytes(400_000)
+        assert here.get(name).path.read_bytes() == bytes(400_000)
+    with here.get("w").open() as file:
+        assert file.read(4) == bytes(4)
+
+
+def test_a_setting_gives_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``[store] checkout = "link"``: no second set of bytes, as config.toml asks for it."""
+    (tmp_path / "w").write_bytes(bytes(400_000))
+    monkeypatch.setenv("BUNDLERUN_CHECKOUT", "link")
+    here = br.open(store=tmp_path / "here")
+    here.add("w", br.File(tmp_path / "w"))
+    assert here.get("w").path.stat().st_nlink == 2
+
+
 def test_bytes_come_when_they_are_touched(tmp_path: Path, remote: str) -> None:
     """A pull brings the record, get the value; a large file is brought when it is read."""
     (tmp_path / "big.bin").write_bytes(b"x" * 20_000_000)

@@ -77,7 +77,6 @@ def large_object(store: Store) -> Path:
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Change a read-only file, and keep its mode."""
     data, mode = path.read_bytes(), path.stat().st_mode
-    # Another inode: a localised file may be a link to this one.
     fresh = path.with_name("fresh")
     fresh.write_bytes(change(data))
     os.replace(fresh, path)

@@ -126,14 +126,6 @@ def test_a_named_file_is_read_only_and_is_made_anew_when_somebody_changed_it(
     assert store.objects.localise(link, "wei rd%.csv", executable).read_bytes() == data
 
 
-def test_a_large_plain_file_takes_no_second_place_on_the_disk(store: Store) -> None:
-    """A hard link where the mode is equal, a copy where it is not."""
-    link = store.objects.put_bytes(os.urandom(LARGE))
-    kept = store.objects.path(link)
-    assert store.objects.localise(link, "a", False).samefile(kept)
-    assert not store.objects.localise(link, "a", True).samefile(kept)
-
-
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/x", "a\x00b", "a\\b"])
 def test_no_name_leads_out_of_the_store(store: Store, name: str) -> None:
     """Whoever wrote the record."""

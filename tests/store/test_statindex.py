@@ -142,8 +142,7 @@ def test_the_mode_is_asked_anew_each_time(adding: Adding, folder: Path) -> None:
 def test_hard_links_cost_a_read_and_never_the_truth(
     store: Store, context: Context, adding: Adding, folder: Path, tmp_path: Path
 ) -> None:
-    """Each link changes ctime. A value that came out and goes in again is the same value, also
-    where its files are hard links to the store's own."""
+    """Each link changes ctime. A value that came out and goes in again is the same value."""
     old_enough()
     adding()
     first = adding.root
@@ -154,7 +153,7 @@ def test_hard_links_cost_a_read_and_never_the_truth(
     assert isinstance(value, Directory)
     again = store.add(context, "again", Directory(value.path)).bundle
     assert again.root.digest == first
-    # A second name for the same object: one more hard link to one inode.
+    # A second name for the same object.
     link = Link(store.objects.put_file(folder / "large").digest, LARGE)
     other = store.objects.localise(link, "another name")
     twice = store.add(context, "twice", [File(other), File(other, name="large")]).bundle
