@@ -29,12 +29,14 @@
     |   `-- NotDeterministic     20   the same work made two values
     `-- SubmitUnknown            21   the answer to a submit was lost: is there a job?
 
-Beside them one warning, UntrackedFile: a pipe read a file that stands in no key.
-
 130 is Ctrl-C. A message says what, where, and the next command to type.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
+
+E = TypeVar("E", bound="BundlerunError")
 
 
 class BundlerunError(Exception):
@@ -52,10 +54,6 @@ class BundlerunError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; try: {self.hint}" if self.hint else self.message
-
-
-class UntrackedFile(UserWarning):
-    """A pipe read a file of its project that stands in no key: an edit of it makes nothing new."""
 
 
 class UsageError(BundlerunError):
@@ -256,3 +254,12 @@ class SubmitUnknown(BundlerunError):
     later, so the run stays open."""
 
     exit_code = 21
+
+
+def named(name: object, default: type[E], kind: type[E]) -> type[E]:
+    """The error class called ``name`` that is a ``kind``; ``default`` for anything else.
+
+    Names come from records that others wrote: they are looked up here, and nowhere else.
+    """
+    found = globals().get(name) if isinstance(name, str) else None
+    return found if isinstance(found, type) and issubclass(found, kind) else default

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.errors import Conflict, ContextNotFound, NoRemote
+from bundlerun.errors import Conflict, ContextNotFound
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import Settings
 
@@ -86,16 +86,17 @@ class Base:
 
     def remote(self, context: Context) -> Remote:
         """The remote of ``context``. Raises NoRemote when it has none."""
+        from bundlerun.remotes.binding import bound_url
+
+        return self.remote_at(bound_url(context))
+
+    def remote_at(self, url: str) -> Remote:
+        """The remote at ``url``, opened once. Raises UsageError for what is not such a URL."""
         from bundlerun.remotes.opening import open_remote
 
-        if context.remote_url is None:
-            raise NoRemote(
-                f"the context {context.name!r} has no remote",
-                hint=f"bundlerun remote {context.name} s3://bucket/prefix (or file:///dir)",
-            )
-        if context.remote_url not in self._remotes:
-            self._remotes[context.remote_url] = open_remote(context.remote_url, self.settings)
-        return self._remotes[context.remote_url]
+        if url not in self._remotes:
+            self._remotes[url] = open_remote(url, self.settings)
+        return self._remotes[url]
 
     def entry(self, name: str | Bundle, tags: dict[str, str] | None = None) -> Entry:
         """The bundle that ``name`` (``name``, ``name@id-prefix`` or a Bundle) means here.
@@ -126,10 +127,9 @@ class Base:
         return fetch
 
     def world(self) -> World:
-        """What a run acts on. Raises NoRemote when the context has none."""
+        """What a run acts on."""
         from bundlerun.runs.conduct import World
 
-        context = self.context()
         return World(
-            self.store, context, self.remote(context), self.settings, self.aws, self.progress
+            self.store, self.context(), self.remote_at, self.settings, self.aws, self.progress
         )

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun import registry
 from bundlerun.api.data import Data, checked_tags
 from bundlerun.bundles.bundle import Bundle, checked_name
-from bundlerun.errors import UsageError
+from bundlerun.errors import IntegrityError, UsageError
 from bundlerun.jobs.spec import Resources
-from bundlerun.jobs.state import JobState
 from bundlerun.progress import SILENT
 from bundlerun.runs.record import RunRecord, RunResult
 
 if TYPE_CHECKING:
-    from bundlerun.images.recipe import Recipe
     from bundlerun.images.reference import ImageInfo
     from bundlerun.runs.imaging import ImageRequest
     from bundlerun.runs.request import RunRequest
     from bundlerun.settings import ImageSettings
     from bundlerun.store.entries import Entry
+    from bundlerun.store.journal import Row
 
 
 class Work(Data):
@@ -120,11 +119,11 @@ class Work(Data):
         """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
         Dockerfile included, and build nothing; the Dockerfile's path."""
         from bundlerun.images.context import write_context
-        from bundlerun.runs.imaging import ImageRequest
+        from bundlerun.runs.imaging import ImageRequest, recipe_of
 
         config = None if config_dir is None else Path(config_dir)
         request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
-        return write_context(self._recipe(request), Path(folder))
+        return write_context(recipe_of(request, self.settings.images), Path(folder))
 
     def run(
         self,
@@ -181,17 +180,22 @@ class Work(Data):
         )
         return self._carried_out(request, wait=wait, dry_run=dry_run, build=build)
 
-    def list_jobs(self, run: str | None = None) -> list[RunRecord]:
+    def list_jobs(
+        self, run: str | None = None, *, limit: int | None = None, before: str | None = None
+    ) -> list[RunRecord]:
         """The runs of this context (None), newest first, or the run whose id starts so, with
-        their states of now. Raises RunNotFound."""
+        their states of now.
+
+        ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
+        that one. Raises RunNotFound.
+        """
         from bundlerun.runs.follow import refresh
 
-        context = self.context()
         if run is not None:
             records = [self._record(run)]
         else:
-            rows = self.store.journal.list(context)
-            records = [RunRecord.from_json(row) for row in rows]
+            rows = self.store.journal.list(self.context(), limit=limit, before=before)
+            records = self._readable(rows)
         if all(record.settled for record in records):
             return records
         return refresh(records, self.world())
@@ -199,15 +203,18 @@ class Work(Data):
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
         """The lines that a run's job wrote; what the envelope kept of them once the backend has
         forgotten the job. Raises RunNotFound."""
-        from bundlerun.runs.follow import backend_of, newest_envelope
+        from bundlerun.runs.envelope import Envelope
+        from bundlerun.runs.follow import backend_of
+        from bundlerun.runs.settle import newest_envelope
 
         record = self._record(run)
         world = self.world()
         if record.handle is not None and not (record.settled and record.backend == "Local"):
             yield from backend_of(record, world).logs(record.handle, follow=follow)
             return
-        envelope = newest_envelope(world.remote, record.run_id)
-        yield from (envelope.tail if envelope else record.evidence or record.reason).splitlines()
+        left = newest_envelope(world.remote_of(record), record.run_id)
+        kept = left.tail if isinstance(left, Envelope) else record.evidence or record.reason
+        yield from kept.splitlines()
 
     def wait(self, run: str) -> RunResult:
         """Wait for a run's end and bring its output home, from any process of this store.
@@ -220,29 +227,22 @@ class Work(Data):
         return RunResult(record, {}, bundle)
 
     def cancel(self, run: str) -> RunRecord:
-        """Stop a run's job; one that has ended is no error. The record as it is then."""
-        from bundlerun.runs.follow import backend_of, found_again, refresh
+        """Stop a run's job; one that has ended is no error. The record as it is then.
+
+        One that is being submitted at this moment is stopped by whoever submits it."""
+        from bundlerun.runs.follow import cancel
 
         record = self._record(run)
-        world = self.world()
-        if record.settled:
-            return record
-        backend = backend_of(record, world)
-        record = found_again(record, backend, world)
-        if record.handle is not None:
-            backend.cancel(record.handle, "cancelled with bundlerun cancel")
-            return refresh([record], world)[0]
-        ended = record.changed(state=JobState.CANCELLED, settled=True, reason="never submitted")
-        self.store.journal.save(world.context, ended.to_json())
-        return ended
+        return record if record.settled else cancel(record, self.world())
 
     def _carried_out(
         self, request: RunRequest, *, wait: bool | None, dry_run: bool, build: bool
     ) -> RunResult:
-        from bundlerun.runs.conduct import adopt_equal_work, start
+        from bundlerun.runs.conduct import adopt_equal_work
         from bundlerun.runs.follow import follow
         from bundlerun.runs.jobspec import check_backend_reaches
         from bundlerun.runs.plan import plan_run
+        from bundlerun.runs.submit import start
 
         engine = registry.load(registry.BACKENDS, request.backend, what="backend")(self.settings)
         world = self.world()
@@ -278,10 +278,25 @@ class Work(Data):
             self.progress.line(line)
 
     def _record(self, run: str) -> RunRecord:
-        return RunRecord.from_json(self.store.journal.get(self.context(), run))
+        row = self.store.journal.get(self.context(), run)
+        return RunRecord.from_json(row.run, row.revision)
+
+    def _readable(self, rows: Iterable[Row]) -> list[RunRecord]:
+        """The records in rows of the journal; one that is damaged is in no other's way."""
+        records = []
+        for row in rows:
+            try:
+                records.append(RunRecord.from_json(row.run, row.revision))
+            except IntegrityError as error:
+                self.progress.line(f"(run {row.run.get('id')} is left out: {error})")
+        return records
 
     def _settle_open_runs(self) -> None:
-        self.list_jobs()
+        rows = self.store.journal.unsettled(self.context())
+        if rows:
+            from bundlerun.runs.follow import refresh
+
+            refresh(self._readable(rows), self.world())
 
     def _image(self, request: RunRequest, *, build: bool) -> ImageInfo:
         from bundlerun.runs.imaging import ImageRequest, image_for, noted_request
@@ -298,17 +313,12 @@ class Work(Data):
             on_engine=request.backend == "Local",
         )
 
-    def _recipe(self, request: ImageRequest) -> Recipe:
-        from bundlerun.runs.imaging import recipe_of
-
-        return recipe_of(request, self.settings.images, digests=self.store.stats.digests)
-
     def _made_image(self, request: ImageRequest, *, push: bool) -> ImageInfo:
         from bundlerun.images.publish import publish
-        from bundlerun.runs.imaging import build_image, note_image
+        from bundlerun.runs.imaging import build_image, note_image, recipe_of
 
         settings = self.settings.images
-        image = build_image(self._recipe(request), request.pipe, progress=self.progress)
+        image = build_image(recipe_of(request, settings), request.pipe, progress=self.progress)
         if push:
             image = publish(image, settings, self.aws, progress=self.progress)
         note_image(self.store, request, image, settings)

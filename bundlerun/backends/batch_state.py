@@ -6,6 +6,7 @@ states"; ECS developer guide, "Stopped tasks error codes").
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,11 @@ def job_status(job: Mapping[str, Any]) -> JobStatus:
     the status's reason. Where Batch gives neither reason nor exit code, a job that ran for its
     whole timeout is taken for timed out, and any other for InfraError.
     """
+    # Batch lists the attempts that have ended: of a job that is over, all.
+    return dataclasses.replace(_status(job), attempt=len(job.get("attempts") or ()) or None)
+
+
+def _status(job: Mapping[str, Any]) -> JobStatus:
     state = _STATES.get(str(job.get("status")), JobState.QUEUED)
     started_s, stopped_s = _seconds(job.get("startedAt")), _seconds(job.get("stoppedAt"))
     reason, code = str(job.get("statusReason") or ""), _exit_code(job)

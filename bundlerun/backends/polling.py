@@ -1,15 +1,15 @@
-"""Waiting for a job: looks that grow rarer, and a service that stumbles is asked again."""
+"""Looking at a job: looks that grow rarer, and a service that stumbles is asked again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bundlerun.backends.base import Backend
-from bundlerun.errors import BundlerunError, EngineError, RemoteUnreachable, TimedOut
+from bundlerun.errors import EngineError, RemoteUnreachable, TimedOut
 from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.jobs.state import JobStatus
 
 TRANSIENT = (EngineError, RemoteUnreachable)
 """What may pass by itself: an engine that restarts, a service that throttles or does not answer."""
@@ -39,50 +39,43 @@ PACES = {"Local": LOCAL, "AWSBatch": BATCH}
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, as ``wait`` knows it; a test gives its own."""
+    """Time, as ``looks`` knows it; a test gives its own."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
 
-def wait(
+def looks(
     backend: Backend,
     handle: JobHandle,
     *,
-    on_status: Callable[[JobStatus], None] | None = None,
     timeout_s: float | None = None,
     pace: Pace | None = None,
     clock: Clock | None = None,
-) -> JobStatus:
-    """The final status of the job of ``handle``.
+) -> Iterator[JobStatus]:
+    """What the backend says of the job, look after look and without end: whether a look is the last
+    one is for the caller to judge. They grow rarer as long as they say the same.
 
-    ``on_status`` hears each status that differs from the one before. ``timeout_s`` is how long
-    this call waits (None: as long as it takes); the job itself goes on. Raises TimedOut then, and
-    the backend's own error when it fails ``pace.stumbles`` + 1 times in a row. A job is LOST only
-    when two looks in a row say so: a service may know a new job a moment late.
+    ``timeout_s`` is how long this goes on (None: as long as it takes); the job itself goes on.
+    Raises TimedOut then, and the backend's own error when it fails ``pace.stumbles`` + 1 times in a
+    row.
     """
     clock, pace = clock or Clock(), pace or PACES.get(backend.name, LOCAL)
     until = None if timeout_s is None else clock.now() + timeout_s
     pause_s, stumbles = pace.first_s, 0
     before: JobStatus | None = None
-    lost = False
     while True:
         try:
             status = backend.poll([handle])[handle.id]
-            stumbles = 0
-        except TRANSIENT as error:
+        except TRANSIENT:
             stumbles += 1
             if stumbles > pace.stumbles:
                 raise
-            status = _kept(before, error)
-        if status != before and (status.state is not JobState.LOST or lost):
-            before = status
-            pause_s = pace.first_s
-            if on_status is not None:
-                on_status(status)
-        if status.state.final and (status.state is not JobState.LOST or lost):
-            return status
-        lost = status.state is JobState.LOST
+        else:
+            stumbles = 0
+            if status != before:
+                before, pause_s = status, pace.first_s
+            yield status
         left_s = pause_s if until is None else until - clock.now()
         if left_s <= 0:
             raise TimedOut(
@@ -91,8 +84,3 @@ def wait(
             )
         clock.sleep(min(pause_s, left_s))
         pause_s = pace.after(pause_s)
-
-
-def _kept(before: JobStatus | None, error: BundlerunError) -> JobStatus:
-    """What is still believed while the service does not answer."""
-    return before or JobStatus(JobState.QUEUED, reason=str(error))

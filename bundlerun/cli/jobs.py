@@ -9,14 +9,30 @@ from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import clean, echo_json, echo_table, minute, short_run, when
 from bundlerun.runs.record import RunRecord
 
+SHOWN = 50
+"""Runs that are listed unless more are asked for."""
+
 
 @click.command()
 @click.argument("run", required=False)
+@click.option(
+    "-n",
+    "limit",
+    type=click.IntRange(min=1),
+    default=SHOWN,
+    show_default=True,
+    metavar="N",
+    help="At most so many, the newest.",
+)
 @as_json
 @with_workspace
-def command(workspace: Workspace, run: str | None, as_json: bool) -> None:
+def command(workspace: Workspace, run: str | None, limit: int, as_json: bool) -> None:
     """List the runs of this context, newest first, or show RUN; states are asked for now."""
-    records = workspace.list_jobs(run)
+    # One more tells whether there are more.
+    records = workspace.list_jobs(run, limit=limit + 1)
+    if len(records) > limit:
+        records = records[:limit]
+        click.echo(f"older runs are left out; try: bundlerun jobs -n {limit * 10}", err=True)
     if as_json:
         echo_json([record.to_json() for record in records])
     elif run is not None:

@@ -31,5 +31,5 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     )
     envelope = work(attempt, say=lambda text: click.echo(text, err=True))
     if not envelope.succeeded:
-        kind = getattr(errors, envelope.error or "", errors.InfraError)
+        kind = errors.named(envelope.error, errors.InfraError, errors.RunFailed)
         raise click.exceptions.Exit(kind.exit_code)

@@ -45,8 +45,7 @@ class Failure(Enum):
     @property
     def error(self) -> type[errors.RunFailed]:
         """The exception class of the same name."""
-        found: type[errors.RunFailed] = getattr(errors, self.value)
-        return found
+        return errors.named(self.value, errors.InfraError, errors.RunFailed)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class JobStatus:
     """What a backend knows of a job now.
 
     ``reason`` is the service's own words (also why a job still waits); ``exit_code`` None where
-    none is known; times are Unix seconds.
+    none is known; times are Unix seconds; ``attempt`` is the number, from 1, of the attempt that
+    this is about, None where nobody counts them.
     """
 
     state: JobState
@@ -63,3 +63,4 @@ class JobStatus:
     exit_code: int | None = None
     started_s: float | None = None
     finished_s: float | None = None
+    attempt: int | None = None

@@ -57,7 +57,7 @@ def from_json(found: Mapping[str, Any]) -> BaseException:
     """The inverse of ``to_json``."""
     if found["error"] == INTERRUPT:
         return KeyboardInterrupt()
-    kind: type[BundlerunError] = getattr(errors, str(found["error"]))
+    kind = errors.named(found["error"], InfraError, BundlerunError)
     if issubclass(kind, RunFailed):
         return kind(found["message"], hint=found["hint"], evidence=found["evidence"] or "")
     return kind(found["message"], hint=found["hint"])

@@ -71,13 +71,17 @@ def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WI
     return bound
 
 
+def bound_url(context: Context) -> str:
+    """The URL of the context's remote. Raises NoRemote."""
+    if context.remote_url is None:
+        raise _no_remote(context)
+    return context.remote_url
+
+
 def bound_uuid(context: Context) -> str:
     """The uuid of the context's remote. Raises NoRemote."""
     if context.remote_url is None or context.remote_uuid is None:
-        raise NoRemote(
-            f"{context.name!r} has no remote",
-            hint=f"bundlerun remote {context.name} s3://bucket/prefix",
-        )
+        raise _no_remote(context)
     return context.remote_uuid
 
 
@@ -144,6 +148,13 @@ def check_conditional(remote: Remote) -> None:
             f"{remote.url} does not keep create-only keys (If-None-Match: *), which versions"
             " need; another S3 server does"
         )
+
+
+def _no_remote(context: Context) -> NoRemote:
+    return NoRemote(
+        f"the context {context.name!r} has no remote",
+        hint=f"bundlerun remote {context.name} s3://bucket/prefix (or file:///dir)",
+    )
 
 
 def _marker(uuid: str) -> str:

@@ -1,45 +1,58 @@
-"""Carrying a plan out: send what is missing, submit, and write down what happens before it does."""
+"""What runs act on, and how their records change; equal work that was found is adopted."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundlerun.bundles.bundle import Bundle, new_id
-from bundlerun.errors import BundleNotFound, BundlerunError, Conflict, MissingOutput, SubmitUnknown
-from bundlerun.jobs.state import JobState
+from bundlerun.errors import BundleNotFound, Conflict
 from bundlerun.progress import Progress
-from bundlerun.remotes.pull import pull_id
+from bundlerun.remotes.binding import bound_url, check_remote
+from bundlerun.remotes.pull import localise, pull_id
 from bundlerun.remotes.push import push
-from bundlerun.runs.envelope import plan_key
-from bundlerun.runs.jobspec import Surroundings, job_spec
+from bundlerun.remotes.records import BundleRecord, bundle_key, read_record
 from bundlerun.runs.record import RunRecord
+from bundlerun.store.locks import held
 
 if TYPE_CHECKING:
     from bundlerun.aws.session import Aws
-    from bundlerun.backends.base import Backend
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.plan import RunPlan
-    from bundlerun.runs.request import RunRequest
     from bundlerun.settings import Settings
-    from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
 
 @dataclass(frozen=True)
 class World:
-    """What a run acts on: one context of one store, its remote, and the settings."""
+    """What a run acts on: one context of one store, the remotes, and the settings.
+
+    ``open`` gives the remote at a URL.
+    """
 
     store: Store
     context: Context
-    remote: Remote
+    open: Callable[[str], Remote]
     settings: Settings
     aws: Aws
     progress: Progress
+
+    @property
+    def remote(self) -> Remote:
+        """The remote of the context. Raises NoRemote when it has none."""
+        return self.open(bound_url(self.context))
+
+    def remote_of(self, record: RunRecord) -> Remote:
+        """The remote that the run works on, whatever the context is bound to by now: where it is
+        bound to the same one, by the address that this one has now."""
+        url = self.context.remote_url
+        same = record.remote_uuid is not None and self.context.remote_uuid == record.remote_uuid
+        return self.open(url if same and url is not None else record.remote_url)
 
     def staging(self, run_id: str) -> Path:
         """Where the container of a ``file://`` remote's run writes."""
@@ -74,93 +87,63 @@ def adopt_equal_work(plan: RunPlan, world: World) -> Bundle:
     return entry.bundle
 
 
-def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) -> RunRecord:
-    """Send the input and the plan, submit the job, and return its record.
+def change(record: RunRecord, update: Callable[[RunRecord], RunRecord], world: World) -> RunRecord:
+    """The record that ``update`` makes of ``record``, written to the journal.
 
-    The journal has the run before the job exists: a client that dies between the two leaves a
-    record without a handle, never a job that nobody knows. Raises SubmitUnknown, and leaves the
-    run open, where it is not known whether there is a job.
+    Where another process changed it meanwhile, ``update`` is asked again, of what that one wrote:
+    nobody's change is lost. Raises RunNotFound when the run is gone.
     """
-    _send_input(plan, request, world)
-    around = Surroundings(world.remote.url, world.staging(plan.run_id), world.settings, world.aws)
-    spec = job_spec(plan, request, around)
-    if not world.remote.put_new(plan_key(plan.run_id), plan.to_bytes()):
-        raise Conflict(f"the run {plan.run_id} is on {world.remote.url} already")
-    record = RunRecord(
-        run_id=plan.run_id,
-        backend=plan.backend,
-        pipe=plan.pipe,
-        input=None if plan.input is None else f"{plan.input.name}@{plan.input.id}",
-        output=plan.output,
-        output_id=plan.output_id,
-        image=plan.image,
-        remote_url=world.remote.url,
-        submitted_s=time.time(),
-        reason="being submitted",
+    journal = world.store.journal
+    while True:
+        changed = update(record)
+        if changed == record:
+            return record
+        revision = journal.replace(world.context, changed.to_json(), record.revision)
+        if revision is not None:
+            return changed.changed(revision=revision)
+        record = read_again(record, world)
+
+
+def read_again(record: RunRecord, world: World) -> RunRecord:
+    """``record`` as the journal has it now. Raises RunNotFound, IntegrityError."""
+    row = world.store.journal.get(world.context, record.run_id)
+    return RunRecord.from_json(row.run, row.revision)
+
+
+def holding(run_id: str, world: World, *, wait: bool) -> AbstractContextManager[bool]:
+    """A run's lock, which whoever submits it or settles it holds; see ``locks.held``."""
+    return held(world.store.path / "locks" / run_id, wait=wait)
+
+
+def bring_output(record: RunRecord, world: World) -> Bundle:
+    """The promised output, from the run's own remote. Where the context is bound to another one by
+    now, its bytes are brought too, and it is a bundle that this other one does not have yet.
+
+    Raises BundleNotFound when the run's remote has no such bundle, RemoteChanged, IntegrityError.
+    """
+    store, context, id = world.store, world.context, record.output_id
+    remote = world.remote_of(record)
+    if record.remote_uuid in (None, context.remote_uuid):
+        # The context may be unbound by now, or the remote have another address.
+        bound = dataclasses.replace(context, remote_url=remote.url)
+        return pull_id(store, bound, remote, id).bundle
+    here = store.catalog.by_id(context, id)
+    if here is not None:
+        return here.bundle
+    check_remote(remote, str(record.remote_uuid))
+    data = read_record(remote, bundle_key(id))
+    if data is None:
+        raise BundleNotFound(f"{remote.url} has no bundle {id}")
+    bundle = BundleRecord.from_bytes(data, id).bundle
+    world.progress.line(
+        f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"
+        f" from {remote.url}"
     )
-    save(record, world)
-    try:
-        handle = backend.submit(spec)
-    except SubmitUnknown as error:
-        # The run stays open: its job may come to light, and is looked for by whoever waits.
-        save(record.changed(reason=error.message), world)
-        raise SubmitUnknown(
-            f"run {plan.run_id[:13]}: {error.message}", hint=f"bundlerun wait {plan.run_id[:13]}"
-        ) from error
-    except BundlerunError as error:
-        # Not mended here: written down, so that the journal does not show a job that never was.
-        save(
-            record.changed(
-                state=JobState.FAILED,
-                settled=True,
-                failure=type(error).__name__,
-                reason=str(error),
-                finished_s=time.time(),
-            ),
-            world,
-        )
-        raise
-    record = record.changed(handle=handle, reason="")
-    save(record, world)
-    return record
-
-
-def save(record: RunRecord, world: World) -> None:
-    """Write ``record`` to the journal."""
-    world.store.journal.save(world.context, record.to_json())
-
-
-def bring_output(record: RunRecord, world: World) -> Entry:
-    """The promised output, pulled. Raises MissingOutput when the remote has no such bundle."""
-    try:
-        return pull_id(world.store, world.context, world.remote, record.output_id)
-    except BundleNotFound as error:
-        raise MissingOutput(
-            f"the job of run {record.run_id[:13]} ended well, but {record.output} is not on"
-            f" {record.remote_url}",
-            hint=f"bundlerun logs {record.run_id}",
-        ) from error
+    localise(store, remote, [bundle], progress=world.progress)
+    return store.add_root(context, bundle, commit=True).bundle
 
 
 def _is_the_same(latest: Bundle, found: Bundle, plan: RunPlan) -> bool:
     tagged = plan.output_tags.items() <= latest.tags.items()
     same_work = latest.lineage.request == found.lineage.request
     return latest.root == found.root and same_work and tagged
-
-
-def _send_input(plan: RunPlan, request: RunRequest, world: World) -> None:
-    if plan.input is None:
-        return
-    entry = world.store.catalog.by_id(world.context, plan.input.id)
-    if entry is None:
-        raise Conflict(
-            f"{plan.input.name} was removed while the run was planned",
-            hint=f"bundlerun ls {plan.input.name}",
-        )
-    if request.push_input:
-        push(world.store, world.context, world.remote, [entry], progress=world.progress)
-    elif not entry.pushed:
-        raise Conflict(
-            f"{plan.input.name} is not on {world.remote.url}, and --no-push-input was given",
-            hint=f"bundlerun push {plan.input.name}",
-        )

@@ -13,6 +13,13 @@ from bundlerun.errors import IntegrityError
 TAIL_BYTES = 64 * 1024
 """How much of a job's last output an envelope keeps."""
 
+MOST_BYTES = 16 * 1024 * 1024
+"""A larger envelope is not read: a job writes a tail and a traceback, no more."""
+
+_TEXTS = ("run_id", "state", "message", "traceback", "tail")
+_NUMBERS = ("started_s", "finished_s", "peak_memory_mib")
+_STATES = ("succeeded", "failed")
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -49,16 +56,40 @@ class Envelope:
 
     @staticmethod
     def from_bytes(data: bytes) -> Envelope:
-        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        """The inverse of ``to_bytes``. Raises IntegrityError for anything else: an envelope is
+        written by a job, which may write what it likes."""
+        if len(data) > MOST_BYTES:
+            raise IntegrityError(f"a result envelope has more than {MOST_BYTES} bytes")
         found: Any = parse_record(data)
         check_format(found)
         fields = {key: found[key] for key in Envelope.__dataclass_fields__ if key in found}
         try:
             fields["ran"] = tuple(fields.get("ran", ()))
             fields["reused"] = tuple(fields.get("reused", ()))
-            return Envelope(**fields)
+            envelope = Envelope(**fields)
         except TypeError as error:
-            raise IntegrityError(f"not a result envelope: {error}") from error
+            raise IntegrityError(f"not a result envelope: {error!s:.200}") from error
+        for name, value in fields.items():
+            if not _fits(name, value):
+                raise IntegrityError(f"not a result envelope: its {name} is {value!r:.100}")
+        return envelope
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether the field ``name`` may have this value."""
+    if name == "state":
+        return value in _STATES
+    if name == "attempt":
+        return type(value) is int
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name in _NUMBERS:
+        return type(value) in (int, float)
+    if name in ("output", "error"):
+        return value is None or isinstance(value, str)
+    if name == "versions":
+        return isinstance(value, dict)
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
 def result_key(run_id: str, attempt: int) -> str:

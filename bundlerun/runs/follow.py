@@ -1,50 +1,34 @@
-"""From a submitted run to its end: watch the job, bring its result home, say why it failed."""
+"""Watching runs: one to its end, or all that are open, once; and ending one on request."""
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
 import threading
 import time
-from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bundlerun import errors, registry
-from bundlerun.backends.polling import wait as wait_for_job
-from bundlerun.errors import BundlerunError, RunFailed, Stuck
+from bundlerun.backends.polling import looks
+from bundlerun.errors import BundlerunError, Stuck
 from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import Failure, JobState, JobStatus
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.publishing import publish
-from bundlerun.runs.conduct import World, bring_output, save
-from bundlerun.runs.envelope import Envelope, result_key
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.runs.conduct import World, change, holding, read_again
 from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
+from bundlerun.runs.settle import result_of, settle
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.bundles.bundle import Bundle
-    from bundlerun.remotes.base import Remote
 
-_DECIDED_BY_BACKEND = frozenset(
-    {
-        Failure.OUT_OF_MEMORY,
-        Failure.TIMED_OUT,
-        Failure.SPOT_RECLAIMED,
-        Failure.IMAGE_PULL,
-        Failure.CANCELLED,
-    }
-)
-"""Where the job was killed from outside, an envelope of an earlier attempt does not explain it."""
-
-KEPT_LINES = 200
-"""Lines of a failed job's log that the journal keeps where the job left no envelope."""
-
-SUBMIT_WITHIN_S = 120.0
-"""A run that has no job so long after it was noted has none to come."""
+LISTED_WITHIN_S = 120.0
+"""How long a service may not yet list a job that it has: a run whose submitter has ended, and of
+which no job is found for so long, has none to come."""
 
 LOG_GRACE_S = 5.0
 """How long the last log lines may arrive after the job's end."""
+
+_ORPHAN_POLL_S = 2.0
 
 
 def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
@@ -53,103 +37,82 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
 
     Raises a RunFailed when it failed, Stuck when the queue says that it will never start.
     """
-    if record.settled:
-        return record, _settled_output(record, world)
-    backend = backend_of(record, world)
-    record = found_again(record, backend, world)
-    if record.settled:
-        return record, _settled_output(record, world)
-    handle = _handle(record)
-    lines = threading.Thread(target=_print_lines, args=(backend, record, world), daemon=True)
-
-    def on_status(status: JobStatus) -> None:
-        # After the first look, which serves the log as well.
-        if lines.ident is None:
-            lines.start()
-        if status.reason.startswith("MISCONFIGURATION"):
-            raise Stuck(
-                f"run {record.run_id} cannot start: {status.reason}",
-                hint=f"bundlerun cancel {record.run_id}",
-            )
-        # How it ended is told in full by whatever is raised then.
-        if status.reason and not status.state.final:
-            world.progress.line(f"{status.state.value}: {status.reason}")
-
-    status = wait_for_job(backend, handle, on_status=on_status)
-    if lines.ident is not None:
-        lines.join(timeout=LOG_GRACE_S)
-    return settle(record, status, backend, world)
+    if not record.judged:
+        backend = backend_of(record, world)
+        record = _with_job(record, backend, world)
+        if record.handle is not None and not record.judged:
+            record = _watched(record, record.handle, backend, world)
+    return record, result_of(record, world)
 
 
-def settle(
-    record: RunRecord, status: JobStatus, backend: Backend, world: World
-) -> tuple[RunRecord, Bundle]:
-    """What is done once at a run's end: publish what a local container staged, read the envelope,
-    pull the promised output, write the journal, and let the backend forget the job.
-
-    Safe to repeat, from several processes at once. Raises a RunFailed when the run failed.
-    """
-    _publish_staged(record, world)
-    envelope = newest_envelope(world.remote, record.run_id)
-    failure = _failure(record, status, envelope)
-    output: Bundle | None = None
-    if failure is None:
-        try:
-            output = bring_output(record, world).bundle
-        except errors.MissingOutput as error:
-            failure = error
-    if failure is not None and not failure.evidence:
-        failure.evidence = _last_lines(backend, record)
-    record = _ended(record, status, envelope, failure)
-    save(record, world)
-    backend.release(_handle(record))
-    shutil.rmtree(world.staging(record.run_id), ignore_errors=True)
-    if failure is not None or output is None:
-        raise failure or RunFailed(record.reason)
-    return record, output
-
-
-def refresh(records: list[RunRecord], world: World) -> list[RunRecord]:
+def refresh(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
     """``records`` with today's states: one poll a backend; those that ended are settled.
 
-    A backend that does not answer leaves its records as they were, with the reason.
+    What does not answer, or is wrong with one run, leaves that one as it was, with the reason, and
+    is in nobody else's way.
     """
     fresh: dict[str, RunRecord] = {}
-    for name in {r.backend for r in records if not r.settled}:
-        open_runs = [r for r in records if r.backend == name and not r.settled]
+    for name in dict.fromkeys(record.backend for record in records if not record.settled):
+        mine = [r for r in records if r.backend == name and not r.settled]
         try:
-            backend = backend_of(open_runs[0], world)
-            looked = [found_again(r, backend, world) for r in open_runs]
-            fresh |= {r.run_id: r for r in looked}
-            open_runs = [r for r in looked if r.handle]
-            states = backend.poll([_handle(r) for r in open_runs])
+            backend = backend_of(mine[0], world)
         except BundlerunError as error:
-            fresh |= {r.run_id: r.changed(reason=str(error)) for r in open_runs}
+            fresh |= {r.run_id: r.changed(reason=str(error)) for r in mine}
             continue
-        for run in open_runs:
-            fresh[run.run_id] = _refreshed(run, states[_handle(run).id], backend, world)
+        for record in _refreshed(mine, backend, world):
+            fresh[record.run_id] = record
     return [fresh.get(record.run_id, record) for record in records]
 
 
+def cancel(record: RunRecord, world: World) -> RunRecord:
+    """Ask for the run's end, and look at it once; the record as it is then.
+
+    Where its job is being submitted at this moment the wish is written down, and whoever submits
+    sees it. Raises what the backend raises; the wish stays.
+    """
+
+    def asked(newest: RunRecord) -> RunRecord:
+        if newest.judged:
+            return newest
+        asked_s = newest.cancel_asked_s or time.time()
+        newest = newest.changed(cancel_asked_s=asked_s, cancel_sent=False)
+        if newest.handle is not None:
+            return newest
+        reason = "cancelled while it was being submitted"
+        return newest.changed(state=JobState.CANCELLED, reason=reason)
+
+    record = change(record, asked, world)
+    if record.settled:
+        return record
+    backend = backend_of(record, world)
+    return look(found_again(record, backend, world), backend, world)
+
+
+def look(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+    """``record`` after one look at its job, where it has one."""
+    if record.handle is None or record.settled:
+        return record
+    status = backend.poll([record.handle])[record.handle.id]
+    return settle(record, status, backend, world, wait=True)
+
+
 def found_again(record: RunRecord, backend: Backend, world: World) -> RunRecord:
-    """``record`` with its job's handle: a client that died right after it submitted could not note
-    it. Where there is no such job after a while, the run never began, and is settled as that."""
-    if record.handle is not None:
+    """``record`` with its job's handle, which a client that died right after it submitted could
+    not note; a cancel that somebody asked for meanwhile is sent.
+
+    Where whoever submits it is still at it, it is left alone however long that takes. Where that
+    one has ended, and no job comes to be listed, the run never began, and is settled as that.
+    """
+    if record.handle is None and not record.settled:
+        with holding(record.run_id, world, wait=False) as mine:
+            record = read_again(record, world)
+            if mine and record.handle is None and not record.settled:
+                record = _looked_for(record, backend, world)
+    if record.handle is None or record.judged:
         return record
-    handle = backend.find(record.run_id, job_base(record.pipe))
-    if handle is not None:
-        record = record.changed(handle=handle, reason="")
-    elif time.time() - (record.submitted_s or 0.0) > SUBMIT_WITHIN_S:
-        record = record.changed(
-            state=JobState.FAILED,
-            settled=True,
-            failure=errors.InfraError.__name__,
-            reason="never submitted: its client died before",
-            finished_s=time.time(),
-        )
-    else:
-        return record
-    save(record, world)
+    if record.cancel_asked_s is not None and not record.cancel_sent:
+        backend.cancel(record.handle, "cancelled with bundlerun cancel")
+        record = change(record, lambda r: r.changed(cancel_sent=True), world)
     return record
 
 
@@ -159,107 +122,101 @@ def backend_of(record: RunRecord, world: World) -> Backend:
     return made
 
 
-def newest_envelope(remote: Remote, run_id: str) -> Envelope | None:
-    """What the last attempt of a run left, or None when none could."""
-    prefix = result_key(run_id, 0).partition(".0.json")[0] + "."
-    attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
-    numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())
-    data = remote.get(result_key(run_id, numbers[-1])) if numbers else None
-    return None if data is None else Envelope.from_bytes(data)
+def _with_job(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+    """``record`` once it has a job, or will never have one."""
+    while True:
+        record = found_again(record, backend, world)
+        if record.handle is not None or record.settled:
+            return record
+        if record.orphaned_s is None:
+            # It is being submitted: by whom, the lock tells.
+            with holding(record.run_id, world, wait=True):
+                pass
+        else:
+            time.sleep(_ORPHAN_POLL_S)
 
 
-def _refreshed(run: RunRecord, status: JobStatus, backend: Backend, world: World) -> RunRecord:
-    if not status.state.final:
-        return run.changed(state=status.state, reason=status.reason, started_s=status.started_s)
-    try:
-        return settle(run, status, backend, world)[0]
-    except RunFailed:
-        found = world.store.journal.get(world.context, run.run_id)
-        return RunRecord.from_json(found)
+def _looked_for(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+    """``record``, which nobody submits any more, with the job that it has after all."""
+    handle = backend.find(record.run_id, job_base(record.pipe))
+    if handle is not None:
+        return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), world)
+    now_s = time.time()
+    if record.orphaned_s is None:
+        reason = "its client ended before it noted a job; one may still show itself"
+        return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), world)
+    if now_s - record.orphaned_s <= LISTED_WITHIN_S:
+        return record
 
-
-def _publish_staged(record: RunRecord, world: World) -> None:
-    """Bring what a local container staged to the remote: bundles, and the envelopes."""
-    staging = world.staging(record.run_id)
-    if not staging.is_dir():
-        return
-    upper = FileRemote(staging.absolute().as_uri())
-    publish(world.remote, upper)
-    for entry in upper.list(f"runs/{record.run_id}/result."):
-        data = upper.get(entry.key)
-        if data is not None and Envelope.from_bytes(data).run_id == record.run_id:
-            world.remote.put_new(entry.key, data)
-
-
-def _failure(record: RunRecord, status: JobStatus, envelope: Envelope | None) -> RunFailed | None:
-    name = f"run {record.run_id[:13]} of {record.pipe}"
-    hint = f"bundlerun logs {record.run_id[:13]}"
-    if envelope is not None and envelope.succeeded:
-        return None
-    if envelope is not None and status.failure not in _DECIDED_BY_BACKEND:
-        kind = getattr(errors, envelope.error or "", RunFailed)
-        kind = kind if issubclass(kind, RunFailed) else errors.InfraError
-        evidence = envelope.traceback or envelope.tail
-        return kind(f"{name} failed: {envelope.message}", hint=hint, evidence=evidence)
-    if status.state is JobState.SUCCEEDED:
-        return errors.MissingOutput(f"{name} ended well, but left no result", hint=hint)
-    failure = status.failure or Failure.INFRA_ERROR
-    why = status.reason or f"the job is {status.state.value}"
-    return failure.error(f"{name} failed: {failure.value}: {why}", hint=hint)
-
-
-def _ended(
-    record: RunRecord,
-    status: JobStatus,
-    envelope: Envelope | None,
-    failure: RunFailed | None,
-) -> RunRecord:
-    state = JobState.SUCCEEDED
-    if failure is not None:
-        cancelled = isinstance(failure, errors.Cancelled)
-        state = JobState.CANCELLED if cancelled else JobState.FAILED
-        if status.state is JobState.LOST:
-            state = JobState.LOST
-    return dataclasses.replace(
-        record,
-        state=state,
-        settled=True,
-        failure=None if failure is None else type(failure).__name__,
-        reason=failure.message if failure else "",
-        evidence=failure.evidence if failure else "",
-        started_s=status.started_s or (envelope.started_s if envelope else None),
-        finished_s=status.finished_s or (envelope.finished_s if envelope else None) or time.time(),
-    )
-
-
-def _settled_output(record: RunRecord, world: World) -> Bundle:
-    if record.failure is not None:
-        kind = getattr(errors, record.failure, RunFailed)
-        kind = kind if issubclass(kind, RunFailed) else RunFailed
-        raise kind(record.reason, evidence=record.evidence)
-    return bring_output(record, world).bundle
-
-
-def _handle(record: RunRecord) -> JobHandle:
-    if record.handle is None:
-        raise errors.InfraError(
-            f"run {record.run_id} has no job: it is being submitted, or its client died before",
-            hint=f"bundlerun jobs {record.run_id}",
+    def never(newest: RunRecord) -> RunRecord:
+        cancelled = newest.cancel_asked_s is not None
+        kind = errors.Cancelled if cancelled else errors.InfraError
+        return newest.changed(
+            state=JobState.CANCELLED if cancelled else JobState.FAILED,
+            judged=True,
+            settled=True,
+            failure=kind.__name__,
+            reason="never submitted: no job of this run came to be listed",
+            finished_s=now_s,
         )
-    return record.handle
+
+    return change(record, never, world)
 
 
-def _last_lines(backend: Backend, record: RunRecord) -> str:
-    """The end of the job's log, for the journal: a local container's goes with it."""
+def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: World) -> RunRecord:
+    lines = threading.Thread(target=_print_lines, args=(backend, handle, world), daemon=True)
+    told: JobStatus | None = None
+    for status in looks(backend, handle):
+        # After the first look, which serves the log as well.
+        if lines.ident is None:
+            lines.start()
+        if status.reason.startswith("MISCONFIGURATION"):
+            raise Stuck(
+                f"run {record.run_id} cannot start: {status.reason}",
+                hint=f"bundlerun cancel {record.run_id}",
+            )
+        # How it ended is told in full by whatever is raised then.
+        if status != told and status.reason and not status.state.final:
+            world.progress.line(f"{status.state.value}: {status.reason}")
+        told = status
+        if status.state.final:
+            # Settling lets the backend forget the job, and its log.
+            lines.join(timeout=LOG_GRACE_S)
+        record = settle(record, status, backend, world, wait=True)
+        if record.judged:
+            break
+    return record
+
+
+def _refreshed(records: list[RunRecord], backend: Backend, world: World) -> list[RunRecord]:
+    """Runs of one backend, looked at once."""
+    looked: list[RunRecord] = []
+    for record in records:
+        try:
+            looked.append(found_again(record, backend, world))
+        except BundlerunError as error:
+            looked.append(record.changed(reason=str(error)))
+    asked = [record.handle for record in looked if record.handle and not record.settled]
     try:
-        return "\n".join(deque(backend.logs(_handle(record)), maxlen=KEPT_LINES))
+        states = backend.poll(asked) if asked else {}
     except BundlerunError as error:
-        return f"(the log cannot be read: {error})"
+        return [r if r.settled else r.changed(reason=str(error)) for r in looked]
+    return [
+        r if r.handle is None or r.settled else _settled(r, states[r.handle.id], backend, world)
+        for r in looked
+    ]
 
 
-def _print_lines(backend: Backend, record: RunRecord, world: World) -> None:
+def _settled(record: RunRecord, status: JobStatus, backend: Backend, world: World) -> RunRecord:
     try:
-        for line in backend.logs(_handle(record), follow=True):
+        return settle(record, status, backend, world, wait=False)
+    except BundlerunError as error:
+        return record.changed(reason=str(error))
+
+
+def _print_lines(backend: Backend, handle: JobHandle, world: World) -> None:
+    try:
+        for line in backend.logs(handle, follow=True):
             world.progress.line(line)
     except BundlerunError as error:
         world.progress.line(f"(the log cannot be followed: {error})")

@@ -12,9 +12,13 @@ from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.naming import image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
 from bundlerun.images.reference import ImageInfo, ImageRef
-from bundlerun.pipelines.code_version import git_version, top_level_names
+from bundlerun.pipelines.code_version import (
+    git_version,
+    project_modules,
+    source_digest,
+    top_level_names,
+)
 from bundlerun.pipelines.loading import no_such_class
-from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
 
 if TYPE_CHECKING:
     from bundlerun.progress import Progress
@@ -63,9 +67,7 @@ class ImageRequest:
         )
 
 
-def recipe_of(
-    request: ImageRequest, settings: ImageSettings, *, digests: Digests = digests_of
-) -> Recipe:
+def recipe_of(request: ImageRequest, settings: ImageSettings) -> Recipe:
     """The recipe for ``request``: reads the source, changes nothing.
 
     Raises BadModule when the module does not stand below its root, UsageError for requirements
@@ -76,15 +78,13 @@ def recipe_of(
         raise BadModule(
             f"{root} is no folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         )
-    source = source_of(root, request.module, digests=digests)
+    files = project_modules(root, request.module)
     _check_named(root, request)
-    git = git_version(root, source.files)
+    git = git_version(root, files)
     code = Code(
         module=request.module,
-        source=source.digest,
-        files=sorted(source.modules.values()),
-        named=source.named,
-        left_out=source.left_out,
+        source=source_digest(root, request.module),
+        files=files,
         commit=git and git[0],
         dirty=bool(git and git[1]),
     )
@@ -157,7 +157,7 @@ def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bo
         )
     info = ImageInfo.of(ref)
     root = Path(noted["request"]["pipe_root"] if noted else info.pipe_root)
-    if root.is_dir() and source_digest(root, module, digests=store.stats.digests) != info.source:
+    if root.is_dir() and source_digest(root, module) != info.source:
         raise StaleImage(
             f"the source of {module} below {root} differs from its image",
             hint=f"bundlerun run --build ... {pipe}",

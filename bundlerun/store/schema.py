@@ -167,10 +167,16 @@ CREATE TABLE runs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
     id TEXT NOT NULL,
+    revision INTEGER NOT NULL,  -- raised by every change: compare-and-set
+    settled INTEGER NOT NULL,  -- nothing is left to be done for it
+    state TEXT NOT NULL,
+    kind TEXT NOT NULL,  -- what the run is made of: "pipe"
+    submitted_s REAL,  -- Unix seconds
     json TEXT NOT NULL,
     UNIQUE (context, id)
 );
 CREATE INDEX runs_seq ON runs (context, seq);
+CREATE INDEX runs_unsettled ON runs (context, seq) WHERE settled = 0;
 
 CREATE TABLE images (name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 """

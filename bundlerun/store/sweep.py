@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import sqlite3
@@ -230,9 +229,9 @@ class _Sweeping:
         for folder in _entries(self._store.path / "staging"):
             with self._database.reading() as connection:
                 rows = connection.execute(
-                    "SELECT json FROM runs WHERE id = ?", (folder.name,)
+                    "SELECT settled FROM runs WHERE id = ?", (folder.name,)
                 ).fetchall()
-            settled = [bool(json.loads(text).get("settled")) for (text,) in rows]
+            settled = [bool(row[0]) for row in rows]
             if all(settled) and (settled or self._now_s - _touched_s(folder) > keep_s):
                 self._take("staging folders", folder)
 

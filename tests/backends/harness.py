@@ -19,9 +19,10 @@ from bundlerun.backends import aws_batch
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.base import Backend
 from bundlerun.backends.local_docker import LocalDocker
-from bundlerun.backends.polling import Pace, wait
+from bundlerun.backends.polling import Pace, looks
 from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
 from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.runs.settle import is_over
 from bundlerun.settings import RunSettings, Settings
 
 QUICK = Pace(first_s=0.1, most_s=0.5)
@@ -68,24 +69,25 @@ class Harness(ABC):
 
     def end(self, handle: JobHandle) -> JobStatus:
         """The final status."""
-        return wait(self.backend(), handle, timeout_s=LIMIT_S, pace=QUICK)
+        return self.looked(self.backend(), handle)[-1]
 
     def until(self, handle: JobHandle, state: JobState) -> JobStatus:
         """Wait until the job is in ``state``; fails when it goes past it."""
-        seen: list[JobStatus] = []
-
-        class Reached(Exception):
-            pass
-
-        def look(status: JobStatus) -> None:
-            seen.append(status)
-            if status.state is state:
-                raise Reached
-
-        with contextlib.suppress(Reached):
-            wait(self.backend(), handle, on_status=look, timeout_s=LIMIT_S, pace=QUICK)
+        seen = self.looked(self.backend(), handle, state)
         assert seen[-1].state is state, seen
         return seen[-1]
+
+    @staticmethod
+    def looked(
+        backend: Backend, handle: JobHandle, until: JobState | None = None
+    ) -> list[JobStatus]:
+        """All looks at the job up to its end, or to its first in the state ``until``."""
+        seen: list[JobStatus] = []
+        for status in looks(backend, handle, timeout_s=LIMIT_S, pace=QUICK):
+            seen.append(status)
+            if status.state is until or is_over(seen):
+                break
+        return seen
 
     def clean(self) -> None:
         """End and forget every job."""
@@ -93,7 +95,7 @@ class Harness(ABC):
         for handle in self.handles:
             backend.cancel(handle, "the test is over")
         for handle in self.handles:
-            wait(backend, handle, timeout_s=LIMIT_S, pace=QUICK)
+            self.looked(backend, handle)
             backend.release(handle)
 
 

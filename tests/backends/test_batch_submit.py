@@ -13,7 +13,7 @@ from bundlerun.aws.batch import SENDS
 from bundlerun.aws.sandbox_contents import QUEUE
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch, job_name
-from bundlerun.backends.polling import Pace, wait
+from bundlerun.backends.polling import Pace, looks
 from bundlerun.errors import CloudError, RemoteUnreachable, SubmitUnknown
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import JobState
@@ -156,20 +156,22 @@ def test_a_job_is_found_by_its_own_name_alone(aws: RecordedBatch, backend: AWSBa
 
 def test_a_wait_and_its_log_ask_for_the_job_in_one_loop(aws: RecordedBatch, tmp_path: Path) -> None:
     """Each DescribeJobs tells the waiter and the reader of the log: no more than looks."""
-    looks = [{"status": "SUBMITTED"}, {"status": "STARTING"}]
+    waiting = [{"status": "SUBMITTED"}, {"status": "STARTING"}]
     running = {"status": "RUNNING", "container": {"logStreamName": "s"}, "startedAt": 1}
-    aws.jobs["j"] = [*looks, *[running] * 5, {**running, "status": "SUCCEEDED", "stoppedAt": 2}]
+    aws.jobs["j"] = [*waiting, *[running] * 5, {**running, "status": "SUCCEEDED", "stoppedAt": 2}]
     aws.log["s"] = ["one", "two"]
     backend, handle = AWSBatch(batch_settings(tmp_path, "team")), JobHandle("AWSBatch", "j", "run")
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(backend.logs(handle, follow=True)))
 
-    def on_status(status: object) -> None:
-        if not reader.is_alive() and not lines:
-            reader.start()
-
     pace = Pace(first_s=0.05, most_s=0.05)
-    assert wait(backend, handle, on_status=on_status, pace=pace).state is JobState.SUCCEEDED
+    for status in looks(backend, handle, pace=pace):
+        # After the first look, which serves the log as well.
+        if reader.ident is None:
+            reader.start()
+        if status.state.final:
+            break
+    assert status.state is JobState.SUCCEEDED
     reader.join(timeout=30)
     assert lines == ["one", "two"]
     assert aws.operations().count("describejobs") == 8

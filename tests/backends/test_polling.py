@@ -1,13 +1,14 @@
-"""Waiting for a job, with a clock of its own."""
+"""Looking at a job, with a clock of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from bundlerun.backends.base import Backend
-from bundlerun.backends.polling import BATCH, Clock, Pace, wait
+from bundlerun.backends.polling import BATCH, Clock, Pace, looks
 from bundlerun.errors import BundlerunError, EngineError, NoCredentials, TimedOut
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
@@ -65,22 +66,30 @@ class Time:
         self.now_s += seconds
 
     def clock(self) -> Clock:
-        """As ``wait`` takes it."""
+        """As ``looks`` takes it."""
         return Clock(now=lambda: self.now_s, sleep=self.sleep)
 
 
-def test_each_change_is_told_once() -> None:
-    """on_status hears what differs from before, the end included."""
-    heard: list[JobStatus] = []
-    backend = Told(QUEUED, QUEUED, RUNNING, RUNNING, RUNNING, DONE)
-    assert wait(backend, HANDLE, on_status=heard.append, clock=Time().clock()) == DONE
-    assert heard == [QUEUED, RUNNING, DONE]
+def until(end: JobStatus, backend: Backend, **options: Any) -> list[JobStatus]:
+    """What the looks say up to the first that says ``end``."""
+    seen = []
+    for status in looks(backend, HANDLE, **options):
+        seen.append(status)
+        if status == end:
+            break
+    return seen
+
+
+def test_every_look_is_given() -> None:
+    """Whether one is the last is for the caller to judge."""
+    says = [QUEUED, QUEUED, LOST, RUNNING, LOST, LOST, DONE]
+    assert until(DONE, Told(*says), clock=Time().clock()) == says
 
 
 def test_looks_grow_rarer_up_to_a_limit() -> None:
     """Pauses grow from first_s to most_s, and start anew after a change."""
     time = Time()
-    wait(Told(*[QUEUED] * 30, RUNNING, RUNNING, DONE), HANDLE, clock=time.clock())
+    until(DONE, Told(*[QUEUED] * 30, RUNNING, RUNNING, DONE), clock=time.clock())
     assert time.slept[0] == pytest.approx(0.05)
     assert sorted(time.slept[:30]) == time.slept[:30]
     assert max(time.slept) == pytest.approx(5.0)
@@ -91,7 +100,7 @@ def test_batch_is_asked_less_often() -> None:
     """An hour of a Batch job costs fewer than 400 requests."""
     time = Time()
     with pytest.raises(TimedOut):
-        wait(Told(RUNNING), HANDLE, timeout_s=3600, pace=BATCH, clock=time.clock())
+        until(DONE, Told(RUNNING), timeout_s=3600, pace=BATCH, clock=time.clock())
     assert len(time.slept) < 400
     assert max(time.slept) <= 10
 
@@ -100,38 +109,31 @@ def test_waiting_ends_on_time_and_the_job_goes_on() -> None:
     """timeout_s bounds the wait, not the job, and the error says how to come back."""
     time = Time()
     with pytest.raises(TimedOut, match="bundlerun wait run"):
-        wait(Told(RUNNING), HANDLE, timeout_s=7, clock=time.clock())
+        until(DONE, Told(RUNNING), timeout_s=7, clock=time.clock())
     assert time.now_s == pytest.approx(7)
 
 
 def test_stumbling_engine_is_forgiven_a_few_times() -> None:
     """Five failures in a row pass, six do not; an answer in between starts the count anew."""
     trouble = EngineError("restarting")
-    assert wait(Told(RUNNING, *[trouble] * 5, DONE), HANDLE, clock=Time().clock()) == DONE
+    passing = Told(RUNNING, *[trouble] * 5, DONE)
+    assert until(DONE, passing, clock=Time().clock()) == [RUNNING, DONE]
     mixed = Told(*[trouble] * 5, RUNNING, *[trouble] * 5, DONE)
-    assert wait(mixed, HANDLE, clock=Time().clock()) == DONE
+    assert until(DONE, mixed, clock=Time().clock()) == [RUNNING, DONE]
     with pytest.raises(EngineError):
-        wait(Told(*[trouble] * 6, DONE), HANDLE, clock=Time().clock())
+        until(DONE, Told(*[trouble] * 6, DONE), clock=Time().clock())
 
 
 def test_what_does_not_pass_by_itself_is_raised_at_once() -> None:
     """Nobody waits for credentials to appear."""
     backend = Told(NoCredentials("none"), DONE)
     with pytest.raises(NoCredentials):
-        wait(backend, HANDLE, clock=Time().clock())
+        until(DONE, backend, clock=Time().clock())
     assert backend.says == [DONE]
-
-
-def test_loss_is_believed_when_it_is_said_twice() -> None:
-    """A service may know a new job a moment late."""
-    heard: list[JobStatus] = []
-    assert wait(Told(LOST, RUNNING, LOST, DONE), HANDLE, clock=Time().clock()) == DONE
-    assert wait(Told(LOST), HANDLE, on_status=heard.append, clock=Time().clock()) == LOST
-    assert heard == [LOST]
 
 
 def test_pace_of_a_test_is_kept() -> None:
     """Another pace is another first pause."""
     time = Time()
-    wait(Told(RUNNING, DONE), HANDLE, pace=Pace(first_s=3), clock=time.clock())
+    until(DONE, Told(RUNNING, DONE), pace=Pace(first_s=3), clock=time.clock())
     assert time.slept == [3]

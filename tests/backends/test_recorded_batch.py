@@ -10,7 +10,7 @@ import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.batch_state import job_status, log_streams
-from bundlerun.backends.polling import Pace, wait
+from bundlerun.backends.polling import Pace, looks
 from bundlerun.errors import RemoteUnreachable, SettingsError, UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
@@ -138,10 +138,10 @@ def test_waiting_outlives_a_service_that_throttles_for_long(
     aws.jobs["j"] = {"status": "SUCCEEDED"}
     aws.throttle = 12
     pace = Pace(first_s=0.01, most_s=0.01)
-    assert wait(backend, handle("j"), pace=pace).state is JobState.SUCCEEDED
+    assert next(looks(backend, handle("j"), pace=pace)).state is JobState.SUCCEEDED
     aws.throttle = 1000
     with pytest.raises(RemoteUnreachable, match="TooManyRequests"):
-        wait(backend, handle("j"), pace=pace)
+        next(looks(backend, handle("j"), pace=pace))
 
 
 def test_long_wait_without_a_reason_asks_the_queue(aws: RecordedBatch, backend: AWSBatch) -> None:

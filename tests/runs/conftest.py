@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import bundlerun as br
+from bundlerun import registry
 from bundlerun.aws.sandbox_contents import QUEUE, furnish
+from tests.runs.scripted import Scripted, Stage
 from tests.services import S3Server
 
 PIPES = """
@@ -205,3 +207,16 @@ def cancel_all(workspace: br.Workspace) -> None:
     for record in workspace.list_jobs():
         if not record.settled:
             workspace.cancel(record.run_id)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A workspace whose jobs are scripts: neither an engine nor an image is needed."""
+    monkeypatch.setitem(
+        registry.BACKENDS,  # type: ignore[arg-type]
+        "Local",
+        registry.Row("tests.runs.scripted:Scripted"),
+    )
+    (tmp_path / "remote").mkdir()
+    workspace = br.open(remote=f"file://{tmp_path}/remote", context="work")
+    return Stage(workspace, Scripted(workspace.settings))

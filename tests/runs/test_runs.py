@@ -347,10 +347,12 @@ def test_a_run_whose_client_died_before_it_submitted_is_told(
     """It is no job for ever: after a while it is settled as never submitted."""
     ws = local_file.workspace
     run = local_file.run("-", "nothing", "Nothing").record
-    begun = run.changed(handle=None, settled=False, run_id=new_id(), submitted_s=time.time())
-    ws.store.journal.save(ws.context(), begun.to_json())
-    assert not ws.list_jobs(begun.run_id)[0].settled
-    ws.store.journal.save(ws.context(), begun.changed(submitted_s=0.0).to_json())
+    begun = run.changed(handle=None, judged=False, settled=False, run_id=new_id())
+    journal, context = ws.store.journal, ws.context()
+    journal.add(context, begun.to_json())
+    (listed,) = ws.list_jobs(begun.run_id)
+    assert not listed.settled
+    journal.replace(context, listed.changed(orphaned_s=0.0).to_json(), listed.revision)
     assert ws.list_jobs(begun.run_id)[0].failure == "InfraError"
     with pytest.raises(errors.InfraError, match="never submitted"):
         ws.wait(begun.run_id)

@@ -11,8 +11,6 @@ from bundlerun.errors import (
     BundleNotFound,
     Conflict,
     ContextNotFound,
-    RunNotFound,
-    UsageError,
 )
 from bundlerun.store.contexts import Context
 from bundlerun.store.known import Location, PackInfo
@@ -44,7 +42,7 @@ def test_deleting_a_context_leaves_the_others_whole(store: Store, context: Conte
     other = store.contexts.create("other")
     store.add(context, "x", [1, "y" * 2000])
     kept = store.add(other, "x", [1, "y" * 2000], tags={"a": "b"})
-    store.journal.save(context, {"id": "r"})
+    store.journal.add(context, {"id": "r"})
     store.contexts.delete("work")
     assert store.catalog.search(other, tags={"a": "b"}) == [kept]
     assert store.value(kept.bundle) == [1, "y" * 2000]
@@ -92,23 +90,6 @@ def test_tags_from_the_remote_do_not_undo_those_set_here(store: Store, context: 
     assert adopted.bundle.tags == {"a": "2", "mine": "new", "theirs": "1"}
     assert store.catalog.pending_tags(context, entry.bundle.id) == {"mine": "new"}
     assert store.catalog.search(context, tags={"a": "2", "theirs": "1"}) == [adopted]
-
-
-def test_runs_are_found_again_by_the_start_of_their_id(store: Store, context: Context) -> None:
-    """Newest first; saving again keeps the place."""
-    for id, state in (("ab1", "queued"), ("ab2", "queued"), ("c_1", "x"), ("ab1", "done")):
-        store.journal.save(context, {"id": id, "state": state})
-    assert [run["id"] for run in store.journal.list(context)] == ["c_1", "ab2", "ab1"]
-    assert store.journal.list(context, 1) == [{"id": "c_1", "state": "x"}]
-    assert store.journal.get(context, "ab1") == {"id": "ab1", "state": "done"}
-    assert store.journal.get(context, "c")["state"] == "x"
-    with pytest.raises(UsageError, match="ab1, ab2"):
-        store.journal.get(context, "ab")
-    for wrong in ("", "d", "_", "%", "C"):
-        with pytest.raises(RunNotFound):
-            store.journal.get(context, wrong)
-    with pytest.raises(RunNotFound):
-        store.journal.get(store.contexts.create("other"), "ab1")
 
 
 def test_what_is_known_of_packs_belongs_to_the_uuid(store: Store) -> None:

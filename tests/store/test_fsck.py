@@ -39,7 +39,7 @@ def full(store: Store, context: Context, tmp_path: Path) -> Store:
     lineage = Lineage(pipe="a.B", task=key)
     store.add(context, "kept", value, tags={"a": "b"}, lineage=lineage, commit=True)
     store.add(context, "many", [os.urandom(3000) for _ in range(70)], commit=True)
-    store.journal.save(context, {"id": "run-1", "state": "done"})
+    store.journal.add(context, {"id": "run-1", "state": "done"})
     store.noted.save("image", {"tag": "x"})
     out: Any = store.value(store.catalog.get(context, "kept").bundle)
     assert out["large"].path.exists()

@@ -206,7 +206,7 @@ def test_what_a_crash_left_goes(store: Store, context: Context) -> None:
 def test_staging_folders_of_settled_runs_go(store: Store, context: Context) -> None:
     """Those of open runs stay; those that no run knows go once they are old."""
     for id, run in (("done", {"settled": True}), ("open", {"settled": False})):
-        store.journal.save(context, {"id": id, **run})
+        store.journal.add(context, {"id": id, **run})
     for id in ("done", "open", "unknown", "forgotten"):
         folder = store.path / "staging" / id / "packs"
         folder.mkdir(parents=True)

@@ -1,0 +1,374 @@
+"""The end of a run: what became of it is judged here alone, and what is done once is done here.
+
+``judge`` is pure. It is given what is known (looks at the backend, the result envelope, whether the
+promised output is on the remote) and says either what became of the run or what must be asked next.
+``settle`` asks until it says so, and writes it down; waiting, listing, pulling and cancelling all
+come through it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bundlerun import errors
+from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed
+from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.remotes.binding import check_remote
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.publishing import publish
+from bundlerun.runs.conduct import World, bring_output, change, holding, read_again
+from bundlerun.runs.envelope import MOST_BYTES, Envelope, result_key
+
+if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.record import RunRecord
+
+KEPT_LINES = 200
+"""Lines of a failed job's log that the journal keeps where the job left no envelope."""
+
+_KILLED_FROM_OUTSIDE = frozenset(
+    {
+        Failure.OUT_OF_MEMORY,
+        Failure.TIMED_OUT,
+        Failure.SPOT_RECLAIMED,
+        Failure.IMAGE_PULL,
+        Failure.CANCELLED,
+    }
+)
+"""The backend knows why, and what the job wrote of its failure is a consequence at most."""
+
+
+class Missing(Enum):
+    """Why there is no envelope to judge by."""
+
+    UNREAD = "nobody has looked for it yet"
+    ABSENT = "no attempt left one"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An envelope that cannot be read: of which attempt, and what was found instead."""
+
+    attempt: int
+    found: str
+
+
+class Output(Enum):
+    """Whether the promised bundle is on the run's remote."""
+
+    UNKNOWN = "nobody has looked for it yet"
+    PRESENT = "present"
+    ABSENT = "absent"
+    DAMAGED = "damaged"
+
+
+class Ask(Enum):
+    """What must be known before the run can be judged."""
+
+    NOTHING = "nothing: it is judged"
+    JOB = "the backend, once more and later"
+    ENVELOPE = "the envelope"
+    OUTPUT = "the output"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: ``state`` and, where it failed, the error's class, why, and the
+    evidence; or what must be asked first."""
+
+    ask: Ask
+    state: JobState
+    failure: type[RunFailed] | None = None
+    reason: str = ""
+    evidence: str = ""
+
+
+def judge(
+    statuses: Sequence[JobStatus],
+    envelope: Envelope | Unreadable | Missing = Missing.UNREAD,
+    output: Output = Output.UNKNOWN,
+) -> Outcome:
+    """What became of a run, by the looks at its job (oldest first, the last two count), the newest
+    result envelope, and the output.
+
+    A run has succeeded when its output is on the remote and no envelope of its last attempt says
+    otherwise; whatever the backend says of a job that succeeds and leaves no output, it failed. A
+    job is lost when two looks in a row say so, since a service may know a new job a moment late;
+    after one, only an envelope that tells of success is enough.
+    """
+    if not statuses:
+        return Outcome(Ask.JOB, JobState.QUEUED)
+    job = statuses[-1]
+    if not is_over(statuses):
+        return _while_it_runs(statuses, envelope, output)
+    if envelope is Missing.UNREAD:
+        return Outcome(Ask.ENVELOPE, job.state)
+    left = _of_last_attempt(envelope, job)
+    if isinstance(left, Unreadable) or (isinstance(left, Envelope) and not left.succeeded):
+        return _failed(job, left)
+    if output is Output.UNKNOWN:
+        return Outcome(Ask.OUTPUT, job.state)
+    if output is Output.PRESENT:
+        return Outcome(Ask.NOTHING, JobState.SUCCEEDED)
+    return _without_output(job, left, output)
+
+
+def is_over(statuses: Sequence[JobStatus]) -> bool:
+    """Whether the backend has said its last word on the job: a final state, a loss twice."""
+    if not statuses or not statuses[-1].state.final:
+        return False
+    return statuses[-1].state is not JobState.LOST or (
+        len(statuses) > 1 and statuses[-2].state is JobState.LOST
+    )
+
+
+def settle(
+    record: RunRecord, status: JobStatus, backend: Backend, world: World, *, wait: bool
+) -> RunRecord:
+    """``record`` after one more look at its job, which says ``status``.
+
+    Where that shows the end: publish what a local container staged, bring the promised output to
+    this store, write down what became of the run, and let the backend forget the job. One process
+    of a store does so at a time; ``wait`` for another one that does, else leave it to that one.
+    Safe to repeat after it broke off anywhere.
+
+    A run that failed is not raised: see ``result_of``. Raises what the remote or the store raises;
+    the run stays open then.
+    """
+    # The look before this one: what another process sees meanwhile is no look of its own.
+    before = [] if record.lost_s is None else [JobStatus(JobState.LOST)]
+    statuses = [*before, status]
+    if not record.judged and judge(statuses).ask is Ask.JOB:
+        return _noted(record, status, world)
+    with holding(record.run_id, world, wait=wait) as mine:
+        if not mine:
+            return record
+        record = read_again(record, world)
+        if not record.judged:
+            record = _judged(record, statuses, backend, world)
+        if record.judged and not record.settled:
+            record = _released(record, backend, world)
+        return record
+
+
+def result_of(record: RunRecord, world: World) -> Bundle:
+    """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
+    where the output was removed meanwhile."""
+    if record.failure is not None:
+        kind = errors.named(record.failure, RunFailed, RunFailed)
+        hint = f"bundlerun logs {record.run_id[:13]}"
+        raise kind(record.reason, hint=hint, evidence=record.evidence)
+    here = world.store.catalog.by_id(world.context, record.output_id)
+    return bring_output(record, world) if here is None else here.bundle
+
+
+def newest_envelope(remote: Remote, run_id: str) -> Envelope | Unreadable | Missing:
+    """What the last attempt of a run left on the remote."""
+    prefix = result_key(run_id, 0).partition(".0.json")[0] + "."
+    attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
+    numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())
+    data = remote.get(result_key(run_id, numbers[-1]), 0, MOST_BYTES + 1) if numbers else None
+    if data is None:
+        return Missing.ABSENT
+    try:
+        envelope = Envelope.from_bytes(data)
+    except IntegrityError as error:
+        return Unreadable(numbers[-1], error.message)
+    if (envelope.run_id, envelope.attempt) != (run_id, numbers[-1]):
+        return Unreadable(numbers[-1], f"it is of attempt {envelope.attempt} of {envelope.run_id}")
+    return envelope
+
+
+def _while_it_runs(
+    statuses: Sequence[JobStatus], envelope: Envelope | Unreadable | Missing, output: Output
+) -> Outcome:
+    job = statuses[-1]
+    if job.state is JobState.LOST:
+        if envelope is Missing.UNREAD:
+            return Outcome(Ask.ENVELOPE, JobState.LOST)
+        if isinstance(envelope, Envelope) and envelope.succeeded:
+            if output is Output.UNKNOWN:
+                return Outcome(Ask.OUTPUT, JobState.LOST)
+            if output is Output.PRESENT:
+                return Outcome(Ask.NOTHING, JobState.SUCCEEDED)
+    return Outcome(Ask.JOB, job.state, reason=job.reason)
+
+
+def _of_last_attempt(
+    envelope: Envelope | Unreadable | Missing, job: JobStatus
+) -> Envelope | Unreadable | Missing:
+    """What an attempt before the last left does not tell what became of the last."""
+    if not isinstance(envelope, Missing) and envelope.attempt < (job.attempt or 0):
+        return Missing.ABSENT
+    return envelope
+
+
+def _failed(job: JobStatus, left: Envelope | Unreadable) -> Outcome:
+    """The failure of a job that says so itself, or whose word cannot be read."""
+    if job.failure in _KILLED_FROM_OUTSIDE:
+        outcome = _by_backend(job)
+        evidence = left.tail if isinstance(left, Envelope) else ""
+        return Outcome(Ask.NOTHING, outcome.state, outcome.failure, outcome.reason, evidence)
+    if isinstance(left, Unreadable):
+        return Outcome(
+            Ask.NOTHING,
+            JobState.FAILED,
+            errors.InfraError,
+            f"failed: its result envelope (attempt {left.attempt}) cannot be read: {left.found}",
+        )
+    return Outcome(
+        Ask.NOTHING,
+        JobState.FAILED,
+        errors.named(left.error, errors.InfraError, RunFailed),
+        f"failed: {left.message}",
+        left.traceback or left.tail,
+    )
+
+
+def _without_output(
+    job: JobStatus, left: Envelope | Unreadable | Missing, output: Output
+) -> Outcome:
+    """The failure of a job that left no sound output, and no word of a failure."""
+    if output is Output.DAMAGED:
+        reason = "failed: its output is damaged on its remote"
+        return Outcome(Ask.NOTHING, JobState.FAILED, errors.InfraError, reason)
+    if isinstance(left, Envelope):
+        reason = "ended well, but its output is not on its remote"
+        return Outcome(Ask.NOTHING, JobState.FAILED, errors.MissingOutput, reason, left.tail)
+    if job.state is JobState.SUCCEEDED:
+        reason = "ended well, but left no result"
+        return Outcome(Ask.NOTHING, JobState.FAILED, errors.MissingOutput, reason)
+    return _by_backend(job)
+
+
+def _by_backend(job: JobStatus) -> Outcome:
+    failure = job.failure or Failure.INFRA_ERROR
+    state = job.state
+    if failure is Failure.CANCELLED:
+        state = JobState.CANCELLED
+    elif state is not JobState.LOST:
+        state = JobState.FAILED
+    why = job.reason or f"the job is {job.state.value}"
+    return Outcome(Ask.NOTHING, state, failure.error, f"failed: {failure.value}: {why}")
+
+
+def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
+    """``record`` with what the backend says of a job that has not ended."""
+    if status.state is JobState.LOST:
+        lost = {"lost_s": record.lost_s or time.time(), "reason": f"{status.reason} (one look)"}
+        return change(record, lambda r: r if r.judged else r.changed(**lost), world)
+    if record.lost_s is not None or record.state is not status.state:
+        record = change(
+            record,
+            lambda r: (
+                r
+                if r.judged
+                else r.changed(
+                    state=status.state, reason="", lost_s=None, started_s=status.started_s
+                )
+            ),
+            world,
+        )
+    # Why a job waits is shown, and asked for again next time: it is not worth a write.
+    return record if record.judged else record.changed(reason=status.reason)
+
+
+def _judged(
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
+) -> RunRecord:
+    """``record`` with what became of the run, or as it is while that cannot be told yet."""
+    status = statuses[-1]
+    remote = world.remote_of(record)
+    envelope: Envelope | Unreadable | Missing = Missing.UNREAD
+    output, damage = Output.UNKNOWN, ""
+    while (outcome := judge(statuses, envelope, output)).ask is not Ask.NOTHING:
+        if outcome.ask is Ask.JOB:
+            return _noted(record, status, world)
+        if outcome.ask is Ask.ENVELOPE:
+            envelope = _published(record, remote, world)
+        else:
+            output, damage = _brought(record, world)
+    failed = outcome.failure is not None
+    evidence = outcome.evidence or damage or (_last_lines(record, backend) if failed else "")
+    left = envelope if isinstance(envelope, Envelope) else None
+    fields = {
+        "state": outcome.state,
+        "judged": True,
+        "failure": outcome.failure.__name__ if outcome.failure else None,
+        "reason": _told(record, outcome),
+        "evidence": evidence if failed else "",
+        "started_s": status.started_s or (left.started_s if left else None),
+        "finished_s": status.finished_s or (left.finished_s if left else None) or time.time(),
+        "lost_s": None,
+    }
+    return change(record, lambda r: r if r.judged else r.changed(**fields), world)
+
+
+def _told(record: RunRecord, outcome: Outcome) -> str:
+    if outcome.failure is None:
+        return ""
+    where = ""
+    if outcome.failure is errors.MissingOutput:
+        where = f" ({record.output}@{record.output_id[:13]}, {record.remote_url})"
+    return f"{record.label} {outcome.reason}{where}"
+
+
+def _published(record: RunRecord, remote: Remote, world: World) -> Envelope | Unreadable | Missing:
+    """The newest envelope, once what a local container staged is on the remote: bundles, then
+    envelopes. What it staged may be anything: where that cannot be published, this run alone
+    ends of it."""
+    staging = world.staging(record.run_id)
+    if staging.is_dir():
+        if record.remote_uuid is not None:
+            check_remote(remote, record.remote_uuid)
+        upper = FileRemote(staging.absolute().as_uri())
+        try:
+            publish(remote, upper)
+        except IntegrityError as error:
+            return Unreadable(1, f"what the job staged cannot be published: {error.message}")
+        for entry in list(upper.list(f"runs/{record.run_id}/result.")):
+            data = upper.get(entry.key, 0, MOST_BYTES + 1)
+            if data is not None:
+                remote.put_new(entry.key, data)
+    return newest_envelope(remote, record.run_id)
+
+
+def _brought(record: RunRecord, world: World) -> tuple[Output, str]:
+    try:
+        bring_output(record, world)
+    except BundleNotFound:
+        return Output.ABSENT, ""
+    except IntegrityError as error:
+        return Output.DAMAGED, str(error)
+    return Output.PRESENT, ""
+
+
+def _released(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+    """Let go of what the run kept on the backend and here; whatever does not answer is asked again
+    the next time somebody looks at the runs."""
+    try:
+        if record.handle is not None:
+            backend.release(record.handle)
+    except BundlerunError as error:
+        world.progress.line(f"(the job of {record.label} could not be released: {error})")
+        return record
+    shutil.rmtree(world.staging(record.run_id), ignore_errors=True)
+    return change(record, lambda r: r.changed(settled=True), world)
+
+
+def _last_lines(record: RunRecord, backend: Backend) -> str:
+    """The end of the job's log, for the journal: a local container's goes with it."""
+    if record.handle is None:
+        return ""
+    try:
+        return "\n".join(deque(backend.logs(record.handle), maxlen=KEPT_LINES))
+    except BundlerunError as error:
+        return f"(the log cannot be read: {error})"

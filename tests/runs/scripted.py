@@ -1,0 +1,203 @@
+"""A backend that says what a test tells it to, and what a test's job leaves: no engine is needed.
+
+The script of a run, and what was asked of the backend, are files below the settings' home, so that
+every process of a test sees the same job.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import bundlerun as br
+from bundlerun.backends.base import Backend
+from bundlerun.bundles.bundle import new_id
+from bundlerun.bundles.digest import digest_of
+from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.errors import EngineError
+from bundlerun.jobs.spec import JobHandle, JobSpec
+from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import found_uuid
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.opening import open_remote
+from bundlerun.remotes.overlay import OverlayRemote
+from bundlerun.remotes.push import push
+from bundlerun.runs.envelope import Envelope, result_key
+from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.record import RunRecord
+from bundlerun.runs.request import RunRequest
+from bundlerun.runs.submit import start
+from bundlerun.settings import Settings
+from bundlerun.store.store import Store
+
+RUNNING, DONE, LOST, FAILED = (
+    JobStatus(state)
+    for state in (JobState.RUNNING, JobState.SUCCEEDED, JobState.LOST, JobState.FAILED)
+)
+FAILED = replace(FAILED, failure=Failure.USER_ERROR, reason="exit code 1")
+CANCELLED = JobStatus(JobState.CANCELLED, Failure.CANCELLED, "cancelled")
+
+
+class Scripted(Backend):
+    """Stands for the local engine. A run without a script has no job."""
+
+    name = "Local"
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.home / "scripted"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        """A job that runs, once nothing holds it up (``hold``)."""
+        self._note("submit", spec.run_id)
+        while (self.folder / "hold").exists():
+            time.sleep(0.01)
+        self.script(spec.run_id, RUNNING)
+        return JobHandle(self.name, spec.run_id, spec.run_id)
+
+    def find(self, run_id: str, name: str) -> JobHandle | None:
+        """The job, where it has a script."""
+        self._note("find", run_id)
+        return JobHandle(self.name, run_id, run_id) if self._path(run_id).exists() else None
+
+    def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
+        """The next look of each script, the last one for ever."""
+        self._note("poll", *(handle.id for handle in handles))
+        if (self.folder / "down").exists():
+            raise EngineError("the scripted engine is down")
+        return {handle.id: self._next(handle.id) for handle in handles}
+
+    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+        """One line."""
+        yield f"a line of {handle.id}"
+
+    def cancel(self, handle: JobHandle, reason: str) -> None:
+        """The job is cancelled at once, unless it has ended."""
+        self._note("cancel", handle.id)
+        if not self._next(handle.id).state.final:
+            self.script(handle.id, CANCELLED)
+
+    def release(self, handle: JobHandle) -> None:
+        """The job is forgotten."""
+        self._note("release", handle.id)
+        if (self.folder / "sticky").exists():
+            raise EngineError("the scripted engine keeps its containers")
+        self._path(handle.id).unlink(missing_ok=True)
+
+    def script(self, run_id: str, *statuses: JobStatus) -> None:
+        """What the looks at a job say from now on."""
+        self._write(run_id, [_row(status) for status in statuses])
+
+    def asked(self, what: str) -> list[str]:
+        """The calls of one kind so far, by the ids that they named."""
+        path = self.folder / "calls"
+        calls = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [" ".join(call[1:]) for call in calls if call[0] == what]
+
+    def _next(self, run_id: str) -> JobStatus:
+        try:
+            rows = json.loads(self._path(run_id).read_text())
+        except FileNotFoundError:
+            return replace(LOST, reason="the engine has no such container")
+        if len(rows) > 1:
+            self._write(run_id, rows[1:])
+        return _status(rows[0])
+
+    def _write(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+        aside = self.folder / f"{run_id}.{new_id()}"
+        aside.write_text(json.dumps(rows))
+        aside.rename(self._path(run_id))
+
+    def _path(self, run_id: str) -> Path:
+        return self.folder / f"{run_id}.json"
+
+    def _note(self, what: str, *ids: str) -> None:
+        with (self.folder / "calls").open("a") as file:
+            file.write(" ".join([what, *ids]) + "\n")
+
+
+@dataclass
+class Stage:
+    """A workspace with a folder as its remote, and the scripted backend."""
+
+    workspace: br.Workspace
+    backend: Scripted
+
+    def submit(self, output: str = "out") -> RunRecord:
+        """A run that was submitted, and whose job runs."""
+        plan = plan_of(output)
+        return start(
+            plan, RunRequest(None, output, plan.pipe), self.backend, self.workspace.world()
+        )
+
+    def record(self, run_id: str) -> RunRecord:
+        """The run as the journal has it."""
+        row = self.workspace.store.journal.get(self.workspace.context(), run_id)
+        return RunRecord.from_json(row.run, row.revision)
+
+    def container(self, record: RunRecord) -> Remote:
+        """What the job of a run writes to."""
+        upper = FileRemote((self.workspace.store.path / "staging" / record.run_id).as_uri())
+        return OverlayRemote(open_remote(record.remote_url, self.workspace.settings), upper)
+
+    def leave_output(self, record: RunRecord, value: Any = 42) -> None:
+        """The job pushes the promised bundle."""
+        remote = self.container(record)
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store.open(Path(folder) / "store")
+            context = store.contexts.create("job")
+            context = store.contexts.bind(context, remote.url, found_uuid(remote))
+            entry = store.add(context, record.output, value, id=record.output_id, commit=True)
+            push(store, context, remote, [entry])
+            store.close()
+
+    def leave_envelope(self, record: RunRecord, **fields: Any) -> None:
+        """The job leaves its envelope: of success, unless told otherwise."""
+        envelope = Envelope(record.run_id, 1, "succeeded", output=record.output_id)
+        envelope = replace(envelope, **fields)
+        self.leave_bytes(record, envelope.to_bytes(), envelope.attempt)
+
+    def leave_bytes(self, record: RunRecord, data: bytes, attempt: int = 1) -> None:
+        """The job leaves an envelope of these bytes."""
+        self.container(record).put(result_key(record.run_id, attempt), data)
+
+    def succeed(self, record: RunRecord, value: Any = 42) -> None:
+        """The job does all that it promised."""
+        self.leave_output(record, value)
+        self.leave_envelope(record)
+        self.backend.script(record.run_id, DONE)
+
+
+def plan_of(output: str) -> RunPlan:
+    """A plan of a pipe that no image has: its job is a script."""
+    return RunPlan(
+        run_id=new_id(),
+        backend="Local",
+        pipe="jobs.pipes.Double",
+        input=None,
+        output=output,
+        output_id=new_id(),
+        image="image",
+        environment="environment",
+        code=CodeVersion(digest_of(b"source")),
+        request=ReuseKey({"pipe": output}),
+    )
+
+
+def _row(status: JobStatus) -> dict[str, Any]:
+    return {
+        **vars(status),
+        "state": status.state.value,
+        "failure": status.failure and status.failure.value,
+    }
+
+
+def _status(row: Mapping[str, Any]) -> JobStatus:
+    failure = None if row["failure"] is None else Failure(row["failure"])
+    return JobStatus(**{**row, "state": JobState(row["state"]), "failure": failure})

@@ -1,0 +1,129 @@
+"""What became of a run: the whole lattice of looks, envelope and output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from bundlerun import errors
+from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.settle import Ask, Missing, Outcome, Output, Unreadable, is_over, judge
+
+OPEN = [JobStatus(state) for state in JobState if not state.final]
+DONE = JobStatus(JobState.SUCCEEDED)
+LOST = JobStatus(JobState.LOST, reason="nobody knows it")
+FAILED = [JobStatus(JobState.FAILED, failure, "words") for failure in Failure]
+BARE = JobStatus(JobState.FAILED)
+CANCELLED = JobStatus(JobState.CANCELLED, Failure.CANCELLED, "cancelled")
+
+NOT_OVER = [[], *([look] for look in OPEN), [LOST, OPEN[0]], [DONE, OPEN[-1]]]
+LOST_ONCE = [[LOST], [OPEN[-1], LOST], [LOST, OPEN[-1], LOST]]
+OVER = [[DONE], [LOST, LOST], [OPEN[-1], LOST, LOST], [CANCELLED], [BARE], *([f] for f in FAILED)]
+KILLED = ("OutOfMemory", "TimedOut", "SpotReclaimed", "ImagePull", "Cancelled")
+
+GOOD = Envelope("run", 1, "succeeded", output="id", tail="tail")
+RAISED = Envelope("run", 1, "failed", error="UserError", message="ValueError: no", traceback="tb")
+ODD = [
+    replace(RAISED, error=name) for name in ("annotations", "BundleNotFound", "named", "E", None)
+]
+GARBLED = Unreadable(1, "a record is no JSON")
+ENVELOPES = [Missing.UNREAD, Missing.ABSENT, GARBLED, GOOD, RAISED, *ODD]
+
+
+def expected(looks: list[JobStatus], envelope: object, output: Output) -> tuple[object, ...]:
+    """The rules, written down once more as a table: (ask,) or (state, failure)."""
+    job = looks[-1] if looks else None
+    good = isinstance(envelope, Envelope) and envelope.succeeded
+    if looks in LOST_ONCE:
+        if envelope is Missing.UNREAD:
+            return (Ask.ENVELOPE,)
+        if good and output is Output.UNKNOWN:
+            return (Ask.OUTPUT,)
+        if good and output is Output.PRESENT:
+            return (JobState.SUCCEEDED, None)
+        return (Ask.JOB,)
+    if looks not in OVER:
+        return (Ask.JOB,)
+    if envelope is Missing.UNREAD:
+        return (Ask.ENVELOPE,)
+    assert job is not None
+    named = job.failure.value if job.failure else "InfraError"
+    by_backend = (
+        JobState.CANCELLED
+        if named == "Cancelled"
+        else JobState.LOST
+        if job.state is JobState.LOST
+        else JobState.FAILED,
+        named,
+    )
+    if isinstance(envelope, (Unreadable, Envelope)) and not good:
+        if named in KILLED:
+            return by_backend
+        raised = isinstance(envelope, Envelope) and envelope.error == "UserError"
+        return (JobState.FAILED, "UserError" if raised else "InfraError")
+    if output is Output.UNKNOWN:
+        return (Ask.OUTPUT,)
+    if output is Output.PRESENT:
+        return (JobState.SUCCEEDED, None)
+    if output is Output.DAMAGED:
+        return (JobState.FAILED, "InfraError")
+    if good or job.state is JobState.SUCCEEDED:
+        return (JobState.FAILED, "MissingOutput")
+    return by_backend
+
+
+def told(outcome: Outcome) -> tuple[object, ...]:
+    """An outcome as the table has it."""
+    if outcome.ask is not Ask.NOTHING:
+        return (outcome.ask,)
+    return (outcome.state, outcome.failure and outcome.failure.__name__)
+
+
+@pytest.mark.parametrize("looks", [*NOT_OVER, *LOST_ONCE, *OVER], ids=str)
+def test_every_place_of_the_lattice_has_its_outcome(looks: list[JobStatus]) -> None:
+    """Each envelope and each state of the output, for each series of looks."""
+    for envelope, output in product(ENVELOPES, Output):
+        assert told(judge(looks, envelope, output)) == expected(looks, envelope, output)
+    assert is_over(looks) == (looks in OVER)
+
+
+@pytest.mark.parametrize("looks", [*LOST_ONCE, *OVER], ids=str)
+def test_what_is_asked_for_is_never_asked_for_again(looks: list[JobStatus]) -> None:
+    """Whatever is answered, at most one envelope and one output later it is judged, or the job is
+    looked at again."""
+    for answer, output in product(ENVELOPES[1:], list(Output)[1:]):
+        envelope, known, asked = Missing.UNREAD, Output.UNKNOWN, []
+        while (outcome := judge(looks, envelope, known)).ask not in (Ask.NOTHING, Ask.JOB):
+            asked.append(outcome.ask)
+            if outcome.ask is Ask.ENVELOPE:
+                envelope = answer
+            else:
+                known = output
+        assert asked in ([Ask.ENVELOPE], [Ask.ENVELOPE, Ask.OUTPUT])
+
+
+def test_a_failure_says_what_was_found() -> None:
+    """The pipe's own words and traceback; those of the backend; those of a garbled envelope."""
+    raised = judge([DONE], RAISED)
+    assert (raised.reason, raised.evidence) == ("failed: ValueError: no", "tb")
+    garbled = judge([DONE], GARBLED)
+    assert "a record is no JSON" in garbled.reason
+    killed = judge([JobStatus(JobState.FAILED, Failure.OUT_OF_MEMORY, "at its limit")], RAISED)
+    assert killed.failure is errors.OutOfMemory
+    assert killed.reason == "failed: OutOfMemory: at its limit"
+    lost = judge([LOST, LOST], Missing.ABSENT, Output.ABSENT)
+    assert lost.reason == "failed: InfraError: nobody knows it"
+
+
+def test_an_envelope_of_an_earlier_attempt_does_not_explain_the_last() -> None:
+    """The second attempt died without a word: its own end is told, and its own output counts."""
+    second = JobStatus(JobState.FAILED, Failure.USER_ERROR, "exit code 3", attempt=2)
+    for left in (RAISED, GARBLED, GOOD):
+        outcome = judge([second], left, Output.ABSENT)
+        assert outcome.reason == "failed: UserError: exit code 3"
+        assert judge([second], left, Output.PRESENT).state is JobState.SUCCEEDED
+    outcome = judge([second], replace(RAISED, attempt=2), Output.ABSENT)
+    assert outcome.reason == "failed: ValueError: no"
