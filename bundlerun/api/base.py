@@ -60,7 +60,7 @@ class Base:
         """AWS as the settings name it; nothing is asked of it before it is used."""
         from bundlerun.aws.session import Aws
 
-        return Aws(self.settings.aws)
+        return Aws(self.settings.aws, progress=self.progress)
 
     def close(self) -> None:
         """Close the store; the next verb opens it again."""
@@ -95,7 +95,7 @@ class Base:
         from bundlerun.remotes.opening import open_remote
 
         if url not in self._remotes:
-            self._remotes[url] = open_remote(url, self.settings)
+            self._remotes[url] = open_remote(url, self.settings, self.progress)
         return self._remotes[url]
 
     def entry(self, name: str | Bundle, tags: dict[str, str] | None = None) -> Entry:

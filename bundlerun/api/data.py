@@ -59,7 +59,7 @@ class Data(Base):
         from bundlerun.remotes.opening import checked_url, open_remote
 
         found = self.store.contexts.get(context)
-        return bind(self.store, found, open_remote(checked_url(url), self.settings))
+        return bind(self.store, found, open_remote(checked_url(url), self.settings, self.progress))
 
     def add(
         self,

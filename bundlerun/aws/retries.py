@@ -1,8 +1,9 @@
-"""Requests that failed for the moment are sent again: which, how often, after how long; visibly.
+"""Requests that failed for the moment are sent again: how often, after how long; visibly.
 
 botocore's own rules are switched off: they say nothing of what they wait for, hold back retries
-once a few hundred were needed, and take an answer for whole that broke off. What AWS asks clients
-to do: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+once a few hundred were needed, and take an answer for whole that broke off. Which failures pass is
+said in failures. What AWS asks clients to do:
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
 A request that makes something new each time it is carried out is sent again here only where it
 was certainly not carried out; where that is unknown, its caller looks for what it made first.
@@ -10,66 +11,73 @@ was certainly not carried out; where that is unknown, its caller looks for what 
 
 from __future__ import annotations
 
-import enum
 import io
 import logging
 import random
+import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-ATTEMPTS = 8
-"""Attempts a request, the first included: some 20 s of waiting in all."""
+from bundlerun.aws.failures import FOREIGN, INCOMPLETE, Trouble, failure_of, failure_of_answer
+from bundlerun.aws.throughput import LEAST_RATE, LeastRate, watch
+from bundlerun.progress import SILENT, Progress
 
-SILENT_ATTEMPTS = 3
-"""Attempts where nobody answers, each of which may take as long as the timeouts let it."""
 
-CAP_S = 10.0
-"""The longest pause between two attempts."""
+@dataclass(frozen=True)
+class Patience:
+    """How long a request is waited for, and how often it is sent, the first time included.
 
-INCOMPLETE = "IncompleteAnswer"
-"""The error code that is given to an answer which broke off."""
+    ``attempts``: where the service fails or the answer breaks off, some 20 s of waiting in all.
+    ``throttled_attempts``: where the service asks to slow down, some 4 min. ``silent_attempts``:
+    where nobody answers, or the bytes drip; each may take as long as the timeouts and the least
+    rate let it. ``cap_s``: the longest pause between two attempts. The read timeout is the longest
+    silence; S3 sends blanks while it puts a large upload together.
+    """
 
-FOREIGN = "NoAnswerOfS3"
-"""The error code that is given to an answer of something else, such as a login page."""
+    attempts: int = 8
+    throttled_attempts: int = 40
+    silent_attempts: int = 3
+    cap_s: float = 10.0
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 15.0
+    least: LeastRate = LEAST_RATE
+
+    def attempts_at(self, trouble: Trouble) -> int:
+        """How often a request is sent that fails so."""
+        if trouble is Trouble.THROTTLED:
+            return self.throttled_attempts
+        dead = trouble in (Trouble.SILENT, Trouble.SLOW)
+        return self.silent_attempts if dead else self.attempts
+
+    def pause_s(self, trouble: Trouble, attempt: int) -> float | None:
+        """Seconds to wait after the ``attempt``-th failure of this kind; None: give up.
+
+        Doubling up to ``cap_s``, with jitter, so that clients that were turned away together come
+        apart.
+        """
+        if attempt >= self.attempts_at(trouble):
+            return None
+        # No power is needed that the cap is below of, and a large one overflows.
+        longest: float = min(self.cap_s, trouble.value * 2 ** min(attempt - 1, 30))
+        return longest * random.uniform(0.5, 1.0)
+
+
+PATIENCE = Patience()
+
+SHOWN_PAUSE_S = 1.0
+"""A pause that is shorter is not worth a line."""
+
+SHOWN_EVERY_S = 20.0
+"""Many requests may be waiting at once: they say so together, so often at most."""
 
 ONCE = frozenset({"RegisterJobDefinition", "SubmitJob"})
 """Operations that make something new each time (a job, a revision). Of the others that we use, all
 either write what is there already, or are told apart by their caller (CreateRepository: "exists"),
 or leave nothing but litter that a clean-up removes (CreateMultipartUpload)."""
 
-_THROTTLED = frozenset(
-    (
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottledException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    )
-)
-# What was changed or cut on its way up is refused by its digest or its length.
-_BROKEN = frozenset(
-    (
-        "BadDigest",
-        "IncompleteBody",
-        "InternalError",
-        "InternalFailure",
-        "OperationAborted",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "XAmzContentSHA256Mismatch",
-        INCOMPLETE,
-    )
-)
-_THROTTLED_STATUSES = (429, 509)
-_BROKEN_STATUSES = (408, 500, 502, 503, 504)
 _ROOTS = {
     "CompleteMultipartUpload": b"CompleteMultipartUploadResult",
     "CreateMultipartUpload": b"InitiateMultipartUploadResult",
@@ -82,70 +90,109 @@ _ROOTS = {
 
 _PIECE_BYTES = 64 << 10
 _GIVEN_UP = "_bundlerun_given_up"
+_FAILED = "bundlerun_failed"
 
 _logger = logging.getLogger("bundlerun.aws")
 
-
-class Trouble(enum.Enum):
-    """A kind of failure that passes; its value is the first pause in seconds."""
-
-    THROTTLED = 0.25
-    BROKEN = 0.1
-    SILENT = 0.5
+Failed = Counter[Trouble]
+"""How often one request failed, by kind: a service that asks to slow down thirty times may still
+break off once."""
 
 
-def install(client: Any) -> None:
-    """Let a boto3 client repeat what fails for the moment, by these rules."""
-    client.meta.events.register("before-send.s3", _send_in_pieces)
-    client.meta.events.register("before-parse.s3", _check_answer)
-    client.meta.events.register("needs-retry", _needs_retry)
+class Retries:
+    """The rules for the clients of one identity. ``progress`` is told of long waiting."""
 
+    def __init__(
+        self,
+        patience: Patience = PATIENCE,
+        progress: Progress = SILENT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.patience = patience
+        self._progress = progress
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._shown_s: float | None = None
 
-def pause_s(trouble: Trouble, attempt: int) -> float | None:
-    """Seconds to wait after failed attempt ``attempt`` (from 1); None: give up.
+    def install(self, client: Any) -> None:
+        """Let a boto3 client repeat what fails for the moment, by these rules."""
+        events = client.meta.events
+        events.register("before-send.s3", _send_in_pieces)
+        events.register("before-parse.s3", _check_answer)
+        events.register_first("needs-retry.s3", _redirect_once)
+        events.register("needs-retry", self._needs_retry)
+        watch(client, self.patience.least)
 
-    Doubling up to CAP_S, with jitter, so that clients that were turned away together come apart.
-    """
-    if attempt >= (SILENT_ATTEMPTS if trouble is Trouble.SILENT else ATTEMPTS):
-        return None
-    longest: float = min(CAP_S, trouble.value * 2 ** (attempt - 1))
-    return longest * random.uniform(0.5, 1.0)
+    def waited(self, what: str, error: BaseException, failed: Failed) -> bool:
+        """Say that an attempt at ``what`` failed with ``error``, and wait; False, at once, to give
+        up. ``failed`` counts them."""
+        trouble = trouble_of(error)
+        if trouble is None:
+            return False
+        pause = self._pause_s(what, str(error), trouble, failed)
+        if pause is None:
+            return False
+        time.sleep(pause)
+        return True
 
+    def _needs_retry(
+        self,
+        response: tuple[Any, Mapping[str, Any]] | None,
+        caught_exception: Exception | None,
+        request_dict: dict[str, Any],
+        operation: Any = None,
+        **_: Any,
+    ) -> float | None:
+        """botocore's question after each attempt; seconds to wait, or None to be content."""
+        if response is not None:
+            trouble, why = _trouble_of_answer(*response)
+        elif caught_exception is not None:
+            trouble, why = trouble_of(caught_exception), f"{caught_exception!s:.200}"
+        else:
+            return None
+        once = getattr(operation, "name", "") in ONCE
+        if (once and trouble is Trouble.BROKEN) or (once and perhaps_done(caught_exception)):
+            trouble = None
+        if trouble is None:
+            pause = None
+        else:
+            failed = request_dict.setdefault("context", {}).setdefault(_FAILED, Failed())
+            what = f"{request_dict.get('method')} {request_dict.get('url_path')}"
+            pause = self._pause_s(what, why, trouble, failed)
+        if pause is None and caught_exception is not None:
+            setattr(caught_exception, _GIVEN_UP, True)
+        return pause
 
-def waited(what: str, why: str, trouble: Trouble, attempt: int) -> bool:
-    """Say that attempt ``attempt`` at ``what`` failed, and wait; False, at once, to give up."""
-    pause = pause_s(trouble, attempt)
-    if pause is None:
-        return False
-    _say(what, why, attempt, pause)
-    time.sleep(pause)
-    return True
+    def _pause_s(self, what: str, why: str, trouble: Trouble, failed: Failed) -> float | None:
+        failed[trouble] += 1
+        pause = self.patience.pause_s(trouble, failed[trouble])
+        if pause is not None:
+            number = failed.total()
+            _logger.info("%s: %s; attempt %d failed, the next in %.2f s", what, why, number, pause)
+            self._show(why, trouble, failed[trouble], pause)
+        return pause
+
+    def _show(self, why: str, trouble: Trouble, number: int, pause: float) -> None:
+        if trouble is Trouble.SLOW:
+            said = "the connection is too slow: the request is sent again"
+        elif trouble is Trouble.THROTTLED and pause >= min(SHOWN_PAUSE_S, self.patience.cap_s / 2):
+            most = self.patience.throttled_attempts
+            said = f"the service asks to slow down ({why}): attempt {number} of {most} failed"
+        else:
+            return
+        now = self._clock()
+        with self._lock:
+            if self._shown_s is not None and now - self._shown_s < SHOWN_EVERY_S:
+                return
+            self._shown_s = now
+        self._progress.line(f"{said}, the next in {pause:.0f} s")
 
 
 def trouble_of(error: BaseException) -> Trouble | None:
     """The trouble that an exception of botocore's stands for; None: it would come again, or has
     come after every attempt already."""
-    from botocore.exceptions import (
-        ConnectTimeoutError,
-        EndpointConnectionError,
-        HTTPClientError,
-        IncompleteReadError,
-        ProxyConnectionError,
-        ReadTimeoutError,
-        ResponseStreamingError,
-        SSLError,
-    )
-
-    silent = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, ReadTimeoutError)
-    if getattr(error, _GIVEN_UP, False):
-        return None
-    if isinstance(error, silent):
-        return Trouble.SILENT
-    if isinstance(error, SSLError):
-        return None if "CERTIFICATE" in str(error) else Trouble.BROKEN
-    if isinstance(error, (HTTPClientError, IncompleteReadError, ResponseStreamingError)):
-        return Trouble.BROKEN
-    return None
+    failure = None if getattr(error, _GIVEN_UP, False) else failure_of(error)
+    return None if failure is None else failure.trouble
 
 
 def perhaps_done(error: BaseException | None) -> bool:
@@ -161,43 +208,18 @@ def perhaps_done(error: BaseException | None) -> bool:
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         code = str(error.response.get("Error", {}).get("Code", ""))
+        failure = failure_of_answer(code, status)
+        trouble = None if failure is None else failure.trouble
         # A gateway's page is no answer of the service: it may have been carried out behind it.
-        broken = code in _BROKEN or status in _BROKEN_STATUSES or (status or 0) >= 500
-        return broken and code not in _THROTTLED
+        refused = trouble in (Trouble.THROTTLED, Trouble.LIMITED)
+        return trouble is Trouble.BROKEN or (status >= 500 and not refused)
     if isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)):
         return False  # No connection, so nothing was sent.
     if isinstance(error, (HTTPClientError, ResponseParserError)):
         return True
     return error is not None and trouble_of(error) is not None
-
-
-def _needs_retry(
-    response: tuple[Any, Mapping[str, Any]] | None,
-    attempts: int,
-    caught_exception: Exception | None,
-    request_dict: Mapping[str, Any],
-    operation: Any = None,
-    **_: Any,
-) -> float | None:
-    """botocore's question after each attempt; seconds to wait, or None to be content with it."""
-    if response is not None:
-        trouble, why = _trouble_of_answer(*response)
-    elif caught_exception is not None:
-        trouble, why = trouble_of(caught_exception), f"{caught_exception!s:.200}"
-    else:
-        return None
-    once = getattr(operation, "name", "") in ONCE
-    if (once and trouble is Trouble.BROKEN) or (once and perhaps_done(caught_exception)):
-        trouble = None
-    pause = None if trouble is None else pause_s(trouble, attempts)
-    if pause is None and caught_exception is not None:
-        setattr(caught_exception, _GIVEN_UP, True)
-    if pause is not None:
-        what = f"{request_dict.get('method')} {request_dict.get('url_path')}"
-        _say(what, why, attempts, pause)
-    return pause
 
 
 def _trouble_of_answer(http: Any, parsed: Mapping[str, Any]) -> tuple[Trouble | None, str]:
@@ -206,14 +228,16 @@ def _trouble_of_answer(http: Any, parsed: Mapping[str, Any]) -> tuple[Trouble | 
     if code in (INCOMPLETE, FOREIGN):
         # Its status was that of a whole answer; without this botocore would believe it.
         http.status_code = 500
-    if code == FOREIGN:
-        return None, code
+    failure = failure_of_answer(code, http.status_code)
     why = f"{http.status_code} {code}".rstrip()
-    if code in _THROTTLED or http.status_code in _THROTTLED_STATUSES:
-        return Trouble.THROTTLED, why
-    if code in _BROKEN or http.status_code in _BROKEN_STATUSES:
-        return Trouble.BROKEN, why
-    return None, why
+    return (None if failure is None else failure.trouble), why
+
+
+def _redirect_once(request_dict: dict[str, Any], operation: Any, **_: Any) -> None:
+    """Keep botocore from following a redirect of the request by which it looks where a redirect
+    leads: a server that sends all of them away would be asked until Python's stack is full."""
+    if operation.name == "HeadBucket":
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _send_in_pieces(request: Any, **_: Any) -> None:
@@ -239,7 +263,3 @@ def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any)
         return
     response_dict["status_code"] = 500
     response_dict["body"] = f"<Error><Code>{code}</Code><Message>{said}</Message></Error>".encode()
-
-
-def _say(what: str, why: str, attempt: int, pause: float) -> None:
-    _logger.info("%s: %s; attempt %d failed, the next in %.2f s", what, why, attempt, pause)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,8 +18,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from bundlerun.aws import retries
 from bundlerun.aws.failures import code_of, translated
+from bundlerun.aws.retries import Failed
 from bundlerun.aws.session import Aws
 from bundlerun.errors import AccessDenied, BundlerunError, IntegrityError, RemoteUnreachable
 
@@ -37,7 +35,6 @@ _NO_UPLOAD = ("NoSuchUpload", "NoSuchKey", "404")
 
 _PAGE = 1_000
 _CHUNK = 1 << 20
-_TRIES = 5
 
 T = TypeVar("T")
 
@@ -114,24 +111,15 @@ class Bucket:
         from botocore.exceptions import ClientError
 
         with translated(f"creating {key}", self.where):
-            for attempt in range(_TRIES):
-                try:
-                    self._client.put_object(
-                        Bucket=self.name,
-                        Key=key,
-                        Body=data,
-                        IfNoneMatch="*",
-                        **self._check_of(data),
-                    )
-                    return True
-                except ClientError as error:
-                    if code_of(error) in ("PreconditionFailed", "412"):
-                        return False
-                    # 409: another write of this key was under way; S3 asks for the same again.
-                    if code_of(error) not in ("ConditionalRequestConflict", "409"):
-                        raise
-                time.sleep(0.05 * 2**attempt)
-        raise RemoteUnreachable(f"creating {key} at {self.where}: writers keep colliding (409)")
+            try:
+                self._client.put_object(
+                    Bucket=self.name, Key=key, Body=data, IfNoneMatch="*", **self._check_of(data)
+                )
+            except ClientError as error:
+                if code_of(error) in ("PreconditionFailed", "412"):
+                    return False
+                raise
+        return True
 
     def upload(self, key: str, source: Path, tail: bytes = b"") -> None:
         """Store the bytes of ``source`` and then ``tail`` under ``key``, in parts where large.
@@ -178,8 +166,10 @@ class Bucket:
         while True:
             with translated(f"listing the parts of {key}", self.where):
                 try:
-                    page = self._client.list_parts(
-                        **self._named(key, upload), PartNumberMarker=marker
+                    page = _page(
+                        self._client.list_parts,
+                        **self._named(key, upload),
+                        PartNumberMarker=marker,
                     )
                 except ClientError as error:
                     if code_of(error) in (*_NO_UPLOAD, "AccessDenied", "403"):
@@ -257,7 +247,8 @@ class Bucket:
         token: dict[str, str] = {"StartAfter": start_after} if start_after else {}
         while left is None or left > 0:
             with translated(f"listing {prefix}", self.where):
-                page = self._client.list_objects_v2(
+                page = _page(
+                    self._client.list_objects_v2,
                     Bucket=self.name,
                     Prefix=prefix,
                     MaxKeys=_PAGE if left is None else min(left, _PAGE),
@@ -280,7 +271,9 @@ class Bucket:
         token: dict[str, str] = {}
         while True:
             with translated("listing uploads", self.where):
-                page = self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix, **token)
+                page = _page(
+                    self._client.list_multipart_uploads, Bucket=self.name, Prefix=prefix, **token
+                )
             found += [
                 Begun(each["Key"], each["UploadId"], each["Initiated"].timestamp() + 1)
                 for each in page.get("Uploads", [])
@@ -296,7 +289,7 @@ class Bucket:
         """Unix seconds by the server's clock, cut off to whole ones. Raises RemoteUnreachable
         where it tells no time."""
         with translated("asking for the time", self.where):
-            page = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+            page = _page(self._client.list_objects_v2, Bucket=self.name, Prefix=prefix, MaxKeys=1)
         told = page["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
         if not told:
             raise RemoteUnreachable(f"{self.where} does not say what time it is there")
@@ -354,7 +347,7 @@ class Bucket:
             raise
 
     def _is_listed(self, key: str) -> bool:
-        page = self._client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+        page = _page(self._client.list_objects_v2, Bucket=self.name, Prefix=key, MaxKeys=1)
         return any(entry["Key"] == key for entry in page.get("Contents", []))
 
     def _named(self, key: str, upload: str) -> dict[str, str]:
@@ -364,14 +357,24 @@ class Bucket:
         """The client repeats a request, but not one whose answer breaks off in the middle."""
         from botocore.exceptions import BotoCoreError
 
-        for number in itertools.count(1):
+        failed = Failed()
+        while True:
             try:
                 return attempt()
             except BotoCoreError as error:
-                trouble = retries.trouble_of(error)
-                if not trouble or not retries.waited(f"GET {key}", str(error), trouble, number):
+                if not self.aws.retries.waited(f"GET {key}", error, failed):
                     raise
-        raise AssertionError("attempts are counted")
+
+
+def _page(ask: Callable[..., Any], **asked: Any) -> Any:
+    """A page of a listing, asked for once more where it is no XML: it may have been changed on its
+    way."""
+    from botocore.parsers import ResponseParserError
+
+    try:
+        return ask(**asked)
+    except ResponseParserError:
+        return ask(**asked)
 
 
 class _Wanted(threading.local):

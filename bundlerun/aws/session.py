@@ -11,18 +11,15 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from bundlerun.aws import retries, sandbox_env
+from bundlerun.aws import sandbox_env
 from bundlerun.aws.failures import translated
+from bundlerun.aws.retries import PATIENCE, Patience, Retries
 from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
+from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import AwsSettings
 
 MAX_CONNECTIONS = 16
 """Connections that one client keeps open: more threads than that wait for one."""
-
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 15
-"""The longest silence that is waited through before a request is sent again. S3 sends blanks
-while it puts a large upload together."""
 
 _PASSED_ON = (
     "AWS_STS_REGIONAL_ENDPOINTS",
@@ -35,11 +32,19 @@ _PASSED_ON = (
 class Aws:
     """AWS as one identity in one region. Nothing is imported or asked before it is needed.
 
-    Safe to use from threads; a forked process makes clients of its own.
+    ``progress`` is told where a service lets us wait long. Safe to use from threads; a forked
+    process makes clients of its own.
     """
 
-    def __init__(self, settings: AwsSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: AwsSettings | None = None,
+        *,
+        progress: Progress = SILENT,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self.settings = settings or AwsSettings()
+        self.retries = Retries(patience, progress)
         self._lock = threading.Lock()
         self._pid = 0
         self._session: Any = None
@@ -55,8 +60,8 @@ class Aws:
             session = self._opened()
             if service not in self._clients:
                 with translated(f"opening {service}", self._who()):
-                    client = session.client(service, config=self._config(service))
-                    retries.install(client)
+                    client = self._made(session, service)
+                    self.retries.install(client)
                     self._clients[service] = client
             return self._clients[service]
 
@@ -172,14 +177,24 @@ class Aws:
             self._pid = os.getpid()
         return self._session
 
+    def _made(self, session: Any, service: str) -> Any:
+        try:
+            return session.client(service, config=self._config(service))
+        except ValueError as error:
+            # botocore's own word for an endpoint or a number that it cannot read.
+            raise SettingsError(
+                f"opening {service} with {self._who()}: AWS's configuration is wrong ({error})",
+                hint="env | grep ^AWS_",
+            ) from error
+
     def _config(self, service: str) -> Any:
         from botocore.config import Config
 
         options: dict[str, Any] = {
             # Ours, see retries: botocore is to ask after each attempt, and not to decide.
             "retries": {"mode": "standard", "total_max_attempts": 1},
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "read_timeout": READ_TIMEOUT_S,
+            "connect_timeout": self.retries.patience.connect_timeout_s,
+            "read_timeout": self.retries.patience.read_timeout_s,
             "max_pool_connections": MAX_CONNECTIONS,
         }
         # We send digests that every server enforces; older ones refuse the newer checksums.

@@ -125,12 +125,21 @@ def run_cli(arguments: list[str]) -> int:
         # The reader of our output went away; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        # What the machine refuses, at a place that has no better words for it.
-        shown = BundlerunError(str(error), hint="bundlerun -v, before the verb, shows where")
+    except Exception as error:
+        # What the machine refuses, or a library, at a place that has no better words for it.
+        shown = BundlerunError(_said_by(error), hint="bundlerun -v, before the verb, shows where")
         shown.__cause__ = error
         _show(shown, verbose=_verbose(arguments))
         return shown.exit_code
+
+
+def _said_by(error: Exception) -> str:
+    """An error of others in one line; those of the machine have a whole sentence already."""
+    lines = str(error).strip().splitlines()
+    said = f"{lines[0]:.500}" if lines else ""
+    if isinstance(error, OSError) and said:
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _verbose(arguments: list[str]) -> bool:

@@ -9,7 +9,7 @@ from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import IntegrityError, NoRemote, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Entry, Remote
-from bundlerun.remotes.records import META, checked_uuid, read_record
+from bundlerun.remotes.records import META, checked_uuid, create, read_record, twice
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 
@@ -61,11 +61,11 @@ def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WI
     if identity is None:
         # Of two who bind at once the first wins; both then read the same.
         made = Identity(str(uuids.uuid4()), float(window_s))
-        remote.put_new(_REMOTE, made.to_bytes())
+        create(remote, _REMOTE, made.to_bytes())
         identity = found_identity(remote)
         if identity is None:
             raise RemoteError(f"{remote.url} forgets what is written: {_REMOTE} is not there")
-    remote.put_new(_marker(identity.uuid), b"")
+    create(remote, _marker(identity.uuid), b"")
     bound = store.contexts.bind(context, remote.url, identity.uuid)
     store.known.note_window(identity.uuid, identity.window_s)
     return bound
@@ -108,11 +108,13 @@ def found_identity(remote: Remote) -> Identity | None:
 
     Raises IntegrityError for a record that is malformed or of an unknown format.
     """
-    data = read_record(remote, _REMOTE)
-    if data is None:
-        return None
+
+    def read() -> Identity | None:
+        data = read_record(remote, _REMOTE)
+        return None if data is None else Identity.from_bytes(data)
+
     try:
-        return Identity.from_bytes(data)
+        return twice(read)
     except IntegrityError as error:
         raise IntegrityError(
             f"{_REMOTE} at {remote.url}: {error.message}", hint=error.hint
@@ -142,7 +144,7 @@ def check_uuid(remote: Remote, found: str | None, bound: str) -> None:
 
 def check_conditional(remote: Remote) -> None:
     """Try a create-only write twice. Raises RemoteError where the second one is let through."""
-    remote.put_new(_CONDITIONAL, b"")
+    create(remote, _CONDITIONAL, b"")
     if remote.put_new(_CONDITIONAL, b""):
         raise RemoteError(
             f"{remote.url} does not keep create-only keys (If-None-Match: *), which versions"

@@ -25,7 +25,7 @@ from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.binding import check_remote, identity_of
-from bundlerun.remotes.records import checked_uuid, parsed, read_record, reading
+from bundlerun.remotes.records import checked_uuid, parsed, read_record, reading, twice
 from bundlerun.store.known import Known
 
 CONDEMNED = "meta/condemned-"
@@ -215,8 +215,12 @@ def epochs_in(listed: Iterable[Entry]) -> set[int]:
 
 def read_list(remote: Remote, uuid: str, epoch: int) -> CondemnedRecord | None:
     """A list of condemned packs, None when there is none. Raises IntegrityError."""
-    data = read_record(remote, CondemnedRecord(uuid, epoch, ()).key)
-    return None if data is None else CondemnedRecord.from_bytes(data, uuid, epoch)
+
+    def read() -> CondemnedRecord | None:
+        data = read_record(remote, CondemnedRecord(uuid, epoch, ()).key)
+        return None if data is None else CondemnedRecord.from_bytes(data, uuid, epoch)
+
+    return twice(read)
 
 
 def clocks() -> tuple[float, ...]:

@@ -76,6 +76,15 @@ class Fetcher:
         """
         # The digests of an object's parts come with it.
         links = [each for link in links for each in (link.parts_link, link) if each]
+        if not self._brought(links, whole_bytes):
+            # An answer may be shortened or changed on its way: damage is what comes twice.
+            self._problems.clear()
+            self._shares += self._said
+            self._brought(links, whole_bytes, last=True)
+
+    def _brought(self, links: Sequence[Link], whole_bytes: int, *, last: bool = False) -> bool:
+        """Whether all of ``links`` are here, after they were asked for. The ``last`` time what is
+        not is an IntegrityError."""
         wanted = self._absent(links)
         self._remote.check_carries(max((link.size for link in wanted.values()), default=0))
         located = self._store.known.packs_of(self._uuid, wanted)
@@ -90,7 +99,8 @@ class Fetcher:
             wanted = self._absent(list(wanted.values()))
             located = self._store.known.packs_of(self._uuid, wanted)
             self._bring_located([wanted[digest] for digest in located], located)
-        for digest in self._absent(list(wanted.values())):
+        absent = self._absent(list(wanted.values()))
+        for digest in absent if last else ():
             where = located.get(digest)
             pack = where.pack if where else next(iter(self._problems), "")
             reason = self._problems.get(digest) or self._problems.get(pack)
@@ -98,6 +108,7 @@ class Fetcher:
                 f"{self._what}: the object {digest} "
                 + (reason or f"is in none of the packs at {self._remote.url} that should have it")
             )
+        return not absent
 
     def _absent(self, links: Sequence[Link]) -> dict[Digest, Link]:
         missing = self._store.objects.missing(link.digest for link in links)

@@ -24,6 +24,7 @@ from bundlerun.remotes.records import (
     bundle_key,
     read_record,
     standings,
+    twice,
     version_key,
 )
 
@@ -98,12 +99,19 @@ def _given_up(
 
 def _id_of(remote: Remote, standing: Standing) -> str:
     """The bundle of a version; "" where there is a mark of its removal and no version."""
-    data = read_record(remote, version_key(standing.name, standing.n))
-    return "" if data is None else VersionRecord.from_bytes(data, standing.name, standing.n).id
+
+    def read() -> str:
+        data = read_record(remote, version_key(standing.name, standing.n))
+        return "" if data is None else VersionRecord.from_bytes(data, standing.name, standing.n).id
+
+    return twice(read)
 
 
 def _mark(remote: Remote, picture: Picture) -> None:
     def shares(id: str) -> list[tuple[str, int]]:
+        return twice(lambda: shares_of(id))
+
+    def shares_of(id: str) -> list[tuple[str, int]]:
         data = read_record(remote, bundle_key(id))
         if data is None:
             return []  # another clean-up took it

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from bundlerun import registry
 from bundlerun.aws.session import Aws
 from bundlerun.errors import UsageError
+from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.file import folder_of
 from bundlerun.remotes.s3 import bucket_and_prefix
@@ -21,12 +22,14 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PREFIX = re.compile(r"[^\x00-\x1f\x7f*?$\\]*")
 
 
-def open_remote(url: str, settings: Settings) -> Remote:
-    """The remote at ``url``; nothing is asked of it yet. Raises UsageError for no such URL."""
+def open_remote(url: str, settings: Settings, progress: Progress = SILENT) -> Remote:
+    """The remote at ``url``; nothing is asked of it yet. ``progress`` is told where it lets us wait
+    long. Raises UsageError for no such URL."""
     url = checked_url(url)
     scheme = url.partition("://")[0]
     remote = registry.load(registry.REMOTES, scheme, what="kind of remote")
-    opened: Remote = remote(url, Aws(settings.aws)) if scheme == "s3" else remote(url)
+    aws = (Aws(settings.aws, progress=progress),) if scheme == "s3" else ()
+    opened: Remote = remote(url, *aws)
     return opened
 
 

@@ -44,7 +44,13 @@ def packs_read(remote: Remote, listed: Iterable[Entry]) -> Iterator[PackState]:
 
 
 def pack_read(remote: Remote, entry: Entry) -> PackState:
-    """Read one pack. Raises RemoteErrors."""
+    """Read one pack, once more where it is not whole: what counts is what is there, not what became
+    of an answer on its way. Raises RemoteErrors."""
+    state = _pack_read(remote, entry)
+    return _pack_read(remote, entry) if state.problem else state
+
+
+def _pack_read(remote: Remote, entry: Entry) -> PackState:
     name = entry.key.removeprefix("packs/")
     members: list[Location] = []
     try:

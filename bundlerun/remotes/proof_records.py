@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -138,7 +139,8 @@ class RecordsProof:
 
         for id, data in self._parallel(read, self._remote.list("b/")):
             try:
-                self.facts[id] = _facts(checked_id(id), data or b"")
+                key = bundle_key(checked_id(id))
+                self.facts[id] = self._proven(key, data, partial(_facts, id))
             except IntegrityError as error:
                 self.broken.add(id)
                 self.wrong(Kind.DAMAGED, f"b/{id}", error.message, id=id)
@@ -172,22 +174,39 @@ class RecordsProof:
 
         for name, n, data in self._parallel(read, listed):
             try:
-                self._version(name, n, data or b"")
+                key = version_key(name, n)
+                self._version(self._proven(key, data, partial(self._version_in, name, n)))
             except IntegrityError as error:
                 self.wrong(Kind.DAMAGED, version_key(name, n), error.message, name=name, n=n)
 
         self.given_up = self._removed - self._kept
 
-    def _version(self, name: str, n: int, data: bytes) -> None:
+    def _proven(self, key: str, data: bytes | None, parse: Callable[[bytes], R]) -> R:
+        """What ``parse`` makes of the record, read once more where it does not like it: what counts
+        is what is there, not what became of an answer on its way."""
+        try:
+            return parse(data or b"")
+        except IntegrityError:
+            return parse(read_record(self._remote, key) or b"")
+
+    def _version_in(self, name: str, n: int, data: bytes) -> VersionRecord:
         version = VersionRecord.from_bytes(data, name, n)
         if version.to_bytes() != data:
             raise IntegrityError("it is not written as records are")
         if version.remote != self._uuid:
             raise IntegrityError(f"it is of the remote {version.remote}")
+        return version
+
+    def _version(self, version: VersionRecord, *, again: bool = False) -> None:
+        name, n = version.name, version.n
         removed = n in self.versions[name].removed
+        facts = self.facts.get(version.id)
+        fits = facts is not None and (facts.name, facts.digest) == (name, version.record)
+        if not (fits or removed or again):
+            self._version(self._read_again(version), again=True)
+            return
         (self._removed if removed else self._kept).add(version.id)
         self.named[version.id] = version.record
-        facts = self.facts.get(version.id)
         if facts is None and version.id not in self.broken:
             if not removed:
                 detail = f"{version.key} names it"
@@ -198,6 +217,16 @@ class RecordsProof:
             detail = f"it is not the record that {version.key} names"
             self.wrong(Kind.DAMAGED, f"b/{version.id}", detail, id=version.id, name=name, n=n)
         self.ids[name, n] = version.id
+
+    def _read_again(self, version: VersionRecord) -> VersionRecord:
+        """The version as a second reading has it, and its bundle's record read anew."""
+        data = read_record(self._remote, version.key)
+        found = self._version_in(version.name, version.n, data or b"")
+        if found.id not in self.broken:
+            data = read_record(self._remote, bundle_key(found.id))
+            if data is not None:
+                self.facts[found.id] = _facts(found.id, data)
+        return found
 
     def _tags(self) -> None:
         rows = [
@@ -216,7 +245,7 @@ class RecordsProof:
                 self.wrong(Kind.MISSING, key, "later ones are there", name=name, n=n, k=k)
                 continue
             try:
-                TagsRecord.from_bytes(data, key)
+                self._proven(key, data, partial(_tags_in, key))
             except IntegrityError as error:
                 self.wrong(Kind.DAMAGED, key, error.message, name=name, n=n, k=k)
         for name, found in self.versions.items():
@@ -256,6 +285,10 @@ class RecordsProof:
         with ThreadPoolExecutor(_READERS) as pool:
             while some := list(islice(rest, _BATCH)):
                 yield from pool.map(read, some)
+
+
+def _tags_in(key: str, data: bytes) -> TagsRecord:
+    return TagsRecord.from_bytes(data, key)
 
 
 def _facts(id: str, data: bytes) -> Facts:

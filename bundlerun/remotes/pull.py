@@ -22,11 +22,13 @@ from bundlerun.remotes.records import (
     bundle_key,
     read_record,
     standings,
+    twice,
     version_key,
 )
 from bundlerun.remotes.tagging import read_tags
 from bundlerun.store.contexts import Context
 from bundlerun.store.entries import Entry
+from bundlerun.store.known import Share
 from bundlerun.store.source import Fetch
 from bundlerun.store.store import Store
 
@@ -51,6 +53,11 @@ def pull_latest(store: Store, context: Context, remote: Remote, name: str) -> En
     Raises NoRemote, BundleNotFound, RemoteChanged where another remote answers or this one was
     rolled back, IntegrityError, and RemoteErrors.
     """
+    bound_uuid(context)
+    return twice(lambda: _pull_latest(store, context, remote, name))
+
+
+def _pull_latest(store: Store, context: Context, remote: Remote, name: str) -> Entry:
     uuid = bound_uuid(context)
     known = store.catalog.newest_version(context, name)
     newest = 0
@@ -72,13 +79,20 @@ def pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
 
     Raises as ``pull_latest``.
     """
+    return twice(lambda: _pull_id(store, context, remote, checked_id(id)))
+
+
+def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
     uuid = bound_uuid(context)
     check_remote(remote, uuid)
-    data = read_record(remote, bundle_key(checked_id(id)))
-    if data is None:
-        raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
-    record = BundleRecord.from_bytes(data, id)
-    digest = digest_of(data)
+
+    def read() -> tuple[Digest, BundleRecord]:
+        data = read_record(remote, bundle_key(id))
+        if data is None:
+            raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
+        return digest_of(data), BundleRecord.from_bytes(data, id)
+
+    digest, record = twice(read)
     bundle = record.bundle
     at = _standing_of(remote, uuid, bundle, record.after)
     if at is not None:
@@ -109,8 +123,13 @@ def pull_all(
     record is wrong the others come all the same, and then its error is raised. Raises as
     ``pull_latest``.
     """
-    uuid = bound_uuid(context)
-    check_remote(remote, uuid)
+    return twice(lambda: _pull_all(store, context, remote, name, all_versions))
+
+
+def _pull_all(
+    store: Store, context: Context, remote: Remote, name: str | None, all_versions: bool
+) -> list[Entry]:
+    check_remote(remote, bound_uuid(context))
     mine = store.catalog.search(context, name=name)
     here = {(entry.bundle.name, entry.version): entry for entry in mine}
     new: list[Standing] = []
@@ -204,19 +223,22 @@ def _fetcher(
 ) -> Fetcher:
     shares = store.known.expected(uuid, bundle.root.digest)
     if shares is None:
-        data = read_record(remote, bundle_key(bundle.id))
-        if data is None:
-            raise BundleNotFound(
-                f"the bytes of {bundle.name}@{bundle.id} are neither on this disk nor at"
-                f" {remote.url}",
-                hint=f"bundlerun push {bundle.name}, where they are",
-            )
-        record = BundleRecord.from_bytes(data, bundle.id)
-        if record.bundle.root != bundle.root:
-            raise _other_record(remote, bundle.id)
-        shares = list(record.shares)
+        shares = twice(lambda: _shares_of(remote, bundle))
         store.known.expect(uuid, bundle.root.digest, shares)
     return Fetcher(store, remote, uuid, f"{bundle.name}@{bundle.id}", shares, progress)
+
+
+def _shares_of(remote: Remote, bundle: Bundle) -> list[Share]:
+    data = read_record(remote, bundle_key(bundle.id))
+    if data is None:
+        raise BundleNotFound(
+            f"the bytes of {bundle.name}@{bundle.id} are neither on this disk nor at {remote.url}",
+            hint=f"bundlerun push {bundle.name}, where they are",
+        )
+    record = BundleRecord.from_bytes(data, bundle.id)
+    if record.bundle.root != bundle.root:
+        raise _other_record(remote, bundle.id)
+    return list(record.shares)
 
 
 def _uuid_here(remote: Remote) -> str:
@@ -232,14 +254,25 @@ def _uuid_here(remote: Remote) -> str:
 def _found(store: Store, context: Context, remote: Remote, uuid: str, standing: Standing) -> _Found:
     """Read a version, and its bundle's record unless this store has it."""
     name, n = standing.name, standing.n
-    data = read_record(remote, version_key(name, n))
-    if data is None:
-        raise IntegrityError(f"{version_key(name, n)} at {remote.url} is listed and not there")
-    version = _version(remote, uuid, data, name, n)
+    version = twice(lambda: _listed_version(remote, uuid, name, n))
     tags = _late_tags(remote, standing)
     known = store.catalog.by_id(context, version.id)
     if known is not None and known.version == n and not tags:
         return _Found(standing, version.id, version.record, None, tags)
+    record = twice(lambda: _named_record(remote, version))
+    if record.bundle.name != name:
+        raise IntegrityError(f"{version_key(name, n)} names a bundle of {record.bundle.name!r}")
+    return _Found(standing, version.id, version.record, record, tags)
+
+
+def _listed_version(remote: Remote, uuid: str, name: str, n: int) -> VersionRecord:
+    data = read_record(remote, version_key(name, n))
+    if data is None:
+        raise IntegrityError(f"{version_key(name, n)} at {remote.url} is listed and not there")
+    return _version(remote, uuid, data, name, n)
+
+
+def _named_record(remote: Remote, version: VersionRecord) -> BundleRecord:
     data = read_record(remote, bundle_key(version.id))
     if data is None:
         raise IntegrityError(
@@ -247,10 +280,7 @@ def _found(store: Store, context: Context, remote: Remote, uuid: str, standing: 
         )
     if digest_of(data) != version.record:
         raise _other_record(remote, version.id)
-    record = BundleRecord.from_bytes(data, version.id)
-    if record.bundle.name != name:
-        raise IntegrityError(f"{version_key(name, n)} names a bundle of {record.bundle.name!r}")
-    return _Found(standing, version.id, version.record, record, tags)
+    return BundleRecord.from_bytes(data, version.id)
 
 
 def _standing_of(
@@ -264,13 +294,16 @@ def _standing_of(
         data = read_record(remote, version_key(name, standing.n))
         return None if data is None else _version(remote, uuid, data, name, standing.n)
 
+    def read_right(standing: Standing) -> VersionRecord | None:
+        return twice(lambda: read(standing))
+
     candidates = takewhile(lambda standing: standing.n > after, standings(remote, name))
     with ThreadPoolExecutor(_READERS) as pool:
         # The newest is asked for alone: mostly it is the one.
         few = 1
         while some := list(islice(candidates, few)):
             few = _READERS
-            for standing, version in zip(some, pool.map(read, some), strict=True):
+            for standing, version in zip(some, pool.map(read_right, some), strict=True):
                 if version is not None and version.id == bundle.id:
                     return standing, version
     return None

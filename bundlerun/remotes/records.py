@@ -18,13 +18,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import uuid as uuids
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from bundlerun.bundles.bundle import (
@@ -37,7 +38,7 @@ from bundlerun.bundles.bundle import (
 )
 from bundlerun.bundles.bundle import key_name as name_part
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
-from bundlerun.errors import BadName, IntegrityError
+from bundlerun.errors import BadName, IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.packs import check_claims
 from bundlerun.store.known import PackInfo, Share
@@ -51,7 +52,14 @@ MAX_RECORD_BYTES = 16 << 20
 _PAGE = 16
 """Keys a request when the newest version is looked for: it is usually the first."""
 
+_CREATES = 5
+"""Attempts at a key that is said to exist and is not there."""
+
 _VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
+
+_logger = logging.getLogger("bundlerun.remotes")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,38 @@ def read_record(remote: Remote, key: str) -> bytes | None:
     if data is not None and len(data) > MAX_RECORD_BYTES:
         raise IntegrityError(f"{key} at {remote.url} has more than {MAX_RECORD_BYTES} bytes")
     return data
+
+
+def twice(read: Callable[[], T]) -> T:
+    """What ``read`` gives, which asks a remote; asked once more where the answer is damaged, or is
+    another remote's. An answer may be shortened or changed on its way: damage is what comes twice.
+
+    ``read`` must be safe to do again. Raises what it raises the second time.
+    """
+    try:
+        return read()
+    except (IntegrityError, RemoteChanged) as error:
+        _logger.info("asked once more: %s", error.message)
+        return read()
+
+
+def create(remote: Remote, key: str, data: bytes) -> bytes | None:
+    """Store ``data`` under ``key`` unless the key exists: None where it was stored, else the bytes
+    that are there, which may be ``data`` of an attempt whose answer was lost.
+
+    A key that is said to exist and is not there is tried again: servers err, and a clean-up may
+    have been between. Raises RemoteError where that does not end.
+    """
+    for _ in range(_CREATES):
+        if remote.put_new(key, data):
+            return None
+        there = read_record(remote, key)
+        if there is not None:
+            return there
+    raise RemoteError(
+        f"{key} at {remote.url} cannot be created and is not there, {_CREATES} times in a row",
+        hint="the same command again, later",
+    )
 
 
 def checked_uuid(text: object) -> str:

@@ -14,8 +14,10 @@ from bundlerun.remotes.records import (
     BundleRecord,
     VersionRecord,
     bundle_key,
+    create,
     read_record,
     standings,
+    twice,
     version_key,
 )
 
@@ -63,7 +65,8 @@ def settle_version(remote: Remote, uuid: str, settled: Settled) -> int:
     n = settled.record.after + 1
     while True:
         version = VersionRecord(uuid, bundle.name, n, bundle.id, settled.digest)
-        if remote.put_new(version.key, version.to_bytes()):
+        there = create(remote, version.key, version.to_bytes())
+        if there is None or there == version.to_bytes():
             return n
         if _id_at(remote, bundle.name, n) == bundle.id:
             return n
@@ -84,20 +87,30 @@ def newest_number(remote: Remote, name: str) -> int:
 def _put(remote: Remote, record: BundleRecord) -> Settled:
     data = record.to_bytes()
     key = bundle_key(record.bundle.id)
-    if remote.put_new(key, data):
-        return Settled(record, digest_of(data), True)
-    there = read_record(remote, key)
+    there = create(remote, key, data)
     if there is None:
-        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
-    return Settled(BundleRecord.from_bytes(there, record.bundle.id), digest_of(there), False)
+        return Settled(record, digest_of(data), True)
+
+    def settled() -> Settled:
+        nonlocal there
+        found, there = there or read_record(remote, key), None
+        if found is None:
+            raise IntegrityError(f"{key} at {remote.url} was there and is gone")
+        return Settled(BundleRecord.from_bytes(found, record.bundle.id), digest_of(found), False)
+
+    return twice(settled)
 
 
 def _id_at(remote: Remote, name: str, n: int) -> str:
     key = version_key(name, n)
-    data = read_record(remote, key)
-    if data is None:
-        raise IntegrityError(f"{key} at {remote.url} cannot be created and is not there")
-    return VersionRecord.from_bytes(data, name, n).id
+
+    def read() -> str:
+        data = read_record(remote, key)
+        if data is None:
+            raise IntegrityError(f"{key} at {remote.url} is taken and is not there")
+        return VersionRecord.from_bytes(data, name, n).id
+
+    return twice(read)
 
 
 def _number_of(remote: Remote, name: str, id: str, numbers: range) -> int | None:

@@ -6,10 +6,12 @@ from bundlerun.errors import RemoteError
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.records import (
     TagsRecord,
+    create,
     read_record,
     removed_key,
     reuse_key,
     tags_key,
+    twice,
     version_key,
 )
 from bundlerun.store.contexts import Context
@@ -42,7 +44,7 @@ def send_tags(store: Store, context: Context, remote: Remote, id: str) -> None:
 def read_tags(remote: Remote, name: str, n: int, k: int) -> TagsRecord:
     """The tags of a version after they were set the ``k``-th time. Raises IntegrityError."""
     key = tags_key(name, n, k)
-    return TagsRecord.from_bytes(read_record(remote, key) or b"", key)
+    return twice(lambda: TagsRecord.from_bytes(read_record(remote, key) or b"", key))
 
 
 def _is_there(remote: Remote, record: TagsRecord) -> bool:
@@ -66,7 +68,7 @@ def give_up(remote: Remote, entry: Entry) -> None:
     """The remote's half of ``withdraw``."""
     if entry.version is None:
         return
-    remote.put_new(removed_key(entry.bundle.name, entry.version), b"")
+    create(remote, removed_key(entry.bundle.name, entry.version), b"")
     lineage = entry.bundle.lineage
     keys = [key for key in (lineage.task, lineage.request) if key is not None]
     if keys:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import Conflict, IntegrityError
+from bundlerun.remotes.records import create
 from bundlerun.runs.envelope import claim_key
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def claim(remote: Remote, run_id: str, job: str) -> None:
     Raises Conflict where another job has it, IntegrityError for a claim that cannot be read.
     """
     data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
-    if remote.put_new(claim_key(run_id), data):
+    if create(remote, claim_key(run_id), data) is None:
         return
     holder = claimant(remote, run_id)
     if holder != job:

@@ -22,6 +22,7 @@ from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.binding import check_remote
 from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.publishing import publish
+from bundlerun.remotes.records import create
 from bundlerun.runs.conduct import World, bring_output, change, holding, read_again
 from bundlerun.runs.envelope import MOST_BYTES, Envelope, result_key
 
@@ -337,7 +338,7 @@ def _published(record: RunRecord, remote: Remote, world: World) -> Envelope | Un
         for entry in list(upper.list(f"runs/{record.run_id}/result.")):
             data = upper.get(entry.key, 0, MOST_BYTES + 1)
             if data is not None:
-                remote.put_new(entry.key, data)
+                create(remote, entry.key, data)
     return newest_envelope(remote, record.run_id)
 
 

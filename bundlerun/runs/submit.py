@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.jobs.state import JobState
 from bundlerun.remotes.push import push
+from bundlerun.remotes.records import create
 from bundlerun.runs.conduct import World, change, holding
 from bundlerun.runs.envelope import plan_key
 from bundlerun.runs.follow import found_again, look
@@ -33,7 +34,8 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) ->
     remote = world.remote
     around = Surroundings(remote.url, world.staging(plan.run_id), world.settings, world.aws)
     spec = job_spec(plan, request, around)
-    if not remote.put_new(plan_key(plan.run_id), plan.to_bytes()):
+    there = create(remote, plan_key(plan.run_id), plan.to_bytes())
+    if there is not None and there != plan.to_bytes():
         raise Conflict(f"the run {plan.run_id} is on {remote.url} already")
     record = RunRecord(
         run_id=plan.run_id,

@@ -10,6 +10,7 @@ import pytest
 
 from bundlerun.aws import batch
 from bundlerun.aws.logs import LogStream
+from bundlerun.aws.retries import Patience
 from bundlerun.aws.sandbox_contents import QUEUE, REGION, furnish
 from bundlerun.aws.session import Aws
 from bundlerun.errors import CloudError, RemoteUnreachable
@@ -113,9 +114,8 @@ def test_service_that_is_away_is_unreachable(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setattr("bundlerun.aws.retries.CAP_S", 0.0)
     with pytest.raises(RemoteUnreachable):
-        batch.describe_jobs(Aws().client("batch"), ["x"])
+        batch.describe_jobs(Aws(patience=Patience(cap_s=0.0)).client("batch"), ["x"])
 
 
 class TestLogStream:

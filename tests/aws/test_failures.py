@@ -5,7 +5,7 @@ from __future__ import annotations
 import botocore.exceptions
 import pytest
 
-from bundlerun.aws.failures import CODES, EXCEPTIONS, translated
+from bundlerun.aws.failures import CODES, EXCEPTIONS, Trouble, translated
 from bundlerun.errors import (
     AccessDenied,
     BundlerunError,
@@ -71,6 +71,41 @@ def test_unknown_codes_are_named_with_their_operation() -> None:
     assert "PutObject was refused (QuiteNewProblem: said the service)" in error.message
     assert type(raised(client_error("QuiteNewProblem", 503))) is RemoteUnreachable
     assert "(404: " in raised(client_error("", 404)).message
+
+
+@pytest.mark.parametrize("code", [code for code in sorted(CODES) if CODES[code].trouble])
+def test_what_is_sent_again_is_reported_as_a_service_that_does_not_do(code: str) -> None:
+    """Whatever is retried is RemoteUnreachable where it never passes: one table says both."""
+    assert type(raised(client_error(code))) is RemoteUnreachable
+    if CODES[code].trouble is Trouble.THROTTLED:
+        assert "does not keep up" in raised(client_error(code)).message
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestTimeoutException",
+        "ThrottledException",
+    ],
+)
+def test_codes_that_are_sent_again_are_no_refusal(code: str) -> None:
+    """Each was retried as throttling once, and then reported as a refusal."""
+    error = raised(client_error(code))
+    assert error.exit_code == RemoteUnreachable.exit_code
+    assert "refused" not in error.message
+
+
+def test_a_bucket_elsewhere_is_named_with_its_region() -> None:
+    """Where the answer says it; else with the place for it."""
+    error = client_error("PermanentRedirect", 301)
+    assert raised(error).hint == "export AWS_REGION=REGION"
+    error.response["ResponseMetadata"]["HTTPHeaders"] = {"x-amz-bucket-region": "eu-west-1"}
+    assert raised(error).hint == "export AWS_REGION=eu-west-1"
+    error = client_error("AuthorizationHeaderMalformed")
+    error.response["Error"]["Region"] = "ap-south-1"  # type: ignore[typeddict-unknown-key]
+    assert raised(error).hint == "export AWS_REGION=ap-south-1"
 
 
 def all_exceptions() -> list[type[Exception]]:

@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bundlerun.aws import retries
+from bundlerun.aws.retries import Patience
 from bundlerun.aws.session import Aws
 from bundlerun.errors import RemoteUnreachable
 from bundlerun.remotes.s3 import S3Remote
 from tests.services import S3Server
+
+HASTY = Patience(attempts=5, cap_s=0.01)
+"""Pauses of milliseconds, and few of them."""
 
 
 class CuttingProxy:
@@ -121,12 +124,11 @@ def test_a_connection_that_always_breaks_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Named, and after a bounded number of attempts."""
-    monkeypatch.setattr(retries, "CAP_S", 0.01)
     S3Remote(f"s3://{s3_bucket}/x", Aws()).put("packs/p", os.urandom(1 << 20))
     with proxy(s3_server, 100_000, 1000) as cutting:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", cutting.url)
         with pytest.raises(RemoteUnreachable, match="packs/p"):
-            S3Remote(f"s3://{s3_bucket}/x", Aws()).get("packs/p")
+            S3Remote(f"s3://{s3_bucket}/x", Aws(patience=HASTY)).get("packs/p")
 
 
 def put(remote: S3Remote, data: bytes) -> None:
@@ -162,14 +164,12 @@ def test_what_is_changed_on_its_way_up_is_refused_and_sent_again(
     config = tmp_path / "config"
     config.write_text(f"[default]\ns3 =\n  payload_signing_enabled = {signing}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    monkeypatch.setattr(retries, "CAP_S", 0.01)
-    monkeypatch.setattr(retries, "ATTEMPTS", 5)
     data = os.urandom(1 << 20)
     plain = S3Remote(f"s3://{s3_bucket}/x", Aws())
     with proxy(s3_server, 700_000, 1_000_000, FlippingProxy) as flipping:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", flipping.url)
         with pytest.raises(RemoteUnreachable):
-            write(S3Remote(f"s3://{s3_bucket}/x", Aws()), data)
+            write(S3Remote(f"s3://{s3_bucket}/x", Aws(patience=HASTY)), data)
     assert plain.get("packs/p") is None
     with proxy(s3_server, 700_000, 2, FlippingProxy) as flipping:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", flipping.url)

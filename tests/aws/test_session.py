@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.aws import retries
+from bundlerun.aws.retries import Patience
 from bundlerun.aws.session import Aws
 from bundlerun.errors import (
     AccessDenied,
@@ -94,11 +94,10 @@ def test_a_profile_is_read_from_awss_own_files(
 
 def test_nobody_at_the_endpoint_is_said_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a few attempts, not after minutes."""
-    monkeypatch.setattr(retries, "SILENT_ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    remote = S3Remote("s3://some-bucket/x", Aws())
+    remote = S3Remote("s3://some-bucket/x", Aws(patience=Patience(silent_attempts=2)))
     with pytest.raises(RemoteUnreachable, match=r"s3://some-bucket/x.*127\.0\.0\.1:9"):
         remote.get("meta/remote")
 
@@ -161,3 +160,11 @@ def test_narrowing_to_a_role_that_is_not_there_names_it(
     policy = Aws().prefix_policy(s3_bucket, "x")
     with pytest.raises(BundlerunError, match="no-such-role"):
         Aws().narrowed("arn:aws:iam:::role/no-such-role", 3600, policy)
+
+
+def test_an_endpoint_that_is_none_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore says it by a ValueError."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "nonsense")
+    with pytest.raises(SettingsError, match="nonsense") as caught:
+        Aws(AwsSettings(region="us-east-1")).client("s3")
+    assert caught.value.hint == "env | grep ^AWS_"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.aws.batch import SENDS
+from bundlerun.aws.retries import Patience
 from bundlerun.aws.sandbox_contents import QUEUE
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch, job_name
@@ -28,6 +29,9 @@ from tests.backends.recorded_batch import (
 )
 from tests.backends.test_recorded_batch import SPEC
 from tests.faults.proxy import Fault, FaultProxy
+
+HASTY = Patience(cap_s=0.0)
+"""No pauses."""
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def slept() -> list[float]:
 @pytest.fixture
 def backend(aws: RecordedBatch, tmp_path: Path, slept: list[float]) -> AWSBatch:
     """AWSBatch, talking to that server."""
-    return AWSBatch(batch_settings(tmp_path, "team"), sleep=slept.append)
+    return AWSBatch(batch_settings(tmp_path, "team"), Aws(patience=HASTY), sleep=slept.append)
 
 
 @pytest.mark.parametrize("fate", [LOST_AFTER, FAILED_AFTER])
@@ -109,10 +113,9 @@ def test_a_submit_that_is_never_found_is_unknown_not_failed(
 
 
 def test_a_submit_that_cannot_be_looked_for_is_unknown(
-    aws: RecordedBatch, backend: AWSBatch, monkeypatch: pytest.MonkeyPatch
+    aws: RecordedBatch, backend: AWSBatch
 ) -> None:
     """Where the listing fails as well, nothing is sent again."""
-    monkeypatch.setattr("bundlerun.aws.retries.CAP_S", 0.0)
     aws.lost["submitjob"] = [LOST_AFTER]
     aws.lost["listjobs"] = [LOST_BEFORE] * 100
     with pytest.raises(SubmitUnknown):
@@ -125,10 +128,9 @@ def test_a_service_that_is_away_got_no_submit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No connection, no job: nothing is unknown."""
-    monkeypatch.setattr("bundlerun.aws.retries.CAP_S", 0.0)
     point_at(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(RemoteUnreachable):
-        AWSBatch(batch_settings(tmp_path, "team")).submit(SPEC)
+        AWSBatch(batch_settings(tmp_path, "team"), Aws(patience=HASTY)).submit(SPEC)
 
 
 @pytest.mark.parametrize("fate", [LOST_AFTER, FAILED_AFTER])

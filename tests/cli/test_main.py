@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,3 +87,40 @@ def test_ctrl_c_leaves_one_line_and_code_130(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr.strip() == "interrupted"
+
+
+def test_what_a_library_raises_is_one_line(tmp_path: Path) -> None:
+    """An exception that nobody foresaw, here of a boto3 that is broken: exit code 1, its class, its
+    first line, and how to see where; with -v, before the verb, its traceback."""
+    (tmp_path / "boto3").mkdir()
+    (tmp_path / "boto3" / "__init__.py").write_text("")
+    (tmp_path / "boto3" / "session.py").write_text(
+        "def Session(**_):\n    raise RecursionError('too deep\\nand more')\n"
+    )
+    (tmp_path / "boto3" / "__init__.py").write_text("from boto3 import session\n")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "BUNDLERUN_HOME": str(tmp_path / "home"),
+        "NO_COLOR": "1",
+    }
+
+    def said(*arguments: str) -> tuple[int, str]:
+        script = "import sys; from bundlerun.cli.main import run_cli; sys.exit(run_cli({!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(list(arguments))],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stderr
+
+    assert said("context", "work")[0] == 0
+    code, err = said("remote", "work", "s3://some-bucket/x")
+    assert code == 1
+    assert err == (
+        "bundlerun: RecursionError: too deep\n  try: bundlerun -v, before the verb, shows where\n"
+    )
+    code, err = said("-v", "remote", "work", "s3://some-bucket/x")
+    assert code == 1
+    assert "Traceback (most recent call last)" in err

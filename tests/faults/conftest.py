@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun.aws.retries import PATIENCE, Patience
 from bundlerun.aws.session import Aws
+from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.binding import bind
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.store.contexts import Context
@@ -17,6 +19,7 @@ from tests.faults.proxy import Chooser, FaultProxy
 from tests.services import S3Server
 from tests.store.conftest import small_disk as small_disk
 
+Faulty = Callable[..., tuple[S3Remote, FaultProxy]]
 Client = tuple[Store, Context, S3Remote]
 
 
@@ -27,17 +30,18 @@ def s3_url(s3_env: dict[str, str], s3_bucket: str) -> str:
 
 
 @pytest.fixture
-def faulty(
-    s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Chooser], tuple[S3Remote, FaultProxy]]]:
-    """Makes a remote at ``s3_url`` that is reached through a proxy with the chosen faults."""
+def faulty(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    """Makes a remote at ``s3_url`` that is reached through a proxy with the chosen faults, by a
+    client of the given patience that tells ``progress`` what it waits for."""
     with ExitStack() as stack:
 
-        def make(choose: Chooser) -> tuple[S3Remote, FaultProxy]:
+        def make(
+            choose: Chooser, patience: Patience = PATIENCE, progress: Progress = SILENT
+        ) -> tuple[S3Remote, FaultProxy]:
             proxy = FaultProxy(s3_server.endpoint_url, choose)
             stack.enter_context(proxy)
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
-            aws = Aws()
+            aws = Aws(patience=patience, progress=progress)
             aws.client("s3")
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint_url)
             return S3Remote(s3_url, aws), proxy

@@ -22,6 +22,10 @@ DELAY_S = 0.15
 """How long a slow request waits before it goes on, and again before its answer does."""
 
 
+DRIP_S = 0.01
+"""How long each byte of a dripping answer takes."""
+
+
 class Fault(Enum):
     """What happens to one request."""
 
@@ -36,12 +40,26 @@ class Fault(Enum):
     FAILED_AFTER = "it is carried out, and answered with 500"
     RESET = "its connection is reset before it gets anywhere"
     SLOW = "it takes long, and comes in small pieces"
+    FLIPPED = "it is carried out, and a bit in the middle of the answer's body is another"
+    SHORTENED = "it is carried out, and the answer has, and promises, half of its body"
+    DRIPPING = "it is carried out, and its answer comes a byte at a time"
+    EXISTS = "412, though there is no such key"
+    MOVED = "301 PermanentRedirect, which does not say where to"
     GONE = "404 NoSuchUpload, which AWS says when a completed upload is completed again"
 
 
-CHOSEN = tuple(
-    fault for fault in Fault if fault not in (Fault.NONE, Fault.GONE, Fault.FAILED_AFTER)
+_CHOSEN_BY_HAND = (
+    Fault.NONE,
+    Fault.GONE,
+    Fault.FLIPPED,
+    Fault.SHORTENED,
+    Fault.DRIPPING,
+    Fault.EXISTS,
+    Fault.MOVED,
+    Fault.FAILED_AFTER,
 )
+
+CHOSEN = tuple(fault for fault in Fault if fault not in _CHOSEN_BY_HAND)
 """What networks and busy servers do to any request."""
 
 ANSWERS = {
@@ -50,6 +68,8 @@ ANSWERS = {
     Fault.FAILED: ("500 Internal Server Error", "InternalError"),
     Fault.FAILED_AFTER: ("500 Internal Server Error", "InternalError"),
     Fault.GONE: ("404 Not Found", "NoSuchUpload"),
+    Fault.EXISTS: ("412 Precondition Failed", "PreconditionFailed"),
+    Fault.MOVED: ("301 Moved Permanently", "PermanentRedirect"),
 }
 
 Chooser = Callable[[str, str], Fault]
@@ -142,7 +162,18 @@ class FaultProxy(CountingProxy):
 
     async def _carry_out(self, head: Head, client: Link, server: Link, fault: Fault) -> None:
         answer, body = await self._answer(head, client, server)
-        if fault is Fault.CUT_ANSWER and body:
+        if fault is Fault.FLIPPED:
+            middle = len(body) // 2
+            flipped = bytes([body[middle] ^ 1]) if body else b""
+            client[1].write(answer + body[:middle] + flipped + body[middle + 1 :])
+        elif fault is Fault.SHORTENED:
+            client[1].write(_of_length(answer, len(body) // 2) + body[: len(body) // 2])
+        elif fault is Fault.DRIPPING:
+            for byte in answer + body:
+                client[1].write(bytes([byte]))
+                await client[1].drain()
+                await asyncio.sleep(DRIP_S)
+        elif fault is Fault.CUT_ANSWER and body:
             client[1].write(answer + body[: len(body) // 2])
         elif fault in (Fault.CUT_ANSWER, Fault.NO_BODY) and body:
             client[1].write(answer)
@@ -174,6 +205,15 @@ class FaultProxy(CountingProxy):
         if head.first[0] != "HEAD" and answer.first[1] not in {"204", "304"}:
             body = b"".join([piece async for piece, _ in body_of(answer, server[0], to_end=True)])
         return answer.raw, body
+
+
+def _of_length(head: bytes, length: int) -> bytes:
+    """The head of an answer, promising another length."""
+    lines = head.rstrip(b"\r\n").split(b"\r\n")
+    kept = [
+        line for line in lines if not line.lower().startswith((b"content-length:", b"transfer"))
+    ]
+    return b"\r\n".join([*kept, b"Content-Length: %d" % length, b"", b""])
 
 
 async def _whole_body(head: Head, client: Link) -> bytes:

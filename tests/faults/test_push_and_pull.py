@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bundlerun.aws import retries
+from bundlerun.aws.retries import Patience
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Directory, File
 from bundlerun.errors import CloudError, RemoteUnreachable
@@ -17,11 +17,10 @@ from bundlerun.remotes.pull import localise, pull_all, pull_latest
 from bundlerun.remotes.push import PushReport, push
 from bundlerun.remotes.records import BundleRecord, standings
 from bundlerun.remotes.s3 import S3Remote
-from tests.faults.conftest import Client
-from tests.faults.proxy import CHOSEN, Chooser, Fault, FaultProxy, first_of_each, kind_of, seeded
+from tests.faults.conftest import Client, Faulty
+from tests.faults.proxy import CHOSEN, Fault, first_of_each, kind_of, seeded
 from tests.services import S3Server
 
-Faulty = Callable[[Chooser], tuple[S3Remote, FaultProxy]]
 Opened = Callable[[str, S3Remote], Client]
 
 FILES = 1000
@@ -192,12 +191,9 @@ def test_a_completed_upload_whose_answer_was_lost_is_recognised(
     assert bad.get("packs/other") is None
 
 
-def test_a_push_that_broke_off_sends_only_what_is_missing(
-    faulty: Faulty, opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_push_that_broke_off_sends_only_what_is_missing(faulty: Faulty, opened: Opened) -> None:
     """One pack of three never gets through: the two others are not sent again, though no record
     names them yet."""
-    monkeypatch.setattr(retries, "CAP_S", 0.01)
     packs: list[str] = []
     broken = [True]
 
@@ -208,7 +204,7 @@ def test_a_push_that_broke_off_sends_only_what_is_missing(
             packs.append(path)
         return Fault.FAILED if broken[0] and packs.index(path) == 1 else Fault.NONE
 
-    bad, _ = faulty(second_pack)
+    bad, _ = faulty(second_pack, Patience(cap_s=0.01))
     one = opened("one", bad)
     value = [os.urandom(4 << 20) for _ in range(9)]
     one[0].add(one[1], "data", value, commit=True)
