@@ -221,5 +221,6 @@ def damaged(digest: Digest, part: int | None = None) -> IntegrityError:
     """Of an object on this disk, and the part of it (from 0) where that is known."""
     where = "" if part is None else f", in its part {part} of {PART_BYTES >> 20} MiB,"
     return IntegrityError(
-        f"the bytes of {digest} on this disk{where} are damaged; nothing of them was sent"
+        f"the bytes of {digest} on this disk{where} are damaged; nothing of them was sent",
+        hint="bundlerun fsck --repair, or add the sound file again",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,15 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+UNFINISHED = re.compile(r"\.[0-9a-f]{24}")
+"""What lies so called among files of other names is not whole yet, or never will be."""
+
+
+def unfinished(folder: Path) -> Path:
+    """A path in ``folder`` that nobody else uses, of the form UNFINISHED."""
+    return folder / f".{secrets.token_hex(12)}"
 
 
 @contextlib.contextmanager

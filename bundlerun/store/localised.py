@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,14 @@ from bundlerun.bundles.links import Link
 from bundlerun.bundles.paths import check_file_name, check_relative_path
 from bundlerun.bundles.places import DirectoryEntry, Stamp, stamp_of
 from bundlerun.store.database import Database
-from bundlerun.store.durable import EXECUTABLE_MODE, FILE_MODE, FOLDER_MODE, aside, make_folder
+from bundlerun.store.durable import (
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    FOLDER_MODE,
+    UNFINISHED,
+    make_folder,
+    unfinished,
+)
 from bundlerun.store.file_copy import Copying
 from bundlerun.store.guard import Guard
 from bundlerun.store.refusals import translated
@@ -108,6 +114,9 @@ class Localised:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
+                for name in filter(UNFINISHED.fullmatch, os.listdir(folder)):
+                    # Whoever was making it has died: the lock is ours.
+                    _remove(f"{folder}/{name}")
                 yield
             finally:
                 os.close(handle)
@@ -119,9 +128,8 @@ class Localised:
             _make_folders(path, entries)
             self._put(path, self._wrong(path, entries), beside=path.parent)
             return
-        if os.path.lexists(path):
-            path.unlink()
-        partial = path.with_name(f".{secrets.token_hex(12)}")
+        _remove(str(path))
+        partial = unfinished(path.parent)
         try:
             _make_folders(partial, entries)
             stamps = self._written(partial, _files(entries), None)
@@ -148,10 +156,14 @@ class Localised:
             if beside is None:
                 is_copy = _write(target, held, _mode(entry), copying)
             else:
-                with aside(beside) as partial:
+                partial = unfinished(beside)
+                try:
                     is_copy = _write(partial, held, _mode(entry), copying)
-                    _remove(target)
+                    if os.path.isdir(target):
+                        _remove(target)
                     os.replace(partial, target)
+                finally:
+                    partial.unlink(missing_ok=True)
             if is_copy:
                 # After the rename, which changes ctime.
                 stamps[entry.path] = stamp_of(os.lstat(target))
@@ -280,9 +292,11 @@ def _clear(path: Path, entries: Sequence[DirectoryEntry]) -> None:
 
 
 def _remove(path: str) -> None:
-    """A folder that stands where a file is to be."""
+    """Remove the file or folder ``path``, if there is one."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _write(target: str | Path, held: Held, mode: int, copying: Copying) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
@@ -28,6 +29,13 @@ _LINK_BYTES = 256
 
 _SAME_FILE_BYTES = 32
 """So many bytes of a stamp, all but ctime, are the same after a file got one more name."""
+
+
+class _LargeFile(NamedTuple):
+    """The file of a large object, and whether it is another than when it was made."""
+
+    path: Path
+    is_touched: bool
 
 
 class Objects:
@@ -166,9 +174,12 @@ class Objects:
             self._write(intake)
 
     def path(self, link: Link) -> Path:
-        """A read-only file that holds the bytes, under no name of its own. Raises as ``read``."""
-        held = self.held(link)
-        return held if isinstance(held, Path) else self.localised.file(link, "bytes", False)
+        """A file for a caller that hashes what it reads of it, and writes nothing: of a large
+        object the store's own, as it is. Raises as ``read``."""
+        found = self._look_up(link)
+        if isinstance(found, _LargeFile):
+            return found.path
+        return self.localised.file(link, "bytes", False)
 
     def localise(self, link: Link, name: str, executable: bool = False) -> Path:
         """A read-only file called ``name`` that holds the bytes. Raises as ``read``; BadPath."""
@@ -241,6 +252,14 @@ class Objects:
         yield from ((raw.hex(), data) for raw, data in self.packs.members(packed))
 
     def _find(self, link: Link) -> bytes | Path | None:
+        found = self._look_up(link)
+        if not isinstance(found, _LargeFile):
+            return found
+        if found.is_touched:
+            self._prove(link, found.path)
+        return found.path
+
+    def _look_up(self, link: Link) -> bytes | _LargeFile | None:
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT o.size, o.data, p.uuid, o.offset, o.stamp FROM objects o"
@@ -263,9 +282,7 @@ class Objects:
             raise IntegrityError(f"the store's file {path} is gone") from error
         if found.st_size != size:
             raise IntegrityError(f"the store's file {path} has {found.st_size} bytes, not {size}")
-        if stamp_of(found) != stamp:
-            self._prove(link, path)
-        return path
+        return _LargeFile(path, stamp_of(found) != stamp)
 
 
 def _by_size(links: Iterable[Link]) -> Iterator[list[Link]]:

@@ -18,7 +18,7 @@ from bundlerun.bundles.nodes import cut, link_bytes
 from bundlerun.bundles.terms import text_term
 from bundlerun.bundles.thawing import directory_root
 from bundlerun.errors import BadPath
-from bundlerun.store.durable import EXECUTABLE_MODE, FILE_MODE
+from bundlerun.store.durable import EXECUTABLE_MODE, FILE_MODE, UNFINISHED
 from bundlerun.store.findings import Fault, Finding, Kind
 from bundlerun.store.proof_objects import Copy
 from bundlerun.store.quarantine import Quarantine
@@ -48,7 +48,7 @@ class FilesProof:
                 continue
             digest, kind = Digest(match[1]), match[2]
             for path in _inside(entry):
-                if path.name.startswith(".") or path.is_symlink():
+                if UNFINISHED.fullmatch(path.name) or path.is_symlink():
                     self._litter(path)
                 elif kind == "+d":
                     self._looked_at["localised folders"] += 1
