@@ -29,6 +29,8 @@
     |   `-- NotDeterministic     20   the same work made two values
     `-- SubmitUnknown            21   the answer to a submit was lost: is there a job?
 
+Beside them one warning, UntrackedFile: a pipe read a file that stands in no key.
+
 130 is Ctrl-C. A message says what, where, and the next command to type.
 """
 
@@ -54,6 +56,10 @@ class BundlerunError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; try: {self.hint}" if self.hint else self.message
+
+
+class UntrackedFile(UserWarning):
+    """A pipe read a file of its project that stands in no key: an edit of it makes nothing new."""
 
 
 class UsageError(BundlerunError):

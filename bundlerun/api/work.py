@@ -17,6 +17,7 @@ from bundlerun.progress import SILENT
 from bundlerun.runs.record import RunRecord, RunResult
 
 if TYPE_CHECKING:
+    from bundlerun.images.recipe import Recipe
     from bundlerun.images.reference import ImageInfo
     from bundlerun.runs.imaging import ImageRequest
     from bundlerun.runs.request import RunRequest
@@ -119,11 +120,11 @@ class Work(Data):
         """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
         Dockerfile included, and build nothing; the Dockerfile's path."""
         from bundlerun.images.context import write_context
-        from bundlerun.runs.imaging import ImageRequest, recipe_of
+        from bundlerun.runs.imaging import ImageRequest
 
         config = None if config_dir is None else Path(config_dir)
         request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
-        return write_context(recipe_of(request, self.settings.images), Path(folder))
+        return write_context(self._recipe(request), Path(folder))
 
     def run(
         self,
@@ -313,12 +314,17 @@ class Work(Data):
             on_engine=request.backend == "Local",
         )
 
+    def _recipe(self, request: ImageRequest) -> Recipe:
+        from bundlerun.runs.imaging import recipe_of
+
+        return recipe_of(request, self.settings.images, digests=self.store.stats.digests)
+
     def _made_image(self, request: ImageRequest, *, push: bool) -> ImageInfo:
         from bundlerun.images.publish import publish
-        from bundlerun.runs.imaging import build_image, note_image, recipe_of
+        from bundlerun.runs.imaging import build_image, note_image
 
         settings = self.settings.images
-        image = build_image(recipe_of(request, settings), request.pipe, progress=self.progress)
+        image = build_image(self._recipe(request), request.pipe, progress=self.progress)
         if push:
             image = publish(image, settings, self.aws, progress=self.progress)
         note_image(self.store, request, image, settings)

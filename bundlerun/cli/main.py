@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Callable
 
 import click
 
 from bundlerun import __version__
-from bundlerun.errors import BundlerunError, RunFailed
+from bundlerun.errors import BundlerunError, RunFailed, UntrackedFile
 
 VERBS = {
     "context": "Make, list or delete contexts.",
@@ -105,7 +107,16 @@ def main() -> None:
 
 
 def run_cli(arguments: list[str]) -> int:
-    """Run one command line; its exit code. Errors are one line on standard error."""
+    """Run one command line; its exit code. Errors and warnings are one line on standard error."""
+    python_s = warnings.formatwarning
+    warnings.formatwarning = _in_one_line(python_s)
+    try:
+        return _run(arguments)
+    finally:
+        warnings.formatwarning = python_s
+
+
+def _run(arguments: list[str]) -> int:
     try:
         # Outside its standalone mode click gives back what Exit was raised with.
         left = cli.main(arguments, prog_name="bundlerun", standalone_mode=False)
@@ -140,6 +151,19 @@ def _said_by(error: Exception) -> str:
     if isinstance(error, OSError) and said:
         return said
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _in_one_line(python_s: Callable[..., str]) -> Callable[..., str]:
+    """How a warning is written: our own without the place in our code that gave it."""
+
+    def line(message: Warning | str, category: type[Warning], *args: object, **more: object) -> str:
+        if not issubclass(category, UntrackedFile):
+            return python_s(message, category, *args, **more)
+        from bundlerun.cli.render import clean
+
+        return f"bundlerun: warning: {clean(str(message))}\n"
+
+    return line
 
 
 def _verbose(arguments: list[str]) -> bool:

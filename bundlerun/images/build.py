@@ -119,6 +119,7 @@ def _labels(recipe: Recipe) -> dict[str, str]:
         reference.NAME: recipe.name,
         reference.MODULE: code.module,
         reference.SOURCE: code.source,
+        reference.LEFT_OUT: json.dumps(dict(sorted(code.left_out.items()))),
         reference.ENVIRONMENT: recipe.environment,
         reference.CONTENT: recipe.content,
         reference.PIPE_ROOT: str(recipe.pipe_root),

@@ -6,63 +6,62 @@ pattern with ``!`` takes back (https://docs.docker.com/build/concepts/context/#d
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from bundlerun.errors import UsageError
 
 BUILT_IN = (
-    "**/.git",
-    "**/.hg",
-    "**/.svn",
-    "**/.dockerignore",
-    "**/__pycache__",
-    "**/*.pyc",
-    "**/*.pyo",
-    "**/*.egg-info",
-    "**/.venv",
-    "**/node_modules",
-    "**/.mypy_cache",
-    "**/.pytest_cache",
-    "**/.ruff_cache",
-    "**/.ipynb_checkpoints",
-    "**/.tox",
-    "**/.nox",
-    "**/.DS_Store",
-    "**/.env",
-    "**/.env.*",
-    "**/.envrc",
-    "**/.netrc",
-    "**/.pypirc",
-    "**/.aws",
-    "**/.ssh",
-    "**/.docker",
-    "**/.bundlerun",
-    "**/*.pem",
-    "**/*.key",
-    "**/*.p12",
-    "**/*.pfx",
-    "**/id_rsa*",
-    "**/id_dsa*",
-    "**/id_ecdsa*",
-    "**/id_ed25519*",
+    ".git",
+    ".hg",
+    ".svn",
+    ".dockerignore",
+    "__pycache__",
+    "*.pyc",
+    "*.pyo",
+    "*.egg-info",
+    ".venv",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".ipynb_checkpoints",
+    ".tox",
+    ".nox",
+    ".DS_Store",
+    ".env",
+    ".env.*",
+    ".envrc",
+    ".netrc",
+    ".pypirc",
+    ".aws",
+    ".ssh",
+    ".docker",
+    ".bundlerun",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
 )
+"""Globs of file and folder names that stay behind wherever they stand."""
+
+LITTER = ("__pycache__",)
+"""What Python leaves among the files of an image that was made already."""
 
 
 class IgnoreRules:
-    """The patterns in force below one folder."""
+    """The rules in force below one folder: ``names``, globs of names that stay behind wherever they
+    stand, then ``patterns``, as .dockerignore has them."""
 
-    def __init__(self, patterns: list[str]) -> None:
-        # How a pattern is read and what it means is the Docker SDK's business. Its matcher is not
-        # used: it folds case, and asks `**/name` of too few of the folders above a file.
-        from docker.utils.build import Pattern
-        from docker.utils.fnmatch import translate
-
-        parsed = [pattern for pattern in map(Pattern, patterns) if pattern.dirs]
-        self._rules: list[tuple[bool, re.Pattern[str]]] = [
-            (pattern.exclusion, re.compile(translate(pattern.cleaned_pattern)))
-            for pattern in parsed
-        ]
+    def __init__(self, patterns: Sequence[str], names: Sequence[str] = ()) -> None:
+        self._names = re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")
+        self._rules = _read(patterns) if patterns else []
 
     @staticmethod
     def of(root: Path) -> IgnoreRules:
@@ -74,11 +73,11 @@ class IgnoreRules:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} cannot be read: {error}") from error
         own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        return IgnoreRules([*BUILT_IN, *own])
+        return IgnoreRules(own, BUILT_IN)
 
     def leaves_out(self, path: PurePosixPath) -> bool:
         """Whether the file at ``path``, relative to the folder, stays behind."""
-        left_out = False
+        left_out = any(map(self._names.match, path.parts))
         trail = [str(part) for part in (path, *path.parents) if part.name]
         for takes_back, regex in self._rules:
             if left_out is takes_back and any(regex.match(part) for part in trail):
@@ -92,3 +91,15 @@ class IgnoreRules:
     def takes_back(self, path: PurePosixPath) -> bool:
         """Whether a ``!`` pattern names this very file, and not only a folder above it."""
         return any(back and regex.match(str(path)) for back, regex in self._rules)
+
+
+def _read(patterns: Sequence[str]) -> list[tuple[bool, re.Pattern[str]]]:
+    """Each pattern, and whether it takes back."""
+    # How a pattern is read and what it means is the Docker SDK's business. Its matcher is not
+    # used: it folds case, and asks `**/name` of too few of the folders above a file. Imported
+    # here: an apply whose project has no .dockerignore needs none of it.
+    from docker.utils.build import Pattern
+    from docker.utils.fnmatch import translate
+
+    parsed = [pattern for pattern in map(Pattern, patterns) if pattern.dirs]
+    return [(each.exclusion, re.compile(translate(each.cleaned_pattern))) for each in parsed]

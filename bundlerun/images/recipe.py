@@ -7,15 +7,14 @@ edit to edit (digests, git's word, times) is in labels, which are put on when al
 
 from __future__ import annotations
 
-import hashlib
 import platform as machine
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, canonical_json, digest_of
+from bundlerun.bundles.digest import Digest, canonical_json, digest_of, digest_of_file
 from bundlerun.errors import BadModule, UsageError
 from bundlerun.images.dockerfile import Ingredients, dockerfile
 from bundlerun.images.naming import image_name
@@ -37,11 +36,15 @@ _VERSIONED = re.compile(r"(?:^|[/:-])(?:python:|py)?(3\.\d+)(?![\d])")
 @dataclass(frozen=True)
 class Code:
     """What is known of the pipeline's source: the pipe's module (``pkg.module``), the digest of
-    it and of the project modules that it imports, those modules' files, and git's word on it."""
+    all that it is made of, the files of the project modules among that, the paths of files at the
+    root that these modules name, and git's word on it. ``left_out`` has the digests of what stays
+    behind for its size, by path."""
 
     module: str
     source: Digest
     files: Sequence[Path]
+    named: Sequence[str] = ()
+    left_out: Mapping[str, Digest] = field(default_factory=dict)
     commit: str | None = None
     dirty: bool = False
 
@@ -121,7 +124,7 @@ def plan_image(
         constrained=bool(requirements.constraints),
         locked=bool(requirements.locked),
     )
-    chosen = select(pipe_root, code.files)
+    chosen = select(pipe_root, code.files, code.named)
     files = (
         *_made(wheel, requirements),
         *(_context_file(f"code/{path}", source) for path, source in chosen.files),
@@ -182,11 +185,7 @@ def _context_file(path: str, source: Path) -> ContextFile:
     if status.st_size <= MAX_DATA_BYTES:
         data = source.read_bytes()
         return ContextFile(path, digest_of(data), executable, data=data)
-    digest = hashlib.sha256()
-    with source.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return ContextFile(path, Digest(digest.hexdigest()), executable, source=source)
+    return ContextFile(path, digest_of_file(source), executable, source=source)
 
 
 def _environment(

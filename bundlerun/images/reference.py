@@ -15,6 +15,7 @@ MODULE = PREFIX + "module"
 NAME = PREFIX + "image"
 SCHEMA = PREFIX + "schema"
 SOURCE = PREFIX + "source"
+LEFT_OUT = PREFIX + "left_out"
 ENVIRONMENT = PREFIX + "environment"
 CONTENT = PREFIX + "content"
 PIPE_ROOT = PREFIX + "pipe_root"
@@ -51,14 +52,16 @@ class ImageRef:
 @dataclass(frozen=True)
 class ImageInfo:
     """What the build recorded: ``name`` is the image's on the engine (``ref`` may say where it was
-    pushed to); ``schema`` is the JSON of ``bundlerun.pipelines.describe``; ``commit`` and
-    ``dirty`` are git's word on the source, None and False outside of git."""
+    pushed to); ``schema`` is the JSON of ``bundlerun.pipelines.describe``; ``left_out`` has the
+    digests of the files that stayed behind for their size, by path; ``commit`` and ``dirty`` are
+    git's word on the source, None and False outside of git."""
 
     ref: ImageRef
     name: str
     module: str
     schema: Mapping[str, Any]
     source: Digest
+    left_out: Mapping[str, Digest]
     environment: Digest
     content: Digest
     pipe_root: str
@@ -79,13 +82,14 @@ class ImageInfo:
                 module=labels[MODULE],
                 schema=schema,
                 source=checked_digest(labels[SOURCE]),
+                left_out={p: checked_digest(d) for p, d in json.loads(labels[LEFT_OUT]).items()},
                 environment=checked_digest(labels[ENVIRONMENT]),
                 content=checked_digest(labels[CONTENT]),
                 pipe_root=labels[PIPE_ROOT],
                 commit=labels.get(OCI_REVISION) or None,
                 dirty=labels.get(DIRTY) == "true",
             )
-        except (KeyError, ValueError, IntegrityError) as error:
+        except (KeyError, ValueError, AttributeError, IntegrityError) as error:
             raise ImageNotFound(
                 f"the image {ref.name}:{ref.tag} lacks the labels that bundlerun writes ({error})",
                 hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe",

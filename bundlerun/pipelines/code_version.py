@@ -2,7 +2,7 @@
 
 Imports are read from the syntax tree, wherever they stand (also in functions, conditions and
 ``importlib.import_module("literal")``), and followed through files under the project's root alone.
-What is imported under a computed name, and data files, are not seen.
+What is imported under a computed name is not seen. Data files are the business of ``source``.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, canonical_json, digest_of
+from bundlerun.bundles.digest import Digest
 from bundlerun.errors import BadModule
 
 GIT_TIMEOUT_S = 10.0
 
-FILES_BYTES = 8192
-"""The files of a project are recorded one by one where that takes no more in a bundle's record."""
+GIT_FILES = 1000
+"""So many files at most are named in one call of git: a command line is limited."""
 
-_DIGITS = 16
+_NAME_CHARS = 255
+"""No longer text is taken for a file's path."""
 
 # bundlerun's own version is no part of a project's source, also where a project's root is a
 # checkout of it: images install it in a layer of its own.
@@ -51,6 +52,7 @@ class _Parsed:
     digest: Digest
     imports: tuple[_Import, ...]
     exports: tuple[str, ...]
+    texts: frozenset[str]
 
 
 _PARSED: dict[str, _Parsed] = {}
@@ -66,24 +68,15 @@ def project_modules(root: Path, module: str, *, within: str | None = None) -> li
     return sorted(modules_of(root, module, within=within).values())
 
 
-def source_digest(root: Path, module: str, *, within: str | None = None) -> Digest:
-    """The digest of the names (relative to ``root``) and contents of ``project_modules``."""
-    return digest_of_files(root, project_modules(root, module, within=within))
-
-
-def digest_of_files(root: Path, files: Sequence[Path]) -> Digest:
-    """The digest of ``files``: their paths relative to ``root``, and their contents."""
+def named_files(root: Path, modules: Mapping[str, Path]) -> list[str]:
+    """The paths relative to ``root`` that the modules which stand there themselves, in no package,
+    have as texts (``open("words.txt")``); whether there are such files is not looked at."""
     base = os.path.abspath(root)
-    rows = sorted([Path(os.path.relpath(f, base)).as_posix(), file_digest(f)] for f in files)
-    return digest_of(canonical_json(rows))
-
-
-def recorded_files(root: Path, files: Sequence[Path]) -> dict[str, str]:
-    """The first digits of each file's digest by its path relative to ``root``, for a lineage; none
-    where they are over ``FILES_BYTES``."""
-    base = os.path.abspath(root)
-    rows = {Path(os.path.relpath(f, base)).as_posix(): file_digest(f)[:_DIGITS] for f in files}
-    return rows if len(canonical_json(rows)) <= FILES_BYTES else {}
+    found: set[str] = set()
+    for path in modules.values():
+        if os.path.dirname(path) == base:
+            found.update(os.path.normpath(text) for text in _parsed(path).texts)
+    return sorted(name for name in found if name.partition("/")[0] not in ("", ".", ".."))
 
 
 def file_digest(path: Path) -> Digest:
@@ -162,6 +155,17 @@ def git_version(root: Path, files: Sequence[Path] = ()) -> tuple[str, bool] | No
     None without git, outside a checkout, before the first commit, or when git takes longer than
     ``GIT_TIMEOUT_S`` seconds. A file that git does not track counts as different.
     """
+    found = [
+        _git_status(root, files[start : start + GIT_FILES])
+        for start in range(0, max(len(files), 1), GIT_FILES)
+    ]
+    commits = [each[0] for each in found if each is not None]
+    if len(commits) < len(found):
+        return None
+    return commits[0], any(each is not None and each[1] for each in found)
+
+
+def _git_status(root: Path, files: Sequence[Path]) -> tuple[str, bool] | None:
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(root), "status", "--porcelain=v2"]
     command += ["--branch", "--untracked-files=all"]
     if files:
@@ -240,6 +244,7 @@ def _parsed(path: Path) -> _Parsed:
         digest=Digest(hashlib.sha256(data).hexdigest()),
         imports=tuple(_imports(tree)),
         exports=tuple(_exports(tree)),
+        texts=frozenset(_texts(tree)),
     )
     if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
         _PARSED[key] = parsed
@@ -277,3 +282,12 @@ def _exports(tree: ast.Module) -> Iterator[str]:
             for item in ast.walk(node):
                 if isinstance(item, ast.Constant) and isinstance(item.value, str):
                     yield item.value
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """The literal texts that might be the path of a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+            if 0 < len(text) <= _NAME_CHARS and text.isprintable() and not text.endswith(".py"):
+                yield text

@@ -3,7 +3,7 @@
 This runs where the module can be imported (inside the image, when it is built), so that clients
 need not import it. One JSON object on standard output::
 
-    {"module", "python", "platform", "source": digest of the module and its project modules,
+    {"module", "python", "platform",
      "pipes": {"package.module.Class": {"name", "runnable", "description",
        "params": {name: {"type", "class", "default", "required", "significant", "positional",
                          "private", "description", "choice_type"?, "choices"?}}}}}
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.errors import BundlerunError
-from bundlerun.pipelines.code_version import source_digest
 from bundlerun.pipelines.loading import load_module
 
 
@@ -53,7 +52,6 @@ def describe(module: str, root: Path) -> dict[str, Any]:
         "module": module,
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "platform": sysconfig.get_platform(),
-        "source": source_digest(root, module),
         "pipes": pipes,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +11,7 @@ from bundlerun.bundles.lineage import Lineage, ReuseKey
 
 if TYPE_CHECKING:
     from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.digest import Digest
     from bundlerun.pipelines.external import External
     from bundlerun.store.contexts import Context
     from bundlerun.store.entries import Entry
@@ -49,6 +50,12 @@ class Host(Protocol):
 
     def external(self, wanted: External) -> Entry:
         """The latest bundle of that name and tags. Raises BundleNotFound."""
+
+    def digests(self, files: Sequence[Path]) -> Sequence[Digest]:
+        """The digests of files' bytes. Raises OSError."""
+
+    def is_own(self, path: str) -> bool:
+        """Whether the absolute ``path`` is a file of the host's own, which a value may name."""
 
     def value(self, bundle: Bundle) -> object:
         """The value, made anew each time: what a pipe does to it, no other pipe sees."""
@@ -93,6 +100,14 @@ class StoreHost:
         """See Host."""
         tags = dict(wanted.tags) or None
         return self.store.catalog.get(self.context, wanted.name, tags=tags)
+
+    def digests(self, files: Sequence[Path]) -> Sequence[Digest]:
+        """See Host."""
+        return self.store.stats.digests(files)
+
+    def is_own(self, path: str) -> bool:
+        """See Host."""
+        return Path(path).is_relative_to(self.store.path)
 
     def value(self, bundle: Bundle) -> object:
         """See Host."""

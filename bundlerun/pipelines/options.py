@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 
 
@@ -18,7 +19,8 @@ class ApplyOptions:
     machine's; ``pipe_root``: where a script that runs as ``__main__`` counts from (None: the
     working directory). ``code`` gives git's commit and state where there is no git (None: ask
     git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
-    the output is to have when it is made.
+    the output is to have when it is made. ``left_out`` is given inside an image: the digests of
+    what its build left out for its size, by path.
     """
 
     workers: int = 1
@@ -33,3 +35,4 @@ class ApplyOptions:
     image: str | None = None
     request: ReuseKey | None = None
     output_id: str | None = None
+    left_out: Mapping[str, Digest] | None = None

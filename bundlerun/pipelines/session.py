@@ -14,22 +14,18 @@ from typing import TYPE_CHECKING
 from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.errors import BadPath, BadValue, BundleNotFound
+from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
 from bundlerun.pipelines import failures, parameters
-from bundlerun.pipelines.code_version import (
-    digest_of_files,
-    file_digest,
-    git_version,
-    modules_of,
-    recorded_files,
-)
+from bundlerun.pipelines.code_version import file_digest, git_version
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loading import Home
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.pipe import Scratch, at_work
+from bundlerun.pipelines.reads import Told, Watch, warn_of, watching
 from bundlerun.pipelines.reuse import task_key
+from bundlerun.pipelines.source import Source, source_of
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.host import Host
@@ -59,10 +55,11 @@ class Session:
         self.reused: list[str] = []
         self.done: dict[Node, Entry] = {}
         self._externals: dict[tuple[str, tuple[tuple[str, str], ...]], Entry] = {}
-        self._sources: dict[Home, tuple[Digest, list[Path]]] = {}
+        self._sources: dict[Home, Source] = {}
         self._waiting: dict[Node, int] = {}
         self._needed_by: dict[Node, list[Node]] = {}
         self._folder: Path | None = None
+        self._told = Told()
 
     def plan(self) -> list[Node]:
         """Find what equal work has made already; the pipes that are left and can start now.
@@ -115,7 +112,7 @@ class Session:
         """The folder of all scratch folders: made before children are forked, for the parent to
         remove what a killed child leaves."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="bundlerun-"))
+            self._folder = self._told.folder = Path(tempfile.mkdtemp(prefix="bundlerun-"))
 
     def close(self) -> None:
         """Remove the folder."""
@@ -173,18 +170,35 @@ class Session:
         scratch = Scratch(self._folder)
         pipe = at_work(node.pipe, scratch)
         input_value = self.target.input and self.host.value(self.target.input)
+        watch = Watch(str(node.home.root), self._source(node.home).digests, self.host.is_own)
         try:
             try:
-                value = pipe.pipe_run(input_value, **values)
+                with watching(watch):
+                    value = pipe.pipe_run(input_value, **values)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 raise failures.raised_in(node.name, "pipe_run", error) from error
+            finally:
+                warn_of(watch, node.name, self._told)
+            self._check_unedited(node, watch)
             draft = replace(self._draft(node, started_s, time.time()), scratch=scratch.made)
             return self._kept(node, draft, value)
         finally:
             if scratch.made is not None:
                 shutil.rmtree(scratch.made, ignore_errors=True)
+
+    def _check_unedited(self, node: Node, watch: Watch) -> None:
+        """Raises BadModule when a file that the pipe read is not what its key says."""
+        names = watch.tracked()
+        held = self.host.digests([node.home.root / name for name in names])
+        for name, digest in zip(names, held, strict=True):
+            if digest != watch.counted[name]:
+                raise BadModule(
+                    f"{node.home.root / name} was edited while {node.name} ran, so no key can name"
+                    " what its value is made of",
+                    hint="the same command again",
+                )
 
     def _kept(self, node: Node, draft: Draft, value: object) -> Entry:
         try:
@@ -208,9 +222,8 @@ class Session:
         is_top = node is self.top
         given = [("pipeline_input", self.target.input)] if self.target.input else []
         given += [(role, entry.bundle) for role, _, entry in self._inputs(node)]
-        source, files = self._source(node.home)
-        commit, dirty = self._git
-        code = CodeVersion(source, commit, dirty, recorded_files(node.home.root, files))
+        source = self._source(node.home)
+        code = CodeVersion(source.digest, *self._git, source.recorded())
         lineage = Lineage(
             pipe=node.name,
             parents=tuple(Parent(role, b.name, b.id, b.root.digest) for role, b in given),
@@ -231,14 +244,13 @@ class Session:
         )
 
     def _key(self, node: Node) -> ReuseKey:
-        source, _ = self._source(node.home)
         roots: Mapping[str, Digest] = {
             key: entry.bundle.root.digest for _, key, entry in self._inputs(node)
         }
         bundle = self.target.input
         return task_key(
             pipe=node.name,
-            source=source,
+            source=self._source(node.home).digest,
             params=node.params,
             input_root=None if bundle is None else bundle.root.digest,
             dependencies=roots,
@@ -251,13 +263,18 @@ class Session:
         # to be answered without looking at them.
         return None if self._externals else self.options.request
 
-    def _source(self, home: Home) -> tuple[Digest, list[Path]]:
+    def _source(self, home: Home) -> Source:
         if home not in self._sources:
-            modules = modules_of(home.root, home.module, within=home.within)
-            for name, path in modules.items():
+            found = source_of(
+                home.root,
+                home.module,
+                within=home.within,
+                digests=self.host.digests,
+                left_out=self.options.left_out,
+            )
+            for name, path in found.modules.items():
                 check_loaded(name, path, file_digest(path))
-            files = sorted(modules.values())
-            self._sources[home] = digest_of_files(home.root, files), files
+            self._sources[home] = found
         return self._sources[home]
 
     @cached_property
@@ -265,6 +282,6 @@ class Session:
         if self.options.code is not None:
             return self.options.code.commit, self.options.code.dirty
         home = self.top.home
-        files = {f for _, found in self._sources.values() for f in found}
+        files = {file for found in self._sources.values() for file in found.files}
         inside = sorted(f for f in files if f.is_relative_to(home.root))
         return git_version(home.root, inside) or (None, False)

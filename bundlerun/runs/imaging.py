@@ -12,13 +12,9 @@ from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.naming import image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
 from bundlerun.images.reference import ImageInfo, ImageRef
-from bundlerun.pipelines.code_version import (
-    git_version,
-    project_modules,
-    source_digest,
-    top_level_names,
-)
+from bundlerun.pipelines.code_version import git_version, top_level_names
 from bundlerun.pipelines.loading import no_such_class
+from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
 
 if TYPE_CHECKING:
     from bundlerun.progress import Progress
@@ -67,7 +63,9 @@ class ImageRequest:
         )
 
 
-def recipe_of(request: ImageRequest, settings: ImageSettings) -> Recipe:
+def recipe_of(
+    request: ImageRequest, settings: ImageSettings, *, digests: Digests = digests_of
+) -> Recipe:
     """The recipe for ``request``: reads the source, changes nothing.
 
     Raises BadModule when the module does not stand below its root, UsageError for requirements
@@ -78,13 +76,15 @@ def recipe_of(request: ImageRequest, settings: ImageSettings) -> Recipe:
         raise BadModule(
             f"{root} is no folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         )
-    files = project_modules(root, request.module)
+    source = source_of(root, request.module, digests=digests)
     _check_named(root, request)
-    git = git_version(root, files)
+    git = git_version(root, source.files)
     code = Code(
         module=request.module,
-        source=source_digest(root, request.module),
-        files=files,
+        source=source.digest,
+        files=sorted(source.modules.values()),
+        named=source.named,
+        left_out=source.left_out,
         commit=git and git[0],
         dirty=bool(git and git[1]),
     )
@@ -157,7 +157,7 @@ def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bo
         )
     info = ImageInfo.of(ref)
     root = Path(noted["request"]["pipe_root"] if noted else info.pipe_root)
-    if root.is_dir() and source_digest(root, module) != info.source:
+    if root.is_dir() and source_digest(root, module, digests=store.stats.digests) != info.source:
         raise StaleImage(
             f"the source of {module} below {root} differs from its image",
             hint=f"bundlerun run --build ... {pipe}",

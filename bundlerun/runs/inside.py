@@ -132,6 +132,7 @@ def _applied(attempt: Attempt, folder: Path, blank: Envelope) -> Envelope:
             image=plan.image,
             request=plan.request,
             output_id=plan.output_id,
+            left_out=plan.left_out,
         ),
     )
     return replace(

@@ -16,7 +16,7 @@ from bundlerun.bundles.bundle import (
     new_id,
     parse_record,
 )
-from bundlerun.bundles.digest import canonical_json, checked_digest, digest_of
+from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError, NotCommitted
@@ -36,7 +36,8 @@ class RunPlan:
     """Everything that a job must know, and what the client promised to bring home.
 
     ``output_id`` is chosen now, so that whoever looks later knows what to look for. ``found`` is
-    the id of a bundle that equal work made already, or None; it does not travel.
+    the id of a bundle that equal work made already, or None; it does not travel. ``left_out`` has
+    the digests of the files that the image left out for their size, by path.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class RunPlan:
     output_tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     force_all: bool = False
+    left_out: Mapping[str, Digest] = field(default_factory=dict)
     found: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ class RunPlan:
             "output_tags": dict(self.output_tags),
             "force": self.force,
             "force_all": self.force_all,
+            "left_out": dict(self.left_out),
         }
 
     def promised(self) -> Bundle:
@@ -115,8 +118,9 @@ class RunPlan:
                 output_tags=dict(found["output_tags"]),
                 force=bool(found["force"]),
                 force_all=bool(found["force_all"]),
+                left_out={p: checked_digest(d) for p, d in found["left_out"].items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"not a run plan: {error!r:.200}") from error
 
     @staticmethod
@@ -162,6 +166,7 @@ def plan_run(
         output_tags=request.output_tags,
         force=request.force,
         force_all=request.force_all,
+        left_out=image.left_out,
         found=found,
     )
 

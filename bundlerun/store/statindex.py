@@ -13,14 +13,19 @@ seconds ago.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from bundlerun.bundles.digest import Digest
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.hashing import Hashing
+from bundlerun.bundles.links import PART_BYTES, Link
 from bundlerun.bundles.places import Stamp, changed_ns, size_in, stamp_of
+from bundlerun.errors import BadPath
 from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
@@ -31,8 +36,13 @@ YOUNG_NS = 2_000_000_000
 MOST_ROWS = 1 << 20
 """The last so many recordings are kept, at about 150 bytes each."""
 
+_LOOKS = 3
+"""So many times a file is read that changes meanwhile."""
+
 _FILE_BYTES = 16
 """So many bytes of a stamp, device and inode, say which file it is."""
+
+_KNOWN = "SELECT stamp, digest FROM stats WHERE file IN ({marks})"
 
 _FIND = """
 SELECT s.stamp, s.digest, parts, o.stamp FROM stats s JOIN objects o ON o.digest = s.digest
@@ -58,6 +68,30 @@ class StatIndex:
                 found = connection.execute(_FIND.format(marks=marks(files)), files).fetchall()
             rows.update((row[0], row[1:]) for row in found)
         return [self._link(stamp, rows.get(stamp)) for stamp in stamps]
+
+    def digests(self, files: Sequence[Path]) -> list[Digest]:
+        """The digests of regular files that are not taken in; what did not change since it was read
+        last is not opened. Raises OSError, and BadPath for a file that changes all the while."""
+        stamps = [stamp_of(os.stat(file)) for file in files]
+        known: dict[bytes, bytes] = {}
+        for some in batches(sorted(stamp[:_FILE_BYTES] for stamp in stamps)):
+            with self._database.reading() as connection:
+                rows = connection.execute(_KNOWN.format(marks=marks(some)), some)
+                known.update(rows.fetchall())
+        found, seen = [], []
+        for file, stamp in zip(files, stamps, strict=True):
+            digest = known.get(stamp)
+            if digest is not None:
+                found.append(Digest(digest.hex()))
+                continue
+            link, read_stamp, settled = _hashed(file)
+            found.append(link.digest)
+            if settled:
+                seen.append((read_stamp, link))
+        if seen:
+            with self._database.writing() as tx:
+                self.record(tx, seen)
+        return found
 
     def record(self, tx: sqlite3.Connection, seen: Iterable[tuple[Stamp, Link]]) -> None:
         """Remember what files held, over what was known of them, in the transaction ``tx``; the
@@ -94,6 +128,30 @@ class StatIndex:
             if stamp_of(file_of(self._folder, link.digest).stat()) == made:
                 return link
         return None
+
+
+def _hashed(file: Path) -> tuple[Link, Stamp, bool]:
+    """What the file holds, its stamp, and whether that may be remembered."""
+    for _ in range(_LOOKS):
+        now_ns = time.time_ns()
+        with file.open("rb") as stream:
+            stamp = stamp_of(os.fstat(stream.fileno()))
+            link = _link_of(stream)
+            again = stamp_of(os.fstat(stream.fileno()))
+        if again == stamp:
+            return link, stamp, changed_ns(stamp) <= now_ns - YOUNG_NS
+    raise BadPath(f"{file} changes while it is read", hint="wait until it is written")
+
+
+def _link_of(stream: BinaryIO) -> Link:
+    data = stream.read(PART_BYTES)
+    if len(data) < PART_BYTES:
+        return Link(digest_of(data), len(data))
+    hashing = Hashing()
+    rest = iter(lambda: stream.read(PART_BYTES), b"")
+    for _ in hashing.passing(itertools.chain([data], rest)):
+        pass
+    return hashing.finished()[0]
 
 
 class IndexedIntake:

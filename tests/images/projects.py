@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
-from bundlerun.pipelines.code_version import project_modules, source_digest
+from bundlerun.pipelines.source import source_of
 from bundlerun.settings import ImageSettings
 
 PIPE = '''\
@@ -53,8 +53,9 @@ def shop(root: Path, extra: dict[str, str | bytes] | None = None) -> Path:
 def code_of(root: Path, module: str = "shop.total", git: tuple[str, bool] | None = None) -> Code:
     """What the other rooms find out of a module's source."""
     commit, dirty = git or (None, False)
-    files = project_modules(root, module)
-    return Code(module, source_digest(root, module), files, commit, dirty)
+    source = source_of(root, module)
+    files = sorted(source.modules.values())
+    return Code(module, source.digest, files, source.named, source.left_out, commit, dirty)
 
 
 def recipe_of(

@@ -21,7 +21,7 @@ from bundlerun.images.build import KEPT_CONTENTS, build, find_image
 from bundlerun.images.builders import buildkit_command
 from bundlerun.images.recipe import ImageOptions
 from bundlerun.images.reference import ImageInfo, ImageRef
-from bundlerun.pipelines.code_version import source_digest
+from bundlerun.pipelines.source import source_digest
 from bundlerun.settings import ImageSettings
 from tests.images.conftest import Listener, shop_recipe
 from tests.images.projects import PIPE, recipe_of, shop, write
@@ -88,7 +88,7 @@ def test_the_labels_say_what_run_must_know(shop_root: Path, shop_image: Shop) ->
     """Pipes, digests, git's word, and the folder it was made of."""
     info, _, settings = shop_image
     assert info.module == "shop.total"
-    assert info.source == info.schema["source"] == source_digest(shop_root, "shop.total")
+    assert info.source == source_digest(shop_root, "shop.total")
     assert (info.commit, info.dirty) == ("c" * 40, True)
     assert info.pipe_root == str(shop_root)
     rate = info.schema["pipes"]["shop.total.Total"]["params"]["rate"]

@@ -13,7 +13,8 @@ import pytest
 
 from bundlerun.errors import BadModule
 from bundlerun.pipelines import code_version
-from bundlerun.pipelines.code_version import git_version, project_modules, source_digest
+from bundlerun.pipelines.code_version import git_version, project_modules
+from bundlerun.pipelines.source import source_digest
 
 
 @pytest.fixture
@@ -152,8 +153,8 @@ def test_finding_the_source_imports_neither_luigi_nor_the_module(tree: Path) -> 
     (tree / "plain.py").write_text("raise SystemExit('imported')")
     code = (
         "import sys; from pathlib import Path\n"
-        "from bundlerun.pipelines import code_version, reuse, environment, external, host\n"
-        f"code_version.source_digest(Path({str(tree)!r}), 'pkg.main')\n"
+        "from bundlerun.pipelines import code_version, source, reuse, environment, external, host\n"
+        f"source.source_digest(Path({str(tree)!r}), 'pkg.main')\n"
         "print([m for m in ('luigi', 'pkg', 'plain') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

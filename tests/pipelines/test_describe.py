@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bundlerun.errors import BadModule
-from bundlerun.pipelines.code_version import source_digest
 from bundlerun.pipelines.describe import describe
 from bundlerun.pipelines.reuse import normalised
 from tests.pipelines.conftest import Project
@@ -41,7 +40,6 @@ def test_all_pipes_of_the_module_are_described(project: Project) -> None:
     module = project.module(FLOW)
     found = describe(module.__name__, project.root)
     assert list(found["pipes"]) == [f"{module.__name__}.Base", f"{module.__name__}.Top"]
-    assert found["source"] == source_digest(project.root, module.__name__)
     base, top = found["pipes"].values()
     assert (base["runnable"], top["runnable"]) == (False, True)
     assert top["description"] == "The top."

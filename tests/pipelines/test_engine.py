@@ -26,9 +26,9 @@ from bundlerun.errors import (
     UsageError,
     UserError,
 )
-from bundlerun.pipelines.code_version import source_digest
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.reuse import request_key
+from bundlerun.pipelines.source import source_digest
 from bundlerun.store.entries import Entry
 from tests.pipelines.conftest import Project, World
 
