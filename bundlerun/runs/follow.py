@@ -210,7 +210,7 @@ def _refreshed(records: list[RunRecord], backend: Backend, world: World) -> list
 def _settled(record: RunRecord, status: JobStatus, backend: Backend, world: World) -> RunRecord:
     try:
         return settle(record, status, backend, world, wait=False)
-    except BundlerunError as error:
+    except (BundlerunError, OSError) as error:
         return record.changed(reason=str(error))
 
 

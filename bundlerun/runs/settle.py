@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from bundlerun import errors
-from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed
+from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
 from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.binding import check_remote
 from bundlerun.remotes.file import FileRemote
@@ -264,7 +264,10 @@ def _by_backend(job: JobStatus) -> Outcome:
 def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
     """``record`` with what the backend says of a job that has not ended."""
     if status.state is JobState.LOST:
-        lost = {"lost_s": record.lost_s or time.time(), "reason": f"{status.reason} (one look)"}
+        lost = {
+            "lost_s": record.lost_s or time.time(),
+            "reason": f"{status.reason}; a second look decides",
+        }
         return change(record, lambda r: r if r.judged else r.changed(**lost), world)
     if record.lost_s is not None or record.state is not status.state:
         record = change(
@@ -333,7 +336,7 @@ def _published(record: RunRecord, remote: Remote, world: World) -> Envelope | Un
         upper = FileRemote(staging.absolute().as_uri())
         try:
             publish(remote, upper)
-        except IntegrityError as error:
+        except (IntegrityError, UsageError) as error:
             return Unreadable(1, f"what the job staged cannot be published: {error.message}")
         for entry in list(upper.list(f"runs/{record.run_id}/result.")):
             data = upper.get(entry.key, 0, MOST_BYTES + 1)
