@@ -124,10 +124,14 @@ def backend_of(record: RunRecord, world: World) -> Backend:
 
 def _with_job(record: RunRecord, backend: Backend, world: World) -> RunRecord:
     """``record`` once it has a job, or will never have one."""
+    told = ""
     while True:
         record = found_again(record, backend, world)
         if record.handle is not None or record.settled:
             return record
+        if record.reason != told:
+            told = record.reason
+            world.progress.line(f"{record.label}: {told}")
         if record.orphaned_s is None:
             # It is being submitted: by whom, the lock tells.
             with holding(record.run_id, world, wait=True):
@@ -194,7 +198,7 @@ def _refreshed(records: list[RunRecord], backend: Backend, world: World) -> list
     for record in records:
         try:
             looked.append(found_again(record, backend, world))
-        except BundlerunError as error:
+        except (BundlerunError, OSError) as error:
             looked.append(record.changed(reason=str(error)))
     asked = [record.handle for record in looked if record.handle and not record.settled]
     try:

@@ -165,7 +165,7 @@ def result_of(record: RunRecord, world: World) -> Bundle:
     where the output was removed meanwhile."""
     if record.failure is not None:
         kind = errors.named(record.failure, RunFailed, RunFailed)
-        hint = f"bundlerun logs {record.run_id[:13]}"
+        hint = f"bundlerun logs {record.run_id[:13]}" if record.handle is not None else None
         raise kind(record.reason, hint=hint, evidence=record.evidence)
     here = world.store.catalog.by_id(world.context, record.output_id)
     return bring_output(record, world) if here is None else here.bundle
