@@ -82,6 +82,7 @@ class Work(Data):
                 commit=commit,
                 pipe_root=root,
             ),
+            progress=self.progress,
         )
         if before is None or before.bundle.id != result.entry.bundle.id:
             self._tell_what_differs(result.entry.bundle, result.entry)
