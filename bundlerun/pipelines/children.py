@@ -22,7 +22,7 @@ from typing import Any
 import luigi.worker
 
 from bundlerun.errors import UsageError
-from bundlerun.pipelines import failures
+from bundlerun.pipelines import failures, reads
 
 Tell = Callable[[tuple[Any, ...]], None]
 """Takes a message, a tuple whose first part says of what kind it is."""
@@ -146,8 +146,9 @@ def _main(body: Body, sending: Connection, theirs: list[Connection]) -> None:
     """What a child does."""
     try:
         signal.signal(signal.SIGTERM, _told_to_end)
-        # Some thread of the parent may have held it at the fork: luigi would wait for ever.
+        # Some thread of the parent may have held these at the fork: nobody would release them.
         luigi.worker.fork_lock = threading.Lock()
+        reads.in_child()
         for each in theirs:
             each.close()
         try:
