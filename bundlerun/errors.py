@@ -8,6 +8,7 @@
     |-- SettingsError             3   the configuration is wrong or incomplete
     |-- NotFound                  4   a name that nothing answers to
     |   |-- ContextNotFound, BundleNotFound, RunNotFound, ImageNotFound
+    |   |   `-- PushIncomplete   the rest was sent
     |-- Conflict                  5   the thing is there, but not in the needed state
     |   |-- NotCommitted, StaleImage, StoreBusy
     |-- RemoteError               6   the remote does not do what is asked
@@ -106,6 +107,17 @@ class ContextNotFound(NotFound):
 
 class BundleNotFound(NotFound):
     """No bundle of this name, id or tags."""
+
+
+class PushIncomplete(BundleNotFound):
+    """Bytes of some bundles are neither here nor on the remote; the others were sent.
+
+    ``report`` is what the push did (``PushReport``).
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, report: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
 
 
 class RunNotFound(NotFound):
