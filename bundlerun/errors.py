@@ -10,7 +10,7 @@
     |   |-- ContextNotFound, BundleNotFound, RunNotFound, ImageNotFound
     |   |   `-- PushIncomplete   the rest was sent
     |-- Conflict                  5   the thing is there, but not in the needed state
-    |   |-- NotCommitted, StaleImage, StoreBusy
+    |   |-- NotCommitted, StaleImage, StoreBusy, StoreReadOnly
     |-- RemoteError               6   the remote does not do what is asked
     |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged
     |-- IntegrityError            7   bytes are not what their digest says
@@ -144,6 +144,10 @@ class StaleImage(Conflict):
 
 class StoreBusy(Conflict):
     """Another process held the store for too long."""
+
+
+class StoreReadOnly(Conflict):
+    """The store may be read here, and not written."""
 
 
 class RemoteError(BundlerunError):

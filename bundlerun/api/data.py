@@ -154,10 +154,11 @@ class Data(Base):
         if old or all:
             every = self.search(latest.bundle.name)
             chosen = [e for e in every if all or e.bundle.id != latest.bundle.id]
-        if remote:
-            removed = forget(self.store, self.context(), there, chosen)
-        else:
-            removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
+        with self.store.freeing():
+            if remote:
+                removed = forget(self.store, self.context(), there, chosen)
+            else:
+                removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
         return [entry.bundle for entry in removed]
 
     def push(self, name: str | None = None) -> PushReport:
