@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 
@@ -37,17 +36,6 @@ class Silent:
 
     def line(self, text: str) -> None:
         """Nothing is shown."""
-
-
-class Lines(Silent):
-    """Lines alone, each given to ``say``: for a log."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def line(self, text: str) -> None:
-        """It is said."""
-        self._say(text)
 
 
 SILENT: Progress = Silent()
