@@ -8,8 +8,9 @@
     |-- SettingsError             3   the configuration is wrong or incomplete
     |-- NotFound                  4   a name that nothing answers to
     |   |-- ContextNotFound, BundleNotFound, RunNotFound, ImageNotFound
+    |   |   `-- PushIncomplete   the rest was sent
     |-- Conflict                  5   the thing is there, but not in the needed state
-    |   |-- NotCommitted, StaleImage, StoreBusy
+    |   |-- NotCommitted, StaleImage, StoreBusy, StoreReadOnly
     |-- RemoteError               6   the remote does not do what is asked
     |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged
     |-- IntegrityError            7   bytes are not what their digest says
@@ -108,6 +109,17 @@ class BundleNotFound(NotFound):
     """No bundle of this name, id or tags."""
 
 
+class PushIncomplete(BundleNotFound):
+    """Bytes of some bundles are neither here nor on the remote; the others were sent.
+
+    ``report`` is what the push did (``PushReport``).
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, report: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
 class RunNotFound(NotFound):
     """No run of this id in the journal."""
 
@@ -132,6 +144,10 @@ class StaleImage(Conflict):
 
 class StoreBusy(Conflict):
     """Another process held the store for too long."""
+
+
+class StoreReadOnly(Conflict):
+    """The store may be read here, and not written."""
 
 
 class RemoteError(BundlerunError):

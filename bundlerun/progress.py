@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -36,6 +37,17 @@ class Silent:
 
     def line(self, text: str) -> None:
         """Nothing is shown."""
+
+
+class Lines(Silent):
+    """Lines alone, each given to ``say``: for a log."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def line(self, text: str) -> None:
+        """It is said."""
+        self._say(text)
 
 
 SILENT: Progress = Silent()

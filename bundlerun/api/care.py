@@ -60,7 +60,8 @@ class Care(Data):
         if not remote:
             from bundlerun.store.sweep import sweep
 
-            return sweep(self.store, grace_s=grace_s, delete=delete, progress=self.progress)
+            with self.store.freeing():
+                return sweep(self.store, grace_s=grace_s, delete=delete, progress=self.progress)
         from bundlerun.remotes.binding import bound_uuid
         from bundlerun.remotes.sweeping import collect
 

@@ -29,7 +29,7 @@ def checkup(base: Base) -> list[Check]:
     the remote, which is there since the remote was bound."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: ".".join(map(str, sys.version_info[:3]))),
-        ("store", lambda: str(base.store.path)),
+        ("store", partial(_store, base)),
         ("context", lambda: base.context().name),
         ("engine", _engine),
         ("builder", _builder),
@@ -49,6 +49,12 @@ def _checked(what: str, look: Callable[[], str]) -> Check:
         return Check(what, False, error.message, error.hint)
 
 
+def _store(base: Base) -> str:
+    path = base.store.path
+    # Not a fault: an archive is meant to be so.
+    return f"{path}, read-only: it can be read, not written" if base.store.read_only else str(path)
+
+
 def _engine() -> str:
     from bundlerun.engine.connection import engine
 
@@ -63,7 +69,10 @@ def _builder() -> str:
 
 
 def _images(base: Base) -> Iterator[Check]:
-    names = base.store.noted.names()
+    try:
+        names = base.store.noted.names()
+    except BundlerunError:
+        return  # what stands under "store" says it
     if not names:
         cure = "bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         yield Check("image", None, "none has been made with this store", cure)

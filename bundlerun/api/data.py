@@ -9,10 +9,9 @@ from bundlerun.api.ancestry import Ancestry
 from bundlerun.api.base import Base
 from bundlerun.bundles.bundle import Bundle, checked_id, checked_name
 from bundlerun.bundles.lineage import LineageTree, Parent
-from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
+from bundlerun.errors import Conflict, NotCommitted, UsageError
 
 if TYPE_CHECKING:
-    from bundlerun.remotes.base import Remote
     from bundlerun.remotes.push import PushReport
     from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
@@ -155,10 +154,11 @@ class Data(Base):
         if old or all:
             every = self.search(latest.bundle.name)
             chosen = [e for e in every if all or e.bundle.id != latest.bundle.id]
-        if remote:
-            removed = forget(self.store, self.context(), there, chosen)
-        else:
-            removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
+        with self.store.freeing():
+            if remote:
+                removed = forget(self.store, self.context(), there, chosen)
+            else:
+                removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
         return [entry.bundle for entry in removed]
 
     def push(self, name: str | None = None) -> PushReport:
@@ -206,6 +206,7 @@ class Data(Base):
             localise_parts,
             pull_all,
             pull_id,
+            pull_latest,
         )
 
         if paths and not localize:
@@ -221,7 +222,7 @@ class Data(Base):
         elif name is None or all_versions:
             entries = pull_all(self.store, context, remote, name, all_versions=all_versions)
         else:
-            entries = [self._newest_of(name, context, remote)]
+            entries = [pull_latest(self.store, context, remote, name)]
         bundles = [entry.bundle for entry in entries]
         patterns = [paths] if isinstance(paths, str) else list(paths)
         for bundle in bundles if patterns else ():
@@ -243,26 +244,8 @@ class Data(Base):
         bundle = self.entry(name).bundle
         return self.store.outline(bundle, self.fetch_of(bundle))
 
-    def _newest_of(self, name: str, context: Context, remote: Remote) -> Entry:
-        from bundlerun.remotes.pull import pull_latest
-
-        try:
-            return pull_latest(self.store, context, remote, name)
-        except BundleNotFound as error:
-            run = self._maker_of(name)
-            if run is None:
-                raise
-            raise BundleNotFound(
-                f"{remote.url} has no bundle {name!r} yet: run {run} makes it",
-                hint=f"bundlerun wait {run[:13]}",
-            ) from error
-
     def _settle_open_runs(self) -> None:
         """Whoever first sees a run's end brings its result home: here, a pull."""
-
-    def _maker_of(self, name: str) -> str | None:
-        """The id of a run that is to make ``name`` and has not ended, None where none is known."""
-        return None
 
 
 def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -48,21 +49,43 @@ def echo_table(
     """A table on standard output; as wide as the terminal at most, untruncated into a pipe.
 
     Only the ``elastic`` columns are cut where it is narrow. A column with nothing in it is left
-    out.
+    out. Of its own: rich's table takes a millisecond and more a row.
     """
-    from rich import box
-    from rich.table import Table
-
     told = [at for at, _ in enumerate(columns) if any(row[at] not in ("", "-") for row in rows)]
-    cells = [[clean(row[at]) for at in told] for row in rows]
+    cells = [[_on_one_line(clean(row[at])) for at in told] for row in rows]
     names = [columns[at] for at in told]
     out = console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name, width in zip(names, _widths(names, cells, elastic, out.width), strict=True):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=width)
-    for row in cells:
-        table.add_row(*map(_escaped, row))
-    out.print(table)
+    widths = _widths(names, cells, elastic, out.width)
+    header = _line(names, widths)
+    lines = [_line(row, widths) for row in cells]
+    rule = _said("─", "-") * (sum(widths) + COLUMN_GAP * (len(widths) - 1))
+    click.echo("\n".join([click.style(header, bold=True) if _is_fancy() else header, rule, *lines]))
+
+
+def _said(character: str, plain: str) -> str:
+    """``character`` where standard output can say it."""
+    return character if (sys.stdout.encoding or "").lower().startswith("utf") else plain
+
+
+def _is_fancy() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split("\n")).expandtabs(1)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The cells, each as wide as its column."""
+    return (" " * COLUMN_GAP).join(map(_fitted, cells, widths)).rstrip()
+
+
+def _fitted(text: str, width: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + _said("…", "~")
+    return set_cell_size(text, width)
 
 
 def _widths(
@@ -172,9 +195,3 @@ def size(count: float) -> str:
     while (count := count / 1000) >= 1000 and len(units) > 1:
         units.pop(0)
     return f"{count:.1f} {units[0]}"
-
-
-def _escaped(cell: str) -> str:
-    from rich.markup import escape
-
-    return escape(cell)

@@ -17,6 +17,7 @@ from bundlerun.pipelines.loading import home_of, pipe_class
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.parameters import with_params
 from bundlerun.pipelines.session import Session, Target
+from bundlerun.progress import SILENT, Progress
 from bundlerun.store.entries import checked_tags
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def apply(
     output: str,
     params: Mapping[str, object] | None = None,
     options: ApplyOptions | None = None,
+    progress: Progress = SILENT,
 ) -> ApplyResult:
     """The bundle ``output`` that ``pipe``, with ``params`` (texts are parsed), makes of ``input``.
 
@@ -52,8 +54,9 @@ def apply(
 
     Raises BadName, BadParameter, BadModule and BundleNotFound before anything runs; UserError
     when a pipe raises or returns what cannot be kept (what was finished before it stays, of itself
-    there is no trace); InfraError when a worker process dies; KeyboardInterrupt; and what ``host``
-    raises. May be called off the main thread, and from several threads at once.
+    there is no trace); TimedOut after its ``worker_timeout``; InfraError when a worker process
+    dies; KeyboardInterrupt; and what ``host`` raises. May be called off the main thread, and from
+    several threads at once.
     """
     options = options or ApplyOptions()
     checked_name(output)
@@ -68,13 +71,12 @@ def apply(
     nodes = walk(top, lambda cls: home_of(cls, options.pipe_root))
     environment = options.environment or local_environment()
     session = Session(host, Target(input, output, nodes), options, environment)
-    with task_queue.silence():
-        first = session.plan()
-        try:
-            if first:
-                if options.workers > 1:
-                    session.make_folder()
-                task_queue.run_all(session, first, processes=options.workers)
-        finally:
-            session.close()
+    first = session.plan()
+    try:
+        if first:
+            # Children may be killed: what they leave goes with the folder.
+            session.make_folder()
+            task_queue.run_all(session, first, processes=options.workers, progress=progress)
+    finally:
+        session.close()
     return ApplyResult(session.done[session.top], session.ran, session.reused)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
@@ -23,10 +22,7 @@ def raised_in(pipe: str, method: str, error: BaseException) -> UserError:
     tb: TracebackType | None = error.__traceback__
     own = tb.tb_next if tb is not None and tb.tb_next is not None else tb
     evidence = "".join(traceback.format_exception(type(error), error, own))
-    said = _first_line(error)
-    kind = type(error).__name__
-    what = f"{kind}: {said}" if said else kind
-    return UserError(f"{pipe} failed in {method}: {what}", evidence=evidence)
+    return UserError(f"{pipe} failed in {method}: {said_by(error)}", evidence=evidence)
 
 
 def not_kept(pipe: str, error: UsageError) -> UserError:
@@ -63,13 +59,18 @@ def from_json(found: Mapping[str, Any]) -> BaseException:
     return kind(found["message"], hint=found["hint"])
 
 
-def of_dead_child(pipe: str, expl: str) -> InfraError:
-    """The error for a worker process that ended without a word; ``expl`` is luigi's, as JSON."""
-    reason = str(json.loads(expl)) if expl else ""
+def of_dead_child(pipe: str, exit_code: int | None) -> InfraError:
+    """The error for a worker process that ended without a word."""
     return InfraError(
-        f"the process that ran {pipe} died before the pipe ended ({reason.rpartition('Task ')[2]})",
+        f"the process that ran {pipe} died before the pipe ended (exit code {exit_code})",
         hint="apply --workers 1, to see it fail in this process",
     )
+
+
+def said_by(error: BaseException) -> str:
+    """The class of an error and its first line."""
+    said = _first_line(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _first_line(error: BaseException) -> str:

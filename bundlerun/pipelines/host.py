@@ -69,6 +69,9 @@ class Host(Protocol):
     def commit(self, entry: Entry) -> Entry:
         """``entry``, committed."""
 
+    def drop(self, entries: Sequence[Entry]) -> None:
+        """Forget these, which nobody is to see. One that is gone already is no error."""
+
     def finished(self, entry: Entry) -> None:
         """Called once for each pipe whose value is there, made or found, dependencies first; in
         the process and thread that called ``apply``. What it raises ends the apply."""
@@ -135,6 +138,12 @@ class StoreHost:
         """See Host."""
         done = self.store.catalog.commit(self.context, [entry.bundle.id])
         return done[0] if done else entry
+
+    def drop(self, entries: Sequence[Entry]) -> None:
+        """See Host."""
+        for entry in entries:
+            if self.store.catalog.by_id(self.context, entry.bundle.id) is not None:
+                self.store.catalog.remove(self.context, [entry.bundle.id])
 
     def finished(self, entry: Entry) -> None:
         """Nothing more is done with it."""

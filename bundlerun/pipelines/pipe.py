@@ -19,6 +19,8 @@ from luigi.parameter import (
 from luigi.worker import TaskException
 
 from bundlerun.errors import BadModule, BadParameter, UsageError
+from bundlerun.pipelines import voice
+from bundlerun.pipelines.children import Tell
 from bundlerun.pipelines.loaded import note_loaded
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
@@ -179,11 +181,11 @@ def check_class(cls: type[Pipe]) -> None:
         )
 
 
-def at_work(pipe: Pipe, scratch: Scratch) -> Pipe:
-    """A copy of ``pipe`` for one run: luigi gives the same object to everybody who asks for the
-    same parameters, other threads included."""
+def at_work(pipe: Pipe, scratch: Scratch, tell: Tell) -> Pipe:
+    """A copy of ``pipe`` for one run, which is heard through ``tell``: luigi gives the same object
+    to everybody who asks for the same parameters, other threads included."""
     own = copy.copy(pipe)
-    vars(own)["_scratch"] = scratch
+    vars(own).update(voice.at_work(own, tell), _scratch=scratch)
     return own
 
 

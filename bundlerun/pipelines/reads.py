@@ -112,6 +112,15 @@ def watching(watch: Watch) -> Iterator[None]:
             _RUNNING.remove(watch)
 
 
+def in_child() -> None:
+    """To be called in a forked child: what other threads of the parent do is none of its own, and
+    a lock that one of them held at the fork is never released here."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _RUNNING.clear()
+    _PRESENT.set(None)
+
+
 def warn_of(watch: Watch, pipe: str, told: Told) -> None:
     """A warning (UntrackedFile) for each file that stands in no key and was not named yet."""
     for name in watch.untracked():

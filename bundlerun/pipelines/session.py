@@ -11,18 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luigi import Event
+
 from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
-from bundlerun.pipelines import failures, parameters
+from bundlerun.pipelines import failures, parameters, voice
+from bundlerun.pipelines.children import Tell
 from bundlerun.pipelines.code_version import file_digest, git_version
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loading import Home
 from bundlerun.pipelines.options import ApplyOptions
-from bundlerun.pipelines.pipe import Scratch, at_work
+from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
 from bundlerun.pipelines.reads import Told, Watch, warn_of, watching
 from bundlerun.pipelines.reuse import task_key
 from bundlerun.pipelines.source import Source, source_of
@@ -74,6 +77,8 @@ class Session:
                     self._externals[key] = self.host.external(wanted)
             self._source(node.home)
         for node in self.target.nodes:
+            for other in set(node.pipes.values()):
+                node.pipe.trigger_event(Event.DEPENDENCY_DISCOVERED, node.pipe, other.pipe)
             needed = [n for n in set(node.pipes.values()) if n not in self.done]
             found = None if needed else self._found(node)
             if found is not None:
@@ -84,14 +89,14 @@ class Session:
                 self._needed_by.setdefault(other, []).append(node)
         return [node for node, count in self._waiting.items() if count == 0]
 
-    def carry_out(self, node: Node) -> tuple[str, bool]:
+    def carry_out(self, node: Node, tell: Tell) -> tuple[str, bool]:
         """See task_queue.Work."""
         # Again: its dependencies may have come out as they did before, and somebody else may
         # have made it meanwhile.
         entry = self._found(node)
         ran = entry is None
         if entry is None:
-            entry = self._made(node)
+            entry = self._made(node, tell)
         self.done[node] = entry
         return entry.bundle.id, ran
 
@@ -122,6 +127,8 @@ class Session:
     def _settle(self, node: Node, entry: Entry, *, ran: bool) -> None:
         self.done[node] = entry
         (self.ran if ran else self.reused).append(node.name)
+        if not ran:
+            node.pipe.trigger_event(Event.DEPENDENCY_PRESENT, node.pipe)
         self.host.finished(entry)
 
     def _found(self, node: Node) -> Entry | None:
@@ -163,27 +170,33 @@ class Session:
     def _committed(self, entry: Entry) -> Entry:
         return self.host.commit(entry) if self.options.commit and not entry.committed else entry
 
-    def _made(self, node: Node) -> Entry:
+    def _made(self, node: Node, tell: Tell) -> Entry:
         """Run the pipe and keep its value. Raises UserError, and leaves no trace then."""
-        started_s = time.time()
         values = self._values(node)
         scratch = Scratch(self._folder)
-        pipe = at_work(node.pipe, scratch)
+        pipe = at_work(node.pipe, scratch, tell)
         input_value = self.target.input and self.host.value(self.target.input)
         watch = Watch(str(node.home.root), self._source(node.home).digests, self.host.is_own)
+        pipe.trigger_event(Event.START, pipe)
         try:
+            started_s = time.time()
             try:
                 with watching(watch):
                     value = pipe.pipe_run(input_value, **values)
+            except KeyboardInterrupt:
+                raise
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
-                raise failures.raised_in(node.name, "pipe_run", error) from error
+                failed = failures.raised_in(node.name, "pipe_run", error)
+                raise voice.told(pipe, error, failed) from error
             finally:
                 warn_of(watch, node.name, self._told)
+            finished_s = time.time()
             self._check_unedited(node, watch)
-            draft = replace(self._draft(node, started_s, time.time()), scratch=scratch.made)
-            return self._kept(node, draft, value)
+            draft = replace(self._draft(node, started_s, finished_s), scratch=scratch.made)
+            entry = self._kept(node, pipe, draft, value)
+            pipe.trigger_event(Event.PROCESSING_TIME, pipe, finished_s - started_s)
+            pipe.trigger_event(Event.SUCCESS, pipe)
+            return entry
         finally:
             if scratch.made is not None:
                 shutil.rmtree(scratch.made, ignore_errors=True)
@@ -200,11 +213,20 @@ class Session:
                     hint="the same command again",
                 )
 
-    def _kept(self, node: Node, draft: Draft, value: object) -> Entry:
+    def _kept(self, node: Node, pipe: Pipe, draft: Draft, value: object) -> Entry:
         try:
-            return self.host.add(draft, value, commit=self.options.commit)
+            entry = self.host.add(draft, value, commit=self.options.commit)
         except (BadPath, BadValue) as error:
-            raise failures.not_kept(node.name, error) from error
+            raise voice.told(pipe, error, failures.not_kept(node.name, error)) from error
+        try:
+            pipe.on_success()
+        except BaseException as error:
+            self.host.drop([entry])
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            failed = failures.raised_in(node.name, "on_success", error)
+            raise voice.told(pipe, error, failed) from error
+        return entry
 
     def _values(self, node: Node) -> dict[str, object]:
         needed = {key: entry.bundle for _, key, entry in self._inputs(node)}

@@ -1,263 +1,216 @@
-"""luigi at work: its scheduler and worker run the pipes that are pending, and nothing else.
+"""Which pending pipe runs next, and where: here, or in a child process.
 
-luigi sees a Step for each pending pipe, once all that it needs is there: so its scheduler, whose
-cost grows with what is pending, stays fast in long chains, and user classes cannot get in its
-way. Its configuration files are not asked.
+Of luigi's habits these are kept: the more urgent first (``priority``), a resource that is named has
+one unit (``resources``), a pipe that failed is run again until it failed ``retry_count`` times, and
+one that runs for more than ``worker_timeout`` seconds is ended. luigi's own scheduler and worker
+have no part in it.
 """
 
 from __future__ import annotations
 
-import contextvars
-import json
-import logging
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import luigi
-from luigi import scheduler as luigi_scheduler
-from luigi import worker as luigi_worker
-from luigi.metrics import MetricsCollectors
-from luigi.task_status import DONE, FAILED
 
+from bundlerun.errors import BundlerunError, RunFailed, TimedOut
 from bundlerun.pipelines import failures
+from bundlerun.pipelines.children import DIED, FAILED, LATE, Child, Children, Tell
 from bundlerun.pipelines.graph import Node
-
-# How often luigi looks for children that died, and how long one may take to end when told to.
-_LOOK_S = 0.2
-_END_S = 5.0
-
-# luigi removes what it believes to be dead, or tries again, after these; one apply never does.
-_NEVER_S = 1e12
-
-_AT_WORK: contextvars.ContextVar[bool] = contextvars.ContextVar("at_work", default=False)
+from bundlerun.pipelines.voice import FREE, Listener
+from bundlerun.progress import SILENT, Progress
 
 
 class Work(Protocol):
     """What the queue asks of its owner."""
 
-    def carry_out(self, node: Node) -> tuple[str, bool]:
+    def carry_out(self, node: Node, tell: Tell) -> tuple[str, bool]:
         """Run the pipe, or find that it need not run: the output's id, and whether it ran.
 
-        With several workers, called in a child process. What it raises ends all."""
+        With several workers, called in a child process; ``tell`` takes what the pipe says on the
+        way. What it raises ends all, unless it is a RunFailed and the pipe is to be run again."""
 
     def settled(self, node: Node, id: str, ran: bool) -> Sequence[Node]:
         """Told, in the caller's process, what ``carry_out`` returned; the pipes that can start
         now."""
 
 
-class Step(luigi.Task):
-    """A pending pipe, as luigi sees it."""
-
-    _visible_in_registry = False
-    batchable = False
-
-    node: Node
-    work: Work
-    result: tuple[str, bool] | None
-    error: BaseException | None
-
-    @staticmethod
-    def of(node: Node, work: Work) -> Step:
-        """The step of ``node``, bypassing luigi's cache of task objects."""
-        step = Step.__new__(Step)
-        step.node, step.work = node, work
-        step.task_id = f"{node.name}-{id(node):x}"
-        step.result = step.error = None
-        # Of the user's class, luigi honours how urgent it is and what resources it uses up.
-        step.priority = node.pipe.priority
-        step.worker_timeout = 0
-        return step
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __repr__(self) -> str:
-        return self.node.name
-
-    def deps(self) -> list[luigi.Task]:
-        """None: a step is made when all that it needs is there."""
-        return []
-
-    def complete(self) -> bool:
-        """Never beforehand: only what is pending becomes a step."""
-        return self.result is not None
-
-    def process_resources(self) -> Any:
-        """The user's."""
-        return self.node.pipe.process_resources()
-
-    def to_str_params(self, *_: Any, **__: Any) -> dict[str, str]:
-        """None: the parameters are the pipe's own business."""
-        return {}
-
-    def trigger_event(self, event: Any, *_: Any, **__: Any) -> None:
-        """Events are not used; in a child process nobody would see them."""
-
-    def run(self) -> None:
-        """Carry the pipe out. Every error becomes an Exception, for luigi starts a child anew
-        that a KeyboardInterrupt ended."""
-        try:
-            self.result = self.work.carry_out(self.node)
-        except BaseException as error:  # kept, and raised again by the caller of luigi
-            self.error = error
-            raise _Failed from error
-
-    def on_success(self) -> tuple[str, bool] | None:
-        """What travels from a child when the pipe is done."""
-        return self.result
-
-    def on_failure(self, exception: BaseException) -> dict[str, str | None]:
-        """What travels from a child when the pipe failed."""
-        return failures.to_json(self.error or exception)
-
-
-class _Failed(Exception):
-    """A step failed; its ``error`` says of what."""
-
-
-class Pool(luigi_worker.Worker):
-    """luigi's worker, which starts the next steps as soon as they can, and stops at a failure."""
-
-    def __init__(self, work: Work, processes: int) -> None:
-        super().__init__(
-            scheduler=_scheduler(),
-            worker_processes=processes,
-            **_worker_options(processes),
-        )
-        self._work = work
-        self.error: BaseException | None = None
-        self._children: list[Any] = []
-        if processes == 1:
-            # Nothing comes from elsewhere, so no pipe and no feeder thread are needed.
-            self._task_result_queue.close()
-            self._task_result_queue: Any = luigi_worker.DequeQueue()
-
-    def start(self, nodes: Sequence[Node]) -> None:
-        """Put these pipes in line."""
-        for node in nodes:
-            self.add(Step.of(node, self._work))
-
-    def end_children(self, *, at_once: bool) -> None:
-        """See that no child is left. ``at_once`` stops what still runs, for when the caller stops
-        waiting; else those that have said their word get a moment to leave."""
-        started = [child for child in self._children if child.pid is not None]
-        for child in started:
-            if at_once and child.is_alive():
-                child.terminate()
-        for child in started:
-            child.join(_END_S)
-            if child.is_alive():
-                child.kill()
-                child.join()
-
-    def _create_task_process(self, task: Step) -> Any:
-        process = super()._create_task_process(task)
-        # Children share the store and the loaded code: other ways of starting would pickle them.
-        process._Popen = multiprocessing.get_context("fork").Process._Popen
-        if process.use_multiprocessing:
-            self._children.append(process)
-        return process
-
-    def _add_task(self, *args: Any, **kwargs: Any) -> None:
-        super()._add_task(*args, **kwargs)
-        status = kwargs["status"]
-        if "expl" not in kwargs or status not in (DONE, FAILED):
-            return
-        step: Step = self._scheduled_tasks[kwargs["task_id"]]
-        if status == DONE:
-            id, ran = step.result or json.loads(kwargs["expl"])
-            following = self._work.settled(step.node, id, ran)
-            if self.error is None:
-                self.start(following)
-            return
-        self._start_phasing_out()
-        self.error = self.error or _error_of(step, kwargs["expl"])
-
-    def _purge_children(self) -> None:
-        super()._purge_children()
-        for task_id, process in self._running_tasks.items():
-            # luigi waits for ever for a child that left with exit code 0 and without a word. A
-            # child's word is in the queue before it ends.
-            if process.exitcode == 0 and self._task_result_queue.empty():
-                said = "Task ended with exit code 0, before its end"
-                self._task_result_queue.put((task_id, FAILED, said, [], []))
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """luigi logs nothing in this thread, and in children forked from it, meanwhile."""
-    for name in ("luigi-interface", "luigi.scheduler"):
-        logger = logging.getLogger(name)
-        if _unless_at_work not in logger.filters:
-            logger.addFilter(_unless_at_work)
-    token = _AT_WORK.set(True)
-    try:
-        yield
-    finally:
-        _AT_WORK.reset(token)
-
-
-def run_all(work: Work, first: Sequence[Node], *, processes: int) -> None:
+def run_all(
+    work: Work, first: Sequence[Node], *, processes: int, progress: Progress = SILENT
+) -> None:
     """Carry out ``first`` and all that ``work.settled`` names afterwards.
 
-    One process: in this thread. The first failure is raised, once the children that run already
-    have ended. No signal handler is touched, and any thread may call.
+    One process: in this thread, but for pipes that have a ``worker_timeout``. The first failure
+    is raised, once the children that run already have ended. No signal handler is touched, and any
+    thread may call.
     """
-    pool = Pool(work, processes)
-    pool.start(first)
+    queue = _Queue(work, processes, progress)
+    queue.add(first)
     finished = False
     try:
-        pool.run()
+        queue.work_off()
         finished = True
     finally:
-        pool.end_children(at_once=not finished)
-    if pool.error is not None:
-        raise pool.error
+        queue.children.end(at_once=not finished)
+        queue.hang_up()
+    if queue.error is not None:
+        raise queue.error
 
 
-def _unless_at_work(_: logging.LogRecord) -> bool:
-    return not _AT_WORK.get()
+@dataclass(eq=False)
+class _Turn:
+    """One attempt at one pipe."""
+
+    node: Node
+    number: int
+    listener: Listener
+    needs: frozenset[str]
 
 
-def _error_of(step: Step, expl: str) -> BaseException:
-    if step.error is not None:
-        return step.error
-    found = json.loads(expl)
-    if isinstance(found, dict):
-        return failures.from_json(found)
-    return failures.of_dead_child(step.node.name, expl)
+class _Queue:
+    def __init__(self, work: Work, processes: int, progress: Progress) -> None:
+        self.children = Children()
+        self.error: BaseException | None = None
+        self._work = work
+        self._processes = processes
+        self._progress = progress
+        self._count = itertools.count()
+        self._ready: list[tuple[float, int, Node]] = []
+        self._attempts: Counter[Node] = Counter()
+        self._used: Counter[str] = Counter()
+        self._running: dict[Child, _Turn] = {}
+
+    def add(self, nodes: Sequence[Node]) -> None:
+        """Put these pipes in line."""
+        for node in nodes:
+            urgency = _of_pipe(node, "priority")
+            heapq.heappush(self._ready, (-urgency, next(self._count), node))
+
+    def work_off(self) -> None:
+        """Until nothing is in line and nothing runs; after a failure, until nothing runs."""
+        while self._start() or self._running:
+            for child, message, is_last in self.children.hear() if self._running else ():
+                if is_last:
+                    self._ended(self._running.pop(child), message)
+                else:
+                    self._hear(self._running[child], message)
+
+    def hang_up(self) -> None:
+        """Nothing more is heard of what still ran."""
+        for turn in self._running.values():
+            turn.listener.close()
+
+    def _start(self) -> bool:
+        """Start what can be; whether something was."""
+        started = False
+        while self.error is None and len(self._running) < self._processes:
+            node = self._next()
+            if node is None:
+                break
+            started = True
+            self._begin(node)
+        return started
+
+    def _next(self) -> Node | None:
+        """The most urgent pipe whose resources are free."""
+        passed = []
+        found = None
+        while self._ready and found is None:
+            row = heapq.heappop(self._ready)
+            if any(self._used[name] for name in _resources(row[2])):
+                passed.append(row)
+            else:
+                found = row[2]
+        for row in passed:
+            heapq.heappush(self._ready, row)
+        return found
+
+    def _begin(self, node: Node) -> None:
+        self._attempts[node] += 1
+        listener = Listener(node.pipe, node.name, self._progress)
+        turn = _Turn(node, self._attempts[node], listener, _resources(node))
+        self._used.update(turn.needs)
+        timeout_s = _of_pipe(node, "worker_timeout") or None
+        if self._processes > 1 or timeout_s is not None:
+            child = self.children.start(
+                lambda tell: ("done", *self._work.carry_out(node, tell)), timeout_s
+            )
+            self._running[child] = turn
+            return
+        try:
+            done = self._work.carry_out(node, lambda message: self._hear(turn, message))
+        except BaseException as error:  # it is raised again, or the pipe runs again
+            self._failed(turn, error)
+        else:
+            self._done(turn, *done)
+
+    def _hear(self, turn: _Turn, message: tuple[Any, ...]) -> None:
+        kind, *rest = message
+        if kind == FREE:
+            self._used.subtract(turn.needs & set(rest[0]))
+            turn.needs -= set(rest[0])
+        else:
+            turn.listener.hear(message)
+
+    def _ended(self, turn: _Turn, message: tuple[Any, ...]) -> None:
+        kind, *rest = message
+        node = turn.node
+        if kind == FAILED:
+            self._failed(turn, failures.from_json(rest[0]))
+        elif kind == DIED:
+            error = failures.of_dead_child(node.name, rest[0])
+            node.pipe.trigger_event(luigi.Event.PROCESS_FAILURE, node.pipe, error.message)
+            self._failed(turn, error)
+        elif kind == LATE:
+            allowed_s = _of_pipe(node, "worker_timeout")
+            late = TimedOut(
+                f"{node.name} ran for more than the {allowed_s:g} s of its worker_timeout, and was"
+                " ended",
+                hint="a larger worker_timeout in the class",
+            )
+            node.pipe.trigger_event(luigi.Event.TIMEOUT, node.pipe, late.message)
+            self._failed(turn, late)
+        else:
+            self._done(turn, *rest)
+
+    def _done(self, turn: _Turn, id: str, ran: bool) -> None:
+        self._over(turn)
+        following = self._work.settled(turn.node, id, ran)
+        if self.error is None:
+            self.add(following)
+
+    def _failed(self, turn: _Turn, error: BaseException) -> None:
+        self._over(turn)
+        if not isinstance(error, BundlerunError):
+            raise error  # KeyboardInterrupt: nothing is waited for
+        allowed = _of_pipe(turn.node, "retry_count") or 1
+        if self.error is None and isinstance(error, RunFailed) and turn.number < allowed:
+            self._progress.line(f"{error.message}; attempt {turn.number + 1} of {allowed} follows")
+            self.add([turn.node])
+            return
+        self.error = self.error or error
+
+    def _over(self, turn: _Turn) -> None:
+        self._used.subtract(turn.needs)
+        turn.listener.close()
 
 
-def _scheduler() -> luigi_scheduler.Scheduler:
-    config = SimpleNamespace(**_defaults(luigi_scheduler.scheduler))
-    policy = luigi_scheduler.RetryPolicy(  # type: ignore[call-arg]
-        config.retry_count, config.disable_hard_timeout, config.disable_window
-    )
-    config._get_retry_policy = lambda: policy
-    config.retry_delay = config.remove_delay = config.worker_disconnect_delay = _NEVER_S
-    config.metrics_collector = MetricsCollectors.none
-    # Not empty: luigi would then ask its configuration. A resource it does not name has one unit.
-    return luigi_scheduler.Scheduler(config=config, resources={"-": 1})
+def _resources(node: Node) -> frozenset[str]:
+    """What the pipe uses up: of each there is one unit."""
+    try:
+        wanted = dict(node.pipe.process_resources())
+    except Exception as error:  # the method is the user's
+        raise failures.raised_in(node.name, "process_resources", error) from error
+    return frozenset(name for name, units in wanted.items() if units)
 
 
-def _worker_options(processes: int) -> dict[str, Any]:
-    return {
-        **_defaults(luigi_worker.worker),
-        "no_install_shutdown_handler": True,
-        "check_unfulfilled_deps": False,
-        "send_failure_email": False,
-        "force_multiprocessing": processes > 1,
-        "wait_interval": _LOOK_S,
-        "wait_jitter": 0.0,
-        "id": "bundlerun",
-    }
-
-
-def _defaults(config: Callable[..., Any]) -> dict[str, Any]:
-    """luigi's own defaults, whatever its configuration files say."""
-    return {name: param.normalize(param._default) for name, param in config.get_params()}  # type: ignore[attr-defined]
+def _of_pipe(node: Node, name: str) -> Any:
+    """An attribute of the pipe's class, which may be a property of the user's."""
+    try:
+        return getattr(node.pipe, name)
+    except Exception as error:  # the property is the user's
+        raise failures.raised_in(node.name, name, error) from error

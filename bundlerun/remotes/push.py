@@ -11,7 +11,7 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.manifest import links as links_of
-from bundlerun.errors import NotCommitted, RemoteError
+from bundlerun.errors import BundleNotFound, NotCommitted, PushIncomplete, RemoteError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bound_uuid
@@ -39,12 +39,14 @@ THIN_BYTES = 1 << 20
 @dataclass(frozen=True)
 class PushReport:
     """What a push did: the bundles that are versions on the remote now and were not before, in the
-    order they were written, and how much went: objects, their bytes, and packs."""
+    order they were written, and how much went: objects, their bytes, and packs. ``left``: those
+    that did not go, since bytes of theirs, or of an older version, are neither here nor there."""
 
     bundles: tuple[Bundle, ...]
     objects: int
     bytes: int
     packs: int
+    left: tuple[Bundle, ...] = ()
 
 
 def push(
@@ -60,24 +62,31 @@ def push(
 
     Requests: 1; a pack more where objects are new, and 2 a bundle. A version is there whole or not
     at all; a push that broke off is taken up by the next. Raises NoRemote, NotCommitted,
-    RemoteChanged and the other RemoteErrors, BundleNotFound for bytes that are neither here nor
-    there, IntegrityError.
+    RemoteChanged and the other RemoteErrors, IntegrityError; and PushIncomplete, once the rest was
+    sent, for bundles of which bytes are neither here nor there: newer versions of their names wait
+    for them, since a number says which is newer, and what was made of them does not.
     """
     uuid = bound_uuid(context)
     ordered = in_order(store, context, entries)
     permit = permit_of(remote, uuid, store.known)
     pushing = _Push(store, context, remote, permit, progress)
     pushing.prepare(ordered)
-    bar = progress.start("writing versions", len(ordered), "bundles")
+    sendable = pushing.without_the_absent(ordered)
+    bar = progress.start("writing versions", len(sendable), "bundles")
     written = []
-    for entry in ordered:
+    for entry in sendable:
         written.append(pushing.write(entry))
         progress.advance(bar, 1)
     progress.finish(bar)
     for id in {entry.bundle.id: None for entry in entries}:
         send_tags(store, context, remote, id)
     sent = pushing.sent
-    return PushReport(tuple(written), sent.objects, sent.bytes, sent.packs)
+    going = {entry.bundle.id for entry in sendable}
+    left = tuple(entry.bundle for entry in ordered if entry.bundle.id not in going)
+    report = PushReport(tuple(written), sent.objects, sent.bytes, sent.packs, left)
+    if left:
+        raise _incomplete(report, remote, context)
+    return report
 
 
 def find_reuse(remote: Remote, key: ReuseKey) -> str | None:
@@ -104,19 +113,20 @@ def in_order(store: Store, context: Context, entries: Sequence[Entry]) -> list[E
             )
     ordered: list[Entry] = []
     seen: set[str] = set()
+    before = _Before(store, context)
     stack: list[tuple[Entry, Iterator[Entry]]] = []
 
     def enter(entry: Entry) -> None:
         if entry.bundle.id not in seen and not entry.pushed:
             seen.add(entry.bundle.id)
-            stack.append((entry, _before(store, context, entry)))
+            stack.append((entry, before.of(entry)))
 
     # No recursion: a chain of a thousand pipes is a chain of a thousand ancestors.
     for entry in entries:
         enter(entry)
         while stack:
-            current, before = stack[-1]
-            first = next(before, None)
+            current, rest = stack[-1]
+            first = next(rest, None)
             if first is None:
                 ordered.append(current)
                 stack.pop()
@@ -125,15 +135,45 @@ def in_order(store: Store, context: Context, entries: Sequence[Entry]) -> list[E
     return ordered
 
 
-def _before(store: Store, context: Context, entry: Entry) -> Iterator[Entry]:
-    for older in store.catalog.unpushed(context, entry.bundle.name):
-        if older.bundle.id == entry.bundle.id:
-            break
-        yield older
-    for parent in entry.bundle.lineage.parents:
-        found = store.catalog.by_id(context, parent.id)
-        if found is not None and found.committed:
-            yield found
+class _Before:
+    """What must stand on the remote before a bundle; the versions of a name are read once."""
+
+    def __init__(self, store: Store, context: Context) -> None:
+        self._store = store
+        self._context = context
+        self._older: dict[str, dict[str, Entry | None]] = {}
+
+    def of(self, entry: Entry) -> Iterator[Entry]:
+        """The version that was committed before it, which in turn has one before it, and its
+        committed parents."""
+        older = self._versions(entry.bundle.name).get(entry.bundle.id)
+        if older is not None:
+            yield older
+        for parent in entry.bundle.lineage.parents:
+            found = self._store.catalog.by_id(self._context, parent.id)
+            if found is not None and found.committed:
+                yield found
+
+    def _versions(self, name: str) -> dict[str, Entry | None]:
+        if name not in self._older:
+            unpushed = self._store.catalog.unpushed(self._context, name)
+            self._older[name] = {
+                entry.bundle.id: older
+                for entry, older in zip(unpushed, [None, *unpushed], strict=False)
+            }
+        return self._older[name]
+
+
+def _incomplete(report: PushReport, remote: Remote, context: Context) -> PushIncomplete:
+    first, *rest = report.left
+    more = f", and {len(rest)} more" if rest else ""
+    return PushIncomplete(
+        f"{len(report.left)} not sent: bytes of {_what(first)}{more} are neither on this disk nor"
+        f" at {remote.url}, and newer versions wait for older ones",
+        hint=f"bundlerun rm {_what(first)}; or bind {context.name} to the remote that has them, and"
+        f" bundlerun pull {_what(first)} --localize",
+        report=report,
+    )
 
 
 def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
@@ -160,6 +200,7 @@ class _Push:
         self._permit = permit
         self._progress = progress
         self._digests: dict[Digest, list[Digest]] = {}
+        self._absent: set[Digest] = set()
         self.sent = Sent()
 
     def prepare(self, entries: Sequence[Entry]) -> None:
@@ -171,9 +212,25 @@ class _Push:
             known = self._store.known.sound_shares(self._uuid, root.digest)
             if known is None and root.digest not in walked:
                 walked.add(root.digest)
-                missing.update((link.digest, link) for link in self._missing(entry.bundle))
+                try:
+                    found = self._missing(entry.bundle)
+                except BundleNotFound:
+                    self._absent.add(root.digest)
+                    continue
+                missing.update((link.digest, link) for link in found)
         links = list(missing.values())
         self.sent += send(self._store, self._remote, self._uuid, links, self._progress)
+
+    def without_the_absent(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of which every byte is there after ``prepare``, and no older version is left."""
+        waiting: set[str] = set()
+        found = []
+        for entry in entries:
+            if entry.bundle.root.digest in self._absent:
+                waiting.add(entry.bundle.name)
+            if entry.bundle.name not in waiting:
+                found.append(entry)
+        return found
 
     def write(self, entry: Entry) -> Bundle:
         """The record, the version and the reuse look-up of a bundle; the bundle as it stands
@@ -202,6 +259,12 @@ class _Push:
             shares = self._shares(entry.bundle)
             if shares is None:
                 self.prepare([entry])
+                if entry.bundle.root.digest in self._absent:
+                    raise BundleNotFound(
+                        f"a clean-up of {self._remote.url} took bytes of {_what(entry.bundle)},"
+                        " and they are not on this disk",
+                        hint=f"bundlerun rm {_what(entry.bundle)}",
+                    )
             elif not self._permit.expired:
                 record = BundleRecord(entry.bundle, after, tuple(shares))
                 settled = settle_bundle(self._remote, record, self._permit)
@@ -214,7 +277,8 @@ class _Push:
         )
 
     def _missing(self, bundle: Bundle) -> list[Link]:
-        """What the remote lacks of a value, every byte of it on this disk where it is to be had."""
+        """What the remote lacks of a value, every byte of it on this disk. Raises BundleNotFound
+        where it is neither here nor there."""
         store, uuid = self._store, self._uuid
         shares = store.known.expected(uuid, bundle.root.digest) or []
         fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)
@@ -231,6 +295,8 @@ class _Push:
         if away and (shares or store.known.packs_of(uuid, away)):
             # In condemned packs, which are there for a while yet.
             fetcher.bring([link for link in missing if link.digest in away])
+        elif away:
+            raise BundleNotFound(f"bytes of {_what(bundle)} are neither here nor there")
         self._digests[bundle.root.digest] = list(links)
         return missing
 

@@ -18,6 +18,7 @@ from bundlerun.pipelines.engine import apply
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.loading import load_pipe
 from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.progress import Lines, Progress
 from bundlerun.remotes.binding import found_uuid
 from bundlerun.remotes.file import FileRemote
 from bundlerun.remotes.opening import open_remote
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
     from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
+
+# The largest counts: a pipe with a worker_timeout runs in a child.
+_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 CODE = "/bundlerun/code"
 """Where images keep the pipeline's source."""
@@ -56,15 +60,16 @@ class Attempt:
 def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     """Carry out the plan of a run and leave its envelope on the remote; the envelope.
 
-    ``say`` gets the traceback of a failure while the output still counts as the job's log. What
-    the pipes write to the descriptors 1 and 2 is kept as the envelope's tail. Never raises for a
-    failing pipe; an unreachable remote is raised, for then no envelope can be left either.
+    ``say`` gets what pipes report of themselves, and the traceback of a failure, while the output
+    still counts as the job's log. What the pipes write to the descriptors 1 and 2 is kept as the
+    envelope's tail. Never raises for a failing pipe; an unreachable remote is raised, for then no
+    envelope can be left either.
     Raises Conflict, before anything is done, where another job has the run.
     """
     started_s = time.time()
     claim(attempt.remote, attempt.run_id, attempt.job)
     with Capture(TAIL_BYTES) as captured:
-        envelope = _attempted(attempt, started_s)
+        envelope = _attempted(attempt, started_s, Lines(say))
         if envelope.traceback or envelope.message:
             say(envelope.traceback or envelope.message)
     envelope = replace(
@@ -72,13 +77,13 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
         tail=captured.text,
         finished_s=time.time(),
         # ru_maxrss is in KiB on Linux (getrusage(2)).
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mib=max(resource.getrusage(who).ru_maxrss for who in _PROCESSES) / 1024,
     )
     attempt.remote.put(result_key(attempt.run_id, attempt.number), envelope.to_bytes())
     return envelope
 
 
-def _attempted(attempt: Attempt, started_s: float) -> Envelope:
+def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelope:
     from bundlerun import __version__
 
     blank = Envelope(
@@ -90,7 +95,7 @@ def _attempted(attempt: Attempt, started_s: float) -> Envelope:
     )
     try:
         with tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
-            return _applied(attempt, Path(folder), blank)
+            return _applied(attempt, Path(folder), blank, progress)
     except BundlerunError as error:
         kind = type(error).__name__ if isinstance(error, RunFailed) else InfraError.__name__
         evidence = error.evidence if isinstance(error, RunFailed) else ""
@@ -104,7 +109,7 @@ def _attempted(attempt: Attempt, started_s: float) -> Envelope:
         )
 
 
-def _applied(attempt: Attempt, folder: Path, blank: Envelope) -> Envelope:
+def _applied(attempt: Attempt, folder: Path, blank: Envelope, progress: Progress) -> Envelope:
     remote = attempt.remote
     data = remote.get(plan_key(attempt.run_id))
     if data is None:
@@ -134,6 +139,7 @@ def _applied(attempt: Attempt, folder: Path, blank: Envelope) -> Envelope:
             output_id=plan.output_id,
             left_out=plan.left_out,
         ),
+        progress=progress,
     )
     return replace(
         blank,

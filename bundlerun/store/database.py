@@ -21,14 +21,22 @@ from typing import Any, TypeVar
 
 from bundlerun.errors import IntegrityError, StoreBusy
 from bundlerun.store.durable import make_folder, sync_folder
-from bundlerun.store.refusals import translated
+from bundlerun.store.read_only import Stamps, connect_read_only, is_writable, stamps_of
+from bundlerun.store.refusals import is_full, read_only, translated
 from bundlerun.store.schema import FORMAT, NEEDS, TABLES
+from bundlerun.store.spare import ROOMY_BYTES, free_bytes, keep_spare
 from bundlerun.store.waiting import Notice
 
 BUSY_S = 60.0
 """How long a process waits for another one's transaction."""
 
 FILE = "store.sqlite"
+
+LOCKS = ("sweep.lock", "sweep.turn")
+"""Made with the store: who may only read it takes part in them too."""
+
+_SPARING_PAGES = 64
+"""The length of the log, in pages of 4 KiB, where the disk is nearly full."""
 
 _SLICE_S = 1.0
 """How long SQLite waits within one call: Ctrl-C is heard in between, and the wait is told of."""
@@ -42,7 +50,11 @@ T = TypeVar("T")
 
 
 class Database:
-    """One connection, used by one thread at a time. Safe to use from threads and after fork."""
+    """One connection, used by one thread at a time. Safe to use from threads and after fork.
+
+    A store that may not be written can be read. On a full disk, where the log's shared memory
+    cannot be made, it is read alone: each block opens the file and lets go of it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,6 +62,10 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._depth = 0
+        self._readers = 0
+        self._alone = False
+        self._read_only = False
+        self._seen: Stamps | None = None
         self._lock = threading.RLock()
         _watch(self)
 
@@ -57,16 +73,25 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, for single SELECTs. Raises StoreBusy after BUSY_S."""
         with translated(self.folder), self._lock:
-            yield self._connected()
+            connection = self._connected()
+            self._readers += 1
+            try:
+                yield connection
+            finally:
+                self._readers = max(0, self._readers - 1)
+                self._rest()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that is durable when the block ends, and undone when it raises.
 
-        A block inside another one of the same thread joins it. Raises StoreBusy after BUSY_S.
+        A block inside another one of the same thread joins it. Raises StoreBusy after BUSY_S,
+        StoreReadOnly.
         """
         with translated(self.folder), self._lock:
             connection = self._connected()
+            if self._read_only:
+                raise read_only(self.folder)
             if self._depth == 0:
                 # IMMEDIATE: a reader that turns writer later could not wait, only fail.
                 connection.execute("BEGIN IMMEDIATE")
@@ -84,6 +109,13 @@ class Database:
                 raise
             finally:
                 self._depth = max(0, self._depth - 1)
+                self._rest()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store may not be written. Raises as ``reading``."""
+        with self.reading():
+            return self._read_only
 
     def close(self) -> None:
         """Let go of the file. The next use opens it again."""
@@ -93,13 +125,41 @@ class Database:
                 self._drop(connection)
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is not None and self._pid == os.getpid() and not self._is_old():
             return self._connection
         if self._connection is not None:
             self._drop(self._connection)
-        self._connection = patiently(lambda: _connect(self.path))
+            self._connection = None
+        self._connection = patiently(self._opened)
         self._pid = os.getpid()
         return self._connection
+
+    def _is_old(self) -> bool:
+        """Whether a store that is read as it once was has changed."""
+        is_idle = self._readers == 0 and self._depth == 0
+        return is_idle and self._seen is not None and stamps_of(self.path) != self._seen
+
+    def _opened(self) -> sqlite3.Connection:
+        self._alone, self._seen = False, None
+        self._read_only = self.path.exists() and not is_writable(self.path)
+        if self._read_only:
+            connection, self._seen = connect_read_only(self.path, _connect)
+            return connection
+        try:
+            return _connect(self.path, "mode=rw")
+        except sqlite3.OperationalError as error:
+            if not is_full(error, self.folder):
+                raise
+        connection = _connect(self.path, "mode=rw", alone=True)
+        self._alone = True
+        return connection
+
+    def _rest(self) -> None:
+        """Nobody else gets at a file that is used alone."""
+        idle = self._readers == 0 and self._depth == 0
+        if self._alone and idle and self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._drop(connection)
 
     def _drop(self, connection: sqlite3.Connection) -> None:
         if self._pid == os.getpid():
@@ -123,7 +183,7 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
-        self._depth = 0
+        self._depth = self._readers = 0
         connection, self._connection = self._connection, None
         if connection is not None:
             self._drop(connection)
@@ -197,9 +257,12 @@ def _create(folder: Path) -> None:
         partial = folder / f"{FILE}.new"
         for litter in (partial, Path(f"{partial}-wal"), Path(f"{partial}-shm")):
             litter.unlink(missing_ok=True)
+        for name in LOCKS:
+            (folder / name).touch(0o644)
         _fill(partial)
         os.replace(partial, folder / FILE)
         sync_folder(folder)
+        keep_spare(folder)
     finally:
         os.close(handle)
 
@@ -219,10 +282,10 @@ def _fill(path: Path) -> None:
         connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, how: str, *, alone: bool = False) -> sqlite3.Connection:
     # mode=rw: a store that was deleted under a running process is an error, not an empty file.
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         timeout=_SLICE_S,
         isolation_level=None,
@@ -230,10 +293,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         factory=_Patient,
     )
     try:
+        if alone:
+            # Before the first look: the index of the log is in this process's memory then.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         # EXTRA is FULL plus a sync of the folder once the rollback journal is gone.
         connection.execute(f"PRAGMA synchronous = {'FULL' if mode == 'wal' else 'EXTRA'}")
         connection.execute("PRAGMA foreign_keys = ON")
+        # To overwrite what is deleted takes as much log as it frees.
+        connection.execute("PRAGMA secure_delete = OFF")
+        if free_bytes(path.parent) < ROOMY_BYTES:
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_SPARING_PAGES}")
         connection.execute("SELECT key FROM meta LIMIT 1").fetchall()
     except BaseException:
         connection.close()

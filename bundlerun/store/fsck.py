@@ -46,8 +46,11 @@ def fsck(
     """Look at everything in ``store``, and with ``repair`` mend what can be mended: from other
     copies on this disk and from ``remotes``. What is damaged goes to ``quarantine/``, never away.
 
-    Memory is bounded by the number of nodes, at about 100 bytes each. Raises StoreBusy.
+    Memory is bounded by the number of nodes, at about 100 bytes each. Raises StoreBusy,
+    and with ``repair`` StoreReadOnly.
     """
+    if repair:
+        store.check_writable()
     database = Database(store.path)
     try:
         with store.objects.guard.sharing():

@@ -3,6 +3,8 @@
 They lie in ``files/`` beside the objects, read-only, and they are no truth. Large files are copies
 of their objects, so that no program that writes to one changes a bundle; their stamps are recorded,
 and one whose stamp is another was written to and is made again. Small ones are compared.
+
+What a store that may not be written lacks of them lies in a folder of the process's own.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from bundlerun.store.durable import (
 )
 from bundlerun.store.file_copy import Copying
 from bundlerun.store.guard import Guard
+from bundlerun.store.read_only import private_folder
 from bundlerun.store.refusals import translated
 
 Held = bytes | Path
@@ -64,6 +67,8 @@ class Localised:
         self._held = held
         self._linked = linked
         self._link = link
+        self._private: dict[tuple[str, str], Stamp] = {}
+        """Stamps of the copies in this process's own folder, by folder and path."""
 
     def file(self, link: Link, name: str, executable: bool) -> Path:
         """A read-only file called ``name`` with the bytes of ``link``.
@@ -76,6 +81,7 @@ class Localised:
         entries = [DirectoryEntry(name, link, executable)]
         with translated(self._folder):
             if self._wrong(folder, entries):
+                folder = self._writable(folder)
                 with self._making(folder):
                     self._put(folder, self._wrong(folder, entries), beside=folder)
             _touch(folder)
@@ -89,11 +95,20 @@ class Localised:
         check_file_name(name)
         path = self._folder / f"{root.digest}+d" / name
         with translated(self._folder):
-            if not (_has_names(path, entries) and not self._wrong(path, entries)):
+            if not self._is_whole(path, entries):
+                path = self._writable(path.parent) / name
                 with self._making(path.parent):
-                    self._make_whole(path, entries)
+                    if not self._is_whole(path, entries):
+                        self._make_whole(path, entries)
             _touch(path.parent)
         return path
+
+    def _is_whole(self, path: Path, entries: Sequence[DirectoryEntry]) -> bool:
+        return _has_names(path, entries) and not self._wrong(path, entries)
+
+    def _writable(self, folder: Path) -> Path:
+        """``folder``, or one of the same name where the store may not be written."""
+        return private_folder() / folder.name if self._database.read_only else folder
 
     def copied(self) -> set[str]:
         """The folders right below ``files/`` that hold copies of large objects."""
@@ -148,7 +163,8 @@ class Localised:
         """Write these files below ``root``, each in ``beside`` first unless nobody sees ``root``
         yet; the stamps of those that are copies of large objects, by path."""
         total = sum(entry.link.size for entry in entries if entry.link is not None)
-        copying = Copying(beside or root, total, link=self._link)
+        is_own = root.is_relative_to(self._folder)
+        copying = Copying(beside or root, total, link=self._link and is_own)
         stamps: dict[str, Stamp] = {}
         linked: list[Link] = []
         for entry, link, held in self._held_of(entries):
@@ -208,11 +224,16 @@ class Localised:
 
     def _key(self, root: Path) -> tuple[str, str]:
         """The folder right below ``files/``, and what stands before the paths below ``root``."""
-        folder, _, rest = root.relative_to(self._folder).as_posix().partition("/")
+        is_own = root.is_relative_to(self._folder)
+        below = root.relative_to(self._folder if is_own else private_folder())
+        folder, _, rest = below.as_posix().partition("/")
         return folder, f"{rest}/" if rest else ""
 
     def _stamps(self, root: Path) -> dict[str, Stamp]:
         folder, prefix = self._key(root)
+        if not root.is_relative_to(self._folder):
+            mine = [(path, stamp) for (at, path), stamp in self._private.items() if at == folder]
+            return {path.removeprefix(prefix): stamp for path, stamp in mine}
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT path, stamp FROM copies WHERE folder = ?", (folder,)
@@ -223,6 +244,9 @@ class Localised:
         if not stamps:
             return
         folder, prefix = self._key(root)
+        if not root.is_relative_to(self._folder):
+            self._private.update({(folder, prefix + path): at for path, at in stamps.items()})
+            return
         rows = [(folder, prefix + path, stamp) for path, stamp in stamps.items()]
         with self._database.writing() as tx:
             tx.executemany("INSERT OR REPLACE INTO copies VALUES (?, ?, ?)", rows)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from bundlerun.errors import BundlerunError, IntegrityError, StoreBusy
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_LEAST_BYTES = 64 << 10
-"""With less no SQLite file can be opened for writing."""
+from bundlerun.errors import BundlerunError, IntegrityError, StoreBusy, StoreReadOnly
+from bundlerun.store.spare import FULL, has_room
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -30,7 +26,7 @@ def translated(folder: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_sqlite(error, folder) from error
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise _full(folder) from error
         if error.errno in _DENIED:
             raise _denied(folder, error) from error
@@ -39,8 +35,7 @@ def translated(folder: Path) -> Iterator[None]:
 
 def _of_sqlite(error: sqlite3.Error, folder: Path) -> BundlerunError:
     text = str(error)
-    # SQLite says the latter when it cannot make room for the index of its log.
-    if "is full" in text or ("disk I/O error" in text and _is_full(folder)):
+    if is_full(error, folder):
         return _full(folder)
     if "locked" in text or "locking protocol" in text:
         return StoreBusy(f"another process holds the store {folder}", hint="the same once more")
@@ -51,20 +46,33 @@ def _of_sqlite(error: sqlite3.Error, folder: Path) -> BundlerunError:
     return BundlerunError(f"the store {folder} fails: {text}")
 
 
-def _is_full(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        left = os.statvfs(folder)
-        return left.f_bavail * left.f_frsize < _LEAST_BYTES
-    return False
+def is_full(error: sqlite3.Error, folder: Path) -> bool:
+    """Whether SQLite failed because the disk of ``folder`` has no room left."""
+    text = str(error)
+    # SQLite says one of the latter when it cannot make its log, or the index of it.
+    vague = "disk I/O error" in text or "unable to open" in text
+    return "is full" in text or (vague and not has_room(folder))
+
+
+def read_only(folder: Path) -> StoreReadOnly:
+    """What is said to who wants to write a store that may only be read."""
+    return StoreReadOnly(
+        f"the store {folder} is read-only here; nothing was written",
+        hint=f"cp -a {folder} DIR, and export BUNDLERUN_STORE=DIR",
+    )
 
 
 def _full(folder: Path) -> BundlerunError:
     return BundlerunError(
-        f"no space left for the store {folder}; nothing was added", hint=f"df -h {folder}"
+        f"no space left for the store {folder}; nothing was added",
+        hint=f"df -h {folder}; bundlerun gc --delete frees what no bundle uses",
     )
 
 
 def _denied(folder: Path, error: Exception) -> BundlerunError:
+    is_there = folder.exists()
+    if is_there and (getattr(error, "errno", None) == errno.EROFS or "readonly" in str(error)):
+        return read_only(folder)
     return BundlerunError(
         f"the store {folder} cannot be opened or written: {error}",
         hint=f"ls -ld {folder}, or another store: BUNDLERUN_STORE=DIR",

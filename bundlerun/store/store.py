@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from bundlerun.store.journal import Journal
 from bundlerun.store.known import Known
 from bundlerun.store.noted import Noted
 from bundlerun.store.objects import Objects
+from bundlerun.store.refusals import read_only
 from bundlerun.store.source import Fetch, StoreSource
+from bundlerun.store.spare import keep_spare, lent_spare
 from bundlerun.store.statindex import IndexedIntake, StatIndex
 from bundlerun.store.uploads import Uploads
 
@@ -63,6 +66,28 @@ class Store:
         folder = Path(path).absolute()
         return Store(folder, open_database(folder), settings)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether this store may be read here, and not written."""
+        return self._database.read_only
+
+    def check_writable(self) -> None:
+        """For what takes long before it writes. Raises StoreReadOnly."""
+        if self.read_only:
+            raise read_only(self.path)
+
+    @contextmanager
+    def freeing(self) -> Iterator[None]:
+        """For a block that removes: on a full disk it has the room of the store's spare file, of
+        which a new one is made when the block ends, as far as there is room."""
+        with lent_spare(self.path):
+            try:
+                yield
+            finally:
+                # The log goes, before its room is taken again.
+                self.close()
+        keep_spare(self.path)
+
     def close(self) -> None:
         """Let go of the files. The next use opens them again."""
         self._database.close()
@@ -93,6 +118,7 @@ class Store:
 
         checked_name(name)
         wanted = checked_tags(tags)
+        self.check_writable()
         number = new_id() if id is None else checked_id(id)
         bar = progress.start(f"add {name}", None, "bytes")
         try:

@@ -64,10 +64,12 @@ def sweep(
     only say what that is.
 
     Raises IntegrityError where it cannot be told what a bundle uses, StoreBusy, UsageError for a
-    negative grace period.
+    negative grace period, StoreReadOnly.
     """
     if not grace_s >= 0:
         raise UsageError(f"a grace period of {grace_s} s is none", hint="--grace 7d")
+    if delete:
+        store.check_writable()
     database = Database(store.path)
     bar = progress.start("looking at the store", None, "bundles")
     try:

@@ -192,3 +192,23 @@ def test_lineage_tells_a_shared_ancestor_once(ok: Cli, tmp_path: Path) -> None:
     assert {parent.role: parent.known for parent in tree.parents} == {"first": True, "second": True}
     assert [entry.bundle.name for entry in there.latest()] == ["best"]
     there.close()
+
+
+def test_a_list_of_many_versions_is_drawn_line_by_line(ok: Cli, tmp_path: Path) -> None:
+    """rich's table takes a millisecond and more a row, so nothing that lists draws with it; wide
+    characters, markup and line ends in a cell leave the columns as they are."""
+    ok("context", "work")
+    ok("switch", "work")
+    (tmp_path / "a").write_text("a")
+    ok("add", "日本", tmp_path / "a", "-t", "x:[bold]")
+    ok("add", "plain", tmp_path / "a", "-t", "y:1")
+    out = ok("ls").out.splitlines()
+    assert [line[: line.index("  ")] for line in out[2:]] == ["plain", "日本"]
+    # Where the columns begin, counted as a terminal shows them: two cells a wide character.
+    assert out[0].index("STATE") == out[2].index("scratch") == out[3].index("scratch") + 2
+    assert out[3].endswith("x:[bold]")
+    script = (
+        "import sys; from bundlerun.cli.main import run_cli; run_cli(['ls', 'plain']);"
+        "sys.exit('rich.table' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -113,6 +113,8 @@ class Disk:
     def _loaded(self, path: Path) -> Folder:
         folder = Folder(mode=path.stat().st_mode & 0o777)
         for entry in os.scandir(path):
+            if entry.name == "spare":  # room alone; nothing is ever read from it
+                continue
             state = entry.stat(follow_symlinks=False)
             if entry.is_dir(follow_symlinks=False):
                 folder.now[entry.name] = self._loaded(Path(entry.path))

@@ -158,6 +158,8 @@ _STEPS: dict[str, Callable[[Call], Step]] = {
     "sendfile": _copy,
     "copy_file_range": _copy,
     "sendto": _sent,
+    # Room that is only ever given back: no bytes that anybody reads.
+    "fallocate": _sent,
     "truncate": _truncate,
     "ftruncate": _by_handle("truncate"),
     "fsync": _by_handle("sync"),

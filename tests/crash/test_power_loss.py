@@ -99,11 +99,12 @@ def test_the_model_of_the_disk_tells_the_truth(
 
 
 def contents(root: Path) -> dict[str, bytes | None]:
-    """Every path below ``root`` with its bytes, a folder with None; without shared memory."""
+    """Every path below ``root`` with its bytes, a folder with None; without shared memory and the
+    spare file, which hold nothing."""
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in root.rglob("*")
-        if not path.name.endswith("-shm")
+        if not path.name.endswith("-shm") and path.name != "spare"
     }
 
 
@@ -163,8 +164,8 @@ def sync_no_row() -> None:
     """A store whose SQLite file is never synced."""
     connect = database._connect
 
-    def careless(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+    def careless(path: Path, how: str, *, alone: bool = False) -> sqlite3.Connection:
+        connection = connect(path, how, alone=alone)
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 

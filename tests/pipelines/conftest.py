@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from bundlerun.pipelines.engine import ApplyResult, apply
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.progress import SILENT, Progress
 from bundlerun.store.entries import Entry
 from bundlerun.store.store import Store
 
@@ -84,6 +86,7 @@ class World:
         output: str = "out",
         *,
         params: dict[str, object] | None = None,
+        progress: Progress = SILENT,
         **options: Any,
     ) -> ApplyResult:
         """The engine's apply in this context."""
@@ -94,6 +97,7 @@ class World:
             output=output,
             params=params,
             options=ApplyOptions(**options),
+            progress=progress,
         )
 
     def value(self, found: ApplyResult | Entry) -> Any:
@@ -104,6 +108,23 @@ class World:
     def names(self) -> list[str]:
         """The names of all bundles, newest first."""
         return [entry.bundle.name for entry in self.store.catalog.search(self.context)]
+
+
+def apply_in_process(
+    folder: Path, pipes: str, workers: int, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """``bundlerun apply`` of the pipe Top among ``pipes``, in a process of its own."""
+    (folder / "flow.py").write_text(HEADER + textwrap.dedent(pipes))
+    command = "from bundlerun.cli.main import main; main()"
+    options = f"apply --workers {workers} - out flow.Top".split()
+    return subprocess.run(
+        [sys.executable, "-c", command, *options],
+        cwd=folder,
+        env={**os.environ, "BUNDLERUN_HOME": str(folder / "home")},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.links import File
-from bundlerun.errors import BundlerunError, IntegrityError
+from bundlerun.errors import BundlerunError, IntegrityError, StoreReadOnly
 from bundlerun.store import database
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
@@ -53,7 +53,7 @@ def test_a_read_only_disk_is_one_line(small_disk: Callable[[str], Path]) -> None
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(BundlerunError, match="cannot be opened or written"):
         Store.open(disk / "other")
-    with pytest.raises(BundlerunError, match="cannot be opened or written") as caught:
+    with pytest.raises(StoreReadOnly, match="is read-only here") as caught:
         Store.open(disk / "store").add(context, "x", 1)
     assert "\n" not in str(caught.value)
 
