@@ -16,6 +16,7 @@ from bundlerun.errors import IntegrityError
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 20
+_ANOTHER = "value.astype(value.dtype.descr), or value.tolist()"
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, SyntaxError, OverflowError)
 
 
@@ -100,13 +101,29 @@ def check_dtype(dtype: Any) -> None:
     """Raises CannotKeep for a dtype that .npy does not bring back as it was."""
     layout = sys.modules["numpy"].lib.format
     if dtype.hasobject:
-        raise CannotKeep(f"an array of Python objects (dtype {dtype})")
+        raise CannotKeep(
+            f"an array of Python objects (dtype {dtype})",
+            hint="value.tolist(), or value.astype(str)",
+        )
+    if _has_metadata(dtype):
+        raise CannotKeep(
+            f"an array whose dtype {dtype!s:.80} has metadata",
+            hint="value.view(value.dtype.str), and the metadata beside it",
+        )
     try:
         back = layout.descr_to_dtype(layout.dtype_to_descr(dtype))
     except _MALFORMED as error:
-        raise CannotKeep(f"an array of dtype {dtype!r:.80}") from error
-    if back != dtype or back.fields != dtype.fields:
-        raise CannotKeep(f"an array of dtype {dtype!r:.80}")
+        raise CannotKeep(f"an array of dtype {dtype!r:.80}", hint=_ANOTHER) from error
+    if back != dtype or back.fields != dtype.fields or back.type is not dtype.type:
+        # numpy.record is a type of its own; to numpy the dtypes are equal.
+        raise CannotKeep(f"an array of dtype {dtype!r:.80}", hint=_ANOTHER)
+
+
+def _has_metadata(dtype: Any) -> bool:
+    if dtype.subdtype is not None:
+        return bool(dtype.metadata) or _has_metadata(dtype.subdtype[0])
+    fields = dtype.fields or {}
+    return bool(dtype.metadata) or any(_has_metadata(inner) for inner, *_ in fields.values())
 
 
 def read(data: bytes | memoryview | Path) -> Any:
@@ -163,7 +180,7 @@ def scalar_base64(value: Any) -> bytes:
     back = array[()]
     # numpy drops NULs at the end of texts.
     if type(back) is not type(value) or (array.dtype.kind in "US" and back != value):
-        raise CannotKeep(f"the numpy scalar {value!r:.80}")
+        raise CannotKeep(f"the numpy scalar {value!r:.80}", hint="value.item()")
     return base64.b64encode(file.getvalue())
 
 

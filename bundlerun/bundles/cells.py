@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from bundlerun.bundles import arrays
-from bundlerun.bundles.needed import needed
+from bundlerun.bundles import arrays, pandas_scalars
+from bundlerun.bundles.cures import cure
 from bundlerun.bundles.nodes import only
-from bundlerun.bundles.terms import MAX_DEPTH, SCALARS, CannotKeep, is_scalar, scalar, tag_of
-from bundlerun.bundles.terms import PLAIN as _PLAIN
+from bundlerun.bundles.terms import (
+    CONTAINER_TAGS,
+    FLATTER,
+    MAPPINGS,
+    MAX_DEPTH,
+    PLAIN,
+    SCALARS,
+    SEQUENCES,
+    CannotKeep,
+    check_bare,
+    is_scalar,
+    scalar,
+    tag_of,
+)
 from bundlerun.errors import IntegrityError
 
 
 def cell_bytes(value: Any, depth: int = 0) -> bytes:
-    """A single value, a numpy scalar, pandas' NA or NaT, or lists, tuples and dicts of them.
+    """A single value, of numpy and pandas too, or lists, tuples, dicts and Counters of them.
 
     Raises CannotKeep.
     """
@@ -23,23 +34,26 @@ def cell_bytes(value: Any, depth: int = 0) -> bytes:
     if encode is not None:
         return encode(value)
     if depth >= MAX_DEPTH:
-        raise CannotKeep(f"it is nested deeper than {MAX_DEPTH}")
-    if type(value) in (list, tuple):
+        raise CannotKeep(f"it is nested deeper than {MAX_DEPTH}", hint=FLATTER)
+    tag = CONTAINER_TAGS.get(type(value), "")
+    if tag in SEQUENCES:
         inner = b",".join(cell_bytes(each, depth + 1) for each in value)
-        return b'{"%s":[%s]}' % (type(value).__name__.encode(), inner)
-    if type(value) is dict:
+        return b'{"%s":[%s]}' % (tag.encode(), inner)
+    if tag in MAPPINGS:
+        if tag != "dict":
+            check_bare(value)
         pairs = (
             b"[%s,%s]" % (cell_bytes(key, depth + 1), cell_bytes(each, depth + 1))
             for key, each in value.items()
         )
-        return b'{"dict":[%s]}' % b",".join(pairs)
+        return b'{"%s":[%s]}' % (tag.encode(), b",".join(pairs))
     if arrays.is_scalar(value):
         return b'{"scalar":"%s"}' % arrays.scalar_base64(value)
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
-        return b'{"pandas":"NA"}' if value is pandas.NA else b'{"pandas":"NaT"}'
+    found = pandas_scalars.cell_bytes(value, lambda each: cell_bytes(each, depth + 1))
+    if found is not None:
+        return found
     kind = type(value)
-    raise CannotKeep(f"a {kind.__module__}.{kind.__qualname__} inside a table")
+    raise CannotKeep(f"a {kind.__module__}.{kind.__qualname__} inside a table", hint=cure(value))
 
 
 def cell_value(data: bytes) -> Any:
@@ -53,7 +67,7 @@ def cell_value(data: bytes) -> Any:
 
 def term_value(term: Any, depth: int = 0) -> Any:
     """The value of a parsed cell. Raises IntegrityError."""
-    if type(term) in _PLAIN:
+    if type(term) in PLAIN:
         return term
     tag = tag_of(term)
     if is_scalar(tag):
@@ -61,15 +75,14 @@ def term_value(term: Any, depth: int = 0) -> Any:
     inner = only(term, tag)[tag]
     if tag == "scalar":
         return arrays.scalar_of(inner)
-    if tag == "pandas" and inner in ("NA", "NaT"):
-        return getattr(needed("pandas"), inner)
+    if tag == "pandas":
+        return pandas_scalars.value_of(inner, lambda each: term_value(each, depth + 1))
     if depth >= MAX_DEPTH or type(inner) is not list:
         raise IntegrityError(f"a cell of a table is malformed: {term!r:.120}")
-    if tag in ("list", "tuple"):
-        found = [term_value(each, depth + 1) for each in inner]
-        return found if tag == "list" else tuple(found)
-    if tag == "dict" and all(type(each) is list and len(each) == 2 for each in inner):
-        return _dict(inner, depth)
+    if tag in SEQUENCES:
+        return SEQUENCES[tag](term_value(each, depth + 1) for each in inner)
+    if tag in MAPPINGS and all(type(each) is list and len(each) == 2 for each in inner):
+        return MAPPINGS[tag](_dict(inner, depth))
     raise IntegrityError(f"a cell of a table is malformed: {term!r:.120}")
 
 

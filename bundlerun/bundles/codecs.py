@@ -56,7 +56,9 @@ def pack(value: Any, kind: str) -> Any:
             table, meta = polars_frames.pack(value)
             table = table.combine_chunks()
     except refusals as error:
-        raise CannotKeep(f"a table that Arrow cannot hold ({error!s:.200})") from error
+        raise CannotKeep(
+            f"a table that Arrow cannot hold ({error!s:.200})", hint="columns of another dtype"
+        ) from error
     return table.replace_schema_metadata({META: json.dumps(meta, separators=(",", ":"))})
 
 

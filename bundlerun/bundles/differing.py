@@ -14,7 +14,15 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.nodes import Read, count_of, only, read_node
 from bundlerun.bundles.sequences import Run, differing_entries, differing_runs
-from bundlerun.bundles.terms import MAX_DEPTH, PLAIN, is_scalar, scalar, tag_of
+from bundlerun.bundles.terms import (
+    CONTAINERS,
+    MAPPINGS,
+    MAX_DEPTH,
+    PLAIN,
+    is_scalar,
+    scalar,
+    tag_of,
+)
 from bundlerun.bundles.thawing import file_name, is_long, node_term, root_term
 from bundlerun.errors import IntegrityError
 
@@ -115,12 +123,12 @@ class _Comparing:
             raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
         old, new = self._inner(old), self._inner(new)
         tags = _tag(old), _tag(new)
-        if tags[0] != tags[1] or tags[0] not in ("list", "tuple", "dict", "directory"):
+        if tags[0] != tags[1] or tags[0] not in (*CONTAINERS, "directory"):
             self.note("changed", where, old, new)
         elif tags[0] == "directory":
             self._directories(old, new, where)
-        elif tags[0] == "dict":
-            self._dicts(old["dict"], new["dict"], where, depth)
+        elif tags[0] in MAPPINGS:
+            self._dicts(tags[0], old, new, where, depth)
         else:
             self._lists(only(old, tags[0])[tags[0]], only(new, tags[0])[tags[0]], where, depth)
 
@@ -144,7 +152,7 @@ class _Comparing:
     def _told(self, term: Any) -> dict[str, Any]:
         term = self._inner(term)
         tag = _tag(term)
-        if tag in ("list", "tuple", "dict"):
+        if tag in CONTAINERS:
             return {"type": tag, "count": count_of(only(term, tag)[tag])}
         if tag == "directory":
             count = count_of(only(term, tag, "name", "size")[tag])
@@ -183,8 +191,8 @@ class _Comparing:
         if len(self.changes) < self._most:
             self.changes.append(Change(what, where, _entry(old), _entry(new)))
 
-    def _dicts(self, old: Any, new: Any, where: str, depth: int) -> None:
-        left, right = differing_entries(old, new, self._read)
+    def _dicts(self, tag: str, old: Any, new: Any, where: str, depth: int) -> None:
+        left, right = differing_entries(only(old, tag)[tag], only(new, tag)[tag], self._read)
         was, now = dict(map(_pair, left)), dict(map(_pair, right))
         before = sum(self.counts.values())
         for key in dict.fromkeys([*was, *now]):
@@ -197,7 +205,7 @@ class _Comparing:
                 self.terms(was[key], now[key], inner, depth + 1)
         if sum(self.counts.values()) == before:
             # The same entries in another order, which a dict keeps.
-            self.note("moved", where, {"dict": old}, {"dict": new})
+            self.note("moved", where, old, new)
 
     def _lists(self, old: Any, new: Any, where: str, depth: int) -> None:
         for was, now in differing_runs(old, new, self._read):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.paths import PathTree, are_ordinary
+from bundlerun.bundles.paths import PathTree, are_ordinary, check_depth
 from bundlerun.bundles.places import DirectoryEntry, Stamp, stamp_of
 from bundlerun.errors import BadPath, IntegrityError
 
@@ -77,6 +77,7 @@ def _file(entry: os.DirEntry[str], path: str, whole: str) -> Found:
 
 def _check(prefix: str, names: list[str]) -> None:
     """Raises BadPath unless the names of one folder, ``prefix``, can be kept side by side."""
+    check_depth(prefix + names[0] if names else prefix[:-1])
     if not are_ordinary(names):
         tree = PathTree()
         for name in sorted(names):

@@ -34,24 +34,24 @@ def pack(pa: Any, value: Any) -> tuple[Any, dict[str, Any]]:
     series = type(value) is pandas.Series
     meta: dict[str, Any] = {"unique": not value.flags.allows_duplicate_labels}
     # What stands beside the columns first: pandas copies attrs, and needs labels, for each column.
-    with columns.told("attrs"):
+    with columns.told(pa, "attrs"):
         meta["attrs"] = json.loads(cell_bytes(value.attrs))
     if series:
-        with columns.told("the name"):
+        with columns.told(pa, "the name"):
             meta["series"] = [json.loads(cell_bytes(value.name))]
     else:
-        with columns.told("the column labels"):
+        with columns.told(pa, "the column labels"):
             meta["labels"] = _pack_labels(pa, value.columns)
     arrays, meta["columns"] = [], []
     for at in range(1 if series else value.shape[1]):
         column = value if series else value.iloc[:, at]
         label = value.name if series else value.columns[at]
-        with columns.told(f"column {label!r:.80}"):
+        with columns.told(pa, f"column {label!r:.80}"):
             array, spec = columns.pack(pa, column)
         arrays.append(array)
         meta["columns"].append(spec)
     names = ["values"] if series else [_text(each, at) for at, each in enumerate(value.columns)]
-    with columns.told("the index"):
+    with columns.told(pa, "the index"):
         levels, meta["index"] = _pack_axis(pa, value.index)
     arrays += levels
     names += [f"{_INDEX}{at}__" for at in range(len(levels))]
@@ -109,15 +109,24 @@ def _pack_axis(pa: Any, axis: Any) -> tuple[list[Any], dict[str, Any]]:
     else:
         array, meta["spec"] = columns.pack(pa, axis)
         arrays = [array]
-        if getattr(axis, "freq", None) is not None:
+        if columns.freq_of(pandas, axis) is not None:
             meta["freq"] = axis.freqstr
     try:
         back = _unpack_axis(pa, pandas, arrays, meta)
     except (TypeError, ValueError, AttributeError) as error:
-        raise CannotKeep(f"a {type(axis).__name__} that does not come back") from error
+        raise CannotKeep(_lost(axis, "does not come back"), hint=_axis_cure(axis)) from error
     if not _same_axis(back, axis):
-        raise CannotKeep(f"a {type(axis).__name__} that does not come back equal")
+        raise CannotKeep(_lost(axis, "does not come back equal"), hint=_axis_cure(axis))
     return arrays, meta
+
+
+def _lost(axis: Any, how: str) -> str:
+    freq = getattr(axis, "freq", None)
+    return f"a {type(axis).__name__}{f' with the frequency {freq}' if freq else ''} that {how}"
+
+
+def _axis_cure(axis: Any) -> str:
+    return "index.freq = None" if getattr(axis, "freq", None) else "reset_index()"
 
 
 def _same_axis(a: Any, b: Any) -> bool:

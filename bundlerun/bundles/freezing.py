@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from bundlerun.bundles import arrays, codecs, folders
 from bundlerun.bundles.bundle import FORMAT, Bundle
+from bundlerun.bundles.cures import cure, key_cure
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.links import Directory, File, Link
 from bundlerun.bundles.lost_paths import NO_PATHS, LostPaths
@@ -21,10 +22,14 @@ from bundlerun.bundles.nodes import OWN_NODE_BYTES, cut, link_bytes, put_node
 from bundlerun.bundles.paths import check_file_name
 from bundlerun.bundles.places import Sink, Stamp, stamp_of
 from bundlerun.bundles.terms import (
+    CONTAINER_TAGS,
+    FLATTER,
+    MAPPINGS,
     MAX_DEPTH,
     MAX_PARTS,
     SCALARS,
     CannotKeep,
+    check_bare,
     text_bytes,
     text_term,
 )
@@ -39,19 +44,6 @@ _IN_MEMORY_BYTES = 32 * 1024 * 1024
 
 _FILES_AT_ONCE = 10_000
 """Of larger folders, so many files are looked up, and remembered, at once."""
-
-_HINTS = {
-    "set": "a list: sorted(value)",
-    "frozenset": "a list: sorted(value)",
-    "bytearray": "bytes(value)",
-    "OrderedDict": "dict(value)",
-    "defaultdict": "dict(value)",
-    "PosixPath": "bundlerun.File(path) or bundlerun.Directory(path)",
-    "PurePosixPath": "str(path)",
-    "LocalTarget": "bundlerun.File(target.path)",
-    "Timestamp": "value.to_pydatetime()",
-    "LazyFrame": "value.collect()",
-}
 
 Where = tuple["Where | None", Any]
 """The path in the tree: the part before, and the index or key of this one. It becomes text only
@@ -99,7 +91,7 @@ class _Freezing:
             if encode is not None:
                 term = encode(value)
                 return self._long_text(value) if kind is str and len(term) > LONG_TEXT else term
-            if kind in (list, tuple, dict):
+            if kind in CONTAINER_TAGS:
                 return self._container(value, where, depth)
             return self._leaf(value)
         except CannotKeep as error:
@@ -114,17 +106,24 @@ class _Freezing:
 
     def _container(self, value: Any, where: Where, depth: int) -> bytes:
         if depth >= MAX_DEPTH:
-            raise BadValue(f"{_text(where)[:200]}... is nested deeper than {MAX_DEPTH}")
+            raise BadValue(
+                f"{_text(where)[:200]}... is nested deeper than {MAX_DEPTH}", hint=FLATTER
+            )
         if id(value) in self._open:
-            raise BadValue(f"{_text(where)} contains itself")
+            raise BadValue(
+                f"{_text(where)} contains itself", hint="a key or an index in the place of the loop"
+            )
         self._open.add(id(value))
-        if type(value) is dict:
+        tag = CONTAINER_TAGS[type(value)]
+        if tag in MAPPINGS:
+            if tag != "dict":
+                check_bare(value)
             entries = [self._pair(key, each, where, depth + 1) for key, each in value.items()]
         else:
             entries = [self._entry(each, (where, at), depth + 1) for at, each in enumerate(value)]
         self._open.discard(id(value))
         found = cut(entries, self._sink.put_bytes)
-        return b'{"%s":%s}' % (type(value).__name__.encode(), found)
+        return b'{"%s":%s}' % (tag.encode(), found)
 
     def _entry(self, value: Any, where: Where, depth: int) -> bytes:
         term = self._term(value, where, depth)
@@ -136,7 +135,10 @@ class _Freezing:
     def _pair(self, key: Any, value: Any, where: Where, depth: int) -> bytes:
         if type(key) not in SCALARS:
             kind = type(key)
-            raise CannotKeep(f"the key {key!r:.80} of type {kind.__module__}.{kind.__qualname__}")
+            raise CannotKeep(
+                f"the key {key!r:.80} of type {kind.__module__}.{kind.__qualname__}",
+                hint=key_cure(key),
+            )
         inner = (where, key)
         return b"[%s,%s]" % (self._term(key, inner, depth), self._entry(value, inner, depth))
 
@@ -158,9 +160,7 @@ class _Freezing:
         table = codecs.table_kind(value)
         if table is not None:
             return self._table(value, table)
-        raise CannotKeep(
-            f"it is a {kind.__module__}.{kind.__qualname__}", hint=_HINTS.get(kind.__name__)
-        )
+        raise CannotKeep(f"it is a {kind.__module__}.{kind.__qualname__}", hint=cure(value))
 
     def _file(self, value: File) -> bytes:
         path, found = _present(value)
@@ -205,12 +205,12 @@ class _Freezing:
 
     def _table(self, value: Any, kind: str) -> bytes:
         packed = codecs.pack(value, kind)
-        self._lost.check_table(packed)
-        link = self._written(
-            lambda file: codecs.write(packed, file),
-            packed.nbytes,
-            lambda data: codecs.check_written(packed, kind, data),
-        )
+
+        def check(data: Any) -> None:
+            codecs.check_written(packed, kind, data)
+            self._lost.check_table(packed)
+
+        link = self._written(lambda file: codecs.write(packed, file), packed.nbytes, check)
         shape = [*value.shape, 1][:2]
         about = canonical_json(shape)
         return b'{"table":%s,"as":"%s","about":%s}' % (link_bytes(link), kind.encode(), about)

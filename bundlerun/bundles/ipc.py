@@ -34,7 +34,9 @@ def write(pa: Any, table: Any, file: BinaryIO) -> None:
             else:
                 writer.write_batch(_empty_batch(pa, table))
     except pa.ArrowException as error:
-        raise CannotKeep(f"a table that Arrow cannot write ({error!s:.200})") from error
+        raise CannotKeep(
+            f"a table that Arrow cannot write ({error!s:.200})", hint="columns of another type"
+        ) from error
 
 
 def _empty_batch(pa: Any, table: Any) -> Any:

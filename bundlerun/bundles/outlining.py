@@ -10,7 +10,7 @@ from bundlerun.bundles import arrays, folders
 from bundlerun.bundles.bundle import Bundle
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.nodes import Read, count_of, entries_of, only, read_node
-from bundlerun.bundles.terms import PLAIN, is_scalar, scalar, tag_of
+from bundlerun.bundles.terms import CONTAINERS, MAPPINGS, PLAIN, is_scalar, scalar, tag_of
 from bundlerun.bundles.thawing import file_name, is_long, node_term, root_term, size_of
 from bundlerun.errors import IntegrityError, SettingsError
 
@@ -57,7 +57,7 @@ class _Outlining:
             return _single(scalar(term))
         if is_long(tag, term):
             return {"type": tag, "size": Link.from_json(term[tag]).size}
-        if tag in ("list", "tuple", "dict"):
+        if tag in CONTAINERS:
             return self._container(tag, only(term, tag)[tag], depth)
         if tag == "directory":
             return self._directory(only(term, tag, "name", "size"))
@@ -69,7 +69,7 @@ class _Outlining:
             return {"type": tag, "count": count, "entries": [], "more": count}
         entries = []
         for each in self._some(body):
-            if tag != "dict":
+            if tag not in MAPPINGS:
                 entries.append(self.part(each, depth + 1))
                 continue
             if type(each) is not list or len(each) != 2:

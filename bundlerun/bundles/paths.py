@@ -8,6 +8,10 @@ from collections.abc import Collection
 
 from bundlerun.errors import BadPath
 
+MAX_PARTS = 500
+"""Parts of one path: what walks and deletes folders goes a level of calls, and an open folder,
+deeper for each."""
+
 MAX_PART_BYTES = 255
 """Bytes of one part of a path in UTF-8 (NAME_MAX of the usual Linux file systems)."""
 
@@ -21,8 +25,10 @@ def check_relative_path(path: str) -> str:
     """``path``, when it can only ever name something inside the folder it is joined to.
 
     Raises BadPath for an absolute path, a part that is empty, ``.`` or ``..``, a backslash, a
-    control character (NUL and line breaks among them), a lone surrogate and a part over 255 bytes.
+    control character (NUL and line breaks among them), a lone surrogate, a part over 255 bytes and
+    more than 500 parts.
     """
+    check_depth(path)
     if _ORDINARY.fullmatch(path):
         return path
     if not path:
@@ -41,6 +47,15 @@ def check_relative_path(path: str) -> str:
     if not path.isascii():
         _bytes_of(path)
     return path
+
+
+def check_depth(path: str) -> None:
+    """Raises BadPath for a relative path of more than 500 parts."""
+    if path.count("/") >= MAX_PARTS:
+        raise BadPath(
+            f"the file path {path[:60]!r}... has more than {MAX_PARTS} parts",
+            hint="a .tar file of the folder",
+        )
 
 
 def check_file_name(name: str) -> str:

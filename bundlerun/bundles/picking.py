@@ -20,6 +20,8 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Link
 from bundlerun.bundles.nodes import MAX_NODE_BYTES, check_level, children, only, parse_node
 from bundlerun.bundles.terms import (
+    CONTAINERS,
+    MAPPINGS,
     MAX_DEPTH,
     MAX_PARTS,
     PLAIN,
@@ -167,7 +169,7 @@ class _Picking:
                     self._take(found.link)
                 continue
             term, name = entry, str(index)
-            if kind == "dict":
+            if kind in MAPPINGS:
                 if type(entry) is not list or len(entry) != 2:
                     raise IntegrityError("an entry of a dict is malformed")
                 term, name = entry[1], self._key(entry[0])
@@ -212,7 +214,7 @@ class _Picking:
             self._pending.append(_Node(Link.from_json(term[tag]), "term", part))
         elif tag in self._apart:
             return
-        elif tag in ("list", "tuple", "dict", "directory"):
+        elif tag in CONTAINERS or tag == "directory":
             if type(term[tag]) is list:
                 self._entries(tag, term[tag], part, 0)
             else:

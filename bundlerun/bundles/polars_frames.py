@@ -14,7 +14,7 @@ from bundlerun.errors import IntegrityError
 
 _PLAIN = (
     *("Boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
-    *("Float32", "Float64", "String", "Binary", "Date", "Time", "Null"),
+    *("Float16", "Float32", "Float64", "String", "Binary", "Date", "Time", "Null"),
 )
 
 
@@ -36,12 +36,12 @@ def pack(value: Any) -> tuple[Any, dict[str, Any]]:
         try:
             specs.append(_spec(polars, dtype))
         except CannotKeep as error:
-            raise CannotKeep(f"column {name!r}: {error.reason}") from error
+            raise CannotKeep(f"column {name!r}: {error.reason}", hint=error.hint) from error
     meta = {"dtypes": specs, "series": frame is not value, "rows": frame.height}
     table = _physical(polars, frame).to_arrow()
     back = unpack(polars, table, meta)
     if not _same(back, value):
-        raise CannotKeep("it does not come back equal")
+        raise CannotKeep("it does not come back equal", hint="value.to_arrow()")
     return table, meta
 
 
@@ -100,7 +100,7 @@ def _spec(polars: Any, dtype: Any) -> Any:
         return kind
     if kind == "Categorical":
         if dtype != polars.Categorical():
-            raise CannotKeep(f"the dtype {dtype}")
+            raise CannotKeep(f"the dtype {dtype}", hint="cast(polars.Categorical)")
         return kind
     if kind == "Enum":
         return {kind: dtype.categories.to_list()}
@@ -116,7 +116,15 @@ def _spec(polars: Any, dtype: Any) -> Any:
         return {kind: dtype.time_unit}
     if kind == "Decimal":
         return {kind: [dtype.precision, dtype.scale]}
-    raise CannotKeep(f"the dtype {dtype}")
+    raise CannotKeep(f"the dtype {dtype}", hint=_cure(kind))
+
+
+def _cure(kind: str) -> str:
+    if kind == "Object":
+        return "map_elements(str, return_dtype=polars.String)"
+    if kind in ("Int128", "UInt128"):
+        return "cast(polars.Decimal(38, 0)), or cast(polars.String)"
+    return "cast(polars.String)"
 
 
 def _dtype(polars: Any, spec: Any) -> Any:

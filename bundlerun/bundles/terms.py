@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,15 +23,20 @@ from bundlerun.errors import IntegrityError, SettingsError
 MAX_DEPTH = 100
 """Containers within containers."""
 
+FLATTER = "a flatter value, or its text: json.dumps(value)"
+"""What to do with a value that is nested deeper."""
+
 MAX_PARTS = 1 << 24
 """Single values in one bundle. What has more is a table, an array or a file; and a small hostile
 value cannot unfold to fill the memory."""
 
 _HEX_INT = re.compile(r"-?0x[0-9a-f]+")
 _HEX_FLOAT = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-][0-9]+|-?inf|nan")
+_DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|Infinity|s?NaN[0-9]*)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_BARE = "collections.Counter(dict(value)), with the attributes beside it"
 _MICROSECOND = timedelta(microseconds=1)
-_MALFORMED = (ValueError, TypeError, KeyError, OverflowError, AttributeError)
+_MALFORMED = (ValueError, TypeError, KeyError, ArithmeticError, AttributeError)
 
 
 class CannotKeep(Exception):
@@ -84,7 +91,10 @@ def _moment(tag: str, value: datetime | time) -> bytes:
         parts.append('"fold":1')
     if type(zone) is ZoneInfo:
         if zone.key is None:
-            raise CannotKeep("a time zone that was read from a file has no name to keep")
+            raise CannotKeep(
+                "a time zone that was read from a file has no name to keep",
+                hint="zoneinfo.ZoneInfo(name)",
+            )
         parts.append('"zone":' + encode_basestring(zone.key))
         value = value.replace(tzinfo=None)
     elif type(zone) is timezone:
@@ -108,6 +118,14 @@ def _timedelta(value: timedelta) -> bytes:
     return b'{"timedelta":[%d,%d,%d]}' % (value.days, value.seconds, value.microseconds)
 
 
+def _decimal(value: Decimal) -> bytes:
+    # str is exact, digits and exponent, whatever the context's precision.
+    text = str(value)
+    if not _DECIMAL.fullmatch(text):
+        raise CannotKeep(f"the decimal.Decimal {text:.80}", hint="str(value)")
+    return b'{"decimal":"%s"}' % text.encode()
+
+
 SCALARS: Mapping[type, Callable[[Any], bytes]] = {
     type(None): lambda value: b"null",
     bool: lambda value: b"true" if value else b"false",
@@ -119,11 +137,26 @@ SCALARS: Mapping[type, Callable[[Any], bytes]] = {
     date: lambda value: b'{"date":"%s"}' % value.isoformat().encode(),
     time: lambda value: _moment("time", value),
     timedelta: _timedelta,
+    Decimal: _decimal,
 }
 """How each single value is written. Each raises CannotKeep."""
 
 PLAIN = (str, int, bool, type(None))
 """What stands for itself in JSON."""
+
+SEQUENCES: Mapping[str, type] = {"list": list, "tuple": tuple}
+MAPPINGS: Mapping[str, type] = {"dict": dict, "Counter": Counter}
+CONTAINERS: Mapping[str, type] = {**SEQUENCES, **MAPPINGS}
+"""What has parts, by the tag of its term. A mapping is made of a dict of its entries."""
+
+CONTAINER_TAGS: Mapping[type, str] = {kind: tag for tag, kind in CONTAINERS.items()}
+
+
+def check_bare(value: Any) -> None:
+    """Raises CannotKeep for a Counter that somebody set attributes on: they would be lost."""
+    if getattr(value, "__dict__", None):
+        names = ", ".join(map(repr, value.__dict__))
+        raise CannotKeep(f"a {type(value).__name__} with attributes ({names:.80})", hint=_BARE)
 
 
 def base64_bytes(found: Any) -> bytes:
@@ -190,6 +223,14 @@ def _read_timedelta(term: dict[str, Any]) -> timedelta:
     return timedelta(days, seconds, micros)
 
 
+def _read_decimal(term: dict[str, Any]) -> Decimal:
+    text = only(term, "decimal")["decimal"]
+    # Beyond Python's own limits a text becomes another number.
+    if not _DECIMAL.fullmatch(text) or str(Decimal(text)) != text:
+        raise ValueError("no decimal")
+    return Decimal(text)
+
+
 _READERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "int": _read_int,
     "float": _read_float,
@@ -199,6 +240,7 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "date": lambda term: date.fromisoformat(only(term, "date")["date"]),
     "time": lambda term: _read_moment("time", term),
     "timedelta": _read_timedelta,
+    "decimal": _read_decimal,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from bundlerun.bundles.nodes import entries_of, only, read_node
 from bundlerun.bundles.paths import check_file_name
 from bundlerun.bundles.places import DirectoryEntry, Source
 from bundlerun.bundles.terms import (
+    CONTAINERS,
+    MAPPINGS,
     MAX_DEPTH,
     MAX_PARTS,
     PLAIN,
+    SEQUENCES,
     is_scalar,
     scalar,
     tag_of,
@@ -112,7 +116,7 @@ class Thawing:
         if tag == "node":
             link = Link.from_json(only(term, "node")["node"])
             return self.value(node_term(read_node(link, self._source.read)), depth)
-        if tag in ("list", "tuple", "dict"):
+        if tag in CONTAINERS:
             return self._container(tag, term, depth)
         return self._leaf(tag, term)
 
@@ -131,10 +135,10 @@ class Thawing:
         entries = entries_of(body, self._source.read) if type(body) in (list, dict) else None
         if entries is None:
             raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
-        if tag == "dict":
-            return self._dict(entries, depth)
+        if tag in MAPPINGS:
+            return MAPPINGS[tag](self._dict(entries, depth))
         found = [self.value(each, depth + 1) for each in entries]
-        return found if tag == "list" else tuple(found)
+        return found if tag == "list" else SEQUENCES[tag](found)
 
     def _dict(self, entries: Iterator[Any], depth: int) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -152,7 +156,10 @@ class Thawing:
         if type(term) in PLAIN:
             return term
         tag = tag_of(term)
-        return self._long(tag, term) if is_long(tag, term) else scalar(term)
+        found = self._long(tag, term) if is_long(tag, term) else scalar(term)
+        if type(found) is Decimal and found.is_snan():
+            raise IntegrityError(f"{found} cannot be the key of a dict")
+        return found
 
     def _leaf(self, tag: str, term: dict[str, Any]) -> Any:
         if tag == "file":

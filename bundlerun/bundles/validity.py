@@ -35,7 +35,7 @@ def check_written(pa: Any, table: Any, names: Sequence[str], buffer: Any) -> Non
     if not back.schema.equals(table.schema, check_metadata=True) or (
         back.num_rows != table.num_rows
     ):
-        raise CannotKeep("a table that Arrow does not read back as it was written")
+        raise CannotKeep("a table that Arrow does not read back as it was written", hint=_ANEW)
 
 
 def refusal(pa: Any, table: Any, names: Sequence[str], reason: str) -> CannotKeep:

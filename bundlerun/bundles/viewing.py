@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -15,7 +16,7 @@ from bundlerun.bundles.nodes import (
     read_node,
 )
 from bundlerun.bundles.places import Source
-from bundlerun.bundles.terms import PLAIN, tag_of
+from bundlerun.bundles.terms import MAPPINGS, PLAIN, SEQUENCES, tag_of
 from bundlerun.bundles.thawing import Thawing, node_term, root_term
 from bundlerun.errors import IntegrityError
 
@@ -134,13 +135,25 @@ class MappingView(_Container, Mapping[Any, Any]):
         return self._keys
 
 
+class CounterView(MappingView):
+    """A Counter, read where it is touched: what is not in it has the count 0."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if key in self else 0
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The count of ``key``, or ``default``, as of a dict."""
+        return super().__getitem__(key) if key in self else default
+
+
 def _viewed(term: Any, source: Source, depth: int) -> View:
     tag = "" if type(term) in PLAIN else tag_of(term)
     if tag == "node":
         term = node_term(read_node(Link.from_json(only(term, tag)[tag]), source.read))
         tag = "" if type(term) in PLAIN else tag_of(term)
-    if tag == "dict":
-        return MappingView(tag, term, source, depth)
-    if tag in ("list", "tuple"):
+    if tag in MAPPINGS:
+        kind = CounterView if MAPPINGS[tag] is Counter else MappingView
+        return kind(tag, term, source, depth)
+    if tag in SEQUENCES:
         return SequenceView(tag, term, source, depth)
     return View(term, source, depth)

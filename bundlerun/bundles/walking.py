@@ -16,13 +16,13 @@ from bundlerun.bundles.nodes import (
     children,
     parse_node,
 )
-from bundlerun.bundles.terms import MAX_DEPTH, PLAIN, is_scalar, tag_of
+from bundlerun.bundles.terms import CONTAINERS, MAPPINGS, MAX_DEPTH, PLAIN, is_scalar, tag_of
 from bundlerun.bundles.thawing import is_long, node_term, root_term
 from bundlerun.errors import IntegrityError
 
 MaybeRead = Callable[[Link], "bytes | None"]
 
-_CONTAINERS = frozenset({"list", "tuple", "dict", "directory"})
+_CONTAINERS = frozenset({*CONTAINERS, "directory"})
 
 
 class _Node(NamedTuple):
@@ -106,7 +106,7 @@ def _in_entries(kind: str, entries: list[Any]) -> Iterator[_Node | Link]:
 
 def _flat(kind: str, entries: list[Any]) -> list[Any]:
     """The terms in a container's entries."""
-    if kind != "dict":
+    if kind not in MAPPINGS:
         return entries
     if any(type(each) is not list or len(each) != 2 for each in entries):
         raise IntegrityError("an entry of a dict is malformed")

@@ -279,13 +279,15 @@ def _make_folders(root: Path, entries: Sequence[DirectoryEntry]) -> None:
 def _plain_folder(path: str, made: set[str]) -> None:
     """The folder ``path``, which ends in a slash, and those above it, unless it is one of
     ``made``, to which it is added."""
-    if path in made:
-        return
-    if not os.path.isdir(path):
-        _plain_folder(path[: path.rindex("/", 0, -1) + 1], made)
-        os.mkdir(path)
-        os.chmod(path, FOLDER_MODE)
+    missing = []
+    while path not in made and not os.path.isdir(path):
+        missing.append(path)
+        path = path[: path.rindex("/", 0, -1) + 1]
     made.add(path)
+    for each in reversed(missing):
+        os.mkdir(each)
+        os.chmod(each, FOLDER_MODE)
+        made.add(each)
 
 
 def _has_names(path: Path, entries: Sequence[DirectoryEntry]) -> bool:

@@ -95,6 +95,15 @@ class Memory:
         path.chmod(0o555 if executable else 0o444)
 
 
+def nested(folder: Path, levels: int) -> Path:
+    """The innermost of so many new folders, one within the other, below the new ``folder``."""
+    folder.mkdir()
+    for _ in range(levels):
+        folder = folder / "a"
+        folder.mkdir()
+    return folder
+
+
 def node(memory: Memory, text: str | bytes) -> Link:
     """A node made by hand."""
     return memory.put_bytes(text if isinstance(text, bytes) else text.encode())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,23 @@ def test_keys_come_go_and_move(memory: Memory) -> None:
     assert told(found) == [("removed", 'value["a"]'), ("added", "value[None]")]
     assert found.summary() == "1 added, 1 removed"
     assert told(compared(memory, {"a": 1, "b": 2}, {"b": 2, "a": 1})) == [("moved", "value")]
+
+
+def test_counters_and_decimals_are_compared_as_such(memory: Memory) -> None:
+    """A Counter by its keys, a Decimal by its digits; a Counter is no dict."""
+    found = compared(
+        memory,
+        {"c": Counter(a=1, b=2), "d": Decimal("1.1")},
+        {"c": Counter(a=1, b=3), "d": Decimal("1.10")},
+    )
+    assert told(found) == [("changed", 'value["c"]["b"]'), ("changed", 'value["d"]')]
+    assert found.changes[1].new == {"type": "Decimal", "value": "1.10"}
+    assert told(compared(memory, Counter(a=1, b=2), Counter(b=2, a=1))) == [("moved", "value")]
+    (change,) = compared(memory, [Counter(a=1)], [{"a": 1}]).changes
+    assert (change.old, change.new) == (
+        {"type": "Counter", "count": 1},
+        {"type": "dict", "count": 1},
+    )
 
 
 def test_an_insertion_moves_nothing_else(memory: Memory) -> None:

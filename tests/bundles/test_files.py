@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from bundlerun.bundles.links import Directory, File
 from bundlerun.bundles.manifest import check_relative_path, freeze, links, outline, thaw
 from bundlerun.bundles.paths import PathTree
 from bundlerun.errors import BadPath, IntegrityError
-from tests.bundles.memory import Memory
+from tests.bundles.memory import Memory, nested
 
 Back = Callable[[Any], Any]
 
@@ -198,6 +200,24 @@ def test_a_path_that_passes_stays_inside(part: str) -> None:
     assert os.path.normpath(os.path.join("/top", path)) == f"/top/{part}/{part}"
 
 
+def test_a_folder_of_500_levels_comes_back_and_a_deeper_one_is_refused(
+    tmp_path: Path, back: Back, memory: Memory
+) -> None:
+    """What walks and deletes folders could not go down 1,500 levels; the cure is named."""
+    file = _write(nested(tmp_path / "deep", 499) / "file")
+    found = back(Directory(tmp_path / "deep"))
+    assert (found.path / file.relative_to(tmp_path / "deep")).read_bytes() == b"x"
+    deeper = tmp_path / "deeper"
+    _write(nested(deeper, 1499) / "file")
+    try:
+        with pytest.raises(BadPath, match=r"value: .* has more than 500 parts") as told:
+            freeze(Directory(deeper), memory)
+    finally:
+        # pytest, too, cannot go down so far.
+        subprocess.run(["rm", "-rf", deeper], check=True)
+    assert told.value.hint == "a .tar file of the folder"
+
+
 def test_a_file_that_is_also_a_folder_is_refused() -> None:
     """In whichever order they come."""
     for paths in ((("a", False), ("a/b", False)), (("a/b", False), ("a", False))):
@@ -209,7 +229,8 @@ def test_a_file_that_is_also_a_folder_is_refused() -> None:
 
 def _thousand(folder: Path) -> Path:
     for at in range(1000):
-        _write(folder / f"part-{at:04}.bin", os.urandom(8) * 1250)
+        # Of the same bytes each time: they decide where the nodes are cut.
+        _write(folder / f"part-{at:04}.bin", hashlib.sha256(b"%d" % at).digest()[:8] * 1250)
     return folder
 
 

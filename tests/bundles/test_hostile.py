@@ -46,6 +46,12 @@ MALFORMED_TERMS = [
     *('{"tuple":null}', '{"dict":[1]}', '{"dict":[[1]]}', '{"dict":[[1,2,3]]}'),
     *('{"dict":[[1,2],[1,3]]}', '{"dict":[[{"list":[]},1]]}', '{"dict":[["a",1],["a",1]]}'),
     *('{"int":"5"}', '{"int":"0xZ"}', '{"int":5}', '{"int":"0x_1"}', '{"int":"0x5","y":1}'),
+    *('{"decimal":"x"}', '{"decimal":"1_0"}', '{"decimal":5}', '{"decimal":" 1"}'),
+    *('{"decimal":"1","y":1}', '{"dict":[[{"decimal":"sNaN"},1]]}', '{"decimal":""}'),
+    '{"decimal":"1E+99999999999999999999"}',
+    *('{"Counter":5}', '{"Counter":[1]}', '{"Counter":[["a",1],["a",1]]}', '{"counter":[]}'),
+    *('{"Counter":[[{"list":[]},1]]}', '{"Counter":[],"y":1}'),
+    '{"Counter":{"level":0,"entries":[]}}',
     *('{"float":"1.0"}', '{"float":1}', '{"float":"0x1.0p+99999"}', '{"float":null}'),
     *('{"bytes":"?"}', '{"bytes":"YQ"}', '{"bytes":5}', '{"bytes":["x",1]}', '{"bytes":"é"}'),
     *('{"surrogates":"/w=="}', '{"str":"x"}', '{"str":["a",-1]}', f'{{"str":["{HEX}",true]}}'),
@@ -319,6 +325,31 @@ def test_damaged_leaves_never_raise_anything_else(memory: Memory, places: list[i
         '{"columns":[{"nullable":"x"}],"index":{"range":[0,1,1],"names":[null]},"attrs":{}}',
         '{"columns":[{"objects":"cells"}],"index":{"range":[0,1,0],"names":[null]},"attrs":{}}',
         '{"columns":[{"unit":"s","zone":{"pytz":"../x"}}],"index":{"range":[0,1,1],"names":[]}}',
+        *(
+            f'{{"columns":[{spec}],"index":{{"range":[0,1,1],"names":[null]}},"attrs":{{"dict":[]}},'
+            '"unique":false,"labels":{"range":[0,1,1],"names":[null]}}'
+            for spec in (
+                *('{"period":"x"}', '{"period":5}', '{"period":null}', '{"nullable":"Float64"}'),
+                *('{"interval":[],"closed":"left"}', '{"interval":[{"numpy":"<i8"},5]}'),
+                *(
+                    '{"unit":"s","zone":{"offset_us":[1e99]}}',
+                    '{"unit":"s","zone":{"offset_us":5}}',
+                ),
+                '{"unit":"s","zone":{"offset_us":[0,5]}}',
+                '{"categories":{"numpy":"<i8"},"ordered":false,"name":{"x":1}}',
+            )
+        ),
+        *(
+            f'{{"columns":[{{"numpy":"<i8"}}],"index":{{"range":[0,1,1],"names":[null]}},'
+            f'"attrs":{{"dict":[["k",{cell}]]}},"unique":false,'
+            '"labels":{"range":[0,1,1],"names":[null]}}'
+            for cell in (
+                *('{"pandas":5}', '{"pandas":"Timestamp"}', '{"pandas":["Timestamp","x",null]}'),
+                *('{"pandas":["Period","x","D"]}', '{"pandas":["Period",5,"x"]}', '{"pandas":[]}'),
+                *('{"pandas":["Interval",1,0,"left"]}', '{"pandas":["Interval",1]}'),
+                *('{"pandas":["Timedelta"]}', '{"pandas":["Timedelta","x"]}', '{"Counter":5}'),
+            )
+        ),
         '{"columns":[],"index":{"levels":[{"arrow":"AAAA","names":[]}],"names":[null]}}',
     ],
 )

@@ -215,12 +215,7 @@ class _Frame(pd.DataFrame):
         (pd.DataFrame({"a": [1j]}), "column 'a': the dtype complex128"),
         (pd.DataFrame({"a": _objects(object())}), "column 'a': a builtins.object"),
         (pd.DataFrame({"a": _objects({1})}), "column 'a': a builtins.set"),
-        (
-            pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="D")}),
-            "column 'a': the dtype",
-        ),
         (pd.DataFrame({"a": pd.arrays.SparseArray([0, 1])}), "column 'a': the dtype"),
-        (pd.DataFrame({"v": [1]}, index=pd.interval_range(0, 1)), "the index: the dtype"),
         (_Frame({"a": [1]}), "_Frame"),
         (pd.Timestamp("2020"), "Timestamp"),
         (pd.Index([1]), "Index"),

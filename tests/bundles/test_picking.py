@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,29 @@ def test_a_view_has_what_the_value_has(memory: Memory) -> None:
     assert seen["table"].value == VALUE["table"]
     assert view(freeze(7, memory), memory).value == 7
     assert "dict of 5" in repr(seen)
+
+
+def test_a_view_of_a_counter_counts_what_is_not_there(memory: Memory) -> None:
+    """As the Counter does; it is read where it is touched, and whole on request."""
+    value = {"words": Counter(a=2, b=1), "price": Decimal("1.10")}
+    seen = view(freeze(value, memory), memory)
+    assert isinstance(seen, MappingView)
+    words = seen["words"]
+    assert isinstance(words, MappingView)
+    assert (words["a"], words["nothing"], words.get("nothing")) == (2, 0, None)
+    assert "nothing" not in words
+    assert type(words.value) is Counter
+    assert words.value == value["words"]
+    assert str(seen["price"]) == "1.10"
+
+
+def test_entries_of_a_counter_have_paths(memory: Memory) -> None:
+    """As those of a dict, past a cut too."""
+    counts = Counter({f"k{n}": "x" * 5000 + str(n) for n in range(200)})
+    root = freeze({"words": counts, "p": Decimal(1)}, memory)
+    (found,) = texts(memory, root, "words/k150")
+    assert found.endswith("x150")
+    assert pick(root, memory.read, ["p"]).unmatched == []
 
 
 def test_a_view_reads_what_is_touched_and_makes_it_once(memory: Memory) -> None:

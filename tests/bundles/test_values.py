@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
-import decimal
 import enum
 import pathlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -175,7 +176,6 @@ class _Text(str):
         _Text("x"),
         collections.OrderedDict(a=1),
         collections.defaultdict(list),
-        decimal.Decimal(1),
         pathlib.Path("x"),
         range(3),
         iter([]),
@@ -259,6 +259,20 @@ def test_the_outline_shows_the_tree_and_fetches_no_leaf(memory: Memory) -> None:
     assert found["entries"][1] == {"key": "long", "type": "str", "size": 9000}
     assert found["entries"][3]["count"] == 5000
     assert found["entries"][3]["more"] == 4900
+
+
+def test_the_outline_shows_counters_and_decimals(memory: Memory) -> None:
+    """A Counter by its entries, a Decimal by its digits."""
+    found = outline(freeze([Counter(a=1), Decimal("1.10")], memory), memory.read)
+    assert found["entries"] == [
+        {
+            "type": "Counter",
+            "count": 1,
+            "entries": [{"key": "a", "type": "int", "value": 1}],
+            "more": 0,
+        },
+        {"type": "Decimal", "value": "1.10"},
+    ]
 
 
 def test_links_leave_out_what_lies_below_a_node_that_is_not_here(memory: Memory) -> None:

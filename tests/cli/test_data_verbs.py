@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 import bundlerun as br
+from tests.bundles.memory import nested
 from tests.cli.conftest import Said
 
 Cli = Callable[..., Said]
@@ -87,6 +89,23 @@ def test_a_parquet_file_with_latin_1_in_a_text_column_is_refused(
     assert "column 'city', row 1: it is not valid string" in said.err
     assert 'decode("latin-1")' in said.err
     assert br.search("old") == []
+
+
+def test_a_deep_folder_is_kept_and_one_that_is_too_deep_is_refused(
+    bundlerun: Cli, ok: Cli, tmp_path: Path
+) -> None:
+    """500 levels come back from the store, 1,500 are no traceback but a refusal with the cure."""
+    (nested(tmp_path / "deep", 499) / "file").write_bytes(b"x")
+    ok("add", "deep", tmp_path / "deep", "--commit")
+    assert (br.get("deep").path / ("a/" * 499) / "file").read_bytes() == b"x"
+    ok("rm", "deep", "--all")
+    (nested(tmp_path / "deeper", 1499) / "file").write_bytes(b"x")
+    said = bundlerun("add", "deeper", tmp_path / "deeper")
+    # pytest, too, cannot go down so far.
+    subprocess.run(["rm", "-rf", tmp_path / "deeper"], check=True)
+    assert said.code == 2
+    assert "has more than 500 parts" in said.err
+    assert ".tar" in said.err
 
 
 def test_json_of_ls_has_ids_states_and_tags(ok: Cli, table: Path) -> None:
