@@ -9,9 +9,10 @@ from bundlerun.api.ancestry import Ancestry
 from bundlerun.api.base import Base
 from bundlerun.bundles.bundle import Bundle, checked_id, checked_name
 from bundlerun.bundles.lineage import LineageTree, Parent
-from bundlerun.errors import Conflict, NotCommitted, UsageError
+from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 
 if TYPE_CHECKING:
+    from bundlerun.remotes.base import Remote
     from bundlerun.remotes.push import PushReport
     from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
@@ -206,7 +207,6 @@ class Data(Base):
             localise_parts,
             pull_all,
             pull_id,
-            pull_latest,
         )
 
         if paths and not localize:
@@ -222,7 +222,7 @@ class Data(Base):
         elif name is None or all_versions:
             entries = pull_all(self.store, context, remote, name, all_versions=all_versions)
         else:
-            entries = [pull_latest(self.store, context, remote, name)]
+            entries = [self._newest_of(name, context, remote)]
         bundles = [entry.bundle for entry in entries]
         patterns = [paths] if isinstance(paths, str) else list(paths)
         for bundle in bundles if patterns else ():
@@ -244,8 +244,26 @@ class Data(Base):
         bundle = self.entry(name).bundle
         return self.store.outline(bundle, self.fetch_of(bundle))
 
+    def _newest_of(self, name: str, context: Context, remote: Remote) -> Entry:
+        from bundlerun.remotes.pull import pull_latest
+
+        try:
+            return pull_latest(self.store, context, remote, name)
+        except BundleNotFound as error:
+            run = self._maker_of(name)
+            if run is None:
+                raise
+            raise BundleNotFound(
+                f"{remote.url} has no bundle {name!r} yet: run {run} makes it",
+                hint=f"bundlerun wait {run[:13]}",
+            ) from error
+
     def _settle_open_runs(self) -> None:
         """Whoever first sees a run's end brings its result home: here, a pull."""
+
+    def _maker_of(self, name: str) -> str | None:
+        """The id of a run that is to make ``name`` and has not ended, None where none is known."""
+        return None
 
 
 def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from bundlerun import registry
 from bundlerun.api.data import Data, checked_tags
 from bundlerun.bundles.bundle import Bundle, checked_name
-from bundlerun.errors import IntegrityError, UsageError
-from bundlerun.jobs.spec import Resources
+from bundlerun.errors import IntegrityError, RunNotFound, UsageError
+from bundlerun.jobs.spec import JobHandle, Resources
+from bundlerun.jobs.state import JobState
 from bundlerun.progress import SILENT
 from bundlerun.runs.record import RunRecord, RunResult
 
 if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
     from bundlerun.images.recipe import Recipe
     from bundlerun.images.reference import ImageInfo
     from bundlerun.runs.imaging import ImageRequest
@@ -153,6 +155,9 @@ class Work(Data):
         ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
         ``force_all`` (every pipe).
 
+        An equal run for the same ``output`` that is under way, whoever submitted it, is followed
+        instead (the result's ``followed``), unless either force is given.
+
         ``wait`` None: the backend's custom (Local waits, AWSBatch does not). ``dry_run``: the
         plan only. ``build``: first make the image anew where its source changed.
         Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
@@ -186,7 +191,7 @@ class Work(Data):
         self, run: str | None = None, *, limit: int | None = None, before: str | None = None
     ) -> list[RunRecord]:
         """The runs of this context (None), newest first, or the run whose id starts so, with
-        their states of now.
+        their states of now; a run that another store submitted to the context's remote as well.
 
         ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
         that one. Raises RunNotFound.
@@ -202,26 +207,39 @@ class Work(Data):
             return records
         return refresh(records, self.world())
 
+    def list_remote_jobs(self, *, limit: int = 50) -> list[RunRecord]:
+        """The newest ``limit`` runs of the context's remote, whoever submitted them, newest first,
+        with their states of now; nothing is written. Raises NoRemote."""
+        from bundlerun.runs.elsewhere import listed
+
+        return listed(self.world(), limit)
+
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
         """The lines that a run's job wrote; what the envelope kept of them once the backend has
         forgotten the job. Raises RunNotFound."""
         from bundlerun.runs.envelope import Envelope
         from bundlerun.runs.follow import backend_of
-        from bundlerun.runs.settle import newest_envelope
+        from bundlerun.runs.settle import Missing, newest_envelope
 
         record = self._record(run)
         world = self.world()
         if record.handle is not None and not (record.settled and record.backend == "Local"):
-            yield from backend_of(record, world).logs(record.handle, follow=follow)
-            return
+            backend = backend_of(record, world)
+            if not record.adopted or _is_here(backend, record.handle):
+                yield from backend.logs(record.handle, follow=follow)
+                return
         left = newest_envelope(world.remote_of(record), record.run_id)
+        if left is Missing.ABSENT and not record.judged:
+            record = self.list_jobs(record.run_id)[0]
         kept = left.tail if isinstance(left, Envelope) else record.evidence or record.reason
         yield from kept.splitlines()
 
     def wait(self, run: str) -> RunResult:
-        """Wait for a run's end and bring its output home, from any process of this store.
+        """Wait for a run's end and bring its output home, from any process of any store that is
+        bound to the run's remote.
 
-        Raises a RunFailed when it failed.
+        Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
+        own engine, which cannot be asked from here.
         """
         from bundlerun.runs.follow import follow
 
@@ -231,7 +249,8 @@ class Work(Data):
     def cancel(self, run: str) -> RunRecord:
         """Stop a run's job; one that has ended is no error. The record as it is then.
 
-        One that is being submitted at this moment is stopped by whoever submits it."""
+        One that is being submitted at this moment is stopped by whoever submits it. Raises
+        Conflict, and does nothing, where the job that is noted for the run is not one of it."""
         from bundlerun.runs.follow import cancel
 
         record = self._record(run)
@@ -241,6 +260,7 @@ class Work(Data):
         self, request: RunRequest, *, wait: bool | None, dry_run: bool, build: bool
     ) -> RunResult:
         from bundlerun.runs.conduct import adopt_equal_work
+        from bundlerun.runs.elsewhere import doing
         from bundlerun.runs.follow import follow
         from bundlerun.runs.jobspec import check_backend_reaches
         from bundlerun.runs.plan import plan_run
@@ -259,14 +279,22 @@ class Work(Data):
             return RunResult(None, plan.to_json(), reused=plan.found is not None)
         if plan.found is not None:
             return RunResult(None, plan.to_json(), adopt_equal_work(plan, world), reused=True)
-        record = start(plan, request, engine, world)
+        forced = request.force or request.force_all
+        equal = None if forced else doing(plan, world)
+        if equal is not None:
+            plan, record = equal
+            self.progress.line(f"run {record.run_id} does this already: it is followed")
+        else:
+            record = start(plan, request, engine, world)
+        result = RunResult(record, plan.to_json(), followed=equal is not None)
         if wait is None:
             wait = request.backend == "Local"
         if not wait:
-            return RunResult(record, plan.to_json())
-        self.progress.line(f"run {record.run_id}")
+            return result
+        if equal is None:
+            self.progress.line(f"run {record.run_id}")
         record, bundle = follow(record, world)
-        return RunResult(record, plan.to_json(), bundle)
+        return dataclasses.replace(result, record=record, output=bundle)
 
     def _tell_what_differs(self, bundle: Bundle, entry: Entry | None = None) -> None:
         """Say on one line what kept ``bundle`` from being found; nothing where nothing differs."""
@@ -280,8 +308,27 @@ class Work(Data):
             self.progress.line(line)
 
     def _record(self, run: str) -> RunRecord:
-        row = self.store.journal.get(self.context(), run)
+        """The run as the journal has it; else as the context's remote has it, in the journal from
+        now on."""
+        context = self.context()
+        try:
+            row = self.store.journal.get(context, run)
+        except RunNotFound:
+            if context.remote_url is None:
+                raise
+            from bundlerun.runs.elsewhere import adopt
+
+            return adopt(run, self.world())
         return RunRecord.from_json(row.run, row.revision)
+
+    def _maker_of(self, name: str) -> str | None:
+        open_runs = self._readable(self.store.journal.unsettled(self.context()))
+        own = [run.run_id for run in open_runs if run.output == name and not run.judged]
+        if own:
+            return own[0]
+        from bundlerun.runs.elsewhere import maker_of
+
+        return maker_of(name, self.world())
 
     def _readable(self, rows: Iterable[Row]) -> list[RunRecord]:
         """The records in rows of the journal; one that is damaged is in no other's way."""
@@ -330,6 +377,11 @@ class Work(Data):
             image = publish(image, settings, self.aws, progress=self.progress)
         note_image(self.store, request, image, settings)
         return image
+
+
+def _is_here(backend: Backend, handle: JobHandle) -> bool:
+    """Whether the job is one that can be asked from this machine."""
+    return backend.poll([handle])[handle.id].state is not JobState.ELSEWHERE
 
 
 def _pushes(settings: ImageSettings) -> bool:

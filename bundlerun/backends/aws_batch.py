@@ -15,7 +15,7 @@ from bundlerun.aws.session import Aws
 from bundlerun.backends.base import Backend
 from bundlerun.backends.batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.errors import SettingsError, UsageError
+from bundlerun.errors import Conflict, SettingsError, UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -135,14 +135,21 @@ class AWSBatch(Backend):
                     self._news.wait(pause_s)
 
     def cancel(self, handle: JobHandle, reason: str) -> None:
-        """End the job, queued or running; Batch keeps ``reason``."""
+        """End the job, queued or running; Batch keeps ``reason``. See Backend.cancel."""
         job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
         if job is None or job_status(job).state.final:
             return
+        check_owner(handle, job)
         batch.terminate_job(self._client(), handle.id, f"{CANCEL_MARK}: {reason}".rstrip(": "))
 
     def release(self, handle: JobHandle) -> None:
         """Nothing to do: Batch forgets its jobs by itself, and the log is worth keeping."""
+
+    def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
+        """See Backend.other_job: a job sees its own id (AWS_BATCH_JOB_ID)."""
+        if claiming == handle.id:
+            return None
+        return JobHandle(self.name, claiming, handle.run_id, handle.extra)
 
     def queue_problem(self) -> str | None:
         """Why the configured queue can start nothing, in Batch's words; None when it can.
@@ -297,6 +304,18 @@ def job_name(name: str, run_id: str) -> str:
     The run's id is whole in it, however long ``name`` is: a job is found again by its name.
     """
     return f"{_plain(name, 127 - len(run_id))}-{_plain(run_id, 127)}"
+
+
+def check_owner(handle: JobHandle, job: Mapping[str, Any]) -> None:
+    """Raises Conflict unless the described job's own name and tag are those of the handle's run."""
+    named = str(job.get("jobName", "")).endswith(f"-{_plain(handle.run_id, 127)}")
+    tag = (job.get("tags") or {}).get(RUN_TAG)
+    if not named or tag != handle.run_id:
+        raise Conflict(
+            f"the job {handle.id} ({job.get('jobName')}) is not a job of run {handle.run_id}: "
+            "nothing was done to it",
+            hint=f"bundlerun jobs {handle.run_id[:13]}",
+        )
 
 
 def _plain(name: str, most: int) -> str:

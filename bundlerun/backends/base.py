@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobStatus
@@ -40,9 +41,22 @@ class Backend(ABC):
 
     @abstractmethod
     def cancel(self, handle: JobHandle, reason: str) -> None:
-        """Stop the job, wherever it stands; one that has ended is no error."""
+        """Stop the job, wherever it stands; one that has ended is no error.
+
+        A handle may come from a remote, and a remote may lie: raises Conflict, and does nothing,
+        where the job's own record is not of the handle's run."""
 
     @abstractmethod
     def release(self, handle: JobHandle) -> None:
         """The result is safe: forget what the engine still keeps of the job (a stopped container).
-        Calling it twice is no error."""
+        Calling it twice is no error. Raises Conflict as ``cancel`` does."""
+
+    def folder(self, handle: JobHandle, inside: str) -> Path | None:
+        """The folder of this machine that the job sees as ``inside``, by the engine's own record;
+        None where there is none, or it is not known any more."""
+        return None
+
+    def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
+        """The handle of the job that calls itself ``claiming`` inside, where that is another than
+        the one of ``handle``; None where it is the same, or a run can have one job alone here."""
+        return None

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bundlerun.backends.base import Backend
 from bundlerun.backends.container_state import job_status
 from bundlerun.engine.connection import connect, reason
 from bundlerun.engine.host import DockerHost, docker_host, unreachable
-from bundlerun.errors import BundlerunError, EngineError, ImagePull
+from bundlerun.errors import BundlerunError, Conflict, EngineError, ImagePull
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -69,23 +70,24 @@ class LocalDocker(Backend):
             container = found or self._create(client, spec)
             if not container.name.endswith(CANCELLED):
                 self._start(container, spec)
-            return JobHandle(self.name, str(container.id), spec.run_id)
+            return self._handle(client, container, spec.run_id)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
         """The run's container, by its label; see Backend.find."""
         with self._engine(f"the container of run {run_id}") as client:
             container = self._find(client, run_id)
-            return container and JobHandle(self.name, str(container.id), run_id)
+            return container and self._handle(client, container, run_id)
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        """One inspection of the engine's record per handle; see Backend.poll."""
+        """One inspection of the engine's record per handle; see Backend.poll. A container of
+        another engine is ELSEWHERE, the reason naming its host."""
         with self._engine("the state of a container") as client:
-            return {handle.id: self._status(client, handle.id) for handle in handles}
+            return {handle.id: self._status(client, handle) for handle in handles}
 
     def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
         """Lines of stdout and stderr as they came; see Backend.logs."""
         with self._engine("the log of a container") as client:
-            container = self._get(client, handle.id)
+            container = self._get(client, handle)
             if container is None:
                 return
             stream = container.logs(stream=True, follow=follow, stdout=True, stderr=True)
@@ -100,8 +102,8 @@ class LocalDocker(Backend):
         from docker.errors import APIError, NotFound
 
         with self._engine("cancelling a container") as client:
-            container = self._get(client, handle.id)
-            if container is None or self._status(client, handle.id).state.final:
+            container = self._get(client, handle)
+            if container is None or self._status(client, handle).state.final:
                 return
             try:
                 # The mark comes first: whoever sees the end must be able to tell why.
@@ -111,7 +113,7 @@ class LocalDocker(Backend):
             except NotFound:
                 return
             except APIError as error:
-                if not self._status(client, handle.id).state.final:
+                if not self._status(client, handle).state.final:
                     raise EngineError(
                         f"container {handle.id[:12]} does not stop: {error}"
                     ) from error
@@ -121,7 +123,7 @@ class LocalDocker(Backend):
         from docker.errors import APIError
 
         with self._engine("removing a container") as client:
-            container = self._get(client, handle.id)
+            container = self._get(client, handle)
             if container is None:
                 return
             try:
@@ -131,14 +133,34 @@ class LocalDocker(Backend):
                 if error.status_code not in (404, 409):
                     raise
 
-    def _status(self, client: Any, container_id: str) -> JobStatus:
+    def folder(self, handle: JobHandle, inside: str) -> Path | None:
+        """See Backend.folder."""
+        with self._engine("the folders of a container") as client:
+            container = self._get(client, handle)
+            mounts = [] if container is None else container.attrs.get("Mounts") or []
+        found = [mount["Source"] for mount in mounts if mount.get("Destination") == inside]
+        return Path(found[0]) if found else None
+
+    def _handle(self, client: Any, container: Any, run_id: str) -> JobHandle:
+        """With the engine's own id, and its host's name for people."""
+        info = client.info()
+        at = {"engine": str(info.get("ID") or ""), "host": str(info.get("Name") or "")}
+        return JobHandle(self.name, str(container.id), run_id, at)
+
+    def _status(self, client: Any, handle: JobHandle) -> JobStatus:
         from docker.errors import NotFound
 
         try:
-            found = client.api.inspect_container(container_id)
+            found = client.api.inspect_container(handle.id)
         except NotFound:
+            host = _other_host(client, handle)
+            if host:
+                return JobStatus(JobState.ELSEWHERE, reason=f"a container on {host}")
             return JobStatus(JobState.LOST, reason="the engine has no such container")
-        timeout = (found["Config"].get("Labels") or {}).get(TIMEOUT_LABEL)
+        labels = found["Config"].get("Labels") or {}
+        if labels.get(RUN_LABEL) != handle.run_id:
+            return JobStatus(JobState.LOST, reason="its container is one of another run")
+        timeout = labels.get(TIMEOUT_LABEL)
         return job_status(
             found["State"],
             cancelled=str(found["Name"]).endswith(CANCELLED),
@@ -150,13 +172,29 @@ class LocalDocker(Backend):
         found = client.containers.list(all=True, filters=wanted, ignore_removed=True)
         return found[0] if found else None
 
-    def _get(self, client: Any, container_id: str) -> Any:
+    def _get(self, client: Any, handle: JobHandle) -> Any:
+        """The container, None when it is gone. Raises Conflict for one that is of another run,
+        EngineError for one of another engine."""
         from docker.errors import NotFound
 
         try:
-            return client.containers.get(container_id)
+            container = client.containers.get(handle.id)
         except NotFound:
-            return None
+            host = _other_host(client, handle)
+            if host is None:
+                return None
+            short = handle.run_id[:13]
+            raise EngineError(
+                f"run {short} is a container on {host}, not on this engine",
+                hint=f"on {host}: bundlerun wait {short}",
+            ) from None
+        if container.labels.get(RUN_LABEL) != handle.run_id:
+            raise Conflict(
+                f"the container {handle.id[:12]} is not one of run {handle.run_id}: nothing was"
+                " done to it",
+                hint=f"bundlerun jobs {handle.run_id[:13]}",
+            )
+        return container
 
     def _create(self, client: Any, spec: JobSpec) -> Any:
         from docker.errors import APIError
@@ -236,6 +274,14 @@ class LocalDocker(Backend):
                 host = docker_host()
                 self._connected = (host, connect(host))
             return self._connected
+
+
+def _other_host(client: Any, handle: JobHandle) -> str | None:
+    """The host of the engine that ``handle`` is of, None where that is the one that answers."""
+    engine = handle.extra.get("engine")
+    if not engine or engine == client.info().get("ID"):
+        return None
+    return handle.extra.get("host") or f"the engine {engine}"
 
 
 def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str, Any]:

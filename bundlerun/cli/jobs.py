@@ -7,6 +7,7 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import clean, echo_json, echo_table, minute, short_run, when
+from bundlerun.errors import UsageError
 from bundlerun.runs.record import RunRecord
 
 SHOWN = 50
@@ -24,15 +25,22 @@ SHOWN = 50
     metavar="N",
     help="At most so many, the newest.",
 )
+@click.option("--remote", is_flag=True, help="Those of the remote, whoever submitted them.")
 @as_json
 @with_workspace
-def command(workspace: Workspace, run: str | None, limit: int, as_json: bool) -> None:
+def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_json: bool) -> None:
     """List the runs of this context, newest first, or show RUN; states are asked for now."""
+    if remote and run is not None:
+        raise UsageError("--remote lists runs; one is shown without it", hint="bundlerun jobs RUN")
     # One more tells whether there are more.
-    records = workspace.list_jobs(run, limit=limit + 1)
+    if remote:
+        records = workspace.list_remote_jobs(limit=limit + 1)
+    else:
+        records = workspace.list_jobs(run, limit=limit + 1)
     if len(records) > limit:
         records = records[:limit]
-        click.echo(f"older runs are left out; try: bundlerun jobs -n {limit * 10}", err=True)
+        more = f"bundlerun jobs {'--remote ' * remote}-n {limit * 10}"
+        click.echo(f"older runs are left out; try: {more}", err=True)
     if as_json:
         echo_json([record.to_json() for record in records])
     elif run is not None:
@@ -57,7 +65,8 @@ def command(workspace: Workspace, run: str | None, limit: int, as_json: bool) ->
             elastic=["PIPE", "OUT", "REASON"],
         )
     else:
-        click.echo("no runs in this context yet", err=True)
+        where = "on this remote" if remote else "in this context"
+        click.echo(f"no runs {where} yet", err=True)
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:

@@ -113,8 +113,11 @@ def _run(
         error.hint = misplaced(params, command) or error.hint
         raise
     if result.record is not None and wait:
-        click.echo(f"run {short_run(result.record.run_id)}", err=True)
+        if not result.followed:
+            click.echo(f"run {short_run(result.record.run_id)}", err=True)
+        followed = result.followed
         result = wait_or_detach(workspace, result.record.run_id, result.plan)
+        result = dataclasses.replace(result, followed=followed)
     return result
 
 
@@ -137,10 +140,11 @@ def _show(result: RunResult, *, as_json: bool, dry_run: bool) -> None:
             click.echo("equal work was done already: nothing would run")
     elif result.output is not None:
         note = "  (equal work was found; --force runs it again)" if result.reused else ""
+        note = "  (an equal run was followed)" if result.followed else note
         click.echo(f"made {label(result.output)}{note}")
     elif result.record is not None:
         run = short_run(result.record.run_id)
-        click.echo(f"submitted run {run}")
+        click.echo(f"{'an equal run goes on:' if result.followed else 'submitted run'} {run}")
         click.echo(f"  bundlerun wait {run}     brings the output home")
         click.echo(f"  bundlerun logs -f {run}  follows it")
 
@@ -164,4 +168,5 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "plan": dict(result.plan),
         "output": result.output and result.output.to_json(),
         "reused": result.reused,
+        "followed": result.followed,
     }

@@ -9,11 +9,13 @@ from bundlerun import errors
 
 
 class JobState(Enum):
-    """Where a job stands. The last four are final."""
+    """Where a job stands. The last four are final; of a job that is ELSEWHERE, on a machine that
+    this one cannot ask, nobody here can tell."""
 
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    ELSEWHERE = "elsewhere"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -18,10 +18,12 @@ from bundlerun.bundles.bundle import checked_id
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.records import (
+    RUN_INDEX,
     BundleRecord,
     Standing,
     VersionRecord,
     bundle_key,
+    listed_run,
     read_record,
     standings,
     twice,
@@ -36,8 +38,9 @@ R = TypeVar("R")
 
 @dataclass
 class Picture:
-    """A remote as it was found. ``packs``, ``reuse`` (``k/``) and ``runs`` were listed before the
-    records were, so that whatever the records name and the lists lack is newer than the lists."""
+    """A remote as it was found. ``packs``, ``reuse`` (``k/``) and ``runs`` (``runs/``, ``r/``) were
+    listed before the records were, so that whatever the records name and the lists lack is newer
+    than the lists."""
 
     packs: dict[str, Entry] = field(default_factory=dict)
     reuse: list[Entry] = field(default_factory=list)
@@ -58,6 +61,11 @@ def look(remote: Remote) -> Picture:
     picture = Picture()
     picture.reuse = list(remote.list("k/"))
     runs = defaultdict(list)
+    # First what lists a run: a clean-up that dies between leaves none that is listed and gone.
+    for entry in remote.list(RUN_INDEX):
+        listed = listed_run(entry.key)
+        if listed:
+            runs[listed[0]].append(entry)
     for entry in remote.list("runs/"):
         runs[entry.key.split("/")[1]].append(entry)
     picture.runs = dict(runs)

@@ -12,6 +12,8 @@
     v/NAME/<9999999999-n>+t<k>     *  TagsRecord, k from 1
     v/NAME/<9999999999-n>+x        *  empty: version n was removed
     k/DIGEST/ID                       empty: reuse look-up
+    runs/RUN/...                      see runs/
+    r/<9999999999999-ms>-RUN.MARK     empty: a run made at ``ms`` (Unix); the newest come first
 
 ``*`` is create-only. Every record has a format version, and an unknown one is refused.
 """
@@ -44,6 +46,7 @@ from bundlerun.remotes.packs import check_claims
 from bundlerun.store.known import PackInfo, Share
 
 META = "meta/"
+RUN_INDEX = "r/"
 MAX_VERSION = 9_999_999_998
 
 MAX_RECORD_BYTES = 16 << 20
@@ -54,6 +57,9 @@ _PAGE = 16
 
 _CREATES = 5
 """Attempts at a key that is said to exist and is not there."""
+
+_LAST_MS = 9_999_999_999_999
+_RUN_INDEX_KEY = re.compile(r"r/\d{13}-([^./]+)\.([^./]+)")
 
 _VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
 
@@ -207,6 +213,18 @@ def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
             break
     if current:
         yield current
+
+
+def run_index_key(run: str, made_ms: int, mark: str) -> str:
+    """Where a run is listed that was made at ``made_ms``, Unix milliseconds; ``mark`` is what the
+    listing is to tell of it."""
+    return f"{RUN_INDEX}{_LAST_MS - made_ms:013d}-{run}.{mark}"
+
+
+def listed_run(key: str) -> tuple[str, str] | None:
+    """The run and the mark of a key that ``run_index_key`` gave; None for any other."""
+    match = _RUN_INDEX_KEY.fullmatch(key)
+    return None if match is None else (match[1], match[2])
 
 
 def bundle_key(id: str) -> str:

@@ -105,3 +105,8 @@ def plan_key(run_id: str) -> str:
 def claim_key(run_id: str) -> str:
     """Where the job that carries a run out says so on the remote."""
     return f"runs/{run_id}/claim"
+
+
+def handle_key(run_id: str) -> str:
+    """Where the handle of a run's job lies on the remote."""
+    return f"runs/{run_id}/handle"

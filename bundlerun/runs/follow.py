@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from bundlerun import errors, registry
 from bundlerun.backends.polling import looks
-from bundlerun.errors import BundlerunError, Stuck
+from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.conduct import World, change, holding, read_again
+from bundlerun.runs.index import note_handle
 from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
-from bundlerun.runs.settle import result_of, settle
+from bundlerun.runs.settle import Missing, judged, newest_envelope, result_of, settle
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.bundles.bundle import Bundle
+    from bundlerun.remotes.base import Remote
 
 LISTED_WITHIN_S = 120.0
 """How long a service may not yet list a job that it has: a run whose submitter has ended, and of
@@ -122,6 +124,15 @@ def backend_of(record: RunRecord, world: World) -> Backend:
     return made
 
 
+def tell(handle: JobHandle, remote: Remote, world: World) -> None:
+    """Write down on the remote which job has the run, for other stores. Where that fails they look
+    for the job by its name: it is no failure of the run."""
+    try:
+        note_handle(remote, handle)
+    except BundlerunError as error:
+        world.progress.line(f"(the job of run {handle.run_id[:13]} is noted here alone: {error})")
+
+
 def _with_job(record: RunRecord, backend: Backend, world: World) -> RunRecord:
     """``record`` once it has a job, or will never have one."""
     told = ""
@@ -142,15 +153,26 @@ def _with_job(record: RunRecord, backend: Backend, world: World) -> RunRecord:
 
 def _looked_for(record: RunRecord, backend: Backend, world: World) -> RunRecord:
     """``record``, which nobody submits any more, with the job that it has after all."""
+    remote = world.remote_of(record)
     handle = backend.find(record.run_id, job_base(record.pipe))
     if handle is not None:
+        tell(handle, remote, world)
         return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), world)
+    if record.adopted and newest_envelope(remote, record.run_id) is not Missing.ABSENT:
+        # It has ended, and nobody knows its job any more.
+        return judged(record, [JobStatus(JobState.LOST)] * 2, backend, world)
     now_s = time.time()
     if record.orphaned_s is None:
         reason = "its client ended before it noted a job; one may still show itself"
         return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), world)
     if now_s - record.orphaned_s <= LISTED_WITHIN_S:
         return record
+    if record.adopted:
+        raise Conflict(
+            f"no job of {record.label} is to be found: its client may still be submitting it, or"
+            " have ended before it did",
+            hint=f"bundlerun jobs {record.run_id[:13]}",
+        )
 
     def never(newest: RunRecord) -> RunRecord:
         cancelled = newest.cancel_asked_s is not None
@@ -189,6 +211,13 @@ def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: Worl
         record = settle(record, status, backend, world, wait=True)
         if record.judged:
             break
+        if status.state is JobState.ELSEWHERE:
+            raise EngineError(
+                f"{record.label} is {status.reason}, which cannot be asked from here",
+                hint=f"there: bundlerun wait {record.run_id[:13]}",
+            )
+        if record.handle is not None and record.handle != handle:
+            return _watched(record, record.handle, backend, world)
     return record
 
 

@@ -21,6 +21,7 @@ class RunRecord:
     is bound to later. ``lost_s``: since when the backend does not know the job, by the look before;
     ``orphaned_s``: when it was first seen that whoever submitted has ended and left no job;
     ``cancel_asked_s``: when somebody asked for its end, and ``cancel_sent``: the backend was told.
+    ``adopted``: another store submitted it, or this one's journal was lost since.
     ``judged``: what became of it stands here; ``settled``: beside that, the backend was told to
     forget the job, and nothing is left to be done. ``revision`` is the journal's.
     """
@@ -40,6 +41,7 @@ class RunRecord:
     failure: str | None = None
     evidence: str = ""
     handle: JobHandle | None = None
+    adopted: bool = False
     judged: bool = False
     settled: bool = False
     submitted_s: float | None = None
@@ -89,9 +91,11 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(RunRecord) if field.n
 @dataclass(frozen=True)
 class RunResult:
     """What became of a run. ``output`` is None while it still goes on, and after a dry run;
-    ``reused``: equal work was found, and no job was started."""
+    ``reused``: equal work was found, and no job was started; ``followed``: an equal run that is
+    under way was found, and ``record`` is that one's."""
 
     record: RunRecord | None
     plan: Mapping[str, Any]
     output: Bundle | None = None
     reused: bool = False
+    followed: bool = False

@@ -8,27 +8,25 @@ come through it.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from bundlerun import errors
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
 from bundlerun.jobs.state import Failure, JobState, JobStatus
-from bundlerun.remotes.binding import check_remote
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.publishing import publish
-from bundlerun.remotes.records import create
+from bundlerun.runs.claim import claimant
 from bundlerun.runs.conduct import World, bring_output, change, holding, read_again
-from bundlerun.runs.envelope import MOST_BYTES, Envelope, result_key
+from bundlerun.runs.envelope import MOST_BYTES, TAIL_BYTES, Envelope, result_key
+from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.bundles.bundle import Bundle
+    from bundlerun.jobs.spec import JobHandle
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
 
@@ -103,7 +101,8 @@ def judge(
     A run has succeeded when its output is on the remote and no envelope of its last attempt says
     otherwise; whatever the backend says of a job that succeeds and leaves no output, it failed. A
     job is lost when two looks in a row say so, since a service may know a new job a moment late;
-    after one, only an envelope that tells of success is enough.
+    after one, only an envelope that tells of success is enough. Of a job that is elsewhere, an
+    envelope tells all that can be told: its engine starts a job once.
     """
     if not statuses:
         return Outcome(Ask.JOB, JobState.QUEUED)
@@ -113,7 +112,7 @@ def judge(
     if envelope is Missing.UNREAD:
         return Outcome(Ask.ENVELOPE, job.state)
     left = _of_last_attempt(envelope, job)
-    if isinstance(left, Unreadable) or (isinstance(left, Envelope) and not left.succeeded):
+    if _tells_of_failure(left):
         return _failed(job, left)
     if output is Output.UNKNOWN:
         return Outcome(Ask.OUTPUT, job.state)
@@ -154,7 +153,7 @@ def settle(
             return record
         record = read_again(record, world)
         if not record.judged:
-            record = _judged(record, statuses, backend, world)
+            record = judged(record, statuses, backend, world)
         if record.judged and not record.settled:
             record = _released(record, backend, world)
         return record
@@ -192,15 +191,23 @@ def _while_it_runs(
     statuses: Sequence[JobStatus], envelope: Envelope | Unreadable | Missing, output: Output
 ) -> Outcome:
     job = statuses[-1]
-    if job.state is JobState.LOST:
+    if job.state in (JobState.LOST, JobState.ELSEWHERE):
         if envelope is Missing.UNREAD:
-            return Outcome(Ask.ENVELOPE, JobState.LOST)
+            return Outcome(Ask.ENVELOPE, job.state)
+        if job.state is JobState.ELSEWHERE and _tells_of_failure(envelope):
+            return _failed(job, envelope)
         if isinstance(envelope, Envelope) and envelope.succeeded:
             if output is Output.UNKNOWN:
-                return Outcome(Ask.OUTPUT, JobState.LOST)
+                return Outcome(Ask.OUTPUT, job.state)
             if output is Output.PRESENT:
                 return Outcome(Ask.NOTHING, JobState.SUCCEEDED)
     return Outcome(Ask.JOB, job.state, reason=job.reason)
+
+
+def _tells_of_failure(
+    left: Envelope | Unreadable | Missing,
+) -> TypeGuard[Envelope | Unreadable]:
+    return isinstance(left, Unreadable) or (isinstance(left, Envelope) and not left.succeeded)
 
 
 def _of_last_attempt(
@@ -225,13 +232,10 @@ def _failed(job: JobStatus, left: Envelope | Unreadable) -> Outcome:
             errors.InfraError,
             f"failed: its result envelope (attempt {left.attempt}) cannot be read: {left.found}",
         )
-    return Outcome(
-        Ask.NOTHING,
-        JobState.FAILED,
-        errors.named(left.error, errors.InfraError, RunFailed),
-        f"failed: {left.message}",
-        left.traceback or left.tail,
-    )
+    failure = errors.named(left.error, errors.InfraError, RunFailed)
+    state = JobState.CANCELLED if failure is errors.Cancelled else JobState.FAILED
+    evidence = left.traceback or left.tail
+    return Outcome(Ask.NOTHING, state, failure, f"failed: {left.message}", evidence)
 
 
 def _without_output(
@@ -285,10 +289,11 @@ def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
     return record if record.judged else record.changed(reason=status.reason)
 
 
-def _judged(
+def judged(
     record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
 ) -> RunRecord:
-    """``record`` with what became of the run, or as it is while that cannot be told yet."""
+    """``record`` with what became of the run, or as it is while that cannot be told yet; to be
+    called by whoever holds the run's lock."""
     status = statuses[-1]
     remote = world.remote_of(record)
     envelope: Envelope | Unreadable | Missing = Missing.UNREAD
@@ -297,12 +302,19 @@ def _judged(
         if outcome.ask is Ask.JOB:
             return _noted(record, status, world)
         if outcome.ask is Ask.ENVELOPE:
-            envelope = _published(record, remote, world)
+            envelope = _published(record, backend, world)
         else:
             output, damage = _brought(record, world)
     failed = outcome.failure is not None
+    silent = failed and _of_last_attempt(envelope, status) is Missing.ABSENT
+    other = _worker_of(record, backend, remote) if silent else None
+    if other is not None:
+        reason = "another job of the run does its work"
+        return change(record, lambda r: r.changed(handle=other, reason=reason, lost_s=None), world)
     evidence = outcome.evidence or damage or (_last_lines(record, backend) if failed else "")
     left = envelope if isinstance(envelope, Envelope) else None
+    if silent and status.state is not JobState.LOST:
+        _tell_the_end(record, status, outcome, evidence, remote)
     fields = {
         "state": outcome.state,
         "judged": True,
@@ -325,24 +337,47 @@ def _told(record: RunRecord, outcome: Outcome) -> str:
     return f"{record.label} {outcome.reason}{where}"
 
 
-def _published(record: RunRecord, remote: Remote, world: World) -> Envelope | Unreadable | Missing:
-    """The newest envelope, once what a local container staged is on the remote: bundles, then
-    envelopes. What it staged may be anything: where that cannot be published, this run alone
-    ends of it."""
-    staging = world.staging(record.run_id)
-    if staging.is_dir():
-        if record.remote_uuid is not None:
-            check_remote(remote, record.remote_uuid)
-        upper = FileRemote(staging.absolute().as_uri())
-        try:
-            publish(remote, upper)
-        except (IntegrityError, UsageError) as error:
-            return Unreadable(1, f"what the job staged cannot be published: {error.message}")
-        for entry in list(upper.list(f"runs/{record.run_id}/result.")):
-            data = upper.get(entry.key, 0, MOST_BYTES + 1)
-            if data is not None:
-                create(remote, entry.key, data)
-    return newest_envelope(remote, record.run_id)
+def _published(
+    record: RunRecord, backend: Backend, world: World
+) -> Envelope | Unreadable | Missing:
+    """The newest envelope, once what a local container staged is on the remote."""
+    try:
+        publish_staged(record, backend, world)
+    except (IntegrityError, UsageError) as error:
+        # What it staged may be anything: this run alone ends of it.
+        return Unreadable(1, f"what the job staged cannot be published: {error.message}")
+    return newest_envelope(world.remote_of(record), record.run_id)
+
+
+def _worker_of(record: RunRecord, backend: Backend, remote: Remote) -> JobHandle | None:
+    """The handle of the job that claimed the run, where that is another than the noted one."""
+    if record.handle is None:
+        return None
+    try:
+        claiming = claimant(remote, record.run_id)
+    except IntegrityError:
+        return None
+    return None if claiming is None else backend.other_job(record.handle, claiming)
+
+
+def _tell_the_end(
+    record: RunRecord, status: JobStatus, outcome: Outcome, evidence: str, remote: Remote
+) -> None:
+    """Leave an envelope in place of the job's, which left none: other stores shall know what became
+    of the run when the backend has forgotten it."""
+    attempt = status.attempt or 1
+    failure = (outcome.failure or errors.InfraError).__name__
+    envelope = Envelope(
+        run_id=record.run_id,
+        attempt=attempt,
+        state="failed",
+        error=failure,
+        message=outcome.reason.removeprefix("failed: "),
+        tail=evidence[-TAIL_BYTES:],
+        started_s=status.started_s or 0.0,
+        finished_s=status.finished_s or 0.0,
+    )
+    remote.put_new(result_key(record.run_id, attempt), envelope.to_bytes())
 
 
 def _brought(record: RunRecord, world: World) -> tuple[Output, str]:
@@ -359,12 +394,14 @@ def _released(record: RunRecord, backend: Backend, world: World) -> RunRecord:
     """Let go of what the run kept on the backend and here; whatever does not answer is asked again
     the next time somebody looks at the runs."""
     try:
+        staging = staging_of(record, backend, world)
         if record.handle is not None:
             backend.release(record.handle)
     except BundlerunError as error:
         world.progress.line(f"(the job of {record.label} could not be released: {error})")
         return record
-    shutil.rmtree(world.staging(record.run_id), ignore_errors=True)
+    if staging is not None:
+        remove_staging(staging)
     return change(record, lambda r: r.changed(settled=True), world)
 
 

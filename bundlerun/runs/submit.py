@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.jobs.state import JobState
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import create
 from bundlerun.runs.conduct import World, change, holding
-from bundlerun.runs.envelope import plan_key
-from bundlerun.runs.follow import found_again, look
+from bundlerun.runs.follow import found_again, look, tell
+from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.jobspec import Surroundings, job_spec
-from bundlerun.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.jobs.spec import JobSpec
     from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.record import RunRecord
     from bundlerun.runs.request import RunRequest
 
 
@@ -34,22 +33,9 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) ->
     remote = world.remote
     around = Surroundings(remote.url, world.staging(plan.run_id), world.settings, world.aws)
     spec = job_spec(plan, request, around)
-    there = create(remote, plan_key(plan.run_id), plan.to_bytes())
-    if there is not None and there != plan.to_bytes():
-        raise Conflict(f"the run {plan.run_id} is on {remote.url} already")
-    record = RunRecord(
-        run_id=plan.run_id,
-        backend=plan.backend,
-        pipe=plan.pipe,
-        input=None if plan.input is None else f"{plan.input.name}@{plan.input.id}",
-        output=plan.output,
-        output_id=plan.output_id,
-        image=plan.image,
-        remote_url=remote.url,
-        remote_uuid=world.context.remote_uuid,
-        submitted_s=time.time(),
-        reason="being submitted",
-    )
+    announce(remote, plan)
+    record = record_of(Known(plan, None), remote.url, world.context.remote_uuid)
+    record = record.changed(submitted_s=time.time(), reason="being submitted")
     # Whoever finds the record without a job and the lock held knows that one may still come.
     with holding(plan.run_id, world, wait=True):
         revision = world.store.journal.add(world.context, record.to_json())
@@ -89,7 +75,9 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: World)
             world,
         )
         raise
-    return change(record, lambda r: r.changed(handle=handle, reason=""), world)
+    record = change(record, lambda r: r.changed(handle=handle, reason=""), world)
+    tell(handle, world.remote_of(record), world)
+    return record
 
 
 def _send_input(plan: RunPlan, request: RunRequest, world: World) -> None:

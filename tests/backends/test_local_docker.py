@@ -25,7 +25,7 @@ from bundlerun.backends.local_docker import (
     lines,
 )
 from bundlerun.engine.host import docker_host
-from bundlerun.errors import EngineError, ImagePull
+from bundlerun.errors import Conflict, EngineError, ImagePull
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import LocalHarness
@@ -446,3 +446,48 @@ def test_backend_object_asks_nothing_when_made(
 
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     assert LocalDocker(Settings(tmp_path, tmp_path / "store")).name == "Local"
+
+
+def test_a_container_of_another_run_is_left_alone(local: LocalHarness) -> None:
+    """The handle may come from a remote that lies: neither ended, nor removed, nor read."""
+    own = local.submit(local.spec("import time; time.sleep(50)"))
+    local.until(own, JobState.RUNNING)
+    lie = JobHandle("Local", own.id, str(uuid.uuid4()))
+    backend = local.backend()
+    for act in (
+        lambda: backend.cancel(lie, "a lie"),
+        lambda: backend.release(lie),
+        lambda: list(backend.logs(lie)),
+    ):
+        with pytest.raises(Conflict, match="nothing was done"):
+            act()
+    assert backend.poll([lie])[lie.id].state is JobState.LOST
+    assert backend.poll([own])[own.id].state is JobState.RUNNING
+
+
+def test_a_container_of_another_engine_is_elsewhere(local: LocalHarness) -> None:
+    """Its host is named; an own one that is gone is lost."""
+    own = local.submit(local.spec("print(1)"))
+    local.end(own)
+    assert own.extra["host"]
+    far = JobHandle("Local", "0" * 64, own.run_id, {"engine": "another", "host": "far-host"})
+    backend = local.backend()
+    status = backend.poll([far, own])[far.id]
+    assert (status.state, "far-host" in status.reason) == (JobState.ELSEWHERE, True)
+    with pytest.raises(EngineError, match="far-host"):
+        backend.cancel(far, "over")
+    gone = JobHandle("Local", "0" * 64, own.run_id, own.extra)
+    assert backend.poll([gone])[gone.id].state is JobState.LOST
+
+
+def test_the_folder_behind_a_mount_is_told(local: LocalHarness, tmp_path: Path) -> None:
+    """By the engine's own record, while it has the container."""
+    (tmp_path / "seen").mkdir()
+    mount = Mount(str(tmp_path / "seen"), "/seen", read_only=False)
+    handle = local.submit(local.spec("print(1)", mounts=(mount,)))
+    local.end(handle)
+    backend = local.backend()
+    assert backend.folder(handle, "/seen") == tmp_path / "seen"
+    assert backend.folder(handle, "/other") is None
+    backend.release(handle)
+    assert backend.folder(handle, "/seen") is None

@@ -11,7 +11,7 @@ import pytest
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.batch_state import job_status, log_streams
 from bundlerun.backends.polling import Pace, looks
-from bundlerun.errors import RemoteUnreachable, SettingsError, UsageError
+from bundlerun.errors import Conflict, RemoteUnreachable, SettingsError, UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import batch_settings, point_at
@@ -249,9 +249,31 @@ def test_without_a_queue_nothing_is_submitted(aws: RecordedBatch, tmp_path: Path
 
 def test_cancel_tells_aws_why(aws: RecordedBatch, backend: AWSBatch) -> None:
     """One TerminateJob ends queued and running jobs alike; ended ones are left alone."""
-    aws.jobs.update({**JOBS, "running": {"status": "RUNNING"}})
+    own = {"jobName": "bundlerun-pkg-module-run", "tags": {"bundlerun:run": "run"}}
+    aws.jobs.update({name: {**job, **own} for name, job in JOBS.items()})
+    aws.jobs["running"] = {"status": "RUNNING", **own}
     for name in ("running", "waiting", "raised", "unknown"):
         backend.cancel(handle(name), "wrong input")
     ended = [body for name, body in aws.requests if name == "terminatejob"]
     assert [body["jobId"] for body in ended] == ["running", "waiting"]
     assert ended[0]["reason"] == "cancelled by bundlerun: wrong input"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {},
+        {"jobName": "payroll-run", "tags": {"bundlerun:run": "another"}},
+        {"jobName": "payroll", "tags": {"bundlerun:run": "run"}},
+        {"jobName": "payroll-rerun", "tags": {"bundlerun:run": "run"}},
+        {"jobName": "bundlerun-pkg-module-run"},
+    ],
+)
+def test_cancel_ends_no_job_of_another_run(
+    aws: RecordedBatch, backend: AWSBatch, job: dict[str, object]
+) -> None:
+    """The handle may come from a remote that lies: the job's own name and tag decide."""
+    aws.jobs["theirs"] = {"status": "RUNNING", **job}
+    with pytest.raises(Conflict, match="nothing was done"):
+        backend.cancel(handle("theirs"), "wrong input")
+    assert "terminatejob" not in aws.operations()

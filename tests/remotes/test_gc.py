@@ -22,7 +22,7 @@ from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.publishing import publish
 from bundlerun.remotes.pull import fetcher, localise, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
-from bundlerun.remotes.records import bundle_key, removed_key, version_key
+from bundlerun.remotes.records import bundle_key, removed_key, run_index_key, version_key
 from bundlerun.remotes.settling import newest_number
 from bundlerun.remotes.sweeping import KEPT_LISTS, collect
 from bundlerun.store.entries import Entry
@@ -330,12 +330,16 @@ def test_old_runs_and_stray_look_ups_go(client: MakeClient) -> None:
     remote.put("runs/ended/plan.json", b"{}")
     remote.put("runs/ended/result.0.json", b"{}")
     remote.put("runs/open/plan.json", b"{}")
+    remote.put(run_index_key("ended", 1, "mark"), b"")
+    remote.put(run_index_key("open", 2, "mark"), b"")
     remote.put(f"k/{'0' * 64}/nobody", b"")
     sent(one, "x", 1, lineage=Lineage(task=ReuseKey({"pipe": "m.P"})))
     assert kinds(swept(one, 6 * DAYS_S, grace_s=7 * DAYS_S)) == {"reuse look-ups": 1}
-    assert kinds(swept(one, 8 * DAYS_S, grace_s=7 * DAYS_S)) == {"files of runs": 2}
+    assert kinds(swept(one, 8 * DAYS_S, grace_s=7 * DAYS_S)) == {"files of runs": 3}
     assert keys(one, "runs/") == ["runs/open/plan.json"]
-    assert kinds(swept(one, 31 * DAYS_S)) == {"files of runs": 1}
+    assert keys(one, "r/") == [run_index_key("open", 2, "mark")]
+    assert kinds(swept(one, 31 * DAYS_S)) == {"files of runs": 2}
+    assert keys(one, "r/") == []
     assert len(keys(one, "k/")) == 1
 
 

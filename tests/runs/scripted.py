@@ -29,6 +29,7 @@ from bundlerun.remotes.opening import open_remote
 from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.push import push
 from bundlerun.runs.envelope import Envelope, result_key
+from bundlerun.runs.jobspec import STAGING_INSIDE
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import RunRecord
 from bundlerun.runs.request import RunRequest
@@ -50,14 +51,17 @@ class Scripted(Backend):
     name = "Local"
 
     def __init__(self, settings: Settings) -> None:
-        self.folder = settings.home / "scripted"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.state = settings.home / "scripted"
+        self.state.mkdir(parents=True, exist_ok=True)
 
     def submit(self, spec: JobSpec) -> JobHandle:
         """A job that runs, once nothing holds it up (``hold``)."""
         self._note("submit", spec.run_id)
-        while (self.folder / "hold").exists():
+        while (self.state / "hold").exists():
             time.sleep(0.01)
+        for mount in spec.mounts:
+            if mount.target == STAGING_INSIDE:
+                (self.state / f"{spec.run_id}.mount").write_text(mount.source)
         self.script(spec.run_id, RUNNING)
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
@@ -69,7 +73,7 @@ class Scripted(Backend):
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """The next look of each script, the last one for ever."""
         self._note("poll", *(handle.id for handle in handles))
-        if (self.folder / "down").exists():
+        if (self.state / "down").exists():
             raise EngineError("the scripted engine is down")
         return {handle.id: self._next(handle.id) for handle in handles}
 
@@ -86,9 +90,20 @@ class Scripted(Backend):
     def release(self, handle: JobHandle) -> None:
         """The job is forgotten."""
         self._note("release", handle.id)
-        if (self.folder / "sticky").exists():
+        if (self.state / "sticky").exists():
             raise EngineError("the scripted engine keeps its containers")
         self._path(handle.id).unlink(missing_ok=True)
+
+    def folder(self, handle: JobHandle, inside: str) -> Path | None:
+        """What was mounted, while the job is known."""
+        mount = self.state / f"{handle.run_id}.mount"
+        known = inside == STAGING_INSIDE and mount.exists() and self._path(handle.id).exists()
+        return Path(mount.read_text()) if known else None
+
+    def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
+        """Jobs know themselves by their ids."""
+        other = JobHandle(self.name, claiming, handle.run_id)
+        return None if claiming == handle.id else other
 
     def script(self, run_id: str, *statuses: JobStatus) -> None:
         """What the looks at a job say from now on."""
@@ -96,7 +111,7 @@ class Scripted(Backend):
 
     def asked(self, what: str) -> list[str]:
         """The calls of one kind so far, by the ids that they named."""
-        path = self.folder / "calls"
+        path = self.state / "calls"
         calls = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [" ".join(call[1:]) for call in calls if call[0] == what]
 
@@ -110,15 +125,15 @@ class Scripted(Backend):
         return _status(rows[0])
 
     def _write(self, run_id: str, rows: list[dict[str, Any]]) -> None:
-        aside = self.folder / f"{run_id}.{new_id()}"
+        aside = self.state / f"{run_id}.{new_id()}"
         aside.write_text(json.dumps(rows))
         aside.rename(self._path(run_id))
 
     def _path(self, run_id: str) -> Path:
-        return self.folder / f"{run_id}.json"
+        return self.state / f"{run_id}.json"
 
     def _note(self, what: str, *ids: str) -> None:
-        with (self.folder / "calls").open("a") as file:
+        with (self.state / "calls").open("a") as file:
             file.write(" ".join([what, *ids]) + "\n")
 
 

@@ -12,7 +12,8 @@ from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.runs.envelope import Envelope
 from bundlerun.runs.settle import Ask, Missing, Outcome, Output, Unreadable, is_over, judge
 
-OPEN = [JobStatus(state) for state in JobState if not state.final]
+AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on another host")
+OPEN = [JobStatus(state) for state in JobState if not state.final and state is not AWAY.state]
 DONE = JobStatus(JobState.SUCCEEDED)
 LOST = JobStatus(JobState.LOST, reason="nobody knows it")
 FAILED = [JobStatus(JobState.FAILED, failure, "words") for failure in Failure]
@@ -21,6 +22,7 @@ CANCELLED = JobStatus(JobState.CANCELLED, Failure.CANCELLED, "cancelled")
 
 NOT_OVER = [[], *([look] for look in OPEN), [LOST, OPEN[0]], [DONE, OPEN[-1]]]
 LOST_ONCE = [[LOST], [OPEN[-1], LOST], [LOST, OPEN[-1], LOST]]
+ELSEWHERE = [[AWAY], [OPEN[-1], AWAY], [LOST, AWAY]]
 OVER = [[DONE], [LOST, LOST], [OPEN[-1], LOST, LOST], [CANCELLED], [BARE], *([f] for f in FAILED)]
 KILLED = ("OutOfMemory", "TimedOut", "SpotReclaimed", "ImagePull", "Cancelled")
 
@@ -30,14 +32,26 @@ ODD = [
     replace(RAISED, error=name) for name in ("annotations", "BundleNotFound", "named", "E", None)
 ]
 GARBLED = Unreadable(1, "a record is no JSON")
-ENVELOPES = [Missing.UNREAD, Missing.ABSENT, GARBLED, GOOD, RAISED, *ODD]
+ENDED = replace(RAISED, error="Cancelled")
+ENVELOPES = [Missing.UNREAD, Missing.ABSENT, GARBLED, GOOD, RAISED, ENDED, *ODD]
+
+
+def by_envelope(envelope: object) -> tuple[object, ...]:
+    """What an envelope of a failure tells."""
+    error = envelope.error if isinstance(envelope, Envelope) else None
+    if error == "Cancelled":
+        return (JobState.CANCELLED, error)
+    return (JobState.FAILED, error if error == "UserError" else "InfraError")
 
 
 def expected(looks: list[JobStatus], envelope: object, output: Output) -> tuple[object, ...]:
     """The rules, written down once more as a table: (ask,) or (state, failure)."""
     job = looks[-1] if looks else None
     good = isinstance(envelope, Envelope) and envelope.succeeded
-    if looks in LOST_ONCE:
+    if looks in LOST_ONCE or looks in ELSEWHERE:
+        told_of = isinstance(envelope, (Unreadable, Envelope)) and not good
+        if told_of and looks in ELSEWHERE:
+            return by_envelope(envelope)
         if envelope is Missing.UNREAD:
             return (Ask.ENVELOPE,)
         if good and output is Output.UNKNOWN:
@@ -62,8 +76,7 @@ def expected(looks: list[JobStatus], envelope: object, output: Output) -> tuple[
     if isinstance(envelope, (Unreadable, Envelope)) and not good:
         if named in KILLED:
             return by_backend
-        raised = isinstance(envelope, Envelope) and envelope.error == "UserError"
-        return (JobState.FAILED, "UserError" if raised else "InfraError")
+        return by_envelope(envelope)
     if output is Output.UNKNOWN:
         return (Ask.OUTPUT,)
     if output is Output.PRESENT:
@@ -82,7 +95,7 @@ def told(outcome: Outcome) -> tuple[object, ...]:
     return (outcome.state, outcome.failure and outcome.failure.__name__)
 
 
-@pytest.mark.parametrize("looks", [*NOT_OVER, *LOST_ONCE, *OVER], ids=str)
+@pytest.mark.parametrize("looks", [*NOT_OVER, *LOST_ONCE, *ELSEWHERE, *OVER], ids=str)
 def test_every_place_of_the_lattice_has_its_outcome(looks: list[JobStatus]) -> None:
     """Each envelope and each state of the output, for each series of looks."""
     for envelope, output in product(ENVELOPES, Output):
@@ -90,7 +103,7 @@ def test_every_place_of_the_lattice_has_its_outcome(looks: list[JobStatus]) -> N
     assert is_over(looks) == (looks in OVER)
 
 
-@pytest.mark.parametrize("looks", [*LOST_ONCE, *OVER], ids=str)
+@pytest.mark.parametrize("looks", [*LOST_ONCE, *ELSEWHERE, *OVER], ids=str)
 def test_what_is_asked_for_is_never_asked_for_again(looks: list[JobStatus]) -> None:
     """Whatever is answered, at most one envelope and one output later it is judged, or the job is
     looked at again."""

@@ -318,6 +318,24 @@ def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place
 
 
 @pytest.mark.parametrize("place", ["local_file", "batch_s3"], indirect=True)
+def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Path) -> None:
+    """No second job starts; both stores have the output, and force does the work again."""
+    ws = place.workspace
+    first = place.run("-", "slept", "Sleeps", params={"seconds": "6"}, wait=False)
+    other = br.open(tmp_path / "other", remote=ws.context().remote_url, context="work")
+    copy = Place("other", other, place.options)
+    second = copy.run("-", "slept", "Sleeps", params={"seconds": "6"})
+    assert second.followed
+    assert second.record.run_id == first.record.run_id
+    assert other.get(second.output) == 6
+    assert ws.wait(first.record.run_id).output.id == second.output.id
+    assert len(other.list_remote_jobs()) == 1
+    forced = copy.run("-", "slept", "Sleeps", params={"seconds": "0"}, force=True, wait=False)
+    assert not forced.followed
+    other.cancel(forced.record.run_id)
+
+
+@pytest.mark.parametrize("place", ["local_file", "batch_s3"], indirect=True)
 def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Place) -> None:
     """kill -9 before the handle was noted: nothing is lost, nothing runs twice."""
     ws = place.workspace

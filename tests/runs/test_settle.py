@@ -167,7 +167,7 @@ def test_a_damaged_record_in_the_journal_is_in_no_other_s_way(stage: Stage) -> N
 def test_an_engine_that_is_down_ends_no_run(stage: Stage) -> None:
     """The runs are listed as they were, with the reason, and pull goes on."""
     record = stage.submit()
-    (stage.backend.folder / "down").touch()
+    (stage.backend.state / "down").touch()
     (listed,) = stage.workspace.list_jobs()
     assert "is down" in listed.reason
     stage.workspace.pull()
@@ -227,7 +227,7 @@ def test_another_remote_at_the_same_place_ends_no_run(stage: Stage, tmp_path: Pa
 
 def test_a_cancel_during_submit_wins(stage: Stage) -> None:
     """Whoever submits sees it, ends the job that it just submitted, and says so."""
-    hold = stage.backend.folder / "hold"
+    hold = stage.backend.state / "hold"
     hold.touch()
     raised: list[BaseException] = []
 
@@ -267,7 +267,7 @@ Stage(workspace, Scripted(workspace.settings)).submit()
 
 def held_up(stage: Stage) -> tuple[subprocess.Popen[bytes], str]:
     """A process that is submitting a run, and the run."""
-    (stage.backend.folder / "hold").touch()
+    (stage.backend.state / "hold").touch()
     client = subprocess.Popen([sys.executable, "-c", SUBMIT])
     while not stage.backend.asked("submit"):
         assert client.poll() is None
@@ -292,7 +292,7 @@ def test_a_submit_may_take_as_long_as_it_takes(stage: Stage) -> None:
         assert (listed.state, listed.settled) == (JobState.QUEUED, False)
         assert listed.reason == "being submitted"
     assert stage.backend.asked("find") == []
-    (stage.backend.folder / "hold").unlink()
+    (stage.backend.state / "hold").unlink()
     assert client.wait() == 0
     assert stage.workspace.list_jobs()[0].state is JobState.RUNNING
 
@@ -329,11 +329,11 @@ def test_what_cannot_be_released_is_released_later(stage: Stage) -> None:
     """The result is home all the same."""
     record = stage.submit()
     stage.succeed(record)
-    (stage.backend.folder / "sticky").touch()
+    (stage.backend.state / "sticky").touch()
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
     kept = stage.record(record.run_id)
     assert (kept.judged, kept.settled) == (True, False)
-    (stage.backend.folder / "sticky").unlink()
+    (stage.backend.state / "sticky").unlink()
     stage.workspace.list_jobs()
     assert stage.record(record.run_id).settled
 
@@ -345,9 +345,9 @@ def test_what_the_backend_said_outlives_a_client_that_dies_before_it_is_settled(
     record = stage.submit()
     killed = JobStatus(JobState.FAILED, Failure.OUT_OF_MEMORY, "at its limit")
     stage.backend.script(record.run_id, killed)
-    (stage.backend.folder / "sticky").touch()
+    (stage.backend.state / "sticky").touch()
     stage.workspace.list_jobs()
-    (stage.backend.folder / "sticky").unlink()
+    (stage.backend.state / "sticky").unlink()
     stage.backend.script(record.run_id, LOST)
     stage.workspace.list_jobs()
     kept = stage.record(record.run_id)

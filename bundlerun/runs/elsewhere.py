@@ -1,0 +1,188 @@
+"""Runs that another store submitted, or whose journal was lost: found on the remote.
+
+Nothing that a remote says of a run is believed further than its plan goes: what became of it is
+judged as for any other run, and a job is ended only where its own record names the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bundlerun import registry
+from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.runs import index
+from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.jobspec import job_base
+from bundlerun.runs.record import RunRecord
+from bundlerun.runs.settle import Missing, Output, Unreadable, judge, newest_envelope
+
+if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.jobs.spec import JobHandle
+    from bundlerun.runs.conduct import World
+    from bundlerun.runs.plan import RunPlan
+
+READ_AT_MOST = 5
+"""Of the runs that were to make an output so many are looked at, the newest."""
+
+
+def adopt(prefix: str, world: World) -> RunRecord:
+    """The run of the context's remote whose id starts with ``prefix``, from now on in the journal.
+
+    Raises RunNotFound, UsageError when several start so, NoRemote, IntegrityError.
+    """
+    remote = world.remote
+    run_id = index.whole_id(remote, prefix)
+    known = index.read(remote, run_id)
+    if known is None:
+        raise RunNotFound(
+            f"the run {run_id} on {remote.url} has no plan", hint="bundlerun jobs --remote"
+        )
+    return _adopted(known, world)
+
+
+def listed(world: World, limit: int) -> list[RunRecord]:
+    """The newest runs of the context's remote, whoever submitted them, with their states of now;
+    nothing is written. What cannot be read is named by ``world.progress``.
+
+    One listing, and for each run that this store has not settled two to four requests; a poll a
+    backend.
+    """
+    remote = world.remote
+    ids = index.newest(remote, limit)
+    own = {run_id: kept for run_id in ids if (kept := _in_journal(run_id, world)) is not None}
+    asked = [run_id for run_id in ids if run_id not in own or not own[run_id].judged]
+    read: dict[str, RunRecord] = {}
+    for found in index.read_all(remote, asked):
+        if isinstance(found, IntegrityError):
+            world.progress.line(f"(a run is left out: {found.message})")
+        else:
+            record = index.record_of(found, remote.url, world.context.remote_uuid)
+            read[record.run_id] = record
+    seen = {record.run_id: record for record in _seen(list(read.values()), world)}
+    return [seen.get(run_id) or own[run_id] for run_id in ids if run_id in seen or run_id in own]
+
+
+def doing(plan: RunPlan, world: World) -> tuple[RunPlan, RunRecord] | None:
+    """A run that does what ``plan`` asks, for the same output and with the same tags, and that its
+    backend says is alive: its plan and its record, in the journal from now on. One request, and a
+    few for each such run."""
+    remote = world.remote
+    ids = index.making(remote, plan.output, plan.request.digest)[:READ_AT_MOST]
+    for known in index.read_all(remote, ids):
+        if isinstance(known, IntegrityError) or not _is_equal(known.plan, plan):
+            continue
+        record = index.record_of(known, remote.url, world.context.remote_uuid)
+        if _is_alive(record, world):
+            return known.plan, _adopted(known, world)
+    return None
+
+
+def maker_of(output: str, world: World) -> str | None:
+    """The id of the newest run on the context's remote that is to make ``output`` and has left no
+    result yet; None where there is none. One request, and two for each such run."""
+    remote = world.remote
+    for known in index.read_all(remote, index.making(remote, output)[:READ_AT_MOST]):
+        if isinstance(known, IntegrityError) or known.plan.output != output:
+            continue
+        if newest_envelope(remote, known.plan.run_id) is Missing.ABSENT:
+            return known.plan.run_id
+    return None
+
+
+def _adopted(known: index.Known, world: World) -> RunRecord:
+    found = _in_journal(known.plan.run_id, world)
+    if found is not None:
+        return found
+    record = index.record_of(known, world.remote.url, world.context.remote_uuid)
+    record = record.changed(adopted=True)
+    try:
+        revision = world.store.journal.add(world.context, record.to_json())
+    except Conflict:  # Another process was first.
+        row = world.store.journal.get(world.context, record.run_id)
+        return RunRecord.from_json(row.run, row.revision)
+    return record.changed(revision=revision)
+
+
+def _in_journal(run_id: str, world: World) -> RunRecord | None:
+    try:
+        row = world.store.journal.get(world.context, run_id)
+        return RunRecord.from_json(row.run, row.revision)
+    except (RunNotFound, IntegrityError):
+        return None
+
+
+def _is_equal(other: RunPlan, plan: RunPlan) -> bool:
+    same = other.request == plan.request and other.output == plan.output
+    return same and dict(other.output_tags) == dict(plan.output_tags)
+
+
+def _is_alive(record: RunRecord, world: World) -> bool:
+    """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
+    confirm it."""
+    try:
+        backend = _backend(record.backend, world)
+        handle = record.handle or backend.find(record.run_id, job_base(record.pipe))
+        if handle is None:
+            return False
+        state = backend.poll([handle])[handle.id].state
+    except BundlerunError:
+        return False
+    return not state.final and state is not JobState.ELSEWHERE
+
+
+def _seen(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
+    """``records`` with what can be told of them now, and nothing written."""
+    left = {record.run_id: _left(record, world) for record in records}
+    statuses: dict[str, JobStatus] = {}
+    for name in {record.backend for record in records}:
+        asked = [
+            record.handle
+            for record in records
+            if record.backend == name and record.handle and left[record.run_id] is Missing.ABSENT
+        ]
+        statuses |= _polled(name, asked, world)
+    return [_shown(record, statuses.get(record.run_id), left[record.run_id]) for record in records]
+
+
+def _left(record: RunRecord, world: World) -> Envelope | Unreadable | Missing:
+    return newest_envelope(world.remote_of(record), record.run_id)
+
+
+def _polled(name: str, handles: Sequence[JobHandle], world: World) -> Mapping[str, JobStatus]:
+    """By run; a backend that does not answer says nothing of its runs but why."""
+    if not handles:
+        return {}
+    try:
+        found = _backend(name, world).poll(handles)
+    except BundlerunError as error:
+        unknown = JobStatus(JobState.ELSEWHERE, reason=error.message)
+        return {handle.run_id: unknown for handle in handles}
+    return {handle.run_id: found[handle.id] for handle in handles}
+
+
+def _shown(
+    record: RunRecord, status: JobStatus | None, left: Envelope | Unreadable | Missing
+) -> RunRecord:
+    if status is None and left is Missing.ABSENT:
+        return record.changed(reason="no job of it is noted yet")
+    # What left a result has ended, and no backend is asked about it.
+    status = status or JobStatus(JobState.LOST)
+    looks = [status, status] if left is not Missing.ABSENT else [status]
+    outcome = judge(looks, left, Output.PRESENT)
+    times = {"started_s": status.started_s, "finished_s": status.finished_s}
+    if isinstance(left, Envelope):
+        times = {"started_s": left.started_s, "finished_s": left.finished_s}
+    return record.changed(
+        state=outcome.state,
+        failure=outcome.failure.__name__ if outcome.failure else None,
+        reason=outcome.reason,
+        **times,
+    )
+
+
+def _backend(name: str, world: World) -> Backend:
+    made: Backend = registry.load(registry.BACKENDS, name, what="backend")(world.settings)
+    return made

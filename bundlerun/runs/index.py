@@ -1,0 +1,182 @@
+"""The runs that a remote knows, so that any store which is bound to it finds them again.
+
+::
+
+    r/<9999999999999-ms>-<run>.<mark>   empty: one listing gives the newest runs
+    runs/<run>/plan.json             *  what was asked
+    runs/<run>/handle                   which job has it, once there is one
+
+``ms`` is when the run's id was made; ``mark`` tells, of the whole listing, which runs make some
+output, and of what request, so that only the plans of those are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bundlerun.bundles.bundle import FORMAT, check_format, checked_id, parse_record
+from bundlerun.bundles.digest import canonical_json, digest_of
+from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound, UsageError
+from bundlerun.jobs.spec import JobHandle
+from bundlerun.remotes.records import RUN_INDEX, create, listed_run, read_record, run_index_key
+from bundlerun.runs.envelope import handle_key, plan_key
+from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.digest import Digest
+    from bundlerun.remotes.base import Remote
+
+LOOKED_THROUGH = 1000
+"""Of so many of the newest runs it is told which make an output: a page of a listing."""
+
+_READERS = 8
+_RUN = re.compile(r"[0-9a-f-]{36}")
+_RUN_KEY = re.compile(r"runs/([0-9a-f-]{36})/.*")
+_PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run as the remote has it: its plan, and its job's handle where it is noted."""
+
+    plan: RunPlan
+    handle: JobHandle | None
+
+
+def announce(remote: Remote, plan: RunPlan) -> None:
+    """Write the plan, then the key that lists it. Raises Conflict where there is such a plan."""
+    there = create(remote, plan_key(plan.run_id), plan.to_bytes())
+    if there is not None and there != plan.to_bytes():
+        raise Conflict(f"the run {plan.run_id} is on {remote.url} already")
+    remote.put(index_key(plan), b"")
+
+
+def note_handle(remote: Remote, handle: JobHandle) -> None:
+    """Write down, for everybody, which job has the run."""
+    remote.put(
+        handle_key(handle.run_id), canonical_json({"format": FORMAT, "handle": handle.to_json()})
+    )
+
+
+def index_key(plan: RunPlan) -> str:
+    """Where the run of ``plan`` is listed."""
+    mark = _mark(plan.output) + _mark(str(plan.request.digest))
+    return run_index_key(plan.run_id, _ms(plan.run_id), mark)
+
+
+def newest(remote: Remote, limit: int) -> list[str]:
+    """The ids of the newest runs, newest first. One request a 1,000."""
+    return [run for run, _ in _listed(remote, limit)]
+
+
+def making(remote: Remote, output: str, request: Digest | None = None) -> list[str]:
+    """The ids of the runs, of the newest 1,000, that were to make ``output``, newest first; with
+    ``request`` those of that request alone. One request; read the plans to be sure."""
+    wanted = _mark(output) + ("" if request is None else _mark(str(request)))
+    return [run for run, mark in _listed(remote, LOOKED_THROUGH) if mark.startswith(wanted)]
+
+
+def whole_id(remote: Remote, prefix: str) -> str:
+    """The id of the run on ``remote`` that starts with ``prefix``, of four characters at least.
+
+    Raises RunNotFound, or UsageError when several do.
+    """
+    found: list[str] = []
+    for entry in remote.list(f"runs/{prefix}") if _PREFIX.fullmatch(prefix) else ():
+        match = _RUN_KEY.fullmatch(entry.key)
+        if match and match[1] not in found:
+            found.append(match[1])
+        if len(found) > 1:
+            break
+    if not found:
+        raise RunNotFound(
+            f"neither this store nor {remote.url} has a run {prefix!r}",
+            hint="bundlerun jobs --remote",
+        )
+    if len(found) > 1:
+        names = ", ".join(found)
+        raise UsageError(f"several runs start with {prefix!r}: {names}", hint="more digits")
+    return found[0]
+
+
+def read(remote: Remote, run_id: str) -> Known | None:
+    """What the remote has of a run, None where it has no plan of it. Two requests.
+
+    Raises IntegrityError for a plan that cannot be read. A handle that cannot be read is none:
+    the job is looked for by the run's own name then.
+    """
+    data = read_record(remote, plan_key(run_id))
+    if data is None:
+        return None
+    try:
+        plan = RunPlan.from_bytes(data)
+        if plan.run_id != run_id:
+            raise IntegrityError(f"it is the plan of run {plan.run_id}")
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{plan_key(run_id)} at {remote.url}: {error.message}", hint=error.hint
+        ) from error
+    return Known(plan, _handle(read_record(remote, handle_key(run_id)), plan))
+
+
+def read_all(remote: Remote, ids: Iterable[str]) -> list[Known | IntegrityError]:
+    """``read`` for each of ``ids``, several at a time; what is gone meanwhile is left out."""
+
+    def one(run_id: str) -> Known | IntegrityError | None:
+        try:
+            return read(remote, run_id)
+        except IntegrityError as error:
+            return error
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [found for found in pool.map(one, ids) if found is not None]
+
+
+def record_of(known: Known, remote_url: str, remote_uuid: str | None) -> RunRecord:
+    """The run as a journal keeps it, from what the remote has of it."""
+    plan = known.plan
+    return RunRecord(
+        run_id=plan.run_id,
+        backend=plan.backend,
+        pipe=plan.pipe,
+        input=None if plan.input is None else f"{plan.input.name}@{plan.input.id}",
+        output=plan.output,
+        output_id=plan.output_id,
+        image=plan.image,
+        remote_url=remote_url,
+        remote_uuid=remote_uuid,
+        submitted_s=_ms(plan.run_id) / 1000,
+        handle=known.handle,
+    )
+
+
+def _handle(data: bytes | None, plan: RunPlan) -> JobHandle | None:
+    if data is None:
+        return None
+    try:
+        found = parse_record(data)
+        check_format(found)
+        handle = JobHandle.from_json(found["handle"])
+    except (BundlerunError, AttributeError, KeyError, TypeError):
+        return None
+    right = (handle.run_id, handle.backend) == (plan.run_id, plan.backend)
+    return handle if right else None
+
+
+def _listed(remote: Remote, limit: int) -> list[tuple[str, str]]:
+    found = (listed_run(entry.key) for entry in remote.list(RUN_INDEX, limit=limit))
+    return [(run, mark) for run, mark in filter(None, found) if _RUN.fullmatch(run)]
+
+
+def _ms(run_id: str) -> int:
+    """Unix milliseconds of a UUIDv7 (RFC 9562, 5.7)."""
+    return int(checked_id(run_id).replace("-", "")[:12], 16)
+
+
+def _mark(text: str) -> str:
+    return str(digest_of(text.encode()))[-8:]

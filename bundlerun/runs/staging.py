@@ -1,0 +1,75 @@
+"""The folder that a local container writes to where its remote is a folder too.
+
+It lies in the store that submitted the run; another store of the same machine learns of it from the
+engine's own record of the container. Stores share no lock: each of them may publish it, and it is
+moved aside as one before it is removed, so that none of them sees a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.bundles.bundle import new_id
+from bundlerun.errors import BundlerunError
+from bundlerun.remotes.binding import check_remote
+from bundlerun.remotes.file import FileRemote
+from bundlerun.remotes.publishing import publish
+from bundlerun.remotes.records import create
+from bundlerun.runs.envelope import MOST_BYTES
+from bundlerun.runs.jobspec import STAGING_INSIDE, shared_folder
+
+if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.conduct import World
+    from bundlerun.runs.record import RunRecord
+
+
+def staging_of(record: RunRecord, backend: Backend, world: World) -> Path | None:
+    """The folder that the run's container writes to, None where there is none any more."""
+    here = world.staging(record.run_id)
+    if here.is_dir():
+        return here
+    if record.handle is None or not record.adopted or shared_folder(record.remote_url) is None:
+        return None
+    found = backend.folder(record.handle, STAGING_INSIDE)
+    return found if found is not None and found.is_dir() else None
+
+
+def publish_staged(record: RunRecord, backend: Backend, world: World) -> None:
+    """Bring what the container staged to the run's remote: bundles, then envelopes.
+
+    Raises IntegrityError for what cannot be published, RemoteErrors.
+    """
+    staging = staging_of(record, backend, world)
+    if staging is None:
+        return
+    remote = world.remote_of(record)
+    if record.remote_uuid is not None:
+        check_remote(remote, record.remote_uuid)
+    try:
+        _publish(record, staging, remote)
+    except (BundlerunError, OSError):
+        # Whoever removes the folder has published all of it.
+        if staging.is_dir():
+            raise
+
+
+def remove_staging(staging: Path) -> None:
+    """Remove the folder, whole; that it is gone, or another user's, is no error."""
+    aside = staging.with_name(f"{staging.name}.{new_id()}")
+    with contextlib.suppress(OSError):
+        staging.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _publish(record: RunRecord, staging: Path, remote: Remote) -> None:
+    upper = FileRemote(staging.absolute().as_uri())
+    publish(remote, upper)
+    for entry in list(upper.list(f"runs/{record.run_id}/result.")):
+        data = upper.get(entry.key, 0, MOST_BYTES + 1)
+        if data is not None:
+            create(remote, entry.key, data)

@@ -1,0 +1,315 @@
+"""A run is known beyond the store that submitted it: through its remote, by every verb."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import bundlerun as br
+from bundlerun import errors
+from bundlerun.bundles.bundle import FORMAT, new_id
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.cli.main import cli
+from bundlerun.jobs.spec import JobHandle
+from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.remotes.base import Remote
+from bundlerun.runs.claim import claim
+from bundlerun.runs.elsewhere import doing
+from bundlerun.runs.envelope import handle_key, plan_key
+from bundlerun.runs.request import RunRequest
+from bundlerun.runs.submit import start
+from tests.remotes.watched import Counting
+from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of
+
+AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on far-host")
+
+
+@pytest.fixture
+def other(stage: Stage, tmp_path: Path) -> br.Workspace:
+    """Another store, which is bound to the same remote and knows nothing else."""
+    url = stage.workspace.context().remote_url
+    return br.open(tmp_path / "other", remote=url, context="work")
+
+
+def remote_of(stage: Stage) -> Remote:
+    """The remote of the stage."""
+    return stage.workspace.remote(stage.workspace.context())
+
+
+def test_a_run_is_waited_for_from_another_store(stage: Stage, other: br.Workspace) -> None:
+    """By a prefix of its id: what its container staged is published, and both stores get it."""
+    record = stage.submit()
+    stage.succeed(record, [1, 2])
+    assert other.list_jobs() == []
+    result = other.wait(record.run_id[:13])
+    assert other.get(result.output) == [1, 2]
+    assert stage.backend.asked("release") == [record.run_id]
+    staging = stage.workspace.store.path / "staging"
+    assert list(staging.iterdir()) == []
+    # The engine has forgotten the job; the submitter learns all the same what became of it.
+    assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == [1, 2]
+
+
+def test_a_failure_that_left_no_result_is_told_to_every_store(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """Whoever sees the end leaves what the backend said of it: after the release nobody else
+    could ask."""
+    record = stage.submit()
+    killed = JobStatus(JobState.FAILED, Failure.OUT_OF_MEMORY, "at its limit")
+    stage.backend.script(record.run_id, killed)
+    with pytest.raises(errors.OutOfMemory, match="at its limit"):
+        other.wait(record.run_id)
+    with pytest.raises(errors.OutOfMemory, match="at its limit"):
+        stage.workspace.wait(record.run_id)
+
+
+def test_a_cancel_comes_from_any_store(stage: Stage, other: br.Workspace) -> None:
+    """The job ends, and the submitter is told that it was cancelled."""
+    record = stage.submit()
+    assert other.cancel(record.run_id).state is JobState.CANCELLED
+    with pytest.raises(errors.Cancelled):
+        stage.workspace.wait(record.run_id)
+    assert stage.record(record.run_id).state is JobState.CANCELLED
+
+
+def test_logs_come_from_any_store(stage: Stage, other: br.Workspace) -> None:
+    """While the job runs from its backend; the run stands in this journal too from then on."""
+    record = stage.submit()
+    assert list(other.logs(record.run_id[:18])) == [f"a line of {record.run_id}"]
+    assert [run.run_id for run in other.list_jobs()] == [record.run_id]
+
+
+def test_the_remote_lists_the_runs_of_all_stores(stage: Stage, other: br.Workspace) -> None:
+    """Newest first, with what each is now; nothing is written, and one listing finds them."""
+    names = ["a", "b", "c", "d"]
+    done, failed, open_, odd = (stage.submit(name) for name in names)
+    stage.succeed(done)
+    stage.workspace.wait(done.run_id)
+    stage.backend.script(failed.run_id, FAILED)
+    stage.leave_envelope(failed, state="failed", error="UserError", message="no")
+    with pytest.raises(errors.UserError):
+        stage.workspace.wait(failed.run_id)
+    remote_of(stage).put(plan_key(odd.run_id), b"{}")
+    counting = Counting(other.remote(other.context()))
+    other._remotes[counting.url] = counting
+    runs = other.list_remote_jobs()
+    assert [run.output for run in runs] == ["c", "b", "a"]
+    states = [JobState.RUNNING, JobState.FAILED, JobState.SUCCEEDED]
+    assert [run.state for run in runs] == states
+    assert runs[1].failure == "UserError"
+    assert counting.requests.count(("list", "r/")) == 1
+    assert other.list_jobs() == []
+    assert [run.output for run in other.list_remote_jobs(limit=2)] == ["c"]
+    assert open_.run_id == runs[0].run_id
+
+
+def test_the_command_line_lists_the_remote_s_runs(stage: Stage) -> None:
+    """``jobs --remote``, from a store of this machine."""
+    record = stage.submit("made")
+    said = CliRunner().invoke(cli, ["-c", "work", "jobs", "--remote"])
+    assert said.exit_code == 0, said.output
+    assert record.run_id[:13] in said.output
+    assert "made" in said.output
+    refused = CliRunner().invoke(cli, ["-c", "work", "jobs", "--remote", record.run_id])
+    assert isinstance(refused.exception, errors.UsageError)
+
+
+def test_a_pull_names_the_run_that_makes_it(stage: Stage, other: br.Workspace) -> None:
+    """From the submitter's store, and from any other; once the run has ended badly it does not."""
+    record = stage.submit("late")
+    for workspace in (stage.workspace, other):
+        with pytest.raises(errors.BundleNotFound, match=f"bundlerun wait {record.run_id[:13]}"):
+            workspace.pull("late")
+    with pytest.raises(errors.BundleNotFound) as raised:
+        other.pull("never")
+    assert "bundlerun wait" not in str(raised.value)
+    stage.workspace.cancel(record.run_id)
+    with pytest.raises(errors.BundleNotFound) as raised:
+        other.pull("late")
+    assert "bundlerun wait" not in str(raised.value)
+
+
+def test_a_job_whose_handle_was_not_noted_is_found_by_its_name(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """Its client died right after it submitted: another store notes the handle for everybody."""
+    record = stage.submit()
+    remote = remote_of(stage)
+    remote.delete([handle_key(record.run_id)])
+    stage.succeed(record)
+    assert other.get(other.wait(record.run_id).output) == 42
+    assert remote.get(handle_key(record.run_id)) is not None
+
+
+@pytest.mark.parametrize("what", ["not JSON", "another run's", "another backend's", "a list"])
+def test_a_handle_that_is_not_the_run_s_is_not_believed(
+    stage: Stage, other: br.Workspace, what: str
+) -> None:
+    """The job is looked for by the run's own name then: nobody else's is ended."""
+    record, bystander = stage.submit("a"), stage.submit("b")
+    handle = JobHandle("Local", bystander.run_id, bystander.run_id)
+    lies = {
+        "not JSON": b"}{",
+        "another run's": canonical_json({"format": FORMAT, "handle": handle.to_json()}),
+        "another backend's": canonical_json(
+            {"format": FORMAT, "handle": {**handle.to_json(), "backend": "AWSBatch"}}
+        ),
+        "a list": canonical_json({"format": FORMAT, "handle": []}),
+    }
+    remote_of(stage).put(handle_key(record.run_id), lies[what])
+    other.cancel(record.run_id)
+    assert stage.backend.asked("cancel") == [record.run_id]
+    assert stage.workspace.list_jobs(bystander.run_id)[0].state is JobState.RUNNING
+
+
+def test_a_run_on_another_host_s_engine_names_the_host(stage: Stage, other: br.Workspace) -> None:
+    """It is not lost, and not waited for here; what it leaves on the remote comes home."""
+    record = stage.submit()
+    stage.backend.script(record.run_id, AWAY)
+    with pytest.raises(errors.EngineError, match="far-host"):
+        other.wait(record.run_id)
+    (shown,) = other.list_jobs()
+    assert (shown.state, shown.settled) == (JobState.ELSEWHERE, False)
+    assert "far-host" in shown.reason
+    stage.leave_output(record)
+    stage.leave_envelope(record)
+    assert other.get(other.wait(record.run_id).output) == 42
+
+
+def test_an_equal_run_that_is_alive_is_followed(stage: Stage, other: br.Workspace) -> None:
+    """The same work for the same output with the same tags, and a backend that confirms it."""
+    record = stage.submit("out")
+    world = other.world()
+    plan = plan_of("out")
+    found = doing(plan, world)
+    assert found is not None
+    assert found[1].run_id == record.run_id
+    assert doing(plan_of("another"), world) is None
+    assert doing(replace(plan, output_tags={"a": "b"}), world) is None
+    for status in (AWAY, DONE, JobStatus(JobState.LOST)):
+        stage.backend.script(record.run_id, status)
+        assert doing(plan, world) is None
+    stage.backend.script(record.run_id, RUNNING)
+    assert doing(plan, world) is not None
+    (stage.backend.state / "down").touch()
+    assert doing(plan, world) is None
+
+
+def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
+    """The noted job found the run claimed, and ended without work: the claiming one is followed."""
+    record = stage.submit()
+    claim(remote_of(stage), record.run_id, "second")
+    stage.backend.script(record.run_id, FAILED)
+    stage.backend.script("second", RUNNING)
+    second = JobHandle("Local", "second", record.run_id)
+
+    def ends_once_it_is_followed() -> None:
+        while stage.record(record.run_id).handle != second:
+            time.sleep(0.01)
+        stage.leave_output(record)
+        stage.leave_envelope(record)
+        stage.backend.script("second", DONE)
+
+    job = threading.Thread(target=ends_once_it_is_followed)
+    job.start()
+    assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
+    job.join()
+    assert stage.record(record.run_id).handle == second
+
+
+@pytest.mark.parametrize("prefix", ["", "01", "zzzz", "0000aaaa", "../meta", "*"])
+def test_a_prefix_of_no_run_is_not_found(stage: Stage, other: br.Workspace, prefix: str) -> None:
+    """Too short, not an id at all, or nobody's."""
+    stage.submit()
+    with pytest.raises(errors.RunNotFound):
+        other.wait(prefix)
+
+
+def test_a_prefix_of_several_runs_asks_for_more(stage: Stage, other: br.Workspace) -> None:
+    """None of them is guessed."""
+    ids = {stage.submit(name).run_id for name in "ab"}
+    with pytest.raises(errors.UsageError, match="several runs") as raised:
+        other.cancel(min(ids)[:6])
+    assert all(run in str(raised.value) for run in ids)
+    assert stage.backend.asked("cancel") == []
+
+
+def test_a_submit_takes_few_requests(stage: Stage) -> None:
+    """Beside what sends the input: a plan, the key that lists it, the handle."""
+    counting = Counting(remote_of(stage))
+    stage.workspace._remotes[counting.url] = counting
+    record = stage.submit()
+    kinds = [(what, key.split("/")[0]) for what, key in counting.requests]
+    assert kinds == [("create", "runs"), ("put", "r"), ("put", "runs")]
+    counting.forget()
+    doing(plan_of("never"), stage.workspace.world())
+    assert counting.requests == [("list", "r/")]
+    assert record.handle is not None
+
+
+class Dead(BaseException):
+    """The client is killed here."""
+
+
+class Dying(Counting):
+    """The client dies before or after its ``number``-th write to the remote."""
+
+    def __init__(self, inner: Remote, number: int, *, after: bool) -> None:
+        super().__init__(inner)
+        self.left, self.after = number, after
+
+    def _write(self, act: Callable[[], object]) -> object:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Dead
+        found = act()
+        if self.left == 0:
+            raise Dead
+        return found
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(lambda: self.inner.put(key, data))
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        return bool(self._write(lambda: self.inner.put_new(key, data)))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_submit_that_dies_at_any_of_its_writes_is_told_to_others(
+    stage: Stage, other: br.Workspace, number: int, after: bool
+) -> None:
+    """Before the plan nobody knows of it; then others see a run without a job; once there is a job
+    it is waited for, whether or not its handle was noted."""
+    url = remote_of(stage).url
+    stage.workspace._remotes[url] = Dying(remote_of(stage), number, after=after)
+    plan = plan_of("out")
+    with pytest.raises(Dead):
+        start(plan, RunRequest(None, "out", plan.pipe), stage.backend, stage.workspace.world())
+    del stage.workspace._remotes[url]
+    submitted = bool(stage.backend.asked("submit"))
+    assert submitted == (number == 3)
+    written = number - (not after)
+    assert len(other.list_remote_jobs()) == (written >= 2)
+    if not written:
+        with pytest.raises(errors.RunNotFound):
+            other.wait(plan.run_id)
+        return
+    (found,) = other.list_jobs(plan.run_id)
+    assert not found.settled
+    assert (found.handle is not None) == submitted
+    if submitted:
+        record = other.list_jobs(plan.run_id)[0]
+        stage.succeed(record)
+        assert other.get(other.wait(plan.run_id).output) == 42
+        assert stage.workspace.get(stage.workspace.wait(plan.run_id).output) == 42
+    else:
+        assert other.cancel(plan.run_id).run_id == plan.run_id
+    assert new_id() > plan.run_id
