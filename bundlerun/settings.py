@@ -17,6 +17,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
 
     [store]
     checkout = "copy"                     # BUNDLERUN_CHECKOUT; "link": see StoreSettings
+    trust_times = "overlay nfs4"          # BUNDLERUN_TRUST_TIMES; see StoreSettings
 
     [aws]
     profile = "team"                      # AWS_PROFILE; region, endpoints: AWS's own variables
@@ -79,9 +80,20 @@ class StoreSettings:
     with the store where the file system can, else a second set of bytes), or ``"link"``, a hard
     link to the store's own file. A link costs nothing, and a program that writes to it (as root,
     or after a chmod) changes every bundle that has these bytes.
+
+    ``trust_times``: types of file systems (as /proc/mounts has them: overlay, nfs4, fuse.sshfs, or
+    fuse for all of fuse) besides this machine's disks on which a file with unchanged times is not
+    read again. Another machine, or a layer below, may change a file there unseen. tmpfs and ramfs
+    cannot be named: a write through mmap leaves no trace there.
     """
 
     checkout: str = "copy"
+    trust_times: str = ""
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The types of file systems in ``trust_times``."""
+        return tuple(self.trust_times.replace(",", " ").split())
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,7 @@ _VARIABLES = {
     ("images", "registry"): "BUNDLERUN_REGISTRY",
     ("images", "base_image"): "BUNDLERUN_BASE_IMAGE",
     ("store", "checkout"): "BUNDLERUN_CHECKOUT",
+    ("store", "trust_times"): "BUNDLERUN_TRUST_TIMES",
 }
 
 _SECTIONS: dict[str, type] = {

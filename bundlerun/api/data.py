@@ -69,8 +69,11 @@ class Data(Base):
         *,
         tags: Mapping[str, str] | None = None,
         commit: bool = False,
+        reread: bool = False,
     ) -> Bundle:
         """A new version of ``name`` with this value, kept whole or not at all.
+
+        A file that did not change since it was read last is not read again; with ``reread`` it is.
 
         Raises BadName, BadValue (naming the place in the value that cannot be kept) or BadPath.
         """
@@ -80,6 +83,7 @@ class Data(Base):
             value,
             tags=checked_tags(tags),
             commit=commit,
+            reread=reread,
             progress=self.progress,
         )
         return entry.bundle

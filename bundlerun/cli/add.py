@@ -19,6 +19,9 @@ from bundlerun.errors import BadPath, UsageError
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @tag_option("-t", "--tag", "tags", help="A tag; repeatable.")
 @click.option("--commit", is_flag=True, help="Commit it at once.")
+@click.option(
+    "--reread", is_flag=True, help="Read files again that seem unchanged since the last add."
+)
 @click.option("--as", "kind", type=click.Choice(["table"]), help="Read each PATH as this.")
 @as_json
 @with_workspace
@@ -28,12 +31,13 @@ def command(
     paths: tuple[str, ...],
     tags: dict[str, str],
     commit: bool,
+    reread: bool,
     kind: str | None,
     as_json: bool,
 ) -> None:
     """Add a new version of NAME. One PATH: the value is that file or folder. Several: a dict by
     basename. KEY=PATH: a dict by KEY. A pipe gets exactly this value."""
-    bundle = workspace.add(name, _value(paths, kind), tags=tags, commit=commit)
+    bundle = workspace.add(name, _value(paths, kind), tags=tags, commit=commit, reread=reread)
     if as_json:
         echo_json({**bundle.to_json(), "committed": commit})
         return

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 
 from bundlerun.errors import IntegrityError, StoreBusy
 from bundlerun.store.durable import make_folder, sync_folder
+from bundlerun.store.mounts import file_system, is_shared
 from bundlerun.store.read_only import Stamps, connect_read_only, is_writable, stamps_of
 from bundlerun.store.refusals import is_full, read_only, translated
 from bundlerun.store.schema import FORMAT, NEEDS, TABLES
@@ -40,11 +40,6 @@ _SPARING_PAGES = 64
 
 _SLICE_S = 1.0
 """How long SQLite waits within one call: Ctrl-C is heard in between, and the wait is told of."""
-
-_SHARED_FILE_SYSTEMS = (
-    "9p|afs|beegfs|ceph|cifs|fuse|gfs2|gluster|gpfs|lustre|nfs|ocfs2|smb|virtiofs"
-)
-"""Their types start so (filesystems(5)): several machines may write there."""
 
 T = TypeVar("T")
 
@@ -271,8 +266,7 @@ def _fill(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # A write-ahead log lives in memory that the processes share: no use across machines.
-        kind = _file_system(path.parent)
-        mode = "DELETE" if re.match(_SHARED_FILE_SYSTEMS, kind) else "WAL"
+        mode = "DELETE" if is_shared(file_system(path.parent)) else "WAL"
         connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.executescript(f"BEGIN IMMEDIATE;{TABLES}COMMIT;")
@@ -309,24 +303,6 @@ def _connect(path: Path, how: str, *, alone: bool = False) -> sqlite3.Connection
         connection.close()
         raise
     return connection
-
-
-def _file_system(folder: Path) -> str:
-    """The type of the file system that ``folder`` is on, "" where nobody says (proc(5))."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    real = folder.resolve()
-    best, kind = -1, ""
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        mount = Path(fields.split()[4].encode().decode("unicode_escape"))
-        depth = len(mount.parts)
-        # Of two mounts on one folder the later one is seen.
-        if depth >= best and (real == mount or mount in real.parents):
-            best, kind = depth, rest.split()[0]
-    return kind
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

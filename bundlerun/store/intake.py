@@ -18,6 +18,7 @@ from bundlerun.bundles.links import PART_BYTES, Link
 from bundlerun.bundles.places import Stamp, stamp_of
 from bundlerun.errors import BadPath
 from bundlerun.store.durable import FILE_MODE, aside, make_folder, settle, sync_folder
+from bundlerun.store.lease import unwritten
 from bundlerun.store.packing import MAX_PACK_BYTES, ROW, TRAILER, PackInfo, laid_out
 from bundlerun.store.refusals import translated
 
@@ -110,6 +111,17 @@ class Intake:
                 _check(source, path, before, link.size)
                 self.keep(link, partial)
         return link
+
+    def put_unwritten(self, path: Path) -> Link | None:
+        """Take the bytes of a small file, at a moment at which nobody has it open for writing; None
+        where that cannot be told. Raises as ``put_file``."""
+        with _opened(path) as source, unwritten(source.fileno()) as is_unwritten:
+            before = _state(source)
+            if not is_unwritten or before[0] >= SMALL_BYTES:
+                return None
+            data = _read(source, path, SMALL_BYTES)
+            _check(source, path, before, len(data))
+        return self.put_bytes(data)
 
     def keep(self, link: Link, partial: Path) -> None:
         """Make the file ``partial``, which has the bytes of ``link``, the store's own, in the place

@@ -5,9 +5,14 @@ set by a program, so whatever touches the content makes another stamp, with one 
 in the same tick of the clock as the one before it. Hence a file that was younger than YOUNG_NS when
 it was read is not remembered (the "racy" entries of git's index: git-scm.com/docs/racy-git).
 
-Known limits, as of git's index: writes through a shared mapping (mmap) show in the stamp only when
-the kernel next writes the page out, and a network file system may answer with a stamp of some
-seconds ago.
+It is believed on the disks of this machine alone (see mounts). A known limit there, as of git's
+index: a write through a shared mapping (mmap) shows in the stamp only once the kernel writes the
+page out, or the program flushes it; ``reread`` reads all the same.
+
+A young file may also be written to while it is read. A small one is read at a moment at which
+nobody has it open for writing (see lease); others are looked at again LOOK_S later. Who writes a
+file in several steps that lie further apart, or with one write that takes longer, can still be
+met in the middle.
 """
 
 from __future__ import annotations
@@ -17,9 +22,9 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.hashing import Hashing
@@ -29,9 +34,15 @@ from bundlerun.errors import BadPath
 from bundlerun.store.batches import batches, marks
 from bundlerun.store.database import Database
 from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
+from bundlerun.store.mounts import Trust
+
+T = TypeVar("T")
 
 YOUNG_NS = 2_000_000_000
 """A file that changed within so many nanoseconds before it was read is not remembered."""
+
+LOOK_S = 0.05
+"""So long after it was read a file that changed within YOUNG_NS is looked at again."""
 
 MOST_ROWS = 1 << 20
 """The last so many recordings are kept, at about 150 bytes each."""
@@ -39,6 +50,10 @@ MOST_ROWS = 1 << 20
 _LOOKS = 3
 """So many times a file is read that changes meanwhile."""
 
+_ROUNDS = 10
+"""So many times a value is taken in while files of it are written to."""
+
+_DEVICE_BYTES = 8
 _FILE_BYTES = 16
 """So many bytes of a stamp, device and inode, say which file it is."""
 
@@ -54,9 +69,15 @@ AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects p WHERE p.digest = s.parts))
 class StatIndex:
     """Links by stamp. Losing it costs reading, never data. Safe to use from threads."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, trust: Trust) -> None:
         self._database = database
         self._folder = folder / "objects"
+        self._trust = trust
+
+    def believes(self, path: Path, stamp: Stamp) -> bool:
+        """Whether the file system of ``path``, whose stamp this is, changes a stamp with the
+        bytes; else nothing is to be looked up or remembered of it."""
+        return self._trust.believes(stamp[:_DEVICE_BYTES], path)
 
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
         """For each stamp the link of what such a file holds; None where that is not known, or the
@@ -80,13 +101,14 @@ class StatIndex:
                 known.update(rows.fetchall())
         found, seen = [], []
         for file, stamp in zip(files, stamps, strict=True):
+            is_believed = self.believes(file, stamp)
             digest = known.get(stamp)
-            if digest is not None:
+            if digest is not None and is_believed:
                 found.append(Digest(digest.hex()))
                 continue
             link, read_stamp, settled = _hashed(file)
             found.append(link.digest)
-            if settled:
+            if settled and is_believed:
                 seen.append((read_stamp, link))
         if seen:
             with self._database.writing() as tx:
@@ -155,31 +177,91 @@ def _link_of(stream: BinaryIO) -> Link:
 
 
 class IndexedIntake:
-    """An intake that reads no file whose stamp is known: the Sink of bundles.manifest.freeze."""
+    """An intake that reads no file whose stamp is known: the Sink of bundles.manifest.freeze.
 
-    def __init__(self, intake: Intake, index: StatIndex) -> None:
+    ``reread``: every file is read. Of one thread.
+    """
+
+    def __init__(self, intake: Intake, index: StatIndex, *, reread: bool = False) -> None:
         self._intake = intake
         self._index = index
-        self._seen: list[tuple[Stamp, Link]] = []
+        self._reread = reread
+        self._seen: dict[Stamp, Link] = {}
+        self._young: dict[Stamp, tuple[Path, Link]] = {}
+        self._young_s = 0.0
+        self._taken: dict[Stamp, Link] = {}
         self.put_bytes = intake.put_bytes
         self.put_file = intake.put_file
 
     def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
         """Take the bytes of each file; those that did not change since they were read last are
         here already, and are not opened. Raises as Intake.put_file."""
+        believed: dict[bytes, bool] = {}
+        for path, stamp in files:
+            device = stamp[:_DEVICE_BYTES]
+            if device not in believed:
+                believed[device] = self._index.believes(folder / path, stamp)
+        known: Sequence[Link | None] = [None] * len(files)
+        if any(believed.values()) and not self._reread:
+            known = self._index.find([stamp for _, stamp in files])
         links = []
-        known = self._index.find([stamp for _, stamp in files])
         for (path, stamp), link in zip(files, known, strict=True):
-            if link is None:
-                # Before the file is opened: what changes it later has a later ctime than this.
-                now_ns = time.time_ns()
-                link = self._intake.put_file(folder / path)
-                if changed_ns(stamp) <= now_ns - YOUNG_NS:
-                    self._seen.append((stamp, link))
-            links.append(link)
+            is_believed = believed[stamp[:_DEVICE_BYTES]]
+            found = (link if is_believed else None) or self._taken.get(stamp)
+            links.append(found or self._read(folder / path, stamp, is_believed))
         return links
+
+    def settled(self, read: Callable[[], T]) -> T:
+        """What ``read`` returns; it is called again while files that it read within YOUNG_NS of a
+        change have changed LOOK_S later, for these alone. A program that rewrites a file in place
+        leaves it half old and half new for a moment, and the time of change does not always tell.
+
+        Raises BadPath for a file that changes all the while.
+        """
+        changed: list[Path] = []
+        for _ in range(_ROUNDS):
+            found = read()
+            changed = self._changed()
+            if not changed:
+                return found
+        raise BadPath(f"{changed[0]} changes all the while", hint="add it once it is complete")
 
     def write(self, tx: sqlite3.Connection) -> None:
         """Put what waits, and what was seen of the files, into the transaction ``tx``."""
         self._intake.write(tx)
-        self._index.record(tx, self._seen)
+        self._index.record(tx, self._seen.items())
+
+    def _read(self, path: Path, stamp: Stamp, is_believed: bool) -> Link:
+        # Before the file is opened: what changes it later has a later ctime than this.
+        now_ns = time.time_ns()
+        if changed_ns(stamp) <= now_ns - YOUNG_NS:
+            link = self._intake.put_file(path)
+            if is_believed:
+                self._seen[stamp] = link
+            return link
+        if size_in(stamp) < SMALL_BYTES:
+            whole = self._intake.put_unwritten(path)
+            if whole is not None:
+                return whole
+        # One write sets the time of change as it begins, however long it takes.
+        wait_s = LOOK_S - (now_ns - changed_ns(stamp)) / 1e9
+        time.sleep(min(LOOK_S, max(0.0, wait_s)))
+        link = self._intake.put_file(path)
+        self._young[stamp] = (path, link)
+        self._young_s = time.monotonic()
+        return link
+
+    def _changed(self) -> list[Path]:
+        """Which of the young files changed after they were read; the others need no second read."""
+        young, self._young = self._young, {}
+        if young:
+            time.sleep(max(0.0, self._young_s + LOOK_S - time.monotonic()))
+        self._taken = dict(self._seen)
+        changed = []
+        for stamp, (path, link) in young.items():
+            with contextlib.suppress(OSError):
+                if stamp_of(path.stat()) == stamp:
+                    self._taken[stamp] = link
+                    continue
+            changed.append(path)
+        return changed

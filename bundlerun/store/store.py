@@ -19,6 +19,7 @@ from bundlerun.store.database import Database, open_database
 from bundlerun.store.entries import Entry, checked_tags
 from bundlerun.store.journal import Journal
 from bundlerun.store.known import Known
+from bundlerun.store.mounts import Trust
 from bundlerun.store.noted import Noted
 from bundlerun.store.objects import Objects
 from bundlerun.store.refusals import read_only
@@ -49,7 +50,7 @@ class Store:
         self.path = path
         self._database = database
         self.objects = Objects(database, path, settings)
-        self.stats = StatIndex(database, path)
+        self.stats = StatIndex(database, path, Trust(settings.trusted))
         self.catalog = Catalog(database)
         self.contexts = Contexts(database)
         self.known = Known(database)
@@ -104,10 +105,12 @@ class Store:
         lineage: Lineage = _BY_HAND,
         commit: bool = False,
         scratch: Path | None = None,
+        reread: bool = False,
         progress: Progress = SILENT,
     ) -> Entry:
         """Keep ``value`` as a new bundle, whole or not at all. ``scratch`` is a folder that is
         removed afterwards: a text that names a file there, or one of the store's, is refused.
+        ``reread``: every file is read, also one whose times say that it did not change.
 
         Its small objects and its record are one transaction. Raises BadName, BadValue with the
         path in the tree, BadPath for a file that changes meanwhile, Conflict for an ``id`` that is
@@ -124,9 +127,12 @@ class Store:
         try:
             with self.objects.guard.sharing():
                 intake = IndexedIntake(
-                    self.objects.intake(lambda count: progress.advance(bar, count)), self.stats
+                    self.objects.intake(lambda count: progress.advance(bar, count)),
+                    self.stats,
+                    reread=reread,
                 )
-                root = freeze(value, intake, LostPaths(scratch=scratch, store=self.path))
+                lost = LostPaths(scratch=scratch, store=self.path)
+                root = intake.settled(lambda: freeze(value, intake, lost))
                 bundle = Bundle(number, name, root, dict(params), wanted, lineage)
                 with self._database.writing() as tx:
                     # The record last: a crash leaves litter, never a lie.

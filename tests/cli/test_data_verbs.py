@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -33,6 +34,15 @@ def test_first_context_made_is_the_chosen_one(ok: Cli) -> None:
         ("one", True),
         ("two", False),
     ]
+
+
+def test_add_reads_again_what_seems_unchanged(ok: Cli, tmp_path: Path) -> None:
+    """``--reread``: what a program wrote through a memory map may show in no time of the file."""
+    mapped = np.memmap(tmp_path / "m", dtype="i4", mode="w+", shape=(100_000,))
+    for number in (1, 2):
+        mapped[:] = number
+        ok("add", "m", tmp_path / "m", "--reread")
+        assert set(np.frombuffer(br.get("m").read_bytes(), "i4")) == {number}
 
 
 def test_add_keeps_one_path_as_the_file_itself(ok: Cli, table: Path) -> None:

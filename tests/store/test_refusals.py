@@ -15,6 +15,7 @@ from bundlerun.bundles.links import File
 from bundlerun.errors import BundlerunError, IntegrityError, StoreReadOnly
 from bundlerun.store import database
 from bundlerun.store.contexts import Context
+from bundlerun.store.mounts import file_system
 from bundlerun.store.store import Store
 
 
@@ -117,7 +118,7 @@ def test_a_network_file_system_gets_a_rollback_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Machines that share a folder share no memory; adding works all the same."""
-    monkeypatch.setattr(database, "_file_system", lambda folder: "nfs4")
+    monkeypatch.setattr(database, "file_system", lambda folder: "nfs4")
     store = Store.open(tmp_path / "store")
     context = store.contexts.create("work")
     entry = store.add(context, "x", [1])
@@ -130,5 +131,5 @@ def test_a_network_file_system_gets_a_rollback_journal(
 
 def test_the_file_system_of_a_folder_is_the_mount_it_lies_in() -> None:
     """The innermost one counts."""
-    assert database._file_system(Path("/proc/self")) == "proc"
-    assert database._file_system(Path("/dev/shm")) == "tmpfs"
+    assert file_system(Path("/proc/self")) == "proc"
+    assert file_system(Path("/dev/shm")) == "tmpfs"

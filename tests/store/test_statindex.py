@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundlerun.bundles.links import Directory, File, Link
 from bundlerun.bundles.places import Stamp, stamp_of
+from bundlerun.errors import SettingsError
+from bundlerun.settings import StoreSettings
 from bundlerun.store import statindex
 from bundlerun.store.contexts import Context
+from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
 from bundlerun.store.store import Store
+from tests.store.conftest import Disk
 
 LARGE = 300_000
 
@@ -22,16 +30,17 @@ ADDING = """
 import sys
 from pathlib import Path
 from bundlerun.bundles.links import Directory
+from bundlerun.settings import StoreSettings
 from bundlerun.store.store import Store
 
-store_path, folder = sys.argv[1:]
+store_path, folder, trust_times = sys.argv[1:]
 opened = []
 sys.addaudithook(
     lambda event, args: opened.append(str(args[0]))
     if event == "open" and str(args[0]).startswith(folder + "/")
     else None
 )
-store = Store.open(Path(store_path))
+store = Store.open(Path(store_path), StoreSettings(trust_times=trust_times))
 entry = store.add(store.contexts.get("work"), "x", Directory(folder))
 print(entry.bundle.root.digest, *sorted(name.removeprefix(folder + "/") for name in opened))
 """
@@ -40,8 +49,8 @@ print(entry.bundle.root.digest, *sorted(name.removeprefix(folder + "/") for name
 class Adding:
     """Adds a folder in a process of its own and tells which of its files were opened."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        self._command = [sys.executable, "-c", ADDING, str(store.path), str(folder)]
+    def __init__(self, store: Store, folder: Path, trust_times: str = "") -> None:
+        self._command = [sys.executable, "-c", ADDING, str(store.path), str(folder), trust_times]
         self.root = ""
 
     def __call__(self) -> list[str]:
@@ -51,9 +60,21 @@ class Adding:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def store(tmp_path: Path, disk: Disk) -> Iterator[Store]:
+    """An empty store that believes the times of the disk."""
+    opened = Store.open(tmp_path / "store", disk.settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folder(disk: Disk) -> Path:
     """Small and large files, one of them executable, and a link; a moment old."""
-    made = tmp_path / "data"
+    return filled(disk.path / "data")
+
+
+def filled(made: Path) -> Path:
+    """The files of ``folder``, in ``made``."""
     (made / "sub").mkdir(parents=True)
     for name in ("a", "b", "sub/c"):
         (made / name).write_bytes(name.encode() * 50)
@@ -64,9 +85,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def adding(store: Store, context: Context, folder: Path) -> Adding:
+def adding(store: Store, context: Context, folder: Path, disk: Disk) -> Adding:
     """Adds the folder to the store."""
-    return Adding(store, folder)
+    return Adding(store, folder, disk.settings.trust_times)
 
 
 def old_enough() -> None:
@@ -106,7 +127,7 @@ def test_a_file_younger_than_two_seconds_is_read_each_time(adding: Adding, folde
 
 
 def test_a_change_that_hides_its_size_and_time_is_found(
-    adding: Adding, folder: Path, tmp_path: Path
+    adding: Adding, folder: Path, disk: Disk
 ) -> None:
     """mtime can be set by anybody, ctime by nobody; and another inode is another file."""
     old_enough()
@@ -118,9 +139,9 @@ def test_a_change_that_hides_its_size_and_time_is_found(
     assert adding() == ["a", "link"]
     roots.add(adding.root)
     before = (folder / "b").stat()
-    (tmp_path / "other").write_bytes(b"y" * before.st_size)
-    os.utime(tmp_path / "other", ns=(before.st_atime_ns, before.st_mtime_ns))
-    os.replace(tmp_path / "other", folder / "b")
+    (disk.path / "other").write_bytes(b"y" * before.st_size)
+    os.utime(disk.path / "other", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(disk.path / "other", folder / "b")
     assert "b" in adding()
     roots.add(adding.root)
     assert len(roots) == 3
@@ -140,13 +161,13 @@ def test_the_mode_is_asked_anew_each_time(adding: Adding, folder: Path) -> None:
 
 
 def test_hard_links_cost_a_read_and_never_the_truth(
-    store: Store, context: Context, adding: Adding, folder: Path, tmp_path: Path
+    store: Store, context: Context, adding: Adding, folder: Path, disk: Disk
 ) -> None:
     """Each link changes ctime. A value that came out and goes in again is the same value."""
     old_enough()
     adding()
     first = adding.root
-    os.link(folder / "large", tmp_path / "second name")
+    os.link(folder / "large", disk.path / "second name")
     assert adding() == ["large"]
     assert adding.root == first
     value = store.value(store.catalog.get(context, "x").bundle)
@@ -184,10 +205,10 @@ def test_a_file_whose_bytes_left_the_store_is_read_again(
 
 
 def test_the_parts_of_a_large_file_are_remembered(
-    store: Store, context: Context, tmp_path: Path
+    store: Store, context: Context, disk: Disk
 ) -> None:
     """Over 8 MiB a link names the digests of its parts too; it is the same link without a read."""
-    big = tmp_path / "big"
+    big = disk.path / "big"
     big.write_bytes(os.urandom(9 << 20))
     old_enough()
     first = store.add(context, "x", File(big)).bundle.root
@@ -241,11 +262,210 @@ def test_numbers_of_64_bits_are_kept(store: Store) -> None:
     assert store.stats.find([stamp, other, stamp]) == [link, None, link]
 
 
+WRITING = """
+import sys
+files = [open(path, "r+b") for path in sys.argv[1:]]
+generation = 0
+while True:
+    generation += 1
+    halves = [(file, file.seek(0, 2) // 2) for file in files]
+    for file, half in halves:
+        file.seek(0)
+        file.write(b"%d" % (generation % 10) * half)
+        file.flush()
+    print("half", flush=True)
+    sys.stdin.readline()
+    for file, half in halves:
+        file.write(b"%d" % (generation % 10) * half)
+        file.flush()
+    print("whole", flush=True)
+    sys.stdin.readline()
+"""
+
+ADDING_MEANWHILE = """
+import subprocess, sys
+from pathlib import Path
+from bundlerun.bundles.links import Directory
+from bundlerun.errors import BadPath
+from bundlerun.store.store import Store
+
+store_path, folder, often, writing = sys.argv[1:]
+files = sorted(str(path) for path in Path(folder).iterdir())
+writer = subprocess.Popen([sys.executable, "-c", writing, *files], stdin=-1, stdout=-1, text=True)
+left = int(often)
+
+def step():
+    writer.stdin.write("on\\n")
+    writer.stdin.flush()
+    writer.stdout.readline()
+
+def hook(event, args):
+    # The last file has been read, and its copy gets its name.
+    global left
+    if event == "os.rename" and "/objects/tmp/" in str(args[0]) and left:
+        left -= 1
+        step()
+
+writer.stdout.readline()
+sys.addaudithook(hook)
+store = Store.open(Path(store_path))
+try:
+    store.add(store.contexts.get("work"), "x", Directory(folder))
+    print("accepted")
+except BadPath as error:
+    print(error.message)
+writer.kill()
+"""
+
+
+def added_meanwhile(store: Store, folder: Path, often: int) -> str:
+    """Add a folder of which another process has written half of each file, in place; it goes on,
+    by half of them, ``often`` times when they have been read."""
+    command = [sys.executable, "-c", ADDING_MEANWHILE, str(store.path), str(folder), str(often)]
+    return subprocess.run(
+        [*command, WRITING], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def rewritten(tmp_path: Path) -> Path:
+    """A small and a large file, for somebody to rewrite in place."""
+    made = tmp_path / "rewritten"
+    made.mkdir()
+    (made / "a").write_bytes(b"0" * 1000)
+    (made / "b").write_bytes(b"0" * LARGE)
+    return made
+
+
+def test_a_file_that_is_written_to_in_place_is_read_again(
+    store: Store, context: Context, rewritten: Path
+) -> None:
+    """Half old and half new when it was read, and whole a moment later: whole it is kept."""
+    assert added_meanwhile(store, rewritten, 1) == "accepted"
+    value = store.value(store.catalog.get(context, "x").bundle)
+    assert isinstance(value, Directory)
+    assert {name: set((value.path / name).read_bytes()) for name in ("a", "b")} == {
+        "a": {ord("1")},
+        "b": {ord("1")},
+    }
+
+
+def test_a_file_that_is_written_to_all_the_while_is_refused(
+    store: Store, context: Context, rewritten: Path
+) -> None:
+    """It is named, and nothing is kept."""
+    told = added_meanwhile(store, rewritten, 1000)
+    assert told.startswith(str(rewritten))
+    assert "changes all the while" in told
+    assert store.catalog.search(context) == []
+
+
+def test_young_files_cost_one_look_together(store: Store, context: Context, tmp_path: Path) -> None:
+    """A hundred large ones that were just written are read once, and small ones, which nobody has
+    open for writing, are not waited for."""
+    large = tmp_path / "large"
+    large.mkdir()
+    for number in range(100):
+        (large / f"{number}").write_bytes(b"%d" % number * LARGE)
+    found = Adding(store, large)()
+    assert len(found) == 100
+    (large / "small").write_bytes(b"s")
+    assert Adding(store, large)().count("small") == 1
+
+
+def test_an_mmap_in_memory_is_seen(store: Store, context: Context, in_memory: Path) -> None:
+    """tmpfs touches no time for such a write, so nothing there is believed; other systems in
+    memory neither."""
+    path = in_memory / "m"
+    mapped = np.memmap(path, dtype="i4", mode="w+", shape=(100_000,))
+    mapped[:] = 1
+    mapped.flush()
+    old_enough()
+    first = store.add(context, "x", File(path)).bundle.root
+    mapped[:] = 2
+    mapped.flush()
+    second = store.add(context, "x", File(path)).bundle
+    assert second.root != first
+    kept = store.value(second)
+    assert isinstance(kept, File)
+    assert set(np.frombuffer(kept.read_bytes(), "i4")) == {2}
+    for kind in IN_MEMORY:
+        with pytest.raises(SettingsError, match=kind):
+            Store.open(store.path, StoreSettings(trust_times=f"overlay, {kind}"))
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder on tmpfs."""
+    for place in (tmp_path, Path("/dev/shm")):
+        if file_system(place) == "tmpfs":
+            folder = Path(tempfile.mkdtemp(prefix="bundlerun-test-", dir=place))
+            break
+    else:
+        pytest.fail("needs a folder on tmpfs: /dev/shm is none")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.service
+def test_layers_are_believed_where_a_setting_says_so(
+    store: Store, context: Context, disk: Disk, small_disk: Callable[[str], Path]
+) -> None:
+    """overlay: a layer below may change unseen."""
+    memory, merged = small_disk("size=8m"), disk.path / "merged"
+    for folder in (memory / "upper", memory / "work", memory / "lower", merged):
+        folder.mkdir()
+    layers = f"lowerdir={memory}/lower,upperdir={memory}/upper,workdir={memory}/work"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", str(merged)], check=True)
+    try:
+        folder = filled(merged / "data")
+        old_enough()
+        doubting, trusting = Adding(store, folder), Adding(store, folder, "nfs4 overlay")
+        assert [len(each()) for each in (doubting, doubting, trusting, trusting)] == [5, 5, 5, 0]
+        assert doubting() != []
+    finally:
+        subprocess.run(["umount", "--lazy", str(merged)], check=True)
+
+
+def test_what_several_machines_write_to_is_known_by_its_type() -> None:
+    """FUSE and network file systems are not believed unless they are named."""
+    shared = [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "fuse",
+        "fuse.sshfs",
+        "9p",
+        "ceph",
+        "lustre",
+        "virtiofs",
+    ]
+    assert [kind for kind in shared if not is_shared(kind)] == []
+    assert [kind for kind in ("ext4", "xfs", "btrfs", "zfs", "overlay") if is_shared(kind)] == []
+
+
+def test_a_file_can_be_read_again_all_the_same(store: Store, context: Context, disk: Disk) -> None:
+    """A write through mmap that the kernel has not written out yet shows in no stamp."""
+    path = disk.path / "m"
+    mapped = np.memmap(path, dtype="i4", mode="w+", shape=(100_000,))
+    mapped[:] = 1
+    old_enough()
+    first = store.add(context, "x", File(path)).bundle.root
+    mapped[:] = 2
+    again = store.add(context, "x", File(path), reread=True).bundle
+    assert again.root != first
+    kept = store.value(again)
+    assert isinstance(kept, File)
+    assert set(np.frombuffer(kept.read_bytes(), "i4")) == {2}
+
+
 @pytest.mark.slow
 def test_adding_100_000_unchanged_files_again_takes_a_fraction(
-    store: Store, context: Context, tmp_path: Path
+    store: Store, context: Context, disk: Disk
 ) -> None:
     """No file is read, and what is asked of the catalog is asked by the hundred."""
+    tmp_path = disk.path
     for number in range(100_000):
         if number % 1000 == 0:
             (tmp_path / "data" / f"{number:06d}").mkdir(parents=True)
