@@ -8,6 +8,7 @@ configuration.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -51,6 +52,13 @@ def _on_default(method: Callable[Concatenate[Workspace, P], T]) -> Callable[P, T
     def verb(*args: P.args, **kwargs: P.kwargs) -> T:
         return method(default(), *args, **kwargs)
 
+    # ``wraps`` makes inspect and help() read the method, whose first parameter nobody gives here.
+    signature = inspect.signature(method)
+    vars(verb)["__signature__"] = signature.replace(
+        parameters=list(signature.parameters.values())[1:]
+    )
+    del vars(verb)["__wrapped__"]
+    verb.__qualname__ = verb.__name__
     return verb
 
 

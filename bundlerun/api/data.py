@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.ancestry import Ancestry
 from bundlerun.api.base import Base
-from bundlerun.bundles.bundle import Bundle, checked_id, checked_name
+from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, checked_tags
 from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 
@@ -81,7 +81,7 @@ class Data(Base):
             self.context(),
             checked_name(name),
             value,
-            tags=checked_tags(tags),
+            tags=checked_tags(tags or {}),
             commit=commit,
             reread=reread,
             progress=self.progress,
@@ -91,7 +91,7 @@ class Data(Base):
     def get(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
         disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
-        bundle = self.entry(name, checked_tags(tags)).bundle
+        bundle = self.entry(name, checked_tags(tags or {})).bundle
         return self.store.value(bundle, self.fetch_of(bundle))
 
     def view(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
@@ -100,13 +100,13 @@ class Data(Base):
 
         Raises as ``get``, later as things are touched.
         """
-        bundle = self.entry(name, checked_tags(tags)).bundle
+        bundle = self.entry(name, checked_tags(tags or {})).bundle
         return self.store.view(bundle, self.fetch_of(bundle))
 
     def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
         those with all of ``tags``. Raises BundleNotFound."""
-        return self.entry(name, checked_tags(tags)).bundle
+        return self.entry(name, checked_tags(tags or {})).bundle
 
     def search(
         self,
@@ -118,7 +118,7 @@ class Data(Base):
         """All versions, newest first, of this exact name (None: any), with all of ``tags``,
         committed or not (None: both)."""
         return self.store.catalog.search(
-            self.context(), name=name, tags=checked_tags(tags) or None, committed=committed
+            self.context(), name=name, tags=checked_tags(tags or {}) or None, committed=committed
         )
 
     def latest(self) -> list[Entry]:
@@ -135,7 +135,7 @@ class Data(Base):
         """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
         them. Raises BundleNotFound."""
         entry = self.entry(name)
-        self.store.catalog.tag(self.context(), entry.bundle.id, checked_tags(tags))
+        self.store.catalog.tag(self.context(), entry.bundle.id, checked_tags(tags or {}))
         return self.entry(entry.bundle).bundle
 
     def remove(
@@ -268,12 +268,3 @@ class Data(Base):
     def _maker_of(self, name: str) -> str | None:
         """The id of a run that is to make ``name`` and has not ended, None where none is known."""
         return None
-
-
-def checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
-    """``tags`` as a dict of texts. Raises UsageError for an empty key or a value that is none."""
-    found = dict(tags or {})
-    for key, value in found.items():
-        if not isinstance(key, str) or not key or not isinstance(value, str):
-            raise UsageError(f"a tag is a text under a text, not {value!r:.40} under {key!r:.40}")
-    return found

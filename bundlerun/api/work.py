@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun import registry
-from bundlerun.api.data import Data, checked_tags
-from bundlerun.bundles.bundle import Bundle, checked_name
+from bundlerun.api.data import Data
+from bundlerun.bundles.bundle import Bundle, checked_name, checked_tags
 from bundlerun.errors import IntegrityError, RunNotFound, UsageError
 from bundlerun.jobs.spec import JobHandle, Resources
 from bundlerun.jobs.state import JobState
@@ -61,6 +61,7 @@ class Work(Data):
         from bundlerun.pipelines.options import ApplyOptions
 
         checked_name(output)
+        wanted, given = checked_tags(input_tags or {}), checked_tags(output_tags or {})
         root = Path(pipe_root or Path.cwd())
         if isinstance(pipe, str):
             if str(root) not in sys.path:
@@ -68,7 +69,7 @@ class Work(Data):
             pipe = load_pipe(pipe, root)
         entry = None
         if input is not None and input != "-":
-            entry = self.entry(input, checked_tags(input_tags))
+            entry = self.entry(input, wanted)
         before = self.store.catalog.find(self.context(), output)
         result = apply_pipe(
             pipe,
@@ -80,7 +81,7 @@ class Work(Data):
                 workers=workers,
                 force=force,
                 force_all=force_all,
-                output_tags=checked_tags(output_tags),
+                output_tags=given,
                 commit=commit,
                 pipe_root=root,
             ),
@@ -174,8 +175,8 @@ class Work(Data):
             pipe=pipe,
             backend=backend,
             params={key: str(value) for key, value in (params or {}).items()},
-            input_tags=checked_tags(input_tags),
-            output_tags=checked_tags(output_tags),
+            input_tags=checked_tags(input_tags or {}),
+            output_tags=checked_tags(output_tags or {}),
             force=force,
             force_all=force_all,
             push_input=push_input,

@@ -23,6 +23,9 @@ FORMAT = 1
 MAX_NAME_BYTES = 200
 """Bytes of a name once percent-encoded: file names end at 255 (POSIX NAME_MAX)."""
 
+MAX_TAG_BYTES = 1024
+"""Bytes of a tag's key and of its value, in UTF-8."""
+
 _FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f@]")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -151,3 +154,17 @@ def _strings(found: Mapping[str, Any]) -> dict[str, str]:
     if not all(isinstance(k, str) and isinstance(v, str) for k, v in found.items()):
         raise TypeError("tags and params are to be texts")
     return dict(found)
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """``tags``, when they are texts without control characters. Raises BadName."""
+    for text in (text for pair in tags.items() for text in pair):
+        if not isinstance(text, str) or not all(c.isprintable() for c in text):
+            raise BadName(
+                f"a tag's key and value must be text of printable characters, not {text!r:.80}"
+            )
+        if len(text.encode()) > MAX_TAG_BYTES:
+            raise BadName(f"the tag {text!r:.40}... is over {MAX_TAG_BYTES} bytes")
+    if "" in tags:
+        raise BadName("a tag must have a key", hint="key:value")
+    return dict(tags)

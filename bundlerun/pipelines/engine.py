@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from luigi.task_register import Register
 
-from bundlerun.bundles.bundle import Bundle, checked_name
+from bundlerun.bundles.bundle import Bundle, checked_name, checked_tags
 from bundlerun.errors import UsageError
 from bundlerun.pipelines import task_queue
 from bundlerun.pipelines.environment import local_environment
@@ -18,7 +18,6 @@ from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.parameters import with_params
 from bundlerun.pipelines.session import Session, Target
 from bundlerun.progress import SILENT, Progress
-from bundlerun.store.entries import checked_tags
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.host import Host

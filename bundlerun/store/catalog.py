@@ -6,14 +6,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bundlerun.bundles.bundle import Bundle
+from bundlerun.bundles.bundle import Bundle, checked_tags
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
 from bundlerun.store.contexts import Context, check_alive
 from bundlerun.store.entries import (
     COLUMNS,
     Entry,
-    checked_tags,
     entry_at,
     entry_of,
     insert,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.bundles.bundle import Bundle
 from bundlerun.bundles.digest import digest_of
-from bundlerun.errors import BadName
 from bundlerun.store.contexts import Context
-
-MAX_TAG_BYTES = 1024
-"""Bytes of a tag's key and of its value, in UTF-8."""
 
 COLUMNS = "b.seq, b.record, b.committed, b.pushed, b.version"
 
@@ -96,21 +92,3 @@ def set_tags(
         "INSERT OR REPLACE INTO tags (bundle, context, key, value, sent) VALUES (?, ?, ?, ?, ?)",
         [(seq, context.id, key, value, sent) for key, value in tags.items()],
     )
-
-
-def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """``tags``, when they are texts without control characters. Raises BadName."""
-    for text in _texts(tags):
-        if not isinstance(text, str) or not all(c.isprintable() for c in text):
-            raise BadName(f"the tag {text!r:.80} is no text of printable characters")
-        if len(text.encode()) > MAX_TAG_BYTES:
-            raise BadName(f"the tag {text!r:.40}... is over {MAX_TAG_BYTES} bytes")
-    if "" in tags:
-        raise BadName("a tag is to have a key", hint="key:value")
-    return dict(tags)
-
-
-def _texts(tags: Mapping[str, str]) -> Iterable[object]:
-    for key, value in tags.items():
-        yield key
-        yield value

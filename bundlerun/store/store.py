@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, new_id
+from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, checked_tags, new_id
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.links import Link
 from bundlerun.errors import BundleNotFound
@@ -16,7 +16,7 @@ from bundlerun.settings import StoreSettings
 from bundlerun.store.catalog import Catalog
 from bundlerun.store.contexts import Context, Contexts
 from bundlerun.store.database import Database, open_database
-from bundlerun.store.entries import Entry, checked_tags
+from bundlerun.store.entries import Entry
 from bundlerun.store.journal import Journal
 from bundlerun.store.known import Known
 from bundlerun.store.mounts import Trust

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,15 +91,19 @@ def test_bytes_come_when_they_are_touched(tmp_path: Path, remote: str) -> None:
 
 
 def test_every_verb_of_the_module_is_the_workspace_s() -> None:
-    """``br.add`` has the signature of ``Workspace.add``, documented."""
+    """``br.add`` takes what ``Workspace.add`` takes after its workspace, and help says so."""
     import bundlerun.api as api
 
     for name in br.__all__:
         found = getattr(br, name)
         assert found.__doc__, name
         if name in vars(br.Workspace) or hasattr(br.Workspace, name):
-            mine = list(inspect.signature(getattr(br.Workspace, name)).parameters)
-            assert list(inspect.signature(found).parameters) == mine, name
+            mine = inspect.signature(getattr(br.Workspace, name))
+            shown = inspect.signature(found)
+            assert list(shown.parameters) == list(mine.parameters)[1:], name
+            assert shown.return_annotation == mine.return_annotation, name
+            assert pydoc.plain(pydoc.render_doc(found)).splitlines()[2].startswith(f"{name}("), name
+            assert "self" not in pydoc.plain(pydoc.render_doc(found)).splitlines()[2], name
             assert getattr(api, name) is found
 
 
@@ -216,3 +222,26 @@ def test_tags_select_and_travel(tmp_path: Path, remote: str) -> None:
         there.get("x", tags={"state": "wrong"})
     with pytest.raises(errors.UsageError):
         here.add("x", 1, tags={"n": 5})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "tags", [{"": "x"}, {"k": "two\nlines"}, {"k": 1}, {1: "v"}, {"k": "v" * 2000}]
+)
+def test_a_tag_that_is_none_is_refused_by_every_verb_alike(
+    tmp_path: Path, tags: dict[Any, Any]
+) -> None:
+    """One rule: what ``add`` refuses is refused with the same words where it is looked for."""
+    here = br.open(store=tmp_path / "store")
+    here.add("x", 1)
+    said = set()
+    for verb in (
+        lambda: here.add("y", 1, tags=tags),
+        lambda: here.tag("x", tags),
+        lambda: here.find("x", tags=tags),
+        lambda: here.search("x", tags=tags),
+        lambda: here.apply("x", "out", "no.such.Pipe", input_tags=tags),
+    ):
+        with pytest.raises(errors.BadName) as caught:
+            verb()
+        said.add(str(caught.value))
+    assert len(said) == 1
