@@ -218,9 +218,8 @@ class Work(Data):
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
         """The lines that a run's job wrote; what the envelope kept of them once the backend has
         forgotten the job. Raises RunNotFound."""
-        from bundlerun.runs.envelope import Envelope
+        from bundlerun.runs.envelope import Envelope, Missing, newest_envelope
         from bundlerun.runs.follow import backend_of
-        from bundlerun.runs.settle import Missing, newest_envelope
 
         record = self._record(run)
         world = self.world()

@@ -13,10 +13,10 @@ from bundlerun import registry
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs import index
-from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
 from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
-from bundlerun.runs.settle import Missing, Output, Unreadable, judge, newest_envelope
+from bundlerun.runs.settle import Output, judge
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from bundlerun.remotes.base import Remote
 
 TAIL_BYTES = 64 * 1024
 """How much of a job's last output an envelope keeps."""
@@ -73,6 +77,38 @@ class Envelope:
             if not _fits(name, value):
                 raise IntegrityError(f"not a result envelope: its {name} is {value!r:.100}")
         return envelope
+
+
+class Missing(Enum):
+    """Why there is no envelope to judge by."""
+
+    UNREAD = "nobody has looked for it yet"
+    ABSENT = "no attempt left one"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An envelope that cannot be read: of which attempt, and what was found instead."""
+
+    attempt: int
+    found: str
+
+
+def newest_envelope(remote: Remote, run_id: str) -> Envelope | Unreadable | Missing:
+    """What the last attempt of a run left on the remote. Two requests at most."""
+    prefix = result_key(run_id, 0).partition(".0.json")[0] + "."
+    attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
+    numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())
+    data = remote.get(result_key(run_id, numbers[-1]), 0, MOST_BYTES + 1) if numbers else None
+    if data is None:
+        return Missing.ABSENT
+    try:
+        envelope = Envelope.from_bytes(data)
+    except IntegrityError as error:
+        return Unreadable(numbers[-1], error.message)
+    if (envelope.run_id, envelope.attempt) != (run_id, numbers[-1]):
+        return Unreadable(numbers[-1], f"it is of attempt {envelope.attempt} of {envelope.run_id}")
+    return envelope
 
 
 def _fits(name: str, value: object) -> bool:

@@ -13,10 +13,11 @@ from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.conduct import World, change, holding, read_again
+from bundlerun.runs.envelope import Missing, newest_envelope
 from bundlerun.runs.index import note_handle
 from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
-from bundlerun.runs.settle import Missing, judged, newest_envelope, result_of, settle
+from bundlerun.runs.settle import ended, result_of, settle
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
@@ -160,14 +161,14 @@ def _looked_for(record: RunRecord, backend: Backend, world: World) -> RunRecord:
         return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), world)
     if record.adopted and newest_envelope(remote, record.run_id) is not Missing.ABSENT:
         # It has ended, and nobody knows its job any more.
-        return judged(record, [JobStatus(JobState.LOST)] * 2, backend, world)
+        return ended(record, [JobStatus(JobState.LOST)] * 2, backend, world)
     now_s = time.time()
     if record.orphaned_s is None:
         reason = "its client ended before it noted a job; one may still show itself"
         return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), world)
     if now_s - record.orphaned_s <= LISTED_WITHIN_S:
         return record
-    if record.adopted:
+    if record.adopted and record.cancel_asked_s is None:
         raise Conflict(
             f"no job of {record.label} is to be found: its client may still be submitting it, or"
             " have ended before it did",

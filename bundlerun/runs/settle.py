@@ -20,7 +20,14 @@ from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, Run
 from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.runs.claim import claimant
 from bundlerun.runs.conduct import World, bring_output, change, holding, read_again
-from bundlerun.runs.envelope import MOST_BYTES, TAIL_BYTES, Envelope, result_key
+from bundlerun.runs.envelope import (
+    TAIL_BYTES,
+    Envelope,
+    Missing,
+    Unreadable,
+    newest_envelope,
+    result_key,
+)
 from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 
 if TYPE_CHECKING:
@@ -43,21 +50,6 @@ _KILLED_FROM_OUTSIDE = frozenset(
     }
 )
 """The backend knows why, and what the job wrote of its failure is a consequence at most."""
-
-
-class Missing(Enum):
-    """Why there is no envelope to judge by."""
-
-    UNREAD = "nobody has looked for it yet"
-    ABSENT = "no attempt left one"
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An envelope that cannot be read: of which attempt, and what was found instead."""
-
-    attempt: int
-    found: str
 
 
 class Output(Enum):
@@ -151,12 +143,19 @@ def settle(
     with holding(record.run_id, world, wait=wait) as mine:
         if not mine:
             return record
-        record = read_again(record, world)
-        if not record.judged:
-            record = judged(record, statuses, backend, world)
-        if record.judged and not record.settled:
-            record = _released(record, backend, world)
-        return record
+        return ended(read_again(record, world), statuses, backend, world)
+
+
+def ended(
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
+) -> RunRecord:
+    """``record`` with what became of the run, and the job forgotten, as far as that can be told and
+    done yet; to be called by whoever holds the run's lock. Raises as ``settle``."""
+    if not record.judged:
+        record = _judged(record, statuses, backend, world)
+    if record.judged and not record.settled:
+        record = _released(record, backend, world)
+    return record
 
 
 def result_of(record: RunRecord, world: World) -> Bundle:
@@ -168,23 +167,6 @@ def result_of(record: RunRecord, world: World) -> Bundle:
         raise kind(record.reason, hint=hint, evidence=record.evidence)
     here = world.store.catalog.by_id(world.context, record.output_id)
     return bring_output(record, world) if here is None else here.bundle
-
-
-def newest_envelope(remote: Remote, run_id: str) -> Envelope | Unreadable | Missing:
-    """What the last attempt of a run left on the remote."""
-    prefix = result_key(run_id, 0).partition(".0.json")[0] + "."
-    attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
-    numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())
-    data = remote.get(result_key(run_id, numbers[-1]), 0, MOST_BYTES + 1) if numbers else None
-    if data is None:
-        return Missing.ABSENT
-    try:
-        envelope = Envelope.from_bytes(data)
-    except IntegrityError as error:
-        return Unreadable(numbers[-1], error.message)
-    if (envelope.run_id, envelope.attempt) != (run_id, numbers[-1]):
-        return Unreadable(numbers[-1], f"it is of attempt {envelope.attempt} of {envelope.run_id}")
-    return envelope
 
 
 def _while_it_runs(
@@ -289,11 +271,10 @@ def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
     return record if record.judged else record.changed(reason=status.reason)
 
 
-def judged(
+def _judged(
     record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
 ) -> RunRecord:
-    """``record`` with what became of the run, or as it is while that cannot be told yet; to be
-    called by whoever holds the run's lock."""
+    """``record`` with what became of the run, or as it is while that cannot be told yet."""
     status = statuses[-1]
     remote = world.remote_of(record)
     envelope: Envelope | Unreadable | Missing = Missing.UNREAD

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
-from bundlerun.bundles.bundle import FORMAT, new_id
+from bundlerun.bundles.bundle import FORMAT
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.cli.main import cli
 from bundlerun.jobs.spec import JobHandle
@@ -22,8 +21,6 @@ from bundlerun.remotes.base import Remote
 from bundlerun.runs.claim import claim
 from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.envelope import handle_key, plan_key
-from bundlerun.runs.request import RunRequest
-from bundlerun.runs.submit import start
 from tests.remotes.watched import Counting
 from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of
 
@@ -54,6 +51,28 @@ def test_a_run_is_waited_for_from_another_store(stage: Stage, other: br.Workspac
     assert list(staging.iterdir()) == []
     # The engine has forgotten the job; the submitter learns all the same what became of it.
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == [1, 2]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_that_its_backend_has_forgotten_is_known_by_its_result(
+    stage: Stage, other: br.Workspace, failed: bool
+) -> None:
+    """No journal has it, no handle leads to its job, and the job is gone: plan, envelope and output
+    lie on the remote."""
+    record = stage.submit()
+    if failed:
+        stage.leave_envelope(record, state="failed", error="UserError", message="no")
+        stage.backend.script(record.run_id, FAILED)
+    else:
+        stage.succeed(record)
+    assert stage.workspace.list_jobs()[0].settled
+    remote_of(stage).delete([handle_key(record.run_id)])
+    if failed:
+        with pytest.raises(errors.UserError, match="no"):
+            other.wait(record.run_id)
+    else:
+        assert other.get(other.wait(record.run_id).output) == 42
+    assert other.list_jobs()[0].settled
 
 
 def test_a_failure_that_left_no_result_is_told_to_every_store(
@@ -252,64 +271,3 @@ def test_a_submit_takes_few_requests(stage: Stage) -> None:
     doing(plan_of("never"), stage.workspace.world())
     assert counting.requests == [("list", "r/")]
     assert record.handle is not None
-
-
-class Dead(BaseException):
-    """The client is killed here."""
-
-
-class Dying(Counting):
-    """The client dies before or after its ``number``-th write to the remote."""
-
-    def __init__(self, inner: Remote, number: int, *, after: bool) -> None:
-        super().__init__(inner)
-        self.left, self.after = number, after
-
-    def _write(self, act: Callable[[], object]) -> object:
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise Dead
-        found = act()
-        if self.left == 0:
-            raise Dead
-        return found
-
-    def put(self, key: str, data: bytes) -> None:
-        self._write(lambda: self.inner.put(key, data))
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        return bool(self._write(lambda: self.inner.put_new(key, data)))
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_submit_that_dies_at_any_of_its_writes_is_told_to_others(
-    stage: Stage, other: br.Workspace, number: int, after: bool
-) -> None:
-    """Before the plan nobody knows of it; then others see a run without a job; once there is a job
-    it is waited for, whether or not its handle was noted."""
-    url = remote_of(stage).url
-    stage.workspace._remotes[url] = Dying(remote_of(stage), number, after=after)
-    plan = plan_of("out")
-    with pytest.raises(Dead):
-        start(plan, RunRequest(None, "out", plan.pipe), stage.backend, stage.workspace.world())
-    del stage.workspace._remotes[url]
-    submitted = bool(stage.backend.asked("submit"))
-    assert submitted == (number == 3)
-    written = number - (not after)
-    assert len(other.list_remote_jobs()) == (written >= 2)
-    if not written:
-        with pytest.raises(errors.RunNotFound):
-            other.wait(plan.run_id)
-        return
-    (found,) = other.list_jobs(plan.run_id)
-    assert not found.settled
-    assert (found.handle is not None) == submitted
-    if submitted:
-        record = other.list_jobs(plan.run_id)[0]
-        stage.succeed(record)
-        assert other.get(other.wait(plan.run_id).output) == 42
-        assert stage.workspace.get(stage.workspace.wait(plan.run_id).output) == 42
-    else:
-        assert other.cancel(plan.run_id).run_id == plan.run_id
-    assert new_id() > plan.run_id

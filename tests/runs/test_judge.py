@@ -9,8 +9,8 @@ import pytest
 
 from bundlerun import errors
 from bundlerun.jobs.state import Failure, JobState, JobStatus
-from bundlerun.runs.envelope import Envelope
-from bundlerun.runs.settle import Ask, Missing, Outcome, Output, Unreadable, is_over, judge
+from bundlerun.runs.envelope import Envelope, Missing, Unreadable
+from bundlerun.runs.settle import Ask, Outcome, Output, is_over, judge
 
 AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on another host")
 OPEN = [JobStatus(state) for state in JobState if not state.final and state is not AWAY.state]
