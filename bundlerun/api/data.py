@@ -242,7 +242,7 @@ class Data(Base):
         at = Parent("", bundle.name, bundle.id, bundle.root.digest)
         return Ancestry(self, self.context()).tree(at)
 
-    def outline(self, name: str) -> Any:
+    def outline(self, name: str | Bundle) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
         its files' bytes."""
         bundle = self.entry(name).bundle

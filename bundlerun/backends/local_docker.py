@@ -18,9 +18,9 @@ from typing import Any
 
 from bundlerun.backends.base import Backend
 from bundlerun.backends.container_state import job_status
-from bundlerun.engine.connection import connect, reason
-from bundlerun.engine.host import DockerHost, docker_host, unreachable
-from bundlerun.errors import BundlerunError, Conflict, EngineError, ImagePull
+from bundlerun.engine.connection import connect, reason, translated
+from bundlerun.engine.host import DockerHost, docker_host
+from bundlerun.errors import Conflict, EngineError, ImagePull
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -254,19 +254,10 @@ class LocalDocker(Backend):
 
     @contextmanager
     def _engine(self, what: str) -> Iterator[Any]:
-        """The door to the engine: what it and its SDK raise is translated here."""
-        from docker.errors import APIError, DockerException
-        from requests.exceptions import RequestException
-
+        """The engine's client; what it and its SDK raise becomes EngineError."""
         host, client = self._connection()
-        try:
+        with translated(f"{what}: the engine refuses", host):
             yield client
-        except BundlerunError:
-            raise
-        except APIError as error:
-            raise EngineError(f"{what}: the engine refuses: {reason(error)}") from error
-        except (DockerException, RequestException, OSError) as error:
-            raise unreachable(host, error) from error
 
     def _connection(self) -> tuple[DockerHost, Any]:
         with self._lock:

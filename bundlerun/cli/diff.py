@@ -29,11 +29,13 @@ COLUMNS_SHOWN = 20
 def command(workspace: Workspace, old: str, new: str, limit: int, as_json: bool) -> None:
     """Say what differs between the values of two bundles: entries, files, tables' columns and rows.
     A and B are NAME or NAME@ID-PREFIX."""
-    found = workspace.diff(old, new)
+    # Once: a version that comes meanwhile is not what is compared.
+    before, after = workspace.find(old), workspace.find(new)
+    found = workspace.diff(before, after)
     if as_json:
         echo_json(found.to_json())
         return
-    click.echo(f"{label(workspace.find(old))} -> {label(workspace.find(new))}: {found.summary()}")
+    click.echo(f"{label(before)} -> {label(after)}: {found.summary()}")
     for line in lines(found, limit):
         click.echo(clean(line))
 

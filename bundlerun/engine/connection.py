@@ -55,17 +55,20 @@ def engine() -> Iterator[Any]:
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Errors of the Docker SDK and of its connection become EngineError: ``what``, and why."""
+def translated(what: str, host: DockerHost | None = None) -> Iterator[None]:
+    """Errors of the Docker SDK and of its connection become EngineError: ``what``, and why. An
+    OSError about a file passes. ``host`` None: the user's engine."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
     except APIError as error:
         raise EngineError(f"{what}: {reason(error)}") from error
-    except (DockerException, RequestException) as error:
-        raise unreachable(docker_host(), error) from error
+    # The SDK reads streams, such as logs, from urllib3 and from bare sockets.
+    except (DockerException, RequestException, HTTPError, ConnectionError, TimeoutError) as error:
+        raise unreachable(host or docker_host(), error) from error
 
 
 def reason(error: BaseException) -> str:

@@ -83,6 +83,34 @@ def test_diff_tells_files_tables_and_values(ok: Cli, tmp_path: Path) -> None:
     assert ok("diff", f"x@{old.id}", "x", "--json").json["added"] == 67
 
 
+@pytest.mark.parametrize("verb", ["diff", "cat"])
+def test_what_is_shown_is_of_the_versions_that_are_named(
+    ok: Cli, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """A version that another process brings in the middle changes neither half of the output."""
+    old = br.add("x", {"n": 1}, commit=True)
+    new = br.add("x", {"n": 2}, commit=True)
+
+    def and_then_another(method: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments: object, **options: object) -> object:
+            found = method(*arguments, **options)
+            br.add("x", {"n": 3}, commit=True)
+            return found
+
+        return called
+
+    for name in ("find", "diff", "outline"):
+        monkeypatch.setattr(br.Workspace, name, and_then_another(getattr(br.Workspace, name)))
+    if verb == "diff":
+        said = ok("diff", "x", f"x@{old.id}").out
+        assert said.startswith(f"x@{new.id[:18]} -> x@{old.id[:18]}")
+        assert "2 -> 1" in said
+    else:
+        said = ok("cat", "x").out
+        assert said.startswith(f"x@{new.id[:18]}")
+        assert "n: int 2" in said
+
+
 def test_diff_of_equal_values_says_so(ok: Cli) -> None:
     """Exit code 0, as for any other."""
     br.add("x", [1, 2])
