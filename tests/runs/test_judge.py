@@ -44,6 +44,12 @@ def by_envelope(envelope: object) -> tuple[object, ...]:
     return (JobState.FAILED, error if error == "UserError" else "InfraError")
 
 
+def named(looks: list[JobStatus]) -> str:
+    """A series of looks as a test's name has it."""
+    words = [f"{look.state.value} {look.failure.value if look.failure else ''}" for look in looks]
+    return ", ".join(word.strip() for word in words) or "no look"
+
+
 def expected(looks: list[JobStatus], envelope: object, output: Output) -> tuple[object, ...]:
     """The rules, written down once more as a table: (ask,) or (state, failure)."""
     job = looks[-1] if looks else None
@@ -95,15 +101,22 @@ def told(outcome: Outcome) -> tuple[object, ...]:
     return (outcome.state, outcome.failure and outcome.failure.__name__)
 
 
-@pytest.mark.parametrize("looks", [*NOT_OVER, *LOST_ONCE, *ELSEWHERE, *OVER], ids=str)
-def test_every_place_of_the_lattice_has_its_outcome(looks: list[JobStatus]) -> None:
-    """Each envelope and each state of the output, for each series of looks."""
+@pytest.mark.parametrize("attempt", [None, 1, 2])
+@pytest.mark.parametrize("looks", [*NOT_OVER, *LOST_ONCE, *ELSEWHERE, *OVER], ids=named)
+def test_every_place_of_the_lattice_has_its_outcome(
+    looks: list[JobStatus], attempt: int | None
+) -> None:
+    """Each envelope and each state of the output, for each series of looks; an envelope of an
+    attempt before the one that ended is as none."""
+    seen = [replace(look, attempt=attempt) for look in looks]
     for envelope, output in product(ENVELOPES, Output):
-        assert told(judge(looks, envelope, output)) == expected(looks, envelope, output)
-    assert is_over(looks) == (looks in OVER)
+        stale = attempt == 2 and looks in OVER and not isinstance(envelope, Missing)
+        rule = expected(looks, Missing.ABSENT if stale else envelope, output)
+        assert told(judge(seen, envelope, output)) == rule
+    assert is_over(seen) == (looks in OVER)
 
 
-@pytest.mark.parametrize("looks", [*LOST_ONCE, *ELSEWHERE, *OVER], ids=str)
+@pytest.mark.parametrize("looks", [*LOST_ONCE, *ELSEWHERE, *OVER], ids=named)
 def test_what_is_asked_for_is_never_asked_for_again(looks: list[JobStatus]) -> None:
     """Whatever is answered, at most one envelope and one output later it is judged, or the job is
     looked at again."""
