@@ -267,6 +267,7 @@ class Work(Data):
         from bundlerun.runs.submit import start
 
         engine = registry.load(registry.BACKENDS, request.backend, what="backend")(self.settings)
+        engine.check_retries(request.retries)
         world = self.world()
         check_backend_reaches(world.remote.url, request.backend)
         image = self._image(request, build=build)

@@ -55,6 +55,7 @@ class AWSBatch(Backend):
     """
 
     name = "AWSBatch"
+    most_retries = MOST_ATTEMPTS - 1
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class AWSBatch(Backend):
         queue = self._queue()
         definition = job_definition(spec)
         request = submission(spec, queue)
+        self.check_retries(spec.retries)
         checked(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
@@ -279,11 +281,6 @@ def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
         raise UsageError(
             f"AWS Batch ends no job before {SHORTEST_TIMEOUT_S} s; {spec.timeout_s} s is too short",
             hint=f"--timeout-s {SHORTEST_TIMEOUT_S}",
-        )
-    if not 0 <= spec.retries < MOST_ATTEMPTS:
-        raise UsageError(
-            f"AWS Batch retries 0 to {MOST_ATTEMPTS - 1} times, not {spec.retries}",
-            hint=f"--retries {MOST_ATTEMPTS - 1}",
         )
     if spec.mounts:
         raise UsageError(

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bundlerun.errors import UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobStatus
 
@@ -17,6 +18,17 @@ class Backend(ABC):
     """
 
     name: str
+    most_retries: int = 0
+    """How often a job can be repeated here after the machine under it was taken away."""
+
+    def check_retries(self, retries: int) -> None:
+        """Raises UsageError where a job cannot be repeated ``retries`` times here."""
+        if not 0 <= retries <= self.most_retries:
+            can = f"0 to {self.most_retries} times" if self.most_retries else "no job"
+            raise UsageError(
+                f"{self.name} repeats {can} after a lost machine, not {retries} times",
+                hint=f"--retries {self.most_retries}",
+            )
 
     @abstractmethod
     def submit(self, spec: JobSpec) -> JobHandle:

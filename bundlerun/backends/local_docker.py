@@ -49,7 +49,7 @@ class LocalDocker(Backend):
 
     ``JobSpec.retries`` is for machines that are taken away under a job (AWS Batch). Here the
     engine never moves a job, a restarted one would repeat the pipe's own mistake, and a deadline
-    or a cancel would start it again: so nothing is retried; whoever conducts the run resubmits.
+    or a cancel would start it again: so nothing is retried, and retries are refused.
     """
 
     name = "Local"
@@ -63,8 +63,9 @@ class LocalDocker(Backend):
         """Create and start the container of ``spec``; the same ``run_id`` finds the same one.
 
         Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
-        engine does not answer or refuses.
+        engine does not answer or refuses, UsageError for retries.
         """
+        self.check_retries(spec.retries)
         with self._engine(f"the container of run {spec.run_id}") as client:
             found = self._find(client, spec.run_id)
             container = found or self._create(client, spec)

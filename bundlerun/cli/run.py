@@ -59,7 +59,9 @@ from bundlerun.runs.record import RunResult
 @click.option(
     "--timeout-s", type=int, help="End the job after so many seconds (AWS Batch: 60 or more)."
 )
-@click.option("--retries", type=int, default=0, help="More attempts after a lost machine.")
+@click.option(
+    "--retries", type=int, default=0, help="More attempts after a lost machine (AWSBatch)."
+)
 @click.option("--job-role-arn", help="The role the job acts as on AWS.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @as_json

@@ -9,12 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from bundlerun.errors import SettingsError
+
+_EXTRA = re.compile(
+    r"""extra\s*==\s*["']([^"']+)["']|["']([^"']+)["']\s*==\s*extra\b""",
+)
+_ALWAYS = 'python_version >= "0"'
+_NEVER = 'python_version < "0"'
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # The earliest time that a zip can hold.
 
@@ -72,17 +79,29 @@ def _entry_points(installed: metadata.Distribution) -> bytes:
 
 
 def _requirements(lines: list[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """``lines`` apart: those without an extra, and those of each extra with its marker removed."""
+    """``lines`` apart: those without an extra, and those of each extra, with what else their
+    markers say."""
     plain: list[str] = []
     extras: dict[str, list[str]] = {}
     for line in lines:
         requirement, _, marker = (part.strip() for part in line.partition(";"))
-        if "extra" not in marker:
+        named = {found[1] or found[2] for found in _EXTRA.finditer(marker)}
+        if not named:
             plain.append(line.strip())
-            continue
-        extra = marker.replace('"', "'").split("'")[-2]
-        extras.setdefault(extra, []).append(requirement)
+        for extra in named:
+            rest = _without(marker, extra)
+            extras.setdefault(extra, []).append(requirement + (f"; {rest}" if rest else ""))
     return tuple(sorted(plain)), {name: tuple(sorted(found)) for name, found in extras.items()}
+
+
+def _without(marker: str, extra: str) -> str:
+    """What ``marker`` says (PEP 508) where ``extra`` alone is asked for; "" where that is nothing.
+
+    Each clause about an extra becomes one that always, or never, holds.
+    """
+    told = _EXTRA.sub(lambda found: _ALWAYS if extra in (found[1], found[2]) else _NEVER, marker)
+    told = told.replace(f"{_ALWAYS} and ", "").replace(f" and {_ALWAYS}", "")
+    return "" if told == _ALWAYS else told
 
 
 def _zipped(members: dict[str, bytes], record: str) -> bytes:

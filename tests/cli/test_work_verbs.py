@@ -119,3 +119,10 @@ def test_no_engine_is_code_8_with_a_cure(
     assert said.code == 8
     assert "DOCKER_HOST" in said.err
     assert "Traceback" not in said.err
+
+
+def test_local_refuses_retries_that_it_would_not_do(bundlerun: Cli, project: Path) -> None:
+    """Before anything is done, and without an engine."""
+    said = bundlerun("run", "--retries", 2, "-", "out", "clipipes.scale.Scaled")
+    assert said.code == 2
+    assert "Local repeats no job after a lost machine" in said.err

@@ -9,6 +9,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+from packaging.requirements import Requirement
+
 from bundlerun.images.wheel import repack
 
 AGAIN = """
@@ -61,3 +64,41 @@ def test_pip_installs_it_and_the_installed_one_repacks_to_the_same_bytes(tmp_pat
     assert second.stdout.strip().split("|") == [wheel.filename, *wheel.requires]
     assert (tmp_path / "second.whl").read_bytes() == wheel.data
     assert (target / "bin" / "bundlerun").exists()
+
+
+def test_an_extra_s_requirement_keeps_its_other_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the tool that built the package writes it, and one of two extras."""
+    about = tmp_path / "bundlerun-9.dist-info"
+    about.mkdir()
+    requires = [
+        "always>=1",
+        "old; python_version < '3.11'",
+        'first; extra == "x"',
+        'second>=2; extra == "x" and python_version < "3.11"',
+        "third; (sys_platform == 'linux' or os_name == 'nt') and extra == 'x'",
+        'fourth; extra == "x" or extra == "y"',
+        "fifth; 'y' == extra and python_version < '3.11'",
+    ]
+    lines = ["Metadata-Version: 2.1", "Name: bundlerun", "Version: 9"]
+    lines += [f"Requires-Dist: {each}" for each in requires]
+    (about / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    wheel = repack()
+    assert wheel.requires == ("always>=1", "old; python_version < '3.11'")
+    assert set(wheel.extras) == {"x", "y"}
+    asked = {extra: [Requirement(line) for line in wheel.extras[extra]] for extra in wheel.extras}
+    old, new = {"python_version": "3.10"}, {"python_version": "3.12"}
+
+    def names(extra: str, where: dict[str, str]) -> set[str]:
+        where = {"sys_platform": "linux", **where}
+        return {
+            each.name for each in asked[extra] if each.marker is None or each.marker.evaluate(where)
+        }
+
+    assert names("x", old) == {"first", "second", "third", "fourth"}
+    assert names("x", new) == {"first", "third", "fourth"}
+    assert names("y", old) == {"fourth", "fifth"}
+    assert names("y", new) == {"fourth"}
+    assert "first" in wheel.extras["x"]
