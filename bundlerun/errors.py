@@ -8,9 +8,10 @@
     |-- SettingsError             3   the configuration is wrong or incomplete
     |-- NotFound                  4   a name that nothing answers to
     |   |-- ContextNotFound, BundleNotFound, RunNotFound, ImageNotFound
+    |   |   |-- GivenUp          removed on the remote, for everybody
     |   |   `-- PushIncomplete   the rest was sent
     |-- Conflict                  5   the thing is there, but not in the needed state
-    |   |-- NotCommitted, StaleImage, StoreBusy, StoreReadOnly
+    |   |-- NotCommitted, OtherRemote, StaleImage, StoreBusy, StoreReadOnly
     |-- RemoteError               6   the remote does not do what is asked
     |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged
     |-- IntegrityError            7   bytes are not what their digest says
@@ -109,6 +110,10 @@ class BundleNotFound(NotFound):
     """No bundle of this name, id or tags."""
 
 
+class GivenUp(BundleNotFound):
+    """The version was removed on the remote, for everybody, and bytes of it are not here."""
+
+
 class PushIncomplete(BundleNotFound):
     """Bytes of some bundles are neither here nor on the remote; the others were sent.
 
@@ -136,6 +141,17 @@ class Conflict(BundlerunError):
 
 class NotCommitted(Conflict):
     """Only committed bundles leave this machine."""
+
+
+class OtherRemote(Conflict):
+    """The context is bound to another remote than the one that it is to be bound to.
+
+    ``leaving`` is what it would leave behind (``remotes.leaving.Leaving``).
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, leaving: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.leaving = leaving
 
 
 class StaleImage(Conflict):

@@ -51,16 +51,20 @@ class Data(Base):
         self.store.contexts.switch(name)
         return self.store.contexts.get(name)
 
-    def bind_remote(self, context: str, url: str) -> Context:
+    def bind_remote(self, context: str, url: str, *, rebind: bool = False) -> Context:
         """Bind ``context`` to the remote at ``url`` after reading and writing there.
 
-        Raises UsageError for a URL that is none, RemoteError when it cannot be used.
+        What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
+        address, also when the context is bound to it again later. Raises UsageError for a URL that
+        is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
+        behind, where the context is bound to another remote, unless ``rebind``.
         """
         from bundlerun.remotes.binding import bind
         from bundlerun.remotes.opening import checked_url, open_remote
 
         found = self.store.contexts.get(context)
-        return bind(self.store, found, open_remote(checked_url(url), self.settings, self.progress))
+        remote = open_remote(checked_url(url), self.settings, self.progress)
+        return bind(self.store, found, remote, rebind=rebind)
 
     def add(
         self,
@@ -148,23 +152,39 @@ class Data(Base):
         again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
         BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
         """
-        found = None
-        if remote:
-            from bundlerun.remotes.forgetting import forget, look_for
-
-            there = self.remote(self.context())
-            found = look_for(self.store, self.context(), there, name, old or all)
-        latest = found or self.entry(name)
-        chosen = [latest]
-        if old or all:
-            every = self.search(latest.bundle.name)
-            chosen = [e for e in every if all or e.bundle.id != latest.bundle.id]
+        chosen = self._chosen(name, old=old, all=all, remote=remote)
+        context = self.context()
         with self.store.freeing():
             if remote:
-                removed = forget(self.store, self.context(), there, chosen)
+                from bundlerun.remotes.forgetting import forget
+
+                removed = forget(self.store, context, self.remote(context), chosen)
             else:
-                removed = self.store.catalog.remove(self.context(), [e.bundle.id for e in chosen])
+                removed = self.store.catalog.remove(context, [e.bundle.id for e in chosen])
         return [entry.bundle for entry in removed]
+
+    def to_remove(
+        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
+    ) -> list[Bundle]:
+        """What ``remove`` with the same arguments would remove now; nothing is removed.
+
+        Raises as ``remove``.
+        """
+        chosen = self._chosen(name, old=old, all=all, remote=remote)
+        return [entry.bundle for entry in chosen]
+
+    def _chosen(self, name: str, *, old: bool, all: bool, remote: bool) -> list[Entry]:
+        found = None
+        if remote:
+            from bundlerun.remotes.forgetting import look_for
+
+            context = self.context()
+            found = look_for(self.store, context, self.remote(context), name, old or all)
+        latest = found or self.entry(name)
+        if not (old or all):
+            return [latest]
+        every = self.search(latest.bundle.name)
+        return [e for e in every if all or e.bundle.id != latest.bundle.id]
 
     def push(self, name: str | None = None) -> PushReport:
         """Send the bundle ``name`` with its ancestors and older versions to the remote, or

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import echo_json, label
+from bundlerun.cli.render import counted, echo_json, label
 
 
 @click.command()
@@ -14,20 +16,36 @@ from bundlerun.cli.render import echo_json, label
 @click.option("--old", is_flag=True, help="All versions but the latest.")
 @click.option("--all", "every", is_flag=True, help="All versions.")
 @click.option("--remote", is_flag=True, help="On the remote too, for everybody.")
+@click.option(
+    "--yes", is_flag=True, help="Do it, with --remote and --old or --all; else it is only shown."
+)
 @as_json
 @with_workspace
 def command(
-    workspace: Workspace, name: str, old: bool, every: bool, remote: bool, as_json: bool
+    workspace: Workspace,
+    name: str,
+    old: bool,
+    every: bool,
+    remote: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Remove the bundle NAME from this store; the remote keeps what was pushed, unless --remote.
 
-    `bundlerun gc` frees the space.
+    Many versions at once on the remote are shown first, as `bundlerun gc` does it: --yes removes
+    them. `bundlerun gc` frees the space.
     """
     if old and every:
         raise click.UsageError("--old and --all exclude each other")
-    removed = workspace.remove(name, old=old, all=every, remote=remote)
+    only_shown = remote and (old or every) and not yes
+    act = workspace.to_remove if only_shown else workspace.remove
+    bundles = act(name, old=old, all=every, remote=remote)
     if as_json:
-        echo_json([bundle.to_json() for bundle in removed])
+        echo_json([bundle.to_json() for bundle in bundles])
         return
-    for bundle in removed:
-        click.echo(f"removed {label(bundle)}")
+    for bundle in bundles:
+        click.echo(f"{'would remove' if only_shown else 'removed'} {label(bundle)}")
+    if only_shown and bundles:
+        which = "--all" if every else "--old"
+        click.echo(f"{counted(len(bundles), 'version')}, for everybody who uses the remote")
+        click.echo(f"  bundlerun rm {shlex.quote(name)} --remote {which} --yes  does it")

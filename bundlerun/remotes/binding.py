@@ -9,6 +9,7 @@ from bundlerun.bundles.bundle import FORMAT, check_format, parse_record
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import IntegrityError, NoRemote, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Entry, Remote
+from bundlerun.remotes.leaving import check_rebind
 from bundlerun.remotes.records import META, checked_uuid, create, read_record, twice
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
@@ -50,13 +51,24 @@ class Identity:
         return identity
 
 
-def bind(store: Store, context: Context, remote: Remote, *, window_s: float = WINDOW_S) -> Context:
+def bind(
+    store: Store,
+    context: Context,
+    remote: Remote,
+    *,
+    rebind: bool = False,
+    window_s: float = WINDOW_S,
+) -> Context:
     """Bind ``context`` to ``remote``, which becomes one, of this window, if it is none yet.
 
-    Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds.
+    Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds, and
+    OtherRemote, with what would be left behind, where the context is bound to another remote (not
+    merely to another address of this one), unless ``rebind``.
     """
     remote.prepare()
     identity = found_identity(remote)
+    if not rebind:
+        check_rebind(store, context, remote, None if identity is None else identity.uuid)
     check_conditional(remote)
     if identity is None:
         # Of two who bind at once the first wins; both then read the same.
@@ -138,7 +150,7 @@ def check_uuid(remote: Remote, found: str | None, bound: str) -> None:
         said = "no remote of bundlerun" if found is None else f"the remote {found}"
         raise RemoteChanged(
             f"at {remote.url} there is {said}, not {bound} as when it was bound",
-            hint=f"bundlerun remote CONTEXT {remote.url}",
+            hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
         )
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from bundlerun.bundles.bundle import Bundle, checked_id
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import Link
-from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RemoteChanged
+from bundlerun.errors import (
+    BundleNotFound,
+    BundlerunError,
+    GivenUp,
+    IntegrityError,
+    RemoteChanged,
+)
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bound_uuid, check_remote, check_uuid, found_uuid
@@ -89,6 +96,9 @@ def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
     def read() -> tuple[Digest, BundleRecord]:
         data = read_record(remote, bundle_key(id))
         if data is None:
+            known = store.catalog.by_id(context, id)
+            if known is not None and _is_given_up(remote, uuid, known.bundle):
+                raise _given_up(remote, known.bundle)
             raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
         return digest_of(data), BundleRecord.from_bytes(data, id)
 
@@ -169,9 +179,10 @@ def localise(
     for bundle in bundles:
         while absent := store.absent(bundle.root):
             uuid = uuid or _uuid_here(remote)
-            if bundle.id not in fetchers:
-                fetchers[bundle.id] = _fetcher(store, remote, uuid, bundle, progress)
-            fetchers[bundle.id].bring(absent)
+            with _perhaps_given_up(remote, uuid, bundle):
+                if bundle.id not in fetchers:
+                    fetchers[bundle.id] = _fetcher(store, remote, uuid, bundle, progress)
+                fetchers[bundle.id].bring(absent)
     for fetcher in fetchers.values():
         fetcher.close()
 
@@ -207,15 +218,45 @@ def localise_parts(
 def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress = SILENT) -> Fetch:
     """What Store.value calls for objects of ``bundle`` that are not here: it brings these alone,
     and asks the remote nothing before it is called."""
-    made: list[Fetcher] = []
+    made: list[tuple[str, Fetcher]] = []
 
     def fetch(links: Sequence[Link]) -> None:
-        if not made:
-            made.append(_fetcher(store, remote, _uuid_here(remote), bundle, progress))
-        made[0].bring(links, whole_bytes=PEEK_BYTES)
-        made[0].close()
+        uuid = made[0][0] if made else _uuid_here(remote)
+        with _perhaps_given_up(remote, uuid, bundle):
+            if not made:
+                made.append((uuid, _fetcher(store, remote, uuid, bundle, progress)))
+            made[0][1].bring(links, whole_bytes=PEEK_BYTES)
+        made[0][1].close()
 
     return fetch
+
+
+@contextmanager
+def _perhaps_given_up(remote: Remote, uuid: str, bundle: Bundle) -> Iterator[None]:
+    """Bytes that are not to be had are no damage where the version was removed for everybody:
+    GivenUp then, which asks the remote once more."""
+    try:
+        yield
+    except (IntegrityError, BundleNotFound) as error:
+        if not _is_given_up(remote, uuid, bundle):
+            raise
+        raise _given_up(remote, bundle) from error
+
+
+def _given_up(remote: Remote, bundle: Bundle) -> GivenUp:
+    return GivenUp(
+        f"{bundle.name}@{bundle.id} was removed at {remote.url} for everybody, and its bytes are"
+        " not there any more",
+        hint=f"bundlerun pull {bundle.name}, which brings the latest version",
+    )
+
+
+def _is_given_up(remote: Remote, uuid: str, bundle: Bundle) -> bool:
+    try:
+        removed = (standing for standing in standings(remote, bundle.name) if standing.removed)
+        return _standing_among(remote, uuid, bundle, removed) is not None
+    except BundlerunError:
+        return False  # What was raised first says more.
 
 
 def _fetcher(
@@ -246,7 +287,7 @@ def _uuid_here(remote: Remote) -> str:
     if uuid is None:
         raise RemoteChanged(
             f"at {remote.url} there is no remote of bundlerun any more",
-            hint=f"bundlerun remote CONTEXT {remote.url}",
+            hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
         )
     return uuid
 
@@ -288,6 +329,13 @@ def _standing_of(
 ) -> tuple[Standing, VersionRecord] | None:
     """The version that is the bundle, None when it has no number; sought from the newest down to
     the one that its writer knew."""
+    newer = takewhile(lambda standing: standing.n > after, standings(remote, bundle.name))
+    return _standing_among(remote, uuid, bundle, newer)
+
+
+def _standing_among(
+    remote: Remote, uuid: str, bundle: Bundle, candidates: Iterator[Standing]
+) -> tuple[Standing, VersionRecord] | None:
     name = bundle.name
 
     def read(standing: Standing) -> VersionRecord | None:
@@ -297,7 +345,6 @@ def _standing_of(
     def read_right(standing: Standing) -> VersionRecord | None:
         return twice(lambda: read(standing))
 
-    candidates = takewhile(lambda standing: standing.n > after, standings(remote, name))
     with ThreadPoolExecutor(_READERS) as pool:
         # The newest is asked for alone: mostly it is the one.
         few = 1

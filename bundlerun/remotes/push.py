@@ -85,7 +85,7 @@ def push(
     left = tuple(entry.bundle for entry in ordered if entry.bundle.id not in going)
     report = PushReport(tuple(written), sent.objects, sent.bytes, sent.packs, left)
     if left:
-        raise _incomplete(report, remote, context)
+        raise _incomplete(store, report, remote, context)
     return report
 
 
@@ -164,14 +164,19 @@ class _Before:
         return self._older[name]
 
 
-def _incomplete(report: PushReport, remote: Remote, context: Context) -> PushIncomplete:
+def _incomplete(
+    store: Store, report: PushReport, remote: Remote, context: Context
+) -> PushIncomplete:
     first, *rest = report.left
+    there = [url for url in store.known.urls_of(first.root.digest) if url != remote.url]
+    other = there[0] if there else "URL-OF-THE-REMOTE-THAT-HAS-THEM"
     more = f", and {len(rest)} more" if rest else ""
     return PushIncomplete(
         f"{len(report.left)} not sent: bytes of {_what(first)}{more} are neither on this disk nor"
         f" at {remote.url}, and newer versions wait for older ones",
-        hint=f"bundlerun rm {_what(first)}; or bind {context.name} to the remote that has them, and"
-        f" bundlerun pull {_what(first)} --localize",
+        hint=f"bundlerun rm {_what(first)}; or bundlerun remote {context.name} {other} --rebind;"
+        f" bundlerun pull {_what(first)} --localize;"
+        f" bundlerun remote {context.name} {remote.url} --rebind; bundlerun push",
         report=report,
     )
 

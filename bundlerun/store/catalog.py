@@ -9,7 +9,7 @@ from dataclasses import replace
 from bundlerun.bundles.bundle import Bundle, checked_tags
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
-from bundlerun.store.contexts import Context, check_alive
+from bundlerun.store.contexts import BOUND, Context, check_alive
 from bundlerun.store.entries import (
     COLUMNS,
     Entry,
@@ -160,8 +160,9 @@ class Catalog(Lookup):
         with self._database.writing() as tx:
             check_alive(tx, context)
             tx.execute(
-                "INSERT OR IGNORE INTO given_up (context, name, version) VALUES (?, ?, ?)",
-                (context.id, name, version),
+                "INSERT OR IGNORE INTO given_up (context, remote, name, version)"
+                f" VALUES (?, {BOUND}, ?, ?)",
+                (context.id, context.id, name, version),
             )
             tx.execute(
                 "UPDATE bundles SET hidden = 1, rank = NULL"
@@ -255,8 +256,9 @@ def _place(
             hint="bundlerun doctor",
         )
     given_up = tx.execute(
-        "SELECT 1 FROM given_up WHERE context = ? AND name = ? AND version = ?",
-        (context.id, bundle.name, version),
+        f"SELECT 1 FROM given_up WHERE context = ? AND remote = {BOUND} AND name = ?"
+        " AND version = ?",
+        (context.id, context.id, bundle.name, version),
     ).fetchone()
     hidden, rank = (1, None) if given_up else (0, version)
     tx.execute(
@@ -269,7 +271,7 @@ def _place(
 
 def _see(tx: sqlite3.Connection, context: Context, name: str, version: int) -> None:
     tx.execute(
-        "INSERT INTO heads (context, name, newest) VALUES (?, ?, ?) ON CONFLICT (context, name)"
-        " DO UPDATE SET newest = max(newest, excluded.newest)",
-        (context.id, name, version),
+        f"INSERT INTO heads (context, remote, name, newest) VALUES (?, {BOUND}, ?, ?)"
+        " ON CONFLICT (context, remote, name) DO UPDATE SET newest = max(newest, excluded.newest)",
+        (context.id, context.id, name, version),
     )

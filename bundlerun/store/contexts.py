@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from bundlerun.bundles.bundle import checked_name
 from bundlerun.errors import Conflict, ContextNotFound
 from bundlerun.store.database import Database
-from bundlerun.store.schema import UNPUSHED
+from bundlerun.store.elsewhere import put_aside, take_up
+from bundlerun.store.known import remote_row
+
+BOUND = "(SELECT coalesce(uuid, '') FROM contexts WHERE id = ?)"
+"""SQL: the uuid of the remote to which the context of this id is, or was last, bound."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,17 @@ class Contexts:
     def bind(self, context: Context, url: str | None, uuid: str | None) -> Context:
         """Bind the context to the remote ``uuid`` at ``url``; a ``url`` of None unbinds it.
 
-        Another uuid than before voids what was known of the old remote: what was pushed there is
-        unpushed here, in its order. Raises ContextNotFound.
+        What is known of a remote is kept by its uuid. With another one than before, bundles stand
+        as they were known to stand there when the context was last bound to it, and what was not
+        there is unpushed, in its order. Raises ContextNotFound.
         """
         with self._database.writing() as tx:
             before = _get(tx, context.name)
             if url is None:
                 uuid = before.remote_uuid
-            elif before.remote_uuid not in (None, uuid):
-                _void(tx, before)
+            elif uuid is not None:
+                _move(tx, before, uuid)
+                tx.execute("UPDATE remotes SET url = ? WHERE id = ?", (url, remote_row(tx, uuid)))
             tx.execute("UPDATE contexts SET url = ?, uuid = ? WHERE id = ?", (url, uuid, before.id))
             return _get(tx, context.name)
 
@@ -113,17 +119,14 @@ def _missing(name: str) -> ContextNotFound:
     return ContextNotFound(f"there is no context {name!r}", hint=f"bundlerun context {name}")
 
 
-def _void(tx: sqlite3.Connection, context: Context) -> None:
-    ranked = tx.execute(
-        "SELECT seq FROM bundles WHERE context = ? AND rank IS NOT NULL ORDER BY rank, seq",
-        (context.id,),
-    ).fetchall()
-    tx.executemany(
-        "UPDATE bundles SET pushed = 0, version = NULL, record_digest = NULL, rank = ?"
-        " WHERE seq = ?",
-        [(UNPUSHED + place, seq) for place, (seq,) in enumerate(ranked, start=1)],
-    )
-    # A record that is pushed anew carries all tags.
-    tx.execute("UPDATE tags SET sent = 1 WHERE context = ?", (context.id,))
-    tx.execute("DELETE FROM heads WHERE context = ?", (context.id,))
-    tx.execute("DELETE FROM given_up WHERE context = ?", (context.id,))
+def _move(tx: sqlite3.Connection, context: Context, uuid: str) -> None:
+    if context.remote_uuid == uuid:
+        return
+    if context.remote_uuid is not None:
+        put_aside(tx, context.id, context.remote_uuid)
+        take_up(tx, context.id, uuid)
+        return
+    for table in ("heads", "given_up"):
+        tx.execute(
+            f"UPDATE {table} SET remote = ? WHERE context = ? AND remote = ''", (uuid, context.id)
+        )

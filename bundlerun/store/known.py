@@ -67,7 +67,7 @@ class Known:
         """The remote ``uuid`` has ``pack`` with ``members``. A digest known in two packs counts as
         in the one learned last."""
         with self._database.writing() as tx:
-            remote = _remote(tx, uuid)
+            remote = remote_row(tx, uuid)
             tx.execute(
                 "INSERT OR IGNORE INTO packs (remote, uuid, size, index_length)"
                 " VALUES (?, ?, ?, ?)",
@@ -93,7 +93,7 @@ class Known:
         with self._database.writing() as tx:
             tx.execute(
                 "INSERT OR REPLACE INTO roots VALUES (?, ?, ?)",
-                (_remote(tx, uuid), bytes.fromhex(root), json.dumps(rows)),
+                (remote_row(tx, uuid), bytes.fromhex(root), json.dumps(rows)),
             )
 
     def expected(self, uuid: str, root: Digest) -> list[Share] | None:
@@ -140,7 +140,7 @@ class Known:
     def condemn(self, uuid: str, epoch: int, packs: Iterable[str]) -> None:
         """The list ``epoch`` of the remote ``uuid`` was read, and condemns ``packs``."""
         with self._database.writing() as tx:
-            remote = _remote(tx, uuid)
+            remote = remote_row(tx, uuid)
             tx.executemany(
                 "INSERT OR IGNORE INTO condemned VALUES (?, ?)", ((remote, p) for p in packs)
             )
@@ -159,7 +159,7 @@ class Known:
         """Lists older than the epoch ``before`` were never read here and are gone: any pack known
         until now may be one of theirs, so all count as condemned."""
         with self._database.writing() as tx:
-            remote = _remote(tx, uuid)
+            remote = remote_row(tx, uuid)
             rows = tx.execute("SELECT packs FROM roots WHERE remote = ?", (remote,)).fetchall()
             of_roots = {row[0] for (packs,) in rows for row in json.loads(packs)}
             tx.executemany(
@@ -173,6 +173,22 @@ class Known:
                 "INSERT OR IGNORE INTO epochs VALUES (?, ?)", ((remote, n) for n in range(before))
             )
 
+    def url(self, uuid: str) -> str | None:
+        """Where the remote ``uuid`` was when a context was last bound to it; None: unknown."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT url FROM remotes WHERE uuid = ?", (uuid,)).fetchone()
+        return None if row is None else row[0]
+
+    def urls_of(self, root: Digest) -> list[str]:
+        """Where remotes are, or were, that are known to hold the whole value ``root``."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT r.url FROM remotes r JOIN roots o ON o.remote = r.id"
+                " WHERE o.digest = ? AND r.url IS NOT NULL ORDER BY r.id DESC",
+                (bytes.fromhex(root),),
+            ).fetchall()
+        return [url for (url,) in rows]
+
     def window_s(self, uuid: str) -> float | None:
         """The ``window_s`` of the remote ``uuid``, None when it was not read yet."""
         with self._database.reading() as connection:
@@ -185,7 +201,7 @@ class Known:
         """What the remote's own record says, which never changes."""
         with self._database.writing() as tx:
             tx.execute(
-                "UPDATE remotes SET window_s = ? WHERE id = ?", (window_s, _remote(tx, uuid))
+                "UPDATE remotes SET window_s = ? WHERE id = ?", (window_s, remote_row(tx, uuid))
             )
 
     def forget_pack(self, uuid: str, pack: str) -> None:
@@ -210,7 +226,7 @@ def _number(tx: sqlite3.Connection, query: str, values: tuple[object, ...]) -> i
     return int(tx.execute(query, values).fetchone()[0])
 
 
-def _remote(tx: sqlite3.Connection, uuid: str) -> int:
+def remote_row(tx: sqlite3.Connection, uuid: str) -> int:
     """The row of the remote ``uuid``, made when there is none."""
     tx.execute("INSERT OR IGNORE INTO remotes (uuid) VALUES (?)", (uuid,))
     return _number(tx, "SELECT id FROM remotes WHERE uuid = ?", (uuid,))

@@ -13,7 +13,7 @@ from typing import Any
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import BundleNotFound, UsageError
-from bundlerun.store.contexts import Context
+from bundlerun.store.contexts import BOUND, Context
 from bundlerun.store.database import Database
 from bundlerun.store.entries import COLUMNS, Entry, entry_of
 from bundlerun.store.objects import batches
@@ -158,7 +158,8 @@ class Lookup:
         """The highest version number of ``name`` seen on the remote, given up or not; 0: none."""
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT newest FROM heads WHERE context = ? AND name = ?", (context.id, name)
+                f"SELECT newest FROM heads WHERE context = ? AND remote = {BOUND} AND name = ?",
+                (context.id, context.id, name),
             ).fetchone()
         return 0 if row is None else int(row[0])
 

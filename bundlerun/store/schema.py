@@ -3,7 +3,8 @@
 A bundle's ``rank`` orders the committed versions of a name, so that the latest is one look at an
 index: the version number for what the remote holds, ``UNPUSHED`` and up in commit order for this
 machine's own, far below zero for what came from the remote without a version number. It is NULL
-for uncommitted bundles and for versions that the remote gave up.
+for uncommitted bundles and for versions that the remote gave up. Rank, version and what else a row
+says of the remote are of the one to which the context is bound; ``elsewhere`` has the others.
 """
 
 from __future__ import annotations
@@ -108,21 +109,34 @@ CREATE INDEX tags_unsent ON tags (context, bundle) WHERE sent = 0;
 
 CREATE TABLE heads (
     context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    remote TEXT NOT NULL,  -- its uuid; '': the context was never bound
     name TEXT NOT NULL,
     newest INTEGER NOT NULL,  -- highest version number seen on the remote
-    PRIMARY KEY (context, name)
+    PRIMARY KEY (context, remote, name)
 ) WITHOUT ROWID;
 
 CREATE TABLE given_up (
     context INTEGER NOT NULL REFERENCES contexts (id) ON DELETE CASCADE,
+    remote TEXT NOT NULL,  -- as in heads
     name TEXT NOT NULL,
     version INTEGER NOT NULL,
-    PRIMARY KEY (context, name, version)
+    PRIMARY KEY (context, remote, name, version)
+) WITHOUT ROWID;
+
+CREATE TABLE elsewhere (  -- where bundles stand on remotes that their context is not bound to
+    remote INTEGER NOT NULL REFERENCES remotes (id) ON DELETE CASCADE,
+    bundle INTEGER NOT NULL REFERENCES bundles (seq) ON DELETE CASCADE,
+    version INTEGER,
+    hidden INTEGER NOT NULL,
+    record_digest TEXT,
+    tags TEXT NOT NULL,  -- JSON: those that the remote knows
+    PRIMARY KEY (bundle, remote)
 ) WITHOUT ROWID;
 
 CREATE TABLE remotes (
     id INTEGER PRIMARY KEY,
     uuid TEXT NOT NULL UNIQUE,
+    url TEXT,  -- where it was when a context was last bound to it
     window_s REAL  -- of the remote's own record; NULL: not read yet
 );
 

@@ -71,7 +71,7 @@ def test_a_version_is_given_up_and_its_space_freed(
     shown = ok("gc", "--remote", "--grace", "0").out
     assert "still to wait: 1 pack" in shown
     assert len(list((tmp_path / "remote" / "packs").iterdir())) == 2
-    ok("rm", "x", "--all", "--remote")
+    ok("rm", "x", "--all", "--remote", "--yes")
     assert bundlerun("pull", "x").code == 4
     assert bundlerun("rm", "x", "--remote").code == 4
 

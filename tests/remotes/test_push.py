@@ -77,7 +77,7 @@ def moved(tmp_path: Path) -> Opened:
     store, context, _ = opened(tmp_path / "store", there)
     pull_all(store, context, there)
     here = FileRemote((tmp_path / "here").as_uri())
-    return store, bind(store, context, here), here
+    return store, bind(store, context, here, rebind=True), here
 
 
 def test_what_has_its_bytes_elsewhere_is_named_and_the_rest_goes(moved: Opened) -> None:

@@ -18,6 +18,7 @@ from bundlerun.errors import (
     IntegrityError,
     NoRemote,
     NotCommitted,
+    OtherRemote,
     RemoteChanged,
     RemoteUnreachable,
 )
@@ -479,7 +480,9 @@ def test_an_emptied_or_other_remote_is_noticed(
         with pytest.raises(RemoteChanged):
             act()
     assert versions(other, "data") == [1]
-    again = bind(store, context, remote)
+    with pytest.raises(OtherRemote, match="another remote than the one now at"):
+        bind(store, context, remote)
+    again = bind(store, context, remote, rebind=True)
     assert len(push(store, again, remote, [fresh]).bundles) == 2
     assert versions(other, "data") == [3, 2, 1]
 

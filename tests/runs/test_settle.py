@@ -181,7 +181,7 @@ def test_a_run_is_judged_against_its_own_remote(stage: Stage, tmp_path: Path) ->
     stage.succeed(record, list(range(3000)))
     (tmp_path / "other").mkdir()
     workspace = stage.workspace
-    workspace.bind_remote("work", f"file://{tmp_path}/other")
+    workspace.bind_remote("work", f"file://{tmp_path}/other", rebind=True)
     workspace.list_jobs()
     kept = stage.record(record.run_id)
     assert (kept.state, kept.failure) == (JobState.SUCCEEDED, None)

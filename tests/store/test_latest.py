@@ -177,6 +177,46 @@ def test_another_remote_voids_the_numbers_and_keeps_the_order(
     assert latest(store, other) == own.bundle
 
 
+def test_what_is_known_of_a_remote_outlives_being_bound_to_another(
+    store: Store, context: Context
+) -> None:
+    """Numbers, records, removals and the tags that it knows: they are its own, by its uuid."""
+    catalog = store.catalog
+    bound = store.contexts.bind(context, "file:///a", "uuid-a")
+    one, two, three, part = made(), made(), made(), made(tags={"t": "1"})
+    digest = digest_of(b"the record of one")
+    catalog.adopt(bound, one, version=1, record_digest=digest)
+    catalog.adopt(bound, two, version=2)
+    catalog.adopt(bound, three, version=3)
+    catalog.adopt(bound, part, version=None)
+    catalog.mark_removed(bound, "x", 3)
+    before = catalog.search(bound)
+    other = store.contexts.bind(bound, "file:///b", "uuid-b")
+    assert [e.bundle for e in catalog.unpushed(other, "x")] == [part, one, two]
+    catalog.set_version(other, two.id, 1)
+    catalog.mark_removed(other, "x", 1)
+    assert catalog.newest_version(other, "x") == 1
+    own = store.add(other, "x", 1, commit=True)
+    catalog.tag(other, part.id, {"later": "here"})
+
+    back = store.contexts.bind(other, "file:///moved", "uuid-a")
+    assert catalog.newest_version(back, "x") == 3
+    assert [e.version for e in catalog.search(back) if e.pushed] == [e.version for e in before]
+    assert catalog.by_id(back, two.id) == next(e for e in before if e.version == 2)
+    assert [e.bundle for e in catalog.unpushed(back, "x")] == [own.bundle]
+    assert catalog.record_digest(back, one.id) == digest
+    assert catalog.pending_tags(back, part.id) == {"later": "here"}
+    assert catalog.adopt(back, three, version=3).bundle == three
+    assert catalog.search(back)[0].bundle == own.bundle, "version 3 was given up there"
+    catalog.remove(back, [own.bundle.id])
+    assert latest(store, back) == two
+
+    again = store.contexts.bind(back, "file:///b", "uuid-b")
+    assert catalog.newest_version(again, "x") == 1
+    assert two.id not in [e.bundle.id for e in catalog.search(again)]
+    assert [e.bundle.id for e in catalog.unpushed(again, "x")] == [part.id, one.id]
+
+
 def test_an_id_prefix_picks_one_and_an_ambiguous_one_names_them(
     store: Store, context: Context
 ) -> None:
