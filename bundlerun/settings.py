@@ -5,6 +5,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     [run]
     aws_batch_queue = "my-queue"          # BUNDLERUN_AWS_BATCH_QUEUE
     job_role_arn = "arn:..."              # BUNDLERUN_JOB_ROLE_ARN
+    execution_role_arn = "arn:..."        # BUNDLERUN_EXECUTION_ROLE_ARN
     session_role_arn = "arn:..."          # BUNDLERUN_SESSION_ROLE_ARN
     session_seconds = 3600                # BUNDLERUN_SESSION_SECONDS
     vcpus = 1
@@ -45,10 +46,12 @@ else:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: where AWS Batch jobs go, as whom, and how large they are unless said otherwise."""
+    """``[run]``: where AWS Batch jobs go, as whom, and how large they are unless said otherwise.
+    As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins."""
 
     aws_batch_queue: str | None = None
     job_role_arn: str | None = None
+    execution_role_arn: str | None = None
     session_role_arn: str | None = None
     session_seconds: int | None = None
     vcpus: float = 1
@@ -112,6 +115,7 @@ class Settings:
 _VARIABLES = {
     ("run", "aws_batch_queue"): "BUNDLERUN_AWS_BATCH_QUEUE",
     ("run", "job_role_arn"): "BUNDLERUN_JOB_ROLE_ARN",
+    ("run", "execution_role_arn"): "BUNDLERUN_EXECUTION_ROLE_ARN",
     ("run", "session_role_arn"): "BUNDLERUN_SESSION_ROLE_ARN",
     ("run", "session_seconds"): "BUNDLERUN_SESSION_SECONDS",
     ("images", "repository_prefix"): "BUNDLERUN_REPOSITORY_PREFIX",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,9 @@ class Work(Data):
         commit: bool = False,
         params: Mapping[str, Any] | None = None,
         pipe_root: str | Path | None = None,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
         **parameters: Any,
     ) -> Bundle:
         """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
@@ -53,40 +56,52 @@ class Work(Data):
 
         ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
         directory unless given). Parameters are given by keyword, or in ``params`` where a name
-        is taken. Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound.
+        is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
+        luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
+        ``secrets`` names variables that the pipes need and that are in no key.
+
+        Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
+        SettingsError where a luigi file sets what the pipeline's classes have.
         """
         from bundlerun.pipelines.engine import apply as apply_pipe
+        from bundlerun.pipelines.given import Given, check_secrets, parsed_secrets
         from bundlerun.pipelines.host import StoreHost
+        from bundlerun.pipelines.in_force import in_force
         from bundlerun.pipelines.loading import load_pipe
         from bundlerun.pipelines.options import ApplyOptions
 
         checked_name(output)
-        wanted, given = checked_tags(input_tags or {}), checked_tags(output_tags or {})
+        wanted, labels = checked_tags(input_tags or {}), checked_tags(output_tags or {})
+        given = Given.of(config, env)
+        check_secrets(parsed_secrets(secrets), given)
         root = Path(pipe_root or Path.cwd())
-        if isinstance(pipe, str):
-            if str(root) not in sys.path:
-                sys.path.insert(0, str(root))
-            pipe = load_pipe(pipe, root)
         entry = None
         if input is not None and input != "-":
             entry = self.entry(input, wanted)
         before = self.store.catalog.find(self.context(), output)
-        result = apply_pipe(
-            pipe,
-            host=StoreHost(self.store, self.context(), fetch=self.fetch_of),
-            input=None if entry is None else entry.bundle,
-            output=output,
-            params={**(params or {}), **parameters},
-            options=ApplyOptions(
-                workers=workers,
-                force=force,
-                force_all=force_all,
-                output_tags=given,
-                commit=commit,
-                pipe_root=root,
-            ),
-            progress=self.progress,
+        options = ApplyOptions(
+            workers=workers,
+            force=force,
+            force_all=force_all,
+            output_tags=labels,
+            commit=commit,
+            pipe_root=root,
+            given=given,
         )
+        with in_force(given):  # also while the module is imported
+            if isinstance(pipe, str):
+                if str(root) not in sys.path:
+                    sys.path.insert(0, str(root))
+                pipe = load_pipe(pipe, root)
+            result = apply_pipe(
+                pipe,
+                host=StoreHost(self.store, self.context(), fetch=self.fetch_of),
+                input=None if entry is None else entry.bundle,
+                output=output,
+                params={**(params or {}), **parameters},
+                options=options,
+                progress=self.progress,
+            )
         if before is None or before.bundle.id != result.entry.bundle.id:
             self._tell_what_differs(result.entry.bundle, result.entry)
         return result.entry.bundle
@@ -148,6 +163,10 @@ class Work(Data):
         timeout_s: int | None = None,
         retries: int = 0,
         job_role_arn: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        execution_role_arn: str | None = None,
         force_all: bool = False,
         dry_run: bool = False,
         build: bool = False,
@@ -160,10 +179,15 @@ class Work(Data):
         instead (the result's ``followed``), unless either force is given.
 
         ``wait`` None: the backend's custom (Local waits, AWSBatch does not). ``dry_run``: the
-        plan only. ``build``: first make the image anew where its source changed.
+        plan only. ``build``: first make the image anew where its source changed. ``config`` and
+        ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
+        (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
+        as ``execution_role_arn``); they stand in no key, plan, record or log.
+
         Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
         BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
         """
+        from bundlerun.pipelines.given import Given, parsed_secrets
         from bundlerun.runs.request import RunRequest
 
         if "." not in pipe:
@@ -185,6 +209,9 @@ class Work(Data):
             timeout_s=timeout_s,
             retries=retries,
             job_role_arn=job_role_arn,
+            given=Given.of(config, env),
+            secrets=parsed_secrets(secrets),
+            execution_role_arn=execution_role_arn or settings.execution_role_arn,
         )
         return self._carried_out(request, wait=wait, dry_run=dry_run, build=build)
 
@@ -262,7 +289,7 @@ class Work(Data):
         from bundlerun.runs.conduct import adopt_equal_work
         from bundlerun.runs.elsewhere import doing
         from bundlerun.runs.follow import follow
-        from bundlerun.runs.jobspec import check_backend_reaches
+        from bundlerun.runs.jobspec import check_backend_reaches, check_secrets_reach
         from bundlerun.runs.plan import plan_run
         from bundlerun.runs.submit import start
 
@@ -270,6 +297,7 @@ class Work(Data):
         engine.check_retries(request.retries)
         world = self.world()
         check_backend_reaches(world.remote.url, request.backend)
+        check_secrets_reach(request)
         image = self._image(request, build=build)
         plan = plan_run(
             request, store=self.store, context=world.context, remote=world.remote, image=image

@@ -227,6 +227,10 @@ def job_definition(spec: JobSpec) -> dict[str, Any]:
         container["jobRoleArn"] = spec.job_role_arn
     if spec.user:
         container["user"] = spec.user
+    if spec.secrets:
+        rows = sorted(spec.secrets.items())
+        container["secrets"] = [{"name": name, "valueFrom": arn} for name, arn in rows]
+        container["executionRoleArn"] = spec.execution_role_arn
     return {
         "type": "container",
         "platformCapabilities": ["EC2"],

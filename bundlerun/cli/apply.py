@@ -9,6 +9,7 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import (
     as_json,
+    given_options,
     misplaced,
     pipe_parameters,
     tag_option,
@@ -26,6 +27,7 @@ from bundlerun.errors import BadParameter
 @tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
 @click.option("--commit", is_flag=True, help="Commit the outputs, not scratch.")
 @click.option("--pipe-root", type=click.Path(path_type=Path), help="Where pkg/module.py stands.")
+@given_options
 @as_json
 @click.argument("input", metavar="IN")
 @click.argument("output", metavar="OUT")

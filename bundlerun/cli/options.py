@@ -40,6 +40,45 @@ def _parsed_tags(
     return parsed_tags(values)
 
 
+def given_options(command: F) -> F:
+    """``--set``, ``--env``, ``--secret``; the command gets ``config``, ``env``, ``secrets``."""
+    command = click.option(
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="NAME[=ARN]",
+        help="A variable that the pipe needs and that stands in no key, plan or log; repeatable.",
+    )(command)
+    command = click.option(
+        "--env",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A variable for the pipe, in its key; repeatable.",
+        callback=_parsed_pairs,
+    )(command)
+    return click.option(
+        "--set",
+        "config",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="What a luigi.Config class takes, in the key; repeatable.",
+        callback=_parsed_pairs,
+    )(command)
+
+
+def _parsed_pairs(
+    ctx: click.Context, param: click.Parameter, values: Sequence[str]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            flag = param.opts[0]
+            raise UsageError(f"{flag} {text} must be {param.metavar}", hint=f"{flag} {text}=VALUE")
+        found[name] = value
+    return found
+
+
 def with_workspace(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives ``command`` the workspace of the command line as its first argument, its progress
     drawn on this terminal."""
@@ -81,9 +120,14 @@ def pipe_parameters(tokens: Sequence[str]) -> dict[str, str]:
 
 def misplaced(parameters: dict[str, str], command: click.Command) -> str | None:
     """A hint when one of the pipe's ``parameters`` is an option of ``command`` itself."""
-    ours = {option.name for option in command.params if isinstance(option, click.Option)}
-    found = sorted(ours & parameters.keys())
+    ours = {
+        flag.lstrip("-").replace("-", "_"): flag
+        for option in command.params
+        for flag in option.opts
+        if isinstance(option, click.Option)
+    }
+    found = sorted(ours.keys() & parameters.keys())
     if not found:
         return None
-    flag = "--" + found[0].replace("_", "-")
+    flag = ours[found[0]]
     return f"{flag} before IN: bundlerun's own options stand there, the pipe's after its class"

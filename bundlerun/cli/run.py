@@ -12,6 +12,7 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import (
     as_json,
+    given_options,
     misplaced,
     pipe_parameters,
     tag_option,
@@ -63,7 +64,9 @@ from bundlerun.runs.record import RunResult
     "--retries", type=int, default=0, help="More attempts after a lost machine (AWSBatch)."
 )
 @click.option("--job-role-arn", help="The role the job acts as on AWS.")
+@click.option("--execution-role-arn", help="The role AWS Batch reads the job's secrets as.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
+@given_options
 @as_json
 @click.argument("input", metavar="IN")
 @click.argument("output", metavar="OUT")
@@ -157,6 +160,8 @@ def _planned(plan: Mapping[str, Any]) -> list[str]:
         f"pipe     {plan['pipe']}  {pairs(plan['params'])}".rstrip(),
         f"input    {'-' if given is None else given['name'] + '@' + given['id'][:ID_SHOWN]}",
         f"output   {plan['output']}  {pairs(plan['output_tags'])}".rstrip(),
+        *(f"set      {name}={value}" for name, value in plan["config"].items()),
+        *(f"env      {name}={value}" for name, value in plan["env"].items()),
         f"image    {plan['image']}",
         f"backend  {plan['backend']}",
     ]

@@ -19,7 +19,10 @@ from bundlerun import errors
 def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None) -> None:
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
     from bundlerun.runs.inside import CODE, Attempt, open_job_remote, work
+    from bundlerun.runs.jobspec import HIDDEN
 
+    # Not for the pipes: to them the secrets are variables like others.
+    hidden = os.environ.pop(HIDDEN, "")
     attempt = Attempt(
         remote=open_job_remote(remote, staging),
         run_id=run,
@@ -28,6 +31,7 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
         # AWS Batch numbers the attempts of a job from 1 in this variable.
         number=int(os.environ.get("AWS_BATCH_JOB_ATTEMPT") or 1),
         pipe_root=pipe_root or Path(CODE),
+        hidden=tuple(os.environ.get(name, "") for name in hidden.split(",")),
     )
     envelope = work(attempt, say=lambda text: click.echo(text, err=True))
     if not envelope.succeeded:

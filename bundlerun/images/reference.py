@@ -74,7 +74,7 @@ class ImageInfo:
         labels = ref.labels
         try:
             schema = json.loads(labels[SCHEMA])
-            if not isinstance(schema, dict) or not isinstance(schema.get("pipes"), dict):
+            if not isinstance(schema, dict) or not {"pipes", "config"} <= schema.keys():
                 raise ValueError("no pipes in the schema")
             return ImageInfo(
                 ref=ref,

@@ -31,6 +31,8 @@ class JobSpec:
     ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``env`` reaches this
     job alone; names in ``secret`` are never logged; ``host_network`` lets a local container
     reach a server on the client's loopback; ``user`` is ``uid:gid``; ``timeout_s`` None: no limit.
+    ``secrets`` are variables that the service fills in, by the ARN of each, as
+    ``execution_role_arn``.
     """
 
     run_id: str
@@ -46,6 +48,8 @@ class JobSpec:
     host_network: bool = False
     user: str | None = None
     job_role_arn: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    execution_role_arn: str | None = None
 
 
 @dataclass(frozen=True)

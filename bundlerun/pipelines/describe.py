@@ -3,13 +3,14 @@
 This runs where the module can be imported (inside the image, when it is built), so that clients
 need not import it. One JSON object on standard output::
 
-    {"module", "python", "platform",
+    {"module", "python", "platform", "config": {section: {key: a row as in params}},
      "pipes": {"package.module.Class": {"name", "runnable", "description",
        "params": {name: {"type", "class", "default", "required", "significant", "positional",
                          "private", "description", "choice_type"?, "choices"?}}}}}
 
-``type`` is str, int, float, bool, date, choice or other; ``default`` is as luigi writes it, null
-where there is none.
+``config`` has what the configuration classes and tasks of the project's modules take. ``type`` is
+str, int, float, bool, date, choice or other; ``default`` is as luigi writes it, null where there is
+none.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.errors import BundlerunError
+from bundlerun.pipelines.code_version import modules_of
+from bundlerun.pipelines.given import Given
 from bundlerun.pipelines.loading import load_module
 
 
@@ -33,10 +36,12 @@ def describe(module: str, root: Path) -> dict[str, Any]:
 
     Raises BadModule when it cannot be imported.
     """
-    from bundlerun.pipelines.parameters import schema
+    from bundlerun.pipelines.in_force import in_force
+    from bundlerun.pipelines.parameters import schema, sections_of
     from bundlerun.pipelines.pipe import Pipe, has_pipe_run
 
-    loaded = load_module(module, root)
+    with in_force(Given()):  # a base image may have a configuration file of luigi
+        loaded = load_module(module, root)
     pipes = {}
     for name, found in vars(loaded).items():
         own = isinstance(found, type) and issubclass(found, Pipe) and found.__module__ == module
@@ -52,6 +57,7 @@ def describe(module: str, root: Path) -> dict[str, Any]:
         "module": module,
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "platform": sysconfig.get_platform(),
+        "config": sections_of(modules_of(root, module)),
         "pipes": pipes,
     }
 

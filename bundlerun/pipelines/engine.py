@@ -13,6 +13,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines import task_queue
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.graph import walk
+from bundlerun.pipelines.in_force import in_force
 from bundlerun.pipelines.loading import home_of, pipe_class
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.parameters import with_params
@@ -63,19 +64,21 @@ def apply(
     if options.workers < 1:
         raise UsageError(f"{options.workers} workers cannot do anything", hint="--workers 1")
     pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
-    # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
-    Register.clear_instance_cache()
-    home = home_of(pipe, options.pipe_root)
-    top = with_params(pipe, f"{home.module}.{pipe.__name__}", params or {})
-    nodes = walk(top, lambda cls: home_of(cls, options.pipe_root))
-    environment = options.environment or local_environment()
-    session = Session(host, Target(input, output, nodes), options, environment)
-    first = session.plan()
-    try:
-        if first:
-            # Children may be killed: what they leave goes with the folder.
-            session.make_folder()
-            task_queue.run_all(session, first, processes=options.workers, progress=progress)
-    finally:
-        session.close()
-    return ApplyResult(session.done[session.top], session.ran, session.reused)
+    with in_force(options.given) as given:
+        # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
+        Register.clear_instance_cache()
+        home = home_of(pipe, options.pipe_root)
+        top = with_params(pipe, f"{home.module}.{pipe.__name__}", params or {})
+        nodes = walk(top, lambda cls: home_of(cls, options.pipe_root))
+        environment = options.environment or local_environment()
+        session = Session(host, Target(input, output, nodes), options, environment)
+        session.take(given)
+        first = session.plan()
+        try:
+            if first:
+                # Children may be killed: what they leave goes with the folder.
+                session.make_folder()
+                task_queue.run_all(session, first, processes=options.workers, progress=progress)
+        finally:
+            session.close()
+        return ApplyResult(session.done[session.top], session.ran, session.reused)

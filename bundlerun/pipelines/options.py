@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.pipelines.given import Given
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ApplyOptions:
     working directory). ``code`` gives git's commit and state where there is no git (None: ask
     git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
     the output is to have when it is made. ``left_out`` is given inside an image: the digests of
-    what its build left out for its size, by path.
+    what its build left out for its size, by path. ``given`` is what ``--set`` and ``--env`` say.
     """
 
     workers: int = 1
@@ -36,3 +37,4 @@ class ApplyOptions:
     request: ReuseKey | None = None
     output_id: str | None = None
     left_out: Mapping[str, Digest] | None = None
+    given: Given = field(default_factory=Given)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import luigi
-from luigi.parameter import ParameterException, ParameterVisibility, _no_value
+from luigi.parameter import (
+    MissingParameterException,
+    ParameterException,
+    ParameterVisibility,
+    _no_value,
+)
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadParameter
+from bundlerun.pipelines.in_force import config_path, given_value
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe
@@ -41,13 +50,15 @@ def with_params(cls: type[Pipe], name: str, params: Mapping[str, object]) -> Pip
     parsed: dict[str, Any] = {
         key: _parsed(name, key, known[key], value) for key, value in params.items()
     }
-    missing = [k for k, p in known.items() if k not in parsed and p._default is _no_value]
-    if missing:
-        raise BadParameter(
-            f"{name} needs the parameter {missing[0]!r}", hint=f"--{missing[0]} VALUE"
-        )
     try:
         return cls(**parsed)
+    except MissingParameterException as error:
+        for key, param in known.items():
+            lacks = param._default is _no_value and given_value(param, name, key) is _no_value
+            if key not in parsed and lacks:
+                hint = f"--{key} VALUE"
+                raise BadParameter(f"{name} needs the parameter {key!r}", hint=hint) from error
+        raise
     except ParameterException as error:
         raise BadParameter(f"{name}: {error}") from error
 
@@ -80,6 +91,27 @@ def schema(cls: type[Pipe]) -> dict[str, dict[str, Any]]:
     return {key: _row(param) for key, param in cls.get_params()}
 
 
+def sections_of(modules: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the configuration classes and tasks of the loaded ones of ``modules`` (files by name)
+    take: see given.Sections."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    main = sys.modules.get("__main__")
+    for name, path in sorted(modules.items()):
+        loaded = sys.modules.get(name)
+        if loaded is None and os.path.abspath(getattr(main, "__file__", None) or "") == str(path):
+            loaded = main
+        for cls in list(vars(loaded).values()) if loaded is not None else ():
+            own = isinstance(cls, type) and issubclass(cls, luigi.Task)
+            if own and loaded is not None and cls.__module__ == loaded.__name__:
+                rows = schema(cls)
+                found.setdefault(cls.get_task_family(), {}).update(rows)
+                for row in rows.values():
+                    section, dot, key = (row["config_path"] or "").rpartition(".")
+                    if dot:
+                        found.setdefault(section, {})[key] = row
+    return {section: rows for section, rows in found.items() if rows}
+
+
 def _parsed(name: str, key: str, param: Any, value: object) -> object:
     """The value as it comes back from its text, so that ``3`` for a float is ``3.0``."""
     try:
@@ -110,6 +142,7 @@ def _row(param: Any) -> dict[str, Any]:
         "positional": bool(param.positional),
         "private": param.visibility == ParameterVisibility.PRIVATE,
         "description": param.description or "",
+        "config_path": config_path(param),
     }
     if row["type"] == "choice":
         row["choice_type"] = _CHOICE_TYPES[param._var_type]

@@ -21,6 +21,7 @@ from luigi.worker import TaskException
 from bundlerun.errors import BadModule, BadParameter, UsageError
 from bundlerun.pipelines import voice
 from bundlerun.pipelines.children import Tell
+from bundlerun.pipelines.in_force import given_value
 from bundlerun.pipelines.loaded import note_loaded
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
@@ -67,7 +68,7 @@ class Pipe(luigi.Task):
     ``requires()`` returns a dict of pipes and of ``external(name, tags)``; their values are
     keyword arguments of ``pipe_run``, under the dict's keys. A Pipe is known by its module and
     class name, so it stands at the top level of a module. luigi's configuration files do not
-    change the defaults of its parameters.
+    change the defaults of its parameters; ``--set package.module.Class.name=value`` does.
     """
 
     _scratch: ClassVar[Scratch | None] = None
@@ -116,7 +117,8 @@ class Pipe(luigi.Task):
     def get_param_values(
         cls, params: list[tuple[str, Any]], args: Any, kwargs: Mapping[str, Any]
     ) -> list[tuple[str, Any]]:
-        """luigi's, without its configuration files and command line: a default is the default.
+        """luigi's, without its configuration files and command line: a default is the default,
+        unless ``--set`` says something else.
 
         Raises luigi's own exceptions for unknown, missing and repeated parameters.
         """
@@ -136,9 +138,11 @@ class Pipe(luigi.Task):
             given[key] = value
         found = []
         for key, param in params:
-            if key not in given and param._default is _no_value:
+            value = given[key] if key in given else given_value(param, name, key)
+            value = param._default if value is _no_value else value
+            if value is _no_value:
                 raise MissingParameterException(f"{name} needs the parameter {key}")
-            value = param.normalize(given.get(key, param._default))
+            value = param.normalize(value)
             # As luigi does: task objects are kept by their parameters, which are to be hashable.
             found.append((key, tuple(value) if isinstance(value, list | set) else value))
         return found

@@ -11,7 +11,6 @@ import contextvars
 import importlib.util
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ _WRITE_ONLY = os.O_WRONLY | os.O_TRUNC | os.O_EXCL
 
 _PRESENT: contextvars.ContextVar[Watch | None] = contextvars.ContextVar("watch", default=None)
 _RUNNING: list[Watch] = []
-_LOCK = threading.Lock()
 _HOOKED: list[bool] = []
 
 
@@ -98,18 +96,16 @@ class Told:
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
     """Files that this thread opens, and threads of the pipe's own, go to ``watch`` meanwhile."""
-    with _LOCK:
-        if not _HOOKED:
-            sys.addaudithook(_hook)
-            _HOOKED.append(True)
-        _RUNNING.append(watch)
+    if not _HOOKED:
+        _HOOKED.append(True)
+        sys.addaudithook(_hook)
+    _RUNNING.append(watch)
     token = _PRESENT.set(watch)
     try:
         yield
     finally:
         _PRESENT.reset(token)
-        with _LOCK:
-            _RUNNING.remove(watch)
+        _RUNNING.remove(watch)
 
 
 def in_child() -> None:

@@ -14,8 +14,11 @@ from bundlerun.bundles.lineage import Parent, ReuseKey
 
 _INPUT_ROLE = "pipeline_input"
 
-_PARTS = ("pipe", "source", "params", "input", "dependencies", "environment")
+_PARTS = ("pipe", "source", "params", "config", "env", "input", "dependencies", "environment")
 """In the order in which they are told."""
+
+_GIVEN = ("config", "env")
+"""Parts that a key has only where something was given."""
 
 _LOCAL = ("python", "version", "platform", "installed distributions")
 """What the words of a local environment are."""
@@ -118,16 +121,19 @@ def explain(bundle: Bundle, before: Bundle | None) -> Why:
     old = None if before is None else key_of(before)
     if before is None or old is None:
         return Why(bundle, Verdict.FIRST)
-    names = [part for part in _PARTS if part in key.parts and part in old.parts]
-    differ = [part for part in names if key.parts[part] != old.parts[part]]
+    mine, theirs = dict(key.parts), dict(old.parts)
+    for part in _GIVEN:
+        if part in mine or part in theirs:
+            mine.setdefault(part, "{}")
+            theirs.setdefault(part, "{}")
+    names = [part for part in _PARTS if part in mine and part in theirs]
+    differ = [part for part in names if mine[part] != theirs[part]]
     if not differ:
         again = (bundle.lineage.started_s, bundle.lineage.finished_s)
         first = (before.lineage.started_s, before.lineage.finished_s)
         verdict = Verdict.REUSED if again == first else Verdict.FORCED
         return Why(bundle, verdict, before, same=tuple(names))
-    reasons = tuple(
-        _reason(part, before, bundle, old.parts[part], key.parts[part]) for part in differ
-    )
+    reasons = tuple(_reason(part, before, bundle, theirs[part], mine[part]) for part in differ)
     same = tuple(part for part in names if part not in differ)
     return Why(bundle, Verdict.DIFFERS, before, reasons, same)
 
@@ -154,6 +160,8 @@ def _told_in_short(reason: Reason) -> str:
 def _reason(part: str, before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
     if part == "params":
         return Reason(part, tuple(_params(before, bundle, old, new)))
+    if part in _GIVEN:
+        return _given(part, old, new)
     if part == "source":
         return _source(before, bundle, old, new)
     if part == "input":
@@ -171,6 +179,13 @@ def _params(before: Bundle, bundle: Bundle, old: str, new: str) -> Iterator[Chan
         # Too long for a key; the record has them all.
         was, now = dict(before.params), dict(bundle.params)
     yield from _changed(was, now)
+
+
+def _given(part: str, old: str, new: str) -> Reason:
+    was, now = _rows(old), _rows(new)
+    if was is None or now is None:
+        return Reason(part, (), "they are too many to be recorded one by one")
+    return Reason(part, tuple(_changed(was, now)))
 
 
 def _source(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:

@@ -20,6 +20,8 @@ MAX_PART_BYTES = 4096
 NO_INPUT = "-"
 """The part ``input`` of work that has no pipeline input."""
 
+_NONE: Mapping[str, str] = {}
+
 
 def task_key(
     *,
@@ -29,11 +31,14 @@ def task_key(
     input_root: Digest | None,
     dependencies: Mapping[str, Digest],
     environment: str,
+    config: Mapping[str, str] = _NONE,
+    env: Mapping[str, str] = _NONE,
 ) -> ReuseKey:
     """The key that apply and the worker look for.
 
     ``params`` are the significant ones, serialised by luigi; ``dependencies`` are the roots of
-    the values that go in besides the pipeline input, by the name they go in under.
+    the values that go in besides the pipeline input, by the name they go in under; ``config`` and
+    ``env`` are what was given by ``--set`` and ``--env``.
     """
     return ReuseKey(
         {
@@ -43,6 +48,7 @@ def task_key(
             "input": input_root or NO_INPUT,
             "dependencies": _json(dependencies),
             "environment": environment,
+            **_given(config, env),
         }
     )
 
@@ -54,6 +60,8 @@ def request_key(
     params: Mapping[str, str],
     input_root: Digest | None,
     environment: str,
+    config: Mapping[str, str] = _NONE,
+    env: Mapping[str, str] = _NONE,
 ) -> ReuseKey:
     """The key that the client looks for before it starts a job.
 
@@ -66,6 +74,7 @@ def request_key(
             "params": _json(params),
             "input": input_root or NO_INPUT,
             "environment": environment,
+            **_given(config, env),
         }
     )
 
@@ -87,7 +96,7 @@ def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, 
     full: dict[str, str] = {}
     for key, row in schema.items():
         if key in params:
-            full[key] = _written(name, key, row, params[key])
+            full[key] = written(name, key, row, params[key])
         elif row["default"] is not None:
             full[key] = row["default"]
         elif row["required"]:
@@ -100,12 +109,19 @@ def significant(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str,
     return {key: text for key, text in params.items() if pipe["params"][key]["significant"]}
 
 
+def _given(config: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Parts that are there where something was given, for most records have none."""
+    return {part: _json(rows) for part, rows in (("config", config), ("env", env)) if rows}
+
+
 def _json(rows: Mapping[str, str]) -> str:
     data = canonical_json(dict(sorted(rows.items())))
     return data.decode() if len(data) <= MAX_PART_BYTES else f"sha256:{digest_of(data)}"
 
 
-def _written(pipe: str, key: str, row: Mapping[str, Any], text: str) -> str:
+def written(pipe: str, key: str, row: Mapping[str, Any], text: str) -> str:
+    """``text`` as luigi would write the value of a parameter, by its row of ``describe``. Raises
+    BadParameter when it is not one."""
     try:
         if row["type"] != "choice":
             return _WRITERS.get(row["type"], str)(text)

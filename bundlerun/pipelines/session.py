@@ -20,11 +20,14 @@ from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
 from bundlerun.pipelines import failures, parameters, voice
 from bundlerun.pipelines.children import Tell
 from bundlerun.pipelines.code_version import file_digest, git_version
+from bundlerun.pipelines.given import Given, check_files, checked, in_key
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
+from bundlerun.pipelines.in_force import said_elsewhere
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loading import Home
 from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.pipelines.parameters import sections_of
 from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
 from bundlerun.pipelines.reads import Told, Watch, warn_of, watching
 from bundlerun.pipelines.reuse import task_key
@@ -63,6 +66,21 @@ class Session:
         self._needed_by: dict[Node, list[Node]] = {}
         self._folder: Path | None = None
         self._told = Told()
+        self._given: tuple[Mapping[str, str], Mapping[str, str]] = {}, {}
+
+    def take(self, given: Given) -> None:
+        """Let ``given`` (the options', and what an apply around this one was given) into all keys.
+
+        Raises BadParameter for a setting that the pipeline has not, SettingsError where a luigi
+        file sets what its classes have, BadModule for source that cannot be read.
+        """
+        modules: dict[str, Path] = {}
+        for node in self.target.nodes:
+            modules.update(self._source(node.home).modules)
+        sections = sections_of(modules)
+        checked(self.options.given, sections)
+        check_files(given, sections, said_elsewhere())
+        self._given = in_key(given, sections), given.env
 
     def plan(self) -> list[Node]:
         """Find what equal work has made already; the pipes that are left and can start now.
@@ -277,6 +295,8 @@ class Session:
             input_root=None if bundle is None else bundle.root.digest,
             dependencies=roots,
             environment=self.environment,
+            config=self._given[0],
+            env=self._given[1],
         )
 
     @property

@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -18,6 +19,9 @@ STALE_S = 1.0
 
 LONGEST = 64 * 1024
 """Bytes of a line that are held back for its newline."""
+
+LEAST_HIDDEN = 4
+"""Characters of the shortest text that is masked."""
 
 DRAIN_S = 1.0
 """How long a write to one stream waits for the other's bytes to be taken."""
@@ -30,11 +34,13 @@ class Capture:
     ``sys.stderr`` is in order between the two as well; both go on through one descriptor because
     whatever reads a job's output (an engine's log driver) reads two without an order. Text that
     lacks its newline follows after ``STALE_S`` seconds or ``LONGEST`` bytes. ``text`` is the last
-    ``limit`` bytes. Meant for the main program of a job: descriptors belong to the whole process.
+    ``limit`` bytes. The texts ``hidden`` are masked. Meant for the main program of a job:
+    descriptors belong to the whole process.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, hidden: Sequence[str] = ()) -> None:
         self._limit = limit
+        self._hidden = hidden
         self._kept = bytearray()
         self._saved: list[int] = []
         self._streams = (sys.stdout, sys.stderr)
@@ -112,6 +118,7 @@ class Capture:
     def _emit(self, stream: int, data: bytes | bytearray) -> None:
         if not data:
             return
+        data = masked(data, self._hidden)
         # The other stream's unfinished line ends here, so that this one is whole.
         torn = self._unfinished not in (None, stream)
         data = (b"\n" if torn else b"") + data
@@ -121,6 +128,15 @@ class Capture:
             view = view[os.write(self._saved[0], view) :]
         self._kept += data
         del self._kept[: -self._limit]
+
+
+def masked(data: bytes | bytearray, hidden: Sequence[str]) -> bytes:
+    """``data`` without the texts ``hidden``; those of fewer than ``LEAST_HIDDEN`` characters, which
+    stand in any text, stay."""
+    for text in hidden:
+        if len(text) >= LEAST_HIDDEN:
+            data = data.replace(text.encode(errors="surrogateescape"), b"***")
+    return bytes(data)
 
 
 @dataclass

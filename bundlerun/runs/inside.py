@@ -16,6 +16,7 @@ from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
 from bundlerun.pipelines.engine import apply
 from bundlerun.pipelines.host import StoreHost
+from bundlerun.pipelines.in_force import in_force
 from bundlerun.pipelines.loading import load_pipe
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.progress import Lines, Progress
@@ -25,7 +26,7 @@ from bundlerun.remotes.opening import open_remote
 from bundlerun.remotes.overlay import OverlayRemote
 from bundlerun.remotes.pull import fetcher, pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
-from bundlerun.runs.capture import Capture
+from bundlerun.runs.capture import Capture, masked
 from bundlerun.runs.claim import claim
 from bundlerun.runs.envelope import TAIL_BYTES, Envelope, plan_key, result_key
 from bundlerun.runs.plan import RunPlan
@@ -48,13 +49,14 @@ CODE = "/bundlerun/code"
 @dataclass(frozen=True)
 class Attempt:
     """One attempt of a run: which, on which remote, and where the pipeline's source lies. ``job``
-    is the job's id, which its attempts share."""
+    is the job's id, which its attempts share; ``hidden`` are texts that nothing may show."""
 
     remote: Remote
     run_id: str
     job: str
     number: int = 1
     pipe_root: Path = Path(CODE)
+    hidden: tuple[str, ...] = ()
 
 
 def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
@@ -68,8 +70,13 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     """
     started_s = time.time()
     claim(attempt.remote, attempt.run_id, attempt.job)
-    with Capture(TAIL_BYTES) as captured:
+    with Capture(TAIL_BYTES, attempt.hidden) as captured:
         envelope = _attempted(attempt, started_s, Lines(say))
+        envelope = replace(
+            envelope,
+            message=_masked(envelope.message, attempt),
+            traceback=_masked(envelope.traceback, attempt),
+        )
         if envelope.traceback or envelope.message:
             say(envelope.traceback or envelope.message)
     envelope = replace(
@@ -81,6 +88,11 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     )
     attempt.remote.put(result_key(attempt.run_id, attempt.number), envelope.to_bytes())
     return envelope
+
+
+def _masked(text: str, attempt: Attempt) -> str:
+    data = masked(text.encode(errors="surrogateescape"), attempt.hidden)
+    return data.decode(errors="surrogateescape")
 
 
 def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelope:
@@ -120,27 +132,30 @@ def _applied(attempt: Attempt, folder: Path, blank: Envelope, progress: Progress
     bundle = None
     if plan.input is not None:
         bundle = pull_id(store, context, remote, plan.input.id).bundle
-    result = apply(
-        load_pipe(plan.pipe, attempt.pipe_root),
-        host=RemoteHost(store, context, remote),
-        input=bundle,
-        output=plan.output,
-        params=dict(plan.params),
-        options=ApplyOptions(
-            force=plan.force,
-            force_all=plan.force_all,
-            output_tags=plan.output_tags,
-            commit=True,
-            environment=plan.environment,
-            code=plan.code,
-            run=plan.run_id,
-            image=plan.image,
-            request=plan.request,
-            output_id=plan.output_id,
-            left_out=plan.left_out,
-        ),
-        progress=progress,
+    options = ApplyOptions(
+        force=plan.force,
+        force_all=plan.force_all,
+        output_tags=plan.output_tags,
+        commit=True,
+        environment=plan.environment,
+        code=plan.code,
+        run=plan.run_id,
+        image=plan.image,
+        request=plan.request,
+        output_id=plan.output_id,
+        left_out=plan.left_out,
+        given=plan.given,
     )
+    with in_force(plan.given):  # also while the module is imported
+        result = apply(
+            load_pipe(plan.pipe, attempt.pipe_root),
+            host=RemoteHost(store, context, remote),
+            input=bundle,
+            output=plan.output,
+            params=dict(plan.params),
+            options=options,
+            progress=progress,
+        )
     return replace(
         blank,
         state="succeeded",

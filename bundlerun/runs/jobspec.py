@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bundlerun.errors import UsageError
+from bundlerun.errors import SettingsError, UsageError
 from bundlerun.jobs.spec import JobSpec, Mount
+from bundlerun.pipelines.given import check_apart, check_secrets
 from bundlerun.remotes.file import folder_of
 from bundlerun.remotes.s3 import bucket_and_prefix
 
@@ -24,6 +25,9 @@ REMOTE_INSIDE = "/bundlerun/remote"
 STAGING_INSIDE = "/bundlerun/staging"
 JOB_UID = 1000
 """As whom a container runs when the caller is root: the first ordinary user of Debian."""
+
+HIDDEN = "BUNDLERUN_HIDDEN"
+"""The variable that tells a worker which variables' values must not be written anywhere."""
 
 SECRET = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 
@@ -59,13 +63,16 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         command = ("worker", f"file://{REMOTE_INSIDE}", plan.run_id, "--staging", STAGING_INSIDE)
     else:
         env = _aws_env(request, around)
+    values = {name: os.environ[name] for name, arn in request.secrets.items() if arn is None}
+    _check_apart(env, {*plan.given.env, *request.secrets})
+    hidden = {HIDDEN: ",".join(request.secrets)} if request.secrets else {}
     return JobSpec(
         run_id=plan.run_id,
         name=job_base(plan.pipe),
         image=plan.image,
         command=command,
-        env=env,
-        secret=SECRET & env.keys(),
+        env={**plan.given.env, **values, **env, **hidden},
+        secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,
         timeout_s=request.timeout_s,
         retries=request.retries,
@@ -73,6 +80,8 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         host_network=local and any(_loopback(value) for value in env.values()),
         user=user,
         job_role_arn=request.job_role_arn or around.settings.run.job_role_arn,
+        secrets={name: arn for name, arn in request.secrets.items() if arn is not None},
+        execution_role_arn=request.execution_role_arn if request.secrets else None,
     )
 
 
@@ -87,6 +96,28 @@ def check_backend_reaches(remote_url: str, backend: str) -> None:
         raise UsageError(
             f"a job on {backend} cannot reach {remote_url}, a folder of this machine",
             hint="bundlerun remote CONTEXT s3://bucket/prefix",
+        )
+
+
+def check_secrets_reach(request: RunRequest) -> None:
+    """Raises UsageError for a secret that a job of the request's backend cannot get, SettingsError
+    where AWS Batch has no role to read it as."""
+    if request.backend == "Local":
+        check_secrets(request.secrets, request.given)
+        return
+    check_apart(request.secrets, request.given)
+    for name, arn in request.secrets.items():
+        if arn is None:
+            raise UsageError(
+                f"a job on {request.backend} gets the secret {name} by its ARN alone: its value"
+                " would stand in the job's description",
+                hint=f"--secret {name}=arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
+            )
+    if request.secrets and not request.execution_role_arn:
+        raise SettingsError(
+            f"{request.backend} reads secrets as a role of its own, and none is configured:"
+            " [run] execution_role_arn in config.toml",
+            hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --execution-role-arn ARN",
         )
 
 
@@ -107,6 +138,15 @@ def make_staging(folder: Path) -> None:
     folder.chmod(0o755)
     if os.getuid() == 0:
         os.chown(folder, JOB_UID, JOB_UID)
+
+
+def _check_apart(ours: Mapping[str, str], given: set[str]) -> None:
+    """Raises UsageError for a variable that bundlerun itself gives to the job."""
+    for name in sorted(given & ours.keys()):
+        raise UsageError(
+            f"{name} cannot be given to this job: bundlerun gives it the AWS access to its remote",
+            hint="another name, or --job-role-arn ARN for what the pipe itself does on AWS",
+        )
 
 
 def _aws_env(request: RunRequest, around: Surroundings) -> dict[str, str]:

@@ -20,6 +20,7 @@ from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, dig
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError, NotCommitted
+from bundlerun.pipelines.given import Given, check_files, checked, in_key, luigi_files
 from bundlerun.pipelines.reuse import normalised, request_key, significant
 from bundlerun.remotes.push import find_reuse
 
@@ -55,6 +56,7 @@ class RunPlan:
     force: bool = False
     force_all: bool = False
     left_out: Mapping[str, Digest] = field(default_factory=dict)
+    given: Given = field(default_factory=Given)
     found: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +78,8 @@ class RunPlan:
             "force": self.force,
             "force_all": self.force_all,
             "left_out": dict(self.left_out),
+            "config": dict(self.given.config),
+            "env": dict(self.given.env),
         }
 
     def promised(self) -> Bundle:
@@ -119,6 +123,7 @@ class RunPlan:
                 force=bool(found["force"]),
                 force_all=bool(found["force_all"]),
                 left_out={p: checked_digest(d) for p, d in found["left_out"].items()},
+                given=Given.of(found["config"], found["env"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"not a run plan: {error!r:.200}") from error
@@ -135,12 +140,17 @@ def plan_run(
     """The plan of ``request``: reads the catalog, the image's labels and, for equal work done
     elsewhere, the remote; writes nothing.
 
-    Raises BundleNotFound or NotCommitted for the input, BadParameter for parameters that the
-    image's record of the pipe does not know.
+    Raises BundleNotFound or NotCommitted for the input, BadParameter for parameters and settings
+    that the image's record of the pipe does not know, SettingsError where a luigi file sets what
+    the pipeline's classes have.
     """
     checked_name(request.output)
     schema = image.schema["pipes"][request.pipe]
-    params = normalised(schema, dict(request.params))
+    sections = image.schema["config"]
+    given = checked(request.given, sections)
+    check_files(given, sections, luigi_files())
+    set_params = given.of_pipe(request.pipe, schema["params"])
+    params = normalised(schema, {**set_params, **request.params})
     bundle = _input(request, store, context)
     key = request_key(
         pipe=request.pipe,
@@ -148,6 +158,8 @@ def plan_run(
         params=significant(schema, params),
         input_root=None if bundle is None else bundle.root.digest,
         environment=image.environment,
+        config=in_key(given, sections),
+        env=given.env,
     )
     forced = request.force or request.force_all
     found = None if forced else _equal_work(key, store, context, remote)
@@ -167,6 +179,7 @@ def plan_run(
         force=request.force,
         force_all=request.force_all,
         left_out=image.left_out,
+        given=given,
         found=found,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bundlerun.jobs.spec import Resources
+from bundlerun.pipelines.given import Given
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,8 @@ class RunRequest:
 
     ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
     ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;
-    ``timeout_s`` None: no limit.
+    ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, with the ARN of
+    each where it has one; ``timeout_s`` None: no limit.
     """
 
     input: str | None
@@ -29,9 +31,12 @@ class RunRequest:
     push_input: bool = True
     session_seconds: int | None = None
     resources: Resources = field(default_factory=Resources)
+    given: Given = field(default_factory=Given)
+    secrets: Mapping[str, str | None] = field(default_factory=dict)
     timeout_s: int | None = None
     retries: int = 0
     job_role_arn: str | None = None
+    execution_role_arn: str | None = None
 
     @property
     def module(self) -> str:

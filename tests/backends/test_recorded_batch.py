@@ -277,3 +277,18 @@ def test_cancel_ends_no_job_of_another_run(
     with pytest.raises(Conflict, match="nothing was done"):
         backend.cancel(handle("theirs"), "wrong input")
     assert "terminatejob" not in aws.operations()
+
+
+def test_secrets_are_the_definition_s_by_arn_and_the_role_s_that_reads_them(
+    aws: RecordedBatch, backend: AWSBatch
+) -> None:
+    """Batch fills the variables in; no request has a value of them."""
+    arn = "arn:aws:secretsmanager:us-east-1:1:secret:pw"
+    role = "arn:aws:iam::1:role/reads"
+    backend.submit(replace(SPEC, secrets={"PW": arn}, execution_role_arn=role))
+    (registered,) = [body for name, body in aws.requests if name == "registerjobdefinition"]
+    assert registered["containerProperties"]["secrets"] == [{"name": "PW", "valueFrom": arn}]
+    assert registered["containerProperties"]["executionRoleArn"] == role
+    (submitted,) = [body for name, body in aws.requests if name == "submitjob"]
+    named = [row["name"] for row in submitted["containerOverrides"]["environment"]]
+    assert named == ["AWS_REGION"]

@@ -659,7 +659,7 @@ def test_luigis_configuration_changes_no_default(
     flow = project.module(FLOW)
     config = project.root / "luigi.cfg"
     config.write_text(
-        f"[{flow.__name__}.Report]\ntitle=configured\n[Report]\ntitle=configured\n"
+        "[Report]\ntitle=configured\n"
         "[worker]\nkeep_alive=true\ntask_limit=1\nforce_multiprocessing=nonsense\n"
         "[scheduler]\nretry_delay=nonsense\n[resources]\ncpu=nonsense\n[email]\nreceiver=a@b\n"
     )
