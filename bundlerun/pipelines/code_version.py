@@ -12,6 +12,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ _FOREIGN = frozenset(sys.builtin_module_names) | {"bundlerun"}
 
 # A file that was written this short a time ago may be written again within one clock tick.
 _SETTLED_NS = 1_000_000_000
+
+
+# Two threads that make syntax trees at once fail now and then (SystemError, "AST constructor
+# recursion depth mismatch": github.com/python/cpython/issues/106905).
+_PARSING = threading.Lock()
+os.register_at_fork(after_in_child=_PARSING._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -253,7 +260,8 @@ def _parsed(path: Path) -> _Parsed:
 
 def _tree(path: Path, data: bytes) -> ast.Module:
     try:
-        return ast.parse(data, filename=str(path))
+        with _PARSING:
+            return ast.parse(data, filename=str(path))
     except SyntaxError as error:
         raise BadModule(f"{path}, line {error.lineno}: {error.msg}") from error
     except ValueError as error:

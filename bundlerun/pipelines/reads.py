@@ -109,10 +109,7 @@ def watching(watch: Watch) -> Iterator[None]:
 
 
 def in_child() -> None:
-    """To be called in a forked child: what other threads of the parent do is none of its own, and
-    a lock that one of them held at the fork is never released here."""
-    global _LOCK
-    _LOCK = threading.Lock()
+    """To be called in a forked child: what threads of the parent do is none of its own."""
     _RUNNING.clear()
     _PRESENT.set(None)
 
