@@ -66,18 +66,32 @@ class LocalDocker(Backend):
         engine does not answer or refuses, UsageError for retries.
         """
         self.check_retries(spec.retries)
+        try:
+            return self._submitted(spec)
+        except EngineError as error:
+            if not _without_answer(error):
+                raise
+        # It may have been done all the same: what is there is found then.
+        return self._submitted(spec)
+
+    def _submitted(self, spec: JobSpec) -> JobHandle:
         with self._engine(f"the container of run {spec.run_id}") as client:
             found = self._find(client, spec.run_id)
             container = found or self._create(client, spec)
             if not container.name.endswith(CANCELLED):
-                self._start(container, spec)
+                self._start(container, spec.run_id)
             return self._handle(client, container, spec.run_id)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
-        """The run's container, by its label; see Backend.find."""
+        """The run's container, by its label; see Backend.find. One whose client died before it
+        started it is started."""
         with self._engine(f"the container of run {run_id}") as client:
             container = self._find(client, run_id)
-            return container and self._handle(client, container, run_id)
+            if container is None:
+                return None
+            if not container.name.endswith(CANCELLED):
+                self._start(container, run_id)
+            return self._handle(client, container, run_id)
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """One inspection of the engine's record per handle; see Backend.poll. A container of
@@ -217,7 +231,7 @@ class LocalDocker(Backend):
             time.sleep(0.05)
         return found
 
-    def _start(self, container: Any, spec: JobSpec) -> None:
+    def _start(self, container: Any, run_id: str) -> None:
         """Nothing happens to one that was started before. One that cannot start is removed."""
         from docker.errors import APIError
 
@@ -229,7 +243,7 @@ class LocalDocker(Backend):
         except APIError as error:
             container.remove(force=True, v=True)
             raise EngineError(
-                f"the engine cannot start run {spec.run_id} of {spec.image}: {reason(error)}"
+                f"the engine cannot start the container of run {run_id}: {reason(error)}"
             ) from error
 
     def _image(self, client: Any, name: str) -> Any:
@@ -266,6 +280,13 @@ class LocalDocker(Backend):
                 host = docker_host()
                 self._connected = (host, connect(host))
             return self._connected
+
+
+def _without_answer(error: EngineError) -> bool:
+    """Whether a connection to the engine broke off before its answer came."""
+    from requests.exceptions import RequestException
+
+    return isinstance(error.__cause__, (RequestException, OSError))
 
 
 def _other_host(client: Any, handle: JobHandle) -> str | None:

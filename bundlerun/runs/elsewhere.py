@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bundlerun import registry
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
 from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.remotes.marking import in_parallel
 from bundlerun.runs import index
 from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
 from bundlerun.runs.jobspec import job_base
@@ -135,7 +136,8 @@ def _is_alive(record: RunRecord, world: World) -> bool:
 
 def _seen(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
     """``records`` with what can be told of them now, and nothing written."""
-    left = {record.run_id: _left(record, world) for record in records}
+    found = in_parallel(lambda record: newest_envelope(world.remote, record.run_id), records)
+    left = {record.run_id: each for record, each in zip(records, found, strict=True)}
     statuses: dict[str, JobStatus] = {}
     for name in {record.backend for record in records}:
         asked = [
@@ -145,10 +147,6 @@ def _seen(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
         ]
         statuses |= _polled(name, asked, world)
     return [_shown(record, statuses.get(record.run_id), left[record.run_id]) for record in records]
-
-
-def _left(record: RunRecord, world: World) -> Envelope | Unreadable | Missing:
-    return newest_envelope(world.remote_of(record), record.run_id)
 
 
 def _polled(name: str, handles: Sequence[JobHandle], world: World) -> Mapping[str, JobStatus]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from bundlerun.bundles.bundle import FORMAT, check_format, checked_id, parse_rec
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound, UsageError
 from bundlerun.jobs.spec import JobHandle
+from bundlerun.remotes.marking import in_parallel
 from bundlerun.remotes.records import RUN_INDEX, create, listed_run, read_record, run_index_key
 from bundlerun.runs.envelope import handle_key, plan_key
 from bundlerun.runs.plan import RunPlan
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 LOOKED_THROUGH = 1000
 """Of so many of the newest runs it is told which make an output: a page of a listing."""
 
-_READERS = 8
 _RUN = re.compile(r"[0-9a-f-]{36}")
 _RUN_KEY = re.compile(r"runs/([0-9a-f-]{36})/.*")
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
@@ -133,8 +132,7 @@ def read_all(remote: Remote, ids: Iterable[str]) -> list[Known | IntegrityError]
         except IntegrityError as error:
             return error
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        return [found for found in pool.map(one, ids) if found is not None]
+    return [found for found in in_parallel(one, ids) if found is not None]
 
 
 def record_of(known: Known, remote_url: str, remote_uuid: str | None) -> RunRecord:

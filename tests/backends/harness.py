@@ -119,7 +119,7 @@ class LocalHarness(Harness):
         """A container that was created by a client that died before it started it."""
 
         class DiedBeforeStart(LocalDocker):
-            def _start(self, container: Any, spec: JobSpec) -> None:
+            def _start(self, container: Any, run_id: str) -> None:
                 """Death."""
 
         handle = DiedBeforeStart(self.settings).submit(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from bundlerun.errors import Conflict, EngineError, ImagePull
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import LocalHarness
+from tests.faults.proxy import Fault, FaultProxy
 
 
 def output(local: LocalHarness, spec: JobSpec) -> list[str]:
@@ -491,3 +493,71 @@ def test_the_folder_behind_a_mount_is_told(local: LocalHarness, tmp_path: Path) 
     assert backend.folder(handle, "/other") is None
     backend.release(handle)
     assert backend.folder(handle, "/seen") is None
+
+
+class Relay(threading.Thread):
+    """From a port of the loopback to the engine's socket, byte by byte."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+
+    def run(self) -> None:
+        """Until the server is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.server.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.path)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("step", ["/containers/create", "/start"])
+@pytest.mark.parametrize("fault", [Fault.DROPPED, Fault.RESET])
+def test_an_engine_whose_answer_is_lost_has_one_container_that_runs(
+    local: LocalHarness, engine: Any, monkeypatch: pytest.MonkeyPatch, step: str, fault: Fault
+) -> None:
+    """Made or started, and nobody heard; or the request never arrived: the run is found again."""
+    if not docker_host().base_url.startswith("unix://"):
+        pytest.skip("the engine does not listen on a socket of this machine")
+    relay = Relay(docker_host().base_url.removeprefix("unix://"))
+    relay.start()
+    lost: list[str] = []
+
+    def choose(method: str, path: str) -> Fault:
+        if lost or method != "POST" or not path.split("?")[0].endswith(step):
+            return Fault.NONE
+        lost.append(path)
+        return fault
+
+    spec = local.spec("print('once')")
+    with FaultProxy(relay.url, choose) as proxy:
+        monkeypatch.setenv("DOCKER_HOST", proxy.url.replace("http://", "tcp://"))
+        handle = LocalDocker(local.settings).submit(spec)
+        monkeypatch.delenv("DOCKER_HOST")
+    relay.server.close()
+    local.handles.append(handle)
+    assert lost
+    assert local.end(handle).state is JobState.SUCCEEDED
+    assert list(local.backend().logs(handle)) == ["once"]
+    assert len(containers_of(engine, spec.run_id)) == 1
+
+
+def test_a_container_that_was_never_started_is_started_when_it_is_found(
+    local: LocalHarness,
+) -> None:
+    """Its client died between the two: nobody waits for it for ever."""
+    spec = local.spec("print('late')")
+    with local.submit_queued(spec) as handle:
+        found = local.backend().find(spec.run_id, spec.name)
+    assert found == handle
+    assert local.end(handle).state is JobState.SUCCEEDED
