@@ -44,7 +44,7 @@ class RunPlan:
     run_id: str
     backend: str
     pipe: str
-    input: Bundle | None
+    input: Parent | None
     output: str
     output_id: str
     image: str
@@ -66,7 +66,7 @@ class RunPlan:
             "run_id": self.run_id,
             "backend": self.backend,
             "pipe": self.pipe,
-            "input": self.input and self.input.to_json(),
+            "input": self.input and dataclasses.asdict(self.input),
             "output": self.output,
             "output_id": self.output_id,
             "image": self.image,
@@ -84,10 +84,7 @@ class RunPlan:
 
     def promised(self) -> Bundle:
         """The output as far as it is known before the job: all but its value."""
-        parents: tuple[Parent, ...] = ()
-        if self.input is not None:
-            given = self.input
-            parents = (Parent("pipeline_input", given.name, given.id, given.root.digest),)
+        parents = () if self.input is None else (self.input,)
         return Bundle(
             id=self.output_id,
             name=self.output,
@@ -111,7 +108,7 @@ class RunPlan:
                 run_id=checked_id(found["run_id"]),
                 backend=str(found["backend"]),
                 pipe=str(found["pipe"]),
-                input=None if found["input"] is None else Bundle.from_json(found["input"]),
+                input=None if found["input"] is None else _parent(found["input"]),
                 output=checked_name(found["output"]),
                 output_id=checked_id(found["output_id"]),
                 image=str(found["image"]),
@@ -151,12 +148,12 @@ def plan_run(
     check_files(given, sections, luigi_files())
     set_params = given.of_pipe(request.pipe, schema["params"])
     params = normalised(schema, {**set_params, **request.params})
-    bundle = _input(request, store, context)
+    parent = _input(request, store, context)
     key = request_key(
         pipe=request.pipe,
         source=image.source,
         params=significant(schema, params),
-        input_root=None if bundle is None else bundle.root.digest,
+        input_root=None if parent is None else parent.root,
         environment=image.environment,
         config=in_key(given, sections),
         env=given.env,
@@ -167,7 +164,7 @@ def plan_run(
         run_id=new_id(),
         backend=request.backend,
         pipe=request.pipe,
-        input=bundle,
+        input=parent,
         output=request.output,
         output_id=new_id(),
         image=image.ref.pullable,
@@ -184,7 +181,16 @@ def plan_run(
     )
 
 
-def _input(request: RunRequest, store: Store, context: Context) -> Bundle | None:
+def _parent(found: Mapping[str, Any]) -> Parent:
+    return Parent(
+        role=str(found["role"]),
+        name=checked_name(found["name"]),
+        id=checked_id(found["id"]),
+        root=checked_digest(found["root"]),
+    )
+
+
+def _input(request: RunRequest, store: Store, context: Context) -> Parent | None:
     if request.input is None:
         return None
     name, _, prefix = request.input.partition("@")
@@ -196,7 +202,8 @@ def _input(request: RunRequest, store: Store, context: Context) -> Bundle | None
             f"{name}@{entry.bundle.id[:13]} is not committed, and only committed bundles travel",
             hint=f"bundlerun commit {name}",
         )
-    return entry.bundle
+    bundle = entry.bundle
+    return Parent("pipeline_input", bundle.name, bundle.id, bundle.root.digest)
 
 
 def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -> str | None:
