@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bundlerun import errors
+from bundlerun.progress import Lines
 
 
 @click.command(hidden=True)
@@ -23,8 +24,12 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
 
     # Not for the pipes: to them the secrets are variables like others.
     hidden = os.environ.pop(HIDDEN, "")
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
     attempt = Attempt(
-        remote=open_job_remote(remote, staging),
+        remote=open_job_remote(remote, staging, Lines(say)),
         run_id=run,
         # On AWS Batch all attempts of a job see one id; a local engine has one container a run.
         job=os.environ.get("AWS_BATCH_JOB_ID") or socket.gethostname(),
@@ -33,7 +38,7 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
         pipe_root=pipe_root or Path(CODE),
         hidden=tuple(os.environ.get(name, "") for name in hidden.split(",")),
     )
-    envelope = work(attempt, say=lambda text: click.echo(text, err=True))
+    envelope = work(attempt, say=say)
     if not envelope.succeeded:
         kind = errors.named(envelope.error, errors.InfraError, errors.RunFailed)
         raise click.exceptions.Exit(kind.exit_code)

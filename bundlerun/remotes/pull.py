@@ -264,17 +264,20 @@ def _fetcher(
 ) -> Fetcher:
     shares = store.known.expected(uuid, bundle.root.digest)
     if shares is None:
-        shares = twice(lambda: _shares_of(remote, bundle))
+        shares = twice(lambda: _shares_of(store, remote, bundle))
         store.known.expect(uuid, bundle.root.digest, shares)
     return Fetcher(store, remote, uuid, f"{bundle.name}@{bundle.id}", shares, progress)
 
 
-def _shares_of(remote: Remote, bundle: Bundle) -> list[Share]:
+def _shares_of(store: Store, remote: Remote, bundle: Bundle) -> list[Share]:
     data = read_record(remote, bundle_key(bundle.id))
     if data is None:
+        what, others = f"{bundle.name}@{bundle.id}", store.known.urls_of(bundle.root.digest)
         raise BundleNotFound(
-            f"the bytes of {bundle.name}@{bundle.id} are neither on this disk nor at {remote.url}",
-            hint=f"bundlerun push {bundle.name}, where they are",
+            f"the bytes of {what} are neither on this disk nor at {remote.url}",
+            hint=f"bundlerun remote CONTEXT {others[0]} --rebind; bundlerun pull {what} --localize"
+            if others and others[0] != remote.url
+            else f"bundlerun push {bundle.name}, where they are",
         )
     record = BundleRecord.from_bytes(data, bundle.id)
     if record.bundle.root != bundle.root:

@@ -169,10 +169,10 @@ def _context(store: Store, remote: Remote) -> Context:
     return store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
 
 
-def open_job_remote(url: str, staging: Path | None) -> Remote:
+def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remote:
     """The remote of a job: what it writes goes to ``staging`` where there is one, because the
-    remote itself is mounted read-only then."""
-    remote = open_remote(url, read_settings())
+    remote itself is mounted read-only then. ``progress`` is told where it lets us wait long."""
+    remote = open_remote(url, read_settings(), progress)
     return (
         remote
         if staging is None

@@ -99,8 +99,8 @@ class _Proving:
         mending = Mending(store, database, copies, bring)
         self._found += [*mending.faults(objects, records), *objects.faults, *records.faults]
         self._found += files.faults
-        for name, counts in records.elsewhere.items():
-            self._found.append(Fault(_elsewhere(name, counts)))
+        for (context, url), counts in records.elsewhere.items():
+            self._found.append(Fault(_elsewhere(context, url, counts)))
         return self._found
 
     def _step(self, what: str, act: Callable[[], None]) -> None:
@@ -199,6 +199,12 @@ def _parsed(text: object) -> object:
         return None
 
 
-def _elsewhere(name: str, counts: Counter[str]) -> Finding:
-    detail = f"{counts['objects']} objects of {counts['bundles']} bundles are on its remote alone"
-    return Finding(Kind.ELSEWHERE, f"context {name}", "objects", detail, "pull --localize")
+def _elsewhere(context: Context, url: str, counts: Counter[str]) -> Finding:
+    what = f"{counts['objects']} objects of {counts['bundles']} bundles"
+    detail, cure = f"{what} are on its remote alone", "pull --localize"
+    if not url:
+        detail, cure = f"{what} that were removed for everybody are not here", "rm NAME@ID"
+    elif url != context.remote_url:
+        detail = f"{what} are at {url} alone, to which it is not bound"
+        cure = f"remote {context.name} {url} --rebind; bundlerun pull --localize"
+    return Finding(Kind.ELSEWHERE, f"context {context.name}", "objects", detail, cure)

@@ -32,6 +32,7 @@ class User:
     context: Context
     bundle: Bundle
     pushed: bool
+    given_up: bool = False
 
     @property
     def label(self) -> str:
@@ -45,7 +46,8 @@ FetchRecord = Callable[[Context, str], "Bundle | None"]
 
 class RecordsProof:
     """A walk through the bundles. ``users`` of the objects in ``bad``, and ``missing`` objects,
-    with their links; ``elsewhere`` counts, by context, what only its remote has."""
+    with their links; ``elsewhere`` counts, by context and remote, what
+    only that remote has, and with no remote what was removed there for everybody."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class RecordsProof:
         self._nodes: set[bytes] = set()
         self.users: dict[Digest, tuple[Link, User]] = {}
         self.missing: dict[Digest, tuple[Link, User]] = {}
-        self.elsewhere: dict[str, Counter[str]] = {}
+        self.elsewhere: dict[tuple[Context, str], Counter[str]] = {}
         self.faults: list[Fault] = []
 
     def walk(self) -> None:
@@ -76,7 +78,7 @@ class RecordsProof:
                 context = contexts.get(row["context"])
                 bundle = self._record(row, context)
                 if bundle is not None and context is not None:
-                    self._value(User(context, bundle, bool(row["pushed"])))
+                    self._value(User(context, bundle, bool(row["pushed"]), bool(row["hidden"])))
 
     def _rows(self, pushed: int) -> Iterator[dict[str, Any]]:
         last = -1
@@ -178,7 +180,8 @@ class RecordsProof:
         self.faults.append(Fault(finding, mend))
 
     def _value(self, user: User) -> None:
-        remote = self._expected_elsewhere(user)
+        remote = "" if user.given_up else self._expected_at(user)
+        excused = bool(remote or user.given_up)
         counted = False
         try:
             for some in batches(links(user.bundle.root, self._read)):
@@ -186,10 +189,10 @@ class RecordsProof:
                 for digest in self._bad & wanted.keys():
                     self.users.setdefault(digest, (wanted[digest], user))
                 absent = self._store.objects.missing(wanted)
-                for digest in absent if not remote else ():
+                for digest in absent if not excused else ():
                     self.missing.setdefault(digest, (wanted[digest], user))
-                if absent and remote:
-                    counts = self.elsewhere.setdefault(user.context.name, Counter())
+                if absent and excused:
+                    counts = self.elsewhere.setdefault((user.context, remote), Counter())
                     counts["objects"] += len(absent)
                     counts["bundles"] += not counted
                     counted = True
@@ -197,10 +200,14 @@ class RecordsProof:
             finding = Finding(Kind.DAMAGED, f"bundle {user.label}", "its value", error.message)
             self.faults.append(Fault(finding))
 
-    def _expected_elsewhere(self, user: User) -> bool:
-        uuid = user.context.remote_uuid
-        root = user.bundle.root.digest
-        return user.pushed or bool(uuid and self._store.known.expected(uuid, root))
+    def _expected_at(self, user: User) -> str:
+        """The URL of the remote that is to have the whole value, the context's own before others
+        that it was bound to; "" where none is known."""
+        known, context = self._store.known, user.context
+        uuid, root = context.remote_uuid, user.bundle.root.digest
+        if user.pushed or (uuid and known.expected(uuid, root)):
+            return context.remote_url or (uuid and known.url(uuid)) or "a remote"
+        return next(iter(known.urls_of(root)), "")
 
     def _read(self, link: Link) -> bytes | None:
         raw = bytes.fromhex(link.digest)

@@ -11,6 +11,7 @@ import pytest
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import GivenUp, OtherRemote
+from bundlerun.store.findings import Kind
 from tests.cli.conftest import Said
 
 Run = Callable[..., Said]
@@ -72,6 +73,13 @@ def test_another_remote_wants_a_word_and_the_way_back_forgets_nothing(
     assert "pushed near@" in said.out
     assert f"bundlerun remote work file://{home}/a --rebind" in said.err
 
+    said = bundlerun("fsck")
+    assert said.code == 0
+    assert f"at file://{home}/a alone" in said.out
+    said = bundlerun("cat", "far")
+    assert said.code == 4
+    assert f"remote CONTEXT file://{home}/a --rebind; bundlerun pull far@" in said.err
+
     assert bundlerun("remote", "work", f"file://{home}/a").code == 5
     ok("remote", "work", f"file://{home}/a", "--rebind")
     assert {row["name"]: row["version"] for row in ok("ls", "--json").json} == {
@@ -125,7 +133,12 @@ def test_a_version_that_was_removed_for_everybody_is_no_damage(
         workspace.get(old)
     with pytest.raises(GivenUp):
         workspace.pull(f"x@{old.id}", localize=True)
-    workspace.pull("x", localize=True)
+    (finding,) = workspace.fsck().findings
+    assert finding.kind is Kind.ELSEWHERE
+    workspace.pull(localize=True)
+    (finding,) = workspace.fsck().findings
+    assert (finding.kind, finding.mendable) == (Kind.ELSEWHERE, "rm NAME@ID")
+    assert "removed for everybody" in finding.detail
     assert workspace.get("x") == {"bytes": b"new" * 1000}
     workspace.close()
 
