@@ -51,8 +51,9 @@ def _show(proof: Proof, place: object) -> None:
     told = [
         counted(count, what.removesuffix("s")) for what, count in counts.items() if count
     ] + told
-    damaged = sum(finding.is_damage for finding in proof.findings)
-    verdict = "whole" if proof.whole else f"{damaged} damaged"
+    damaged = [finding for finding in proof.findings if finding.is_damage]
+    curable = sum(finding.mendable is not None for finding in damaged)
+    verdict = f"{len(damaged)} damaged, of which {curable} can be mended" if damaged else "whole"
     click.echo(f"{clean(str(place))}: {', '.join(told) or 'empty'}: {verdict}")
 
 

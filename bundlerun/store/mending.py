@@ -24,6 +24,7 @@ Bring = Callable[[User, Link], "bytes | Path"]
 """The bytes of an object from the remote of the user's context, hashed already; a file is the
 caller's to move. Raises BundlerunError where it cannot be had."""
 
+_NOWHERE = ", and no other copy is known: add the same value again"
 _KEPT_ASIDE = "moved to quarantine/: nobody else has its bytes"
 
 
@@ -74,6 +75,8 @@ class Mending:
             how = "from its bytes"
         elif how is None and user is None:
             how = "moved to quarantine/: no bundle needs it"
+        elif how is None:
+            needed += _NOWHERE
         finding = Finding(bad.kind, f"object {digest}", bad.where, bad.detail + needed, how)
         if resized:
             return Fault(finding, lambda: self._resize(bad.link))
@@ -81,9 +84,8 @@ class Mending:
 
     def _missing(self, link: Link, user: User, rowless: Path | None) -> Fault:
         how = "its file has no row" if rowless else self._how(link.digest, user)
-        finding = Finding(
-            Kind.MISSING, f"object {link.digest}", "objects", f"{user.label} needs it", how
-        )
+        needed = f"{user.label} needs it" + ("" if how else _NOWHERE)
+        finding = Finding(Kind.MISSING, f"object {link.digest}", "objects", needed, how)
 
         def mend() -> None:
             if rowless is not None:

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
+from bundlerun.bundles.places import stamp_of
 from bundlerun.errors import IntegrityError
 from bundlerun.store.database import FILE, Database
 from bundlerun.store.durable import FILE_MODE
@@ -31,6 +33,18 @@ _REST = re.compile(r"[0-9a-f]{62}")
 
 Copy = Callable[[], "bytes | Path"]
 """Gives bytes that were found somewhere; to be hashed again before they are used."""
+
+
+class _Row(NamedTuple):
+    """An object as the catalog has it."""
+
+    rowid: int
+    digest: bytes
+    size: int
+    data: bytes | None
+    pack: str | None
+    offset: int | None
+    stamp: bytes | None
 
 
 @dataclass(frozen=True)
@@ -64,34 +78,27 @@ class ObjectsProof:
         self._scan_packs()
         for row in self._rows():
             self._looked_at["objects"] += 1
-            self._row(*row)
+            self._row(row)
         self._scan_files()
 
-    def _rows(self) -> Iterator[tuple[int, bytes, int, bytes | None, str | None, int | None]]:
+    def _rows(self) -> Iterator[_Row]:
         last = -1
         while True:
             with self._database.reading() as connection:
                 # By rowid, so that a row whose digest is no more in its place is seen too.
                 rows = connection.execute(
-                    "SELECT o.rowid, o.digest, o.size, o.data, p.uuid, o.offset FROM objects o"
-                    " LEFT JOIN local_packs p ON p.id = o.pack"
+                    "SELECT o.rowid, o.digest, o.size, o.data, p.uuid, o.offset, o.stamp"
+                    " FROM objects o LEFT JOIN local_packs p ON p.id = o.pack"
                     " WHERE o.rowid > ? ORDER BY o.rowid LIMIT ?",
                     (last, _ROWS),
                 ).fetchall()
-            yield from rows
+            yield from map(_Row._make, rows)
             if len(rows) < _ROWS:
                 return
             last = rows[-1][0]
 
-    def _row(
-        self,
-        rowid: int,
-        raw: bytes,
-        size: int,
-        data: bytes | None,
-        pack: str | None,
-        offset: int | None,
-    ) -> None:
+    def _row(self, row: _Row) -> None:
+        rowid, raw, size, data, pack, offset, stamp = row
         if not isinstance(raw, bytes) or len(raw) != hashlib.sha256().digest_size:
             self._no_digest(rowid, raw)
             return
@@ -107,7 +114,7 @@ class ObjectsProof:
         elif pack is not None:
             self._member(Link(digest, size), pack, offset or 0)
         else:
-            self._file(Link(digest, size))
+            self._file(Link(digest, size), stamp)
 
     def _data(self, rowid: int) -> bytes:
         with self._database.reading() as connection:
@@ -137,7 +144,7 @@ class ObjectsProof:
         if digest_of(data) != link.digest:
             self._note(link, Kind.DAMAGED, f"packs/{path.name}", "its bytes are others")
 
-    def _file(self, link: Link) -> None:
+    def _file(self, link: Link, made: bytes | None) -> None:
         path = file_of(self._folder, link.digest)
         where = str(path.relative_to(self._store.path))
         try:
@@ -153,7 +160,10 @@ class ObjectsProof:
             self._note(link, Kind.DAMAGED, where, f"it cannot be read: {error.strerror}")
             return
         if digest != link.digest:
-            self._note(link, Kind.DAMAGED, where, "its bytes are others")
+            detail = "its bytes are others"
+            if made is not None and stamp_of(found) != made:
+                detail += ", and its file was written to after it was made"
+            self._note(link, Kind.DAMAGED, where, detail)
             self.copies.setdefault(digest, lambda: path)
         elif found.st_size != link.size:
             right = Link(link.digest, found.st_size)

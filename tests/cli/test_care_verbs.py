@@ -35,6 +35,40 @@ def test_a_whole_store_is_told_in_one_line(ok: Cli, bound: Path) -> None:
     assert "1 pack" in said
 
 
+def test_an_object_that_was_written_to_is_found_and_had_back(
+    ok: Cli, bundlerun: Cli, bound: Path, tmp_path: Path
+) -> None:
+    """As through a link to the store's file: what was pushed comes back from the remote, and of
+    what was not it is said."""
+    sources = {name: tmp_path / name for name in ("pushed", "alone")}
+    for name, source in sources.items():
+        source.write_bytes(name.encode() * 100_000)
+        br.add(name, br.File(source), commit=True)
+        if name == "pushed":
+            ok("push")
+    for path in br.open().store.path.glob("objects/??/*"):
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.write(b"WRONG")
+        path.chmod(0o444)
+    said = bundlerun("fsck")
+    assert said.code == 7
+    told = {
+        name: [line for line in said.out.splitlines() if f"{name}@" in line] for name in sources
+    }
+    assert all("was written to after it was made" in line for (line,) in told.values())
+    assert "no other copy is known: add the same value again" in told["alone"][0]
+    assert f"can be mended: from file://{bound}" in said.out
+    assert "2 damaged, of which 1 can be mended" in said.out
+    said = bundlerun("push", "alone")
+    assert (said.code, "fsck --repair" in said.err) == (7, True)
+    assert bundlerun("fsck", "--repair").code == 7
+    assert br.get("pushed").read_bytes() == sources["pushed"].read_bytes()
+    br.add("again", br.File(sources["alone"]))
+    assert br.get("alone").path.read_bytes() == sources["alone"].read_bytes()
+    assert ok("fsck").out.rstrip().endswith("whole")
+
+
 def test_damage_is_named_and_exits_with_seven(ok: Cli, bundlerun: Cli, bound: Path) -> None:
     """And how it can be mended; mended it exits with zero."""
     br.add("x", ["a" * 5000], commit=True)
