@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -271,3 +274,58 @@ def test_a_submit_takes_few_requests(stage: Stage) -> None:
     doing(plan_of("never"), stage.workspace.world())
     assert counting.requests == [("list", "r/")]
     assert record.handle is not None
+
+
+WAIT = """
+import sys
+import bundlerun as br
+from bundlerun import registry
+registry.BACKENDS["Local"] = registry.Row("tests.runs.scripted:Scripted")
+workspace = br.open(sys.argv[2], context="work")
+print("ready", flush=True)
+print(workspace.get(workspace.wait(sys.argv[1]).output), flush=True)
+"""
+
+
+def waiting(run_id: str, store: Path) -> subprocess.Popen[str]:
+    """A process that waits for the run, from the store at ``store``."""
+    command = [sys.executable, "-c", WAIT, run_id, str(store)]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+    return client
+
+
+def test_an_interrupted_follower_cancels_nothing(stage: Stage, other: br.Workspace) -> None:
+    """The run is the submitter's: it goes on, and comes home."""
+    record = stage.submit()
+    other.close()
+    polled = len(stage.backend.asked("poll"))
+    follower = waiting(record.run_id, other.store.path)
+    while len(stage.backend.asked("poll")) < polled + 2:
+        time.sleep(0.01)
+    follower.send_signal(signal.SIGINT)
+    follower.communicate()
+    assert follower.returncode != 0
+    assert stage.backend.asked("cancel") == []
+    assert stage.workspace.list_jobs(record.run_id)[0].state is JobState.RUNNING
+    stage.succeed(record)
+    assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
+
+
+@pytest.mark.slow
+def test_of_many_stores_that_wait_for_one_run_all_get_its_output(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Five stores, three runs: one publishes what was staged while others do, and removes it."""
+    url = stage.workspace.context().remote_url
+    stores = [tmp_path / f"store-{number}" for number in range(4)]
+    for store in stores:
+        br.open(store, remote=url, context="work").close()
+    stores.append(stage.workspace.store.path)
+    for number in range(3):
+        record = stage.submit(f"out{number}")
+        clients = [waiting(record.run_id, store) for store in stores]
+        stage.succeed(record, number)
+        ends = [client.communicate() for client in clients]
+        assert [out for out, _ in ends] == [f"{number}\n"] * len(stores), ends
