@@ -19,6 +19,8 @@ from bundlerun.runs.envelope import claim_key, plan_key, result_key
 from bundlerun.runs.plan import RunPlan
 from bundlerun.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 PIPES = """
 import os, pathlib, time
 import bundlerun as br

@@ -296,6 +296,7 @@ def waiting(run_id: str, store: Path) -> subprocess.Popen[str]:
     return client
 
 
+@pytest.mark.slow
 def test_an_interrupted_follower_cancels_nothing(stage: Stage, other: br.Workspace) -> None:
     """The run is the submitter's: it goes on, and comes home."""
     record = stage.submit()
