@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Work(Data):
         from bundlerun.pipelines.given import Given, check_secrets, parsed_secrets
         from bundlerun.pipelines.host import StoreHost
         from bundlerun.pipelines.in_force import in_force
-        from bundlerun.pipelines.loading import load_pipe
+        from bundlerun.pipelines.loading import importing_from, load_pipe
         from bundlerun.pipelines.options import ApplyOptions
 
         checked_name(output)
@@ -88,10 +88,9 @@ class Work(Data):
             pipe_root=root,
             given=given,
         )
-        with in_force(given):  # also while the module is imported
+        place = importing_from(root) if isinstance(pipe, str) else contextlib.nullcontext()
+        with in_force(given), place:  # also while the module is imported
             if isinstance(pipe, str):
-                if str(root) not in sys.path:
-                    sys.path.insert(0, str(root))
                 pipe = load_pipe(pipe, root)
             result = apply_pipe(
                 pipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,31 @@ def note_loaded(module_name: str) -> None:
     _LOADED[module_name] = (spec, digest_of(held))
 
 
+def check_own(module_name: str, path: Path) -> None:
+    """Raises BadModule when this process imported another file than ``path`` as ``module_name``:
+    another project's module, which runs in the place of this one's."""
+    there = getattr(sys.modules.get(module_name), "__file__", None)
+    if module_name in sys.modules and not _is_same(there, path):
+        raise BadModule(
+            f"this process has another module {module_name} already, from {there}; "
+            f"{path} is hidden by it",
+            hint="start Python anew for each project, or give the module a name of its own",
+        )
+
+
+def _is_same(there: str | None, path: Path) -> bool:
+    try:
+        return there is not None and os.path.samefile(there, path)
+    except OSError:
+        return there == str(path)
+
+
 def check_loaded(module_name: str, path: Path, digest: Digest) -> None:
     """Raises BadModule when ``path``, which holds ``digest`` now, was edited after this process
-    imported it: the code that would run is not the code that would be recorded."""
+    imported it, or is hidden by another module of its name: the code that would run is not the
+    code that would be recorded."""
+    if module_name in sys.modules:
+        check_own(module_name, path)
     module: Any = sys.modules.get(module_name)
     if module is None and getattr(sys.modules.get("__main__"), "__file__", None) == str(path):
         module_name = "__main__"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.errors import BadModule
 from bundlerun.pipelines.code_version import module_file, required_file
+from bundlerun.pipelines.loaded import check_own
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe
@@ -35,8 +37,9 @@ class Home:
 def load_pipe(name: str, root: Path) -> type[Pipe]:
     """The Pipe class ``package.module.Class`` of the project at ``root``.
 
-    ``root`` goes to the front of the import path and stays there. Raises BadModule when the
-    module is not under ``root`` or cannot be imported, or the class is not there or no Pipe.
+    What its pipes import when they run is found in a block of ``importing_from``. Raises BadModule
+    when the module is not under ``root`` or cannot be imported, or the class is not there or is
+    not a Pipe.
     """
     module_name, _, class_name = name.rpartition(".")
     if not module_name:
@@ -63,27 +66,33 @@ def pipe_class(found: object, name: str) -> type[Pipe]:
     return found
 
 
+@contextlib.contextmanager
+def importing_from(root: Path) -> Iterator[None]:
+    """The project at ``root`` is at the front of the import path while the block runs; afterwards
+    another project is not hidden by it."""
+    place = os.path.abspath(root)
+    sys.path.insert(0, place)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(place)
+
+
 def load_module(name: str, root: Path) -> ModuleType:
     """The module ``name`` of the project at ``root``, imported. Raises BadModule."""
     root = Path(os.path.abspath(root))
     path = required_file(root, name)
-    if not sys.path or sys.path[0] != str(root):
-        sys.path.insert(0, str(root))
-    importlib.invalidate_caches()
     try:
-        module = importlib.import_module(name)
+        with importing_from(root):
+            module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         raise BadModule(
             f"{name} cannot be imported: {type(error).__name__}: {_said(error)}",
             hint=f"python -c 'import {name}', in {root}",
         ) from error
-    there = getattr(module, "__file__", None)
-    if there is None or not os.path.samefile(there, path):
-        raise BadModule(
-            f"this process has another module {name} already, from {there}; "
-            f"{path} would be hidden by it",
-            hint="give the module a name of its own",
-        )
+    check_own(name, path)
     return module
 
 

@@ -17,7 +17,7 @@ from bundlerun.errors import BundlerunError, InfraError, RunFailed
 from bundlerun.pipelines.engine import apply
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.in_force import in_force
-from bundlerun.pipelines.loading import load_pipe
+from bundlerun.pipelines.loading import importing_from, load_pipe
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.progress import Lines, Progress
 from bundlerun.remotes.binding import found_uuid
@@ -146,7 +146,8 @@ def _applied(attempt: Attempt, folder: Path, blank: Envelope, progress: Progress
         left_out=plan.left_out,
         given=plan.given,
     )
-    with in_force(plan.given):  # also while the module is imported
+    # Also while the module is imported, and for what it imports when it runs.
+    with in_force(plan.given), importing_from(attempt.pipe_root):
         result = apply(
             load_pipe(plan.pipe, attempt.pipe_root),
             host=RemoteHost(store, context, remote),
