@@ -64,7 +64,14 @@ def pack(value: Any, kind: str) -> Any:
 
 def _whole(pa: Any, table: Any) -> Any:
     """The table in one chunk a column, so that equal tables are equal bytes."""
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    try:
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise CannotKeep(
+            f"the name {error.object!r:.80} of a column is not UTF-8",
+            hint="table.rename_columns([...])",
+        ) from error
+    for name, column in zip(names, table.columns, strict=True):
         try:
             column.unify_dictionaries()
         except pa.ArrowException as error:
@@ -129,6 +136,11 @@ def check_written(table: Any, kind: str, data: Any) -> None:
     if kind == "pandas":
         names = [frames.place_of(name) for name in table.column_names]
     validity.check_written(pa, table, names, ipc.buffer_of(pa, data))
+
+
+def may_be_table(data: bytes | memoryview) -> bool:
+    """Whether bytes begin as those of a table do; a File may hold such ones too."""
+    return bytes(data[: len(ipc.MAGIC)]) == ipc.MAGIC
 
 
 def unreadable(data: Any) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from bundlerun.bundles.terms import CannotKeep
 from bundlerun.errors import IntegrityError
 
-_MAGIC = b"ARROW1\x00\x00"
+MAGIC = b"ARROW1\x00\x00"
 _RECORD_BATCH = 3
 _DICTIONARY_BATCH = 2
 _HEADER_TYPE_SLOT, _HEADER_SLOT = 1, 2
@@ -73,26 +73,39 @@ def read(pa: Any, buffer: Any) -> Any:
     The footer is not believed: the messages are read in their order, each looked at for
     compression, and all columns are validated. Raises IntegrityError.
     """
-    if buffer.size < len(_MAGIC) or buffer.slice(0, len(_MAGIC)).to_pybytes() != _MAGIC:
+    if buffer.size < len(MAGIC) or buffer.slice(0, len(MAGIC)).to_pybytes() != MAGIC:
         raise IntegrityError("a table is no Arrow IPC file")
-    stream = buffer.slice(len(_MAGIC))
+    stream = buffer.slice(len(MAGIC))
     try:
         for message in pa.ipc.MessageReader.open_stream(stream):
             if is_compressed(message.metadata.to_pybytes()):
                 raise IntegrityError("a table has compressed columns, which bundlerun never writes")
         table = pa.ipc.open_stream(stream).read_all()
-        table.validate(full=True)
+        names = table.column_names
     except (pa.ArrowException, OSError, ValueError, KeyError, IndexError, struct.error) as error:
         raise IntegrityError(f"a table is malformed: {error!s:.200}") from error
+    for name, column in zip(names, table.columns, strict=True):
+        _check(pa, name, column)
     return table
+
+
+def _check(pa: Any, name: str, column: Any) -> None:
+    try:
+        column.validate(full=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise IntegrityError(
+            f"a table cannot be read, its column {name!r:.80} is not valid {column.type}:"
+            f" {error!s:.200}",
+            hint="bundlerun fsck",
+        ) from error
 
 
 def columns(pa: Any, buffer: Any) -> list[tuple[str, str]]:
     """The names and types of the columns of an IPC file. Raises IntegrityError."""
-    if buffer.size < len(_MAGIC) or buffer.slice(0, len(_MAGIC)).to_pybytes() != _MAGIC:
+    if buffer.size < len(MAGIC) or buffer.slice(0, len(MAGIC)).to_pybytes() != MAGIC:
         raise IntegrityError("a table is no Arrow IPC file")
     try:
-        schema = pa.ipc.open_stream(buffer.slice(len(_MAGIC))).schema
+        schema = pa.ipc.open_stream(buffer.slice(len(MAGIC))).schema
         return [(field.name, str(field.type)) for field in schema]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise IntegrityError(f"a table is malformed: {error!s:.200}") from error

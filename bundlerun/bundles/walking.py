@@ -34,8 +34,27 @@ class _Node(NamedTuple):
     level: int = 0
 
 
+class Part(NamedTuple):
+    """An object that a value needs, and what it is."""
+
+    link: Link
+    is_node: bool = False
+    is_table: bool = False
+
+
+class _Table(NamedTuple):
+    """A leaf that is a table."""
+
+    link: Link
+
+
 def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
-    """Every object that the value needs, once: its link, and whether it is a node.
+    """The links of ``parts``, each with whether it is a node."""
+    return ((part.link, part.is_node) for part in parts(root, read))
+
+
+def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
+    """Every object that the value needs, once.
 
     A node comes before what it names, level after level, and the digests of an object's parts
     before the object. Where ``read`` gives None (the node is not here), what lies below that node
@@ -45,7 +64,7 @@ def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
     sizes: dict[Digest, int] = {root.digest: root.size}
     looked: set[tuple[Digest, str, int]] = set()
     pending = deque([_Node(root, "root")])
-    yield root, True
+    yield Part(root, is_node=True)
     while pending:
         node = pending.popleft()
         mark = (node.link.digest, node.kind, node.level)
@@ -60,12 +79,13 @@ def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
         if data is None:
             continue
         for found in _named(node, parse_node(node.link, data)):
-            link = found.link if isinstance(found, _Node) else found
+            link = found if isinstance(found, Link) else found.link
             for each in filter(None, (link.parts_link, link)):
                 known = sizes.get(each.digest)
                 if known is None:
                     sizes[each.digest] = each.size
-                    yield each, isinstance(found, _Node)
+                    is_table = isinstance(found, _Table) and each is link
+                    yield Part(each, isinstance(found, _Node), is_table)
                 elif known != each.size:
                     raise IntegrityError(
                         f"{each.digest} is said to have {known} and {each.size} bytes"
@@ -74,7 +94,7 @@ def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
                 pending.append(found)
 
 
-def _named(node: _Node, found: Any) -> Iterator[_Node | Link]:
+def _named(node: _Node, found: Any) -> Iterator[_Node | _Table | Link]:
     """What a parsed node names."""
     if node.kind == "root":
         yield from _in_terms([(root_term(found), 0)])
@@ -94,7 +114,7 @@ def _below(kind: str, body: Any) -> Iterator[_Node]:
         yield _Node(link, kind, level - 1)
 
 
-def _in_entries(kind: str, entries: list[Any]) -> Iterator[_Node | Link]:
+def _in_entries(kind: str, entries: list[Any]) -> Iterator[_Node | _Table | Link]:
     if kind == "directory":
         for each in entries:
             link = folders.entry_of(each).link
@@ -113,7 +133,7 @@ def _flat(kind: str, entries: list[Any]) -> list[Any]:
     return [term for each in entries for term in each]
 
 
-def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | Link]:
+def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
     """What these terms, and those within them, name."""
     while stack:
         term, depth = stack.pop()
@@ -133,7 +153,9 @@ def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | Link]:
             yield _Node(Link.from_json(inner), "term")
         elif tag == "bundle":
             yield _Node(Bundle.from_json(inner).root, "root")
-        elif is_long(tag, term) or tag in ("file", "table", "array"):
+        elif tag == "table":
+            yield _Table(Link.from_json(inner))
+        elif is_long(tag, term) or tag in ("file", "array"):
             yield Link.from_json(inner)
         elif not is_scalar(tag) and tag != "scalar":
             raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")

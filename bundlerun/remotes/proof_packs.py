@@ -4,11 +4,14 @@ by a few packs."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
+from bundlerun.bundles import codecs
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.links import PART_BYTES
 from bundlerun.bundles.nodes import MAX_NODE_BYTES
@@ -25,7 +28,8 @@ _READERS = 4
 @dataclass(frozen=True)
 class PackState:
     """What a pack is. ``members`` are those that its index names, ``good`` those that have their
-    bytes; ``problem`` says what is wrong, "" for a whole pack."""
+    bytes; ``problem`` says what is wrong, "" for a whole pack; ``unreadable`` are members that
+    begin as tables do and cannot be read as such, with the reason."""
 
     uuid: str
     info: PackInfo | None
@@ -33,6 +37,7 @@ class PackState:
     good: tuple[Location, ...]
     nodes: tuple[bytes, ...]
     problem: str
+    unreadable: Mapping[Digest, str] = field(default_factory=dict)
 
 
 def packs_read(remote: Remote, listed: Iterable[Entry]) -> Iterator[PackState]:
@@ -57,31 +62,40 @@ def _pack_read(remote: Remote, entry: Entry) -> PackState:
         pack = _claimed(remote, checked_uuid(name), entry.size)
         if pack.size > MAX_PACK_BYTES:
             members = members_of(pack, _range(remote, pack, pack.size - pack.index_length))
-            good = [members[0]] if _large_is_right(remote, members[0]) else []
-            return _state(pack, members, good, [])
+            right, reason = _large(remote, members[0])
+            unreadable = {members[0].digest: reason} if reason else {}
+            return _state(pack, members, members[:1] if right else [], [], unreadable)
         data = _range(remote, pack, 0)
         members = members_of(pack, data[pack.size - pack.index_length :])
         view = memoryview(data)
-        good, nodes = [], []
+        good, nodes, tables = [], [], {}
         for member in members:
             some = view[member.offset : member.offset + member.length]
             if digest_of(some) == member.digest:
                 good.append(member)
                 if member.length <= MAX_NODE_BYTES and may_be_node(some):
                     nodes.append(bytes(some))
-        return _state(pack, members, good, nodes)
+                reason = codecs.unreadable(some) if codecs.may_be_table(some) else None
+                if reason is not None:
+                    tables[member.digest] = reason
+        return _state(pack, members, good, nodes, tables)
     except IntegrityError as error:
         return PackState(name, None, (), (), (), error.message)
 
 
 def _state(
-    pack: PackInfo, members: list[Location], good: list[Location], nodes: list[bytes]
+    pack: PackInfo,
+    members: list[Location],
+    good: list[Location],
+    nodes: list[bytes],
+    unreadable: Mapping[Digest, str],
 ) -> PackState:
     problem = ""
     if len(good) < len(members):
         bad = {member.digest for member in members} - {member.digest for member in good}
         problem = f"{len(bad)} of {len(members)} objects have other bytes: {min(bad)}"
-    return PackState(pack.uuid, pack, tuple(members), tuple(good), tuple(nodes), problem)
+    whole = tuple(members), tuple(good), tuple(nodes)
+    return PackState(pack.uuid, pack, *whole, problem, unreadable)
 
 
 def _claimed(remote: Remote, uuid: str, size: int) -> PackInfo:
@@ -105,9 +119,18 @@ def _range(remote: Remote, pack: PackInfo, start: int) -> bytes:
     return data
 
 
-def _large_is_right(remote: Remote, member: Location) -> bool:
+def _large(remote: Remote, member: Location) -> tuple[bool, str | None]:
+    """Whether a large member has its bytes, and why it cannot be read where it is a table: such a
+    one lies on this disk meanwhile, any other in memory part by part."""
     sha256 = hashlib.sha256()
-    for start in range(0, member.length, PART_BYTES):
-        count = min(PART_BYTES, member.length - start)
-        sha256.update(remote.get(pack_key(member.pack), start, count) or b"")
-    return Digest(sha256.hexdigest()) == member.digest
+    with tempfile.NamedTemporaryFile(prefix="bundlerun-fsck-") as file:
+        for start in range(0, member.length, PART_BYTES):
+            count = min(PART_BYTES, member.length - start)
+            part = remote.get(pack_key(member.pack), start, count) or b""
+            sha256.update(part)
+            if file.tell() == start and (start or codecs.may_be_table(part)):
+                file.write(part)
+        file.flush()
+        if Digest(sha256.hexdigest()) != member.digest:
+            return False, None
+        return True, codecs.unreadable(Path(file.name)) if file.tell() else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.manifest import links
+from bundlerun.bundles.walking import parts
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Entry, Remote
@@ -29,6 +29,7 @@ from bundlerun.remotes.restoring import (
 from bundlerun.store.batches import batches
 from bundlerun.store.findings import Fault, Finding, Kind, Proof, until_mended
 from bundlerun.store.packing import PackInfo
+from bundlerun.store.proof_tables import FROM_SOURCE, state_of
 from bundlerun.store.store import Store
 
 _MEMO = 8
@@ -75,6 +76,7 @@ class _Proving:
         self._users: dict[str, list[str]] = {}
         self._whole: dict[Digest, list[frozenset[str]]] = {}
         self._found: list[Fault] = []
+        self._unreadable: dict[Digest, str] = {}
         self._looked_at = looked_at
 
     def faults(self, progress: Progress) -> list[Fault]:
@@ -119,6 +121,7 @@ class _Proving:
     def _pack(self, state: PackState) -> None:
         self._infos[state.uuid] = state.info
         self._looked_at["objects"] += len(state.members)
+        self._unreadable.update(state.unreadable)
         if state.good:
             self._ledger.note(state.uuid, state.good, state.nodes)
         if state.problem:
@@ -153,6 +156,7 @@ class _Proving:
         explained = not packs.isdisjoint(self._bad) or not packs <= self._infos.keys()
         nodes: set[Digest] = set()
         lacking: list[Link] = []
+        tables: list[Digest] = []
 
         def read(link: Link) -> bytes | None:
             if any(known <= packs for known in self._whole.get(link.digest, ())):
@@ -161,11 +165,15 @@ class _Proving:
             return self._ledger.node(link)
 
         try:
-            for some in batches(links(facts.root, read)):
-                lacking += self._ledger.lacking([link for link, _ in some], packs)
+            for some in batches(parts(facts.root, read)):
+                lacking += self._ledger.lacking([part.link for part in some], packs)
+                tables += [part.link.digest for part in some if part.is_table]
         except IntegrityError as error:
-            self._unreadable(facts, error.message)
+            self._malformed(facts, error.message)
             return
+        for digest in dict.fromkeys(tables):
+            if digest in self._unreadable:
+                self._table(facts, digest)
         if not lacking:
             for digest in nodes:
                 self._whole.setdefault(digest, []).append(packs)
@@ -173,7 +181,33 @@ class _Proving:
         elif not explained:
             self._lacking(facts, lacking)
 
-    def _unreadable(self, facts: Facts, detail: str) -> None:
+    def _table(self, facts: Facts, digest: Digest) -> None:
+        """Its bytes are whole, and nobody can read them: kept before tables were read back."""
+        told = (
+            f"{self._unreadable[digest]}; {facts.name}@{facts.id} needs it; {self._instead(facts)}"
+        )
+        finding = Finding(Kind.DAMAGED, f"table {digest}", f"b/{facts.id}", told)
+        self._found.append(Fault(finding))
+
+    def _instead(self, facts: Facts) -> str:
+        """What can be had in place of a table that cannot be read."""
+        name = facts.name
+        versions = self._records.versions.get(name)
+        for n in sorted(versions.numbers - versions.removed if versions else (), reverse=True):
+            other = self._records.facts.get(self._records.ids.get((name, n), ""))
+            if other is None or other.id == facts.id:
+                continue
+            packs = frozenset(pack.uuid for pack in other.packs)
+
+            def absent(links: Iterable[Link], packs: frozenset[str] = packs) -> bool:
+                return any(self._ledger.lacking(some, packs) for some in batches(links))
+
+            if state_of(other.root, self._ledger.node, self._unreadable, absent):
+                how = f"bundlerun pull {name} --all-versions --localize"
+                return f"version {n}, {name}@{other.id}, can be read: {how}; else {FROM_SOURCE}"
+        return f"no other version of {name!r} can be read: {FROM_SOURCE}"
+
+    def _malformed(self, facts: Facts, detail: str) -> None:
         label = f"{facts.name}@{facts.id}"
         finding = Finding(Kind.DAMAGED, f"bundle {label}", f"b/{facts.id}", f"its value: {detail}")
         self._found.append(Fault(finding))

@@ -1,4 +1,5 @@
-"""The proof of a store: every object hashed, every record parsed, every value walked."""
+"""The proof of a store: every object hashed, every record parsed, every value walked, every table
+read."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from bundlerun.store.mending import Mending
 from bundlerun.store.proof_files import FilesProof
 from bundlerun.store.proof_objects import Copy, ObjectsProof
 from bundlerun.store.proof_records import RecordsProof, User
+from bundlerun.store.proof_tables import TablesProof
 from bundlerun.store.quarantine import Quarantine
 from bundlerun.store.store import Store
 
@@ -91,6 +93,8 @@ class _Proving:
         self._step("objects", objects.scan)
         records = RecordsProof(store, database, frozenset(objects.bad), fetch, looked_at)
         self._step("bundles", records.walk)
+        tables = TablesProof(store, records.tables)
+        self._step("tables", tables.scan)
         wanted: frozenset[Digest] = frozenset({*objects.bad, *records.missing})
         files = FilesProof(store, wanted, looked_at)
         self._step("localised files", files.scan)
@@ -98,7 +102,7 @@ class _Proving:
         copies: dict[Digest, Copy] = {**files.copies, **objects.copies}
         mending = Mending(store, database, copies, bring)
         self._found += [*mending.faults(objects, records), *objects.faults, *records.faults]
-        self._found += files.faults
+        self._found += [*files.faults, *tables.faults()]
         for (context, url), counts in records.elsewhere.items():
             self._found.append(Fault(_elsewhere(context, url, counts)))
         return self._found

@@ -11,7 +11,7 @@ from typing import Any
 from bundlerun.bundles.bundle import Bundle
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.manifest import links
+from bundlerun.bundles.walking import parts
 from bundlerun.errors import IntegrityError
 from bundlerun.store.batches import batches
 from bundlerun.store.contexts import Context
@@ -46,8 +46,8 @@ FetchRecord = Callable[[Context, str], "Bundle | None"]
 
 class RecordsProof:
     """A walk through the bundles. ``users`` of the objects in ``bad``, and ``missing`` objects,
-    with their links; ``elsewhere`` counts, by context and remote, what
-    only that remote has, and with no remote what was removed there for everybody."""
+    with their links, and ``tables`` that are here; ``elsewhere`` counts, by context and remote,
+    what only that remote has, and with no remote what was removed there for everybody."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class RecordsProof:
         self._nodes: set[bytes] = set()
         self.users: dict[Digest, tuple[Link, User]] = {}
         self.missing: dict[Digest, tuple[Link, User]] = {}
+        self.tables: dict[Digest, tuple[Link, User]] = {}
         self.elsewhere: dict[tuple[Context, str], Counter[str]] = {}
         self.faults: list[Fault] = []
 
@@ -184,11 +185,15 @@ class RecordsProof:
         excused = bool(remote or user.given_up)
         counted = False
         try:
-            for some in batches(links(user.bundle.root, self._read)):
-                wanted = {link.digest: link for link, _ in some}
+            for some in batches(parts(user.bundle.root, self._read)):
+                wanted = {part.link.digest: part.link for part in some}
                 for digest in self._bad & wanted.keys():
                     self.users.setdefault(digest, (wanted[digest], user))
                 absent = self._store.objects.missing(wanted)
+                for part in some:
+                    digest = part.link.digest
+                    if part.is_table and digest not in absent and digest not in self._bad:
+                        self.tables.setdefault(digest, (part.link, user))
                 for digest in absent if not excused else ():
                     self.missing.setdefault(digest, (wanted[digest], user))
                 if absent and excused:

@@ -636,6 +636,9 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "Latin-1 in a text column": (
         pa.table({"n": pa.array([b"caf\xe9"]).view(pa.string())}),
         "value: column 'n', row 0: it is not valid string", 'decode("latin-1")'),
+    "Latin-1 in the name of a column": (
+        pa.Table.from_arrays([pa.array([1])], schema=pa.schema([pa.field(b"\xe9", pa.int64())])),
+        "value: the name b'\\xe9' of a column is not", "table.rename_columns("),
     "Latin-1 in a column of pandas": (
         pd.DataFrame({"n": pd.arrays.ArrowExtensionArray(pa.array([b"\xe9"]).view(pa.string()))}),
         "value: column 'n', row 0: it is not valid string", 'decode("latin-1")'),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bundlerun.bundles.lineage import Lineage, ReuseKey
@@ -20,7 +21,7 @@ from bundlerun.remotes.binding import bind
 from bundlerun.remotes.copies import RemoteCopies
 from bundlerun.remotes.packs import LARGE_BYTES, MAX_PACK_BYTES
 from bundlerun.remotes.proving import prove
-from bundlerun.remotes.pull import localise, pull_latest
+from bundlerun.remotes.pull import localise, pull_all, pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.remotes.records import BundleRecord, removed_key, tags_key, version_key
 from bundlerun.remotes.tagging import withdraw
@@ -29,6 +30,7 @@ from bundlerun.store.findings import Finding, Kind, Proof
 from bundlerun.store.fsck import fsck
 from bundlerun.store.store import Store
 from tests.remotes.conftest import remote_at
+from tests.unreadable import keep, latin_1
 
 
 @dataclass
@@ -388,3 +390,32 @@ def told(place: Place, name: str) -> str:
         return f"{hash(value['large'].path.read_bytes())} {tags}"
     folder = value["folder"].path
     return str([path.read_text() for path in sorted(folder.iterdir())])
+
+
+@pytest.mark.parametrize(
+    "rows", [2, pytest.param(900_000, marks=pytest.mark.slow, id="in a pack of its own")]
+)
+def test_a_table_that_cannot_be_read_is_found_on_the_remote_and_here(
+    place: Place, rows: int, tmp_path: Path
+) -> None:
+    """The remote has the same bytes; the version that it can be had from is named in both."""
+    bad = keep(place.store, place.context, "t", latin_1(rows))
+    push(place.store, place.context, place.remote, [bad])
+    (finding,) = damage(place.prove())
+    assert "its column 'city' is not valid string: " in finding.detail
+    assert f"t@{bad.bundle.id} needs it; no other version of 't' can be read" in finding.detail
+    good = place.store.add(place.context, "t", pa.table({"city": ["x"]}), commit=True)
+    push(place.store, place.context, place.remote, [good])
+    (finding,) = damage(place.prove())
+    assert f"version 2, t@{good.bundle.id}, can be read: bundlerun pull t" in finding.detail
+    (finding,) = damage(fsck(place.store))
+    assert f"{place.context.remote_url} has the same bytes" in finding.detail
+    assert f"t@{good.bundle.id} can be read" in finding.detail
+    other = Store.open(tmp_path / "other")
+    context = bind(other, other.contexts.create("work"), place.remote)
+    pull_all(other, context, place.remote, "t", all_versions=True)
+    localise(other, place.remote, [bad.bundle])
+    (finding,) = damage(fsck(other))
+    other.close()
+    assert f"t@{good.bundle.id} lies on {context.remote_url} alone" in finding.detail
+    assert "bundlerun pull t --all-versions --localize" in finding.detail

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
 from bundlerun.bundles.links import Directory, File
+from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
 from bundlerun.store.findings import Finding, Kind, Proof
 from bundlerun.store.fsck import fsck
 from bundlerun.store.store import Store
+from tests.unreadable import keep, latin_1
 
 LARGE = 300 * 1024
 MEMBERS = 180
@@ -422,3 +425,40 @@ def test_the_proof_changes_nothing_without_repair(full: Store) -> None:
         if "lock" not in p.name and "sqlite-" not in p.name and "turn" not in p.name
     }
     assert {path: mode for path, mode in left.items() if path in now} == now
+
+
+@pytest.mark.parametrize("rows", [2, 100_000])
+def test_a_table_that_cannot_be_read_is_found_and_said_what_can(
+    store: Store, context: Context, rows: int
+) -> None:
+    """Its bytes are whole, so no repair helps; another version, or the source, does."""
+    sound = pa.table({"city": ["x"]})
+    bad = keep(store, context, "t", latin_1(rows))
+    for repair in (False, True):
+        (finding,) = damage(fsck(store, repair=repair))
+        assert finding.what.startswith("table ")
+        assert finding.mendable is None
+        assert "its column 'city' is not valid string: " in finding.detail
+        assert f"t@{bad.bundle.id} needs it" in finding.detail
+        assert "no other version of 't' can be read: add it again" in finding.detail
+    with pytest.raises(IntegrityError, match="its column 'city' is not valid") as error:
+        store.value(bad.bundle)
+    assert error.value.hint == "bundlerun fsck"
+    good = store.add(context, "t", sound, commit=True)
+    keep(store, context, "t", latin_1(3))
+    found = damage(fsck(store))
+    assert len(found) == 2
+    assert all(f"t@{good.bundle.id} can be read" in each.detail for each in found)
+
+
+def test_a_file_that_is_no_table_may_hold_what_it_likes(
+    store: Store, context: Context, tmp_path: Path
+) -> None:
+    """The same bytes kept as a File are the user's own business."""
+    keep(store, context, "t", latin_1())
+    data = next(d for (d,) in sql(store, "SELECT data FROM objects") if d[:6] == b"ARROW1")
+    (tmp_path / "t.arrow").write_bytes(data)
+    store.add(context, "file", File(tmp_path / "t.arrow"), commit=True)
+    (finding,) = damage(fsck(store))
+    assert "t@" in finding.detail
+    assert "file@" not in finding.detail
