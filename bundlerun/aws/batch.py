@@ -16,6 +16,10 @@ from bundlerun.aws.failures import translated
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import BundlerunError, SubmitUnknown
 
+LOG_GROUP = "/aws/batch/job"
+"""Where AWS Batch keeps the logs of jobs unless a definition says otherwise (AWS Batch user guide,
+"Using the awslogs log driver")."""
+
 CONTENT_TAG = "bundlerun:content"
 DESCRIBE_AT_MOST = 100
 """Ids that one DescribeJobs takes (AWS Batch API reference, DescribeJobs, ``jobs``)."""

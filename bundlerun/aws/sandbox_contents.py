@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bundlerun.aws.batch import LOG_GROUP
 from bundlerun.aws.failures import code_of, translated
 
 REGION = "us-east-1"
@@ -16,7 +17,6 @@ ACCOUNT = "123456789012"
 BUCKET = "bundlerun-sandbox"
 QUEUE = "bundlerun-sandbox"
 COMPUTE = "bundlerun-sandbox"
-LOG_GROUP = "/aws/batch/job"
 SECRETS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
 """moto believes any keys; these say what they are."""
 

@@ -20,7 +20,6 @@ from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
 
-LOG_GROUP = "/aws/batch/job"
 RUN_TAG = "bundlerun:run"
 
 SHORTEST_TIMEOUT_S = 60
@@ -121,7 +120,7 @@ class AWSBatch(Backend):
             ended = job_status(job).state.final
             came = False
             for name in log_streams(job):
-                stream = streams.setdefault(name, LogStream(client, LOG_GROUP, name))
+                stream = streams.setdefault(name, LogStream(client, batch.LOG_GROUP, name))
                 for line in stream.new_lines():
                     came = True
                     yield line

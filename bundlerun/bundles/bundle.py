@@ -125,6 +125,11 @@ def checked_id(text: object) -> str:
     return text
 
 
+def is_id(text: str) -> bool:
+    """Whether ``text`` is a bundle's or a run's id."""
+    return _ID.fullmatch(text) is not None
+
+
 def checked_name(name: object) -> str:
     """``name`` as a bundle or context name: no white space, no control character, no ``@``.
 

@@ -26,7 +26,7 @@ from bundlerun.bundles.terms import (
     FLATTER,
     MAPPINGS,
     MAX_DEPTH,
-    MAX_PARTS,
+    MAX_VALUES,
     SCALARS,
     CannotKeep,
     check_bare,
@@ -76,9 +76,9 @@ class _Freezing:
 
     def _term(self, value: Any, where: Where, depth: int) -> bytes:
         self._parts += 1
-        if self._parts > MAX_PARTS:
+        if self._parts > MAX_VALUES:
             raise BadValue(
-                f"{_text(where)} is the {MAX_PARTS + 1}th single value, which is one too many",
+                f"{_text(where)} is the {MAX_VALUES + 1}th single value, which is one too many",
                 hint="a table, an array or a file",
             )
         kind = type(value)

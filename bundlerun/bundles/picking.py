@@ -23,7 +23,7 @@ from bundlerun.bundles.terms import (
     CONTAINERS,
     MAPPINGS,
     MAX_DEPTH,
-    MAX_PARTS,
+    MAX_VALUES,
     PLAIN,
     is_scalar,
     scalar,
@@ -191,8 +191,8 @@ class _Picking:
     def _wanted(self, part: _Part) -> _Part | None:
         """``part`` with what its own path says; None when nothing in it is wanted."""
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise IntegrityError(f"a value has more than {MAX_PARTS} parts")
+        if self._parts > MAX_VALUES:
+            raise IntegrityError(f"a value has more than {MAX_VALUES} parts")
         if self._everything or (part.hit and not self._unmatched):
             return part
         fitting = [each for each, fits in self._patterns.items() if fits.match(part.path)]

@@ -26,7 +26,7 @@ MAX_DEPTH = 100
 FLATTER = "a flatter value, or its text: json.dumps(value)"
 """What to do with a value that is nested deeper."""
 
-MAX_PARTS = 1 << 24
+MAX_VALUES = 1 << 24
 """Single values in one bundle. What has more is a table, an array or a file; and a small hostile
 value cannot unfold to fill the memory."""
 

@@ -18,7 +18,7 @@ from bundlerun.bundles.terms import (
     CONTAINERS,
     MAPPINGS,
     MAX_DEPTH,
-    MAX_PARTS,
+    MAX_VALUES,
     PLAIN,
     SEQUENCES,
     is_scalar,
@@ -102,8 +102,8 @@ class Thawing:
     def value(self, term: Any, depth: int) -> Any:
         """The value of a term that stands in ``depth`` containers."""
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise IntegrityError(f"a value has more than {MAX_PARTS} parts")
+        if self._parts > MAX_VALUES:
+            raise IntegrityError(f"a value has more than {MAX_VALUES} parts")
         if type(term) in PLAIN:
             return term
         tag = tag_of(term)

@@ -19,7 +19,8 @@ from bundlerun.progress import Lines
 @click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
 def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None) -> None:
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
-    from bundlerun.runs.inside import CODE, Attempt, open_job_remote, work
+    from bundlerun.images.dockerfile import CODE
+    from bundlerun.runs.inside import Attempt, open_job_remote, work
     from bundlerun.runs.jobspec import HIDDEN
 
     # Not for the pipes: to them the secrets are variables like others.

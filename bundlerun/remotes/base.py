@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bundlerun.aws.s3 import MAX_PARTS as MAX_PARTS
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import UsageError
-
-MAX_PARTS = 10_000
-"""Parts that one key may come in: S3's rule."""
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,17 @@ from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.binding import check_remote, identity_of
-from bundlerun.remotes.records import checked_uuid, parsed, read_record, reading, twice
+from bundlerun.remotes.records import (
+    RECORDS_AT_ONCE,
+    checked_uuid,
+    parsed,
+    read_record,
+    reading,
+    twice,
+)
 from bundlerun.store.known import Known
 
 CONDEMNED = "meta/condemned-"
-
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ def obey(remote: Remote, uuid: str, memory: Memory, listed: Sequence[Entry]) -> 
     new = sorted(present - read)
     if not new:
         return
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         found = list(pool.map(lambda epoch: read_list(remote, uuid, epoch), new))
     for epoch, record in zip(new, found, strict=True):
         if record is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bundlerun.bundles.bundle import checked_id
-from bundlerun.errors import BundleNotFound, Conflict, IntegrityError
+from bundlerun.bundles.bundle import is_id
+from bundlerun.errors import BundleNotFound, Conflict
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bound_uuid, check_remote
 from bundlerun.remotes.pull import pull_all, pull_id
@@ -31,7 +31,7 @@ def look_for(
     with suppress(BundleNotFound):  # never pushed: the caller looks here alone
         if every_version:
             pull_all(store, context, remote, bare, all_versions=True)
-        elif _is_id(prefix) and store.catalog.by_id(context, prefix) is None:
+        elif is_id(prefix) and store.catalog.by_id(context, prefix) is None:
             pull_id(store, context, remote, prefix)
     found = store.catalog.by_id(context, prefix) if prefix else None
     return found if found is not None and found.bundle.name == bare else None
@@ -62,11 +62,3 @@ def _numbered(store: Store, context: Context, remote: Remote, entry: Entry) -> E
                 hint=f"bundlerun rm {entry.bundle.name}@{entry.bundle.id}",
             )
     return entry
-
-
-def _is_id(text: str) -> bool:
-    try:
-        checked_id(text)
-    except IntegrityError:
-        return False
-    return True

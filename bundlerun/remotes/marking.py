@@ -14,8 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bundlerun.bundles.bundle import checked_id
-from bundlerun.errors import IntegrityError
+from bundlerun.bundles.bundle import is_id
 from bundlerun.remotes.base import Entry, Remote
 from bundlerun.remotes.records import (
     RUN_INDEX,
@@ -73,7 +72,7 @@ def look(remote: Remote) -> Picture:
     versions = list(standings(remote))
     for entry in remote.list("b/"):
         id = entry.key.removeprefix("b/")
-        if _is_id(id):
+        if is_id(id):
             picture.records[id] = entry
     picture.given_up = _given_up(remote, versions, picture.records)
     _mark(remote, picture)
@@ -130,11 +129,3 @@ def _mark(remote: Remote, picture: Picture) -> None:
     for found in in_parallel(shares, live):
         for pack, used in found:
             picture.live[pack] = max(picture.live.get(pack, 0), used)
-
-
-def _is_id(text: str) -> bool:
-    try:
-        checked_id(text)
-    except IntegrityError:
-        return False
-    return True

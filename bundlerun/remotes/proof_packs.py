@@ -17,12 +17,11 @@ from bundlerun.bundles.links import PART_BYTES
 from bundlerun.bundles.nodes import MAX_NODE_BYTES
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Entry, Remote
+from bundlerun.remotes.gathering import READS_AT_ONCE
 from bundlerun.remotes.ledger import may_be_node
 from bundlerun.remotes.packs import MAX_PACK_BYTES, members_of
 from bundlerun.remotes.records import checked_uuid, pack_key
 from bundlerun.store.packing import ROW, TRAILER, Location, PackInfo
-
-_READERS = 4
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class PackState:
 def packs_read(remote: Remote, listed: Iterable[Entry]) -> Iterator[PackState]:
     """Read the listed packs, a few at a time."""
     rest = iter(listed)
-    with ThreadPoolExecutor(_READERS) as pool:
-        while some := list(islice(rest, _READERS)):
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        while some := list(islice(rest, READS_AT_ONCE)):
             yield from pool.map(lambda entry: pack_read(remote, entry), some)
 
 

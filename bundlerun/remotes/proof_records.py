@@ -19,6 +19,7 @@ from bundlerun.remotes.binding import found_identity
 from bundlerun.remotes.condemning import epochs_in, read_list
 from bundlerun.remotes.records import (
     META,
+    RECORDS_AT_ONCE,
     BundleRecord,
     TagsRecord,
     VersionRecord,
@@ -33,7 +34,6 @@ from bundlerun.remotes.records import (
 from bundlerun.store.findings import Finding, Kind
 from bundlerun.store.known import PackInfo
 
-_READERS = 8
 _BATCH = 256
 
 T = TypeVar("T")
@@ -282,7 +282,7 @@ class RecordsProof:
 
     def _parallel(self, read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         rest = iter(items)
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
             while some := list(islice(rest, _BATCH)):
                 yield from pool.map(read, some)
 

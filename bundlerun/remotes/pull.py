@@ -23,6 +23,7 @@ from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bound_uuid, check_remote, check_uuid, found_uuid
 from bundlerun.remotes.fetching import PEEK_BYTES, Fetcher
 from bundlerun.remotes.records import (
+    RECORDS_AT_ONCE,
     BundleRecord,
     Standing,
     VersionRecord,
@@ -38,8 +39,6 @@ from bundlerun.store.entries import Entry
 from bundlerun.store.known import Share
 from bundlerun.store.source import Fetch
 from bundlerun.store.store import Store
-
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -348,11 +347,11 @@ def _standing_among(
     def read_right(standing: Standing) -> VersionRecord | None:
         return twice(lambda: read(standing))
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         # The newest is asked for alone: mostly it is the one.
         few = 1
         while some := list(islice(candidates, few)):
-            few = _READERS
+            few = RECORDS_AT_ONCE
             for standing, version in zip(some, pool.map(read_right, some), strict=True):
                 if version is not None and version.id == bundle.id:
                     return standing, version
@@ -396,7 +395,7 @@ def _adopt_all(
     uuid = bound_uuid(context)
     entries: list[Entry] = []
     errors: list[BundlerunError] = []
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         read = [
             pool.submit(_found, store, context, remote, uuid, standing)
             # Oldest first: an arrival in this order is the order of the versions.

@@ -32,7 +32,7 @@ MAX_THIN_PACKS = 16
 MAX_TRIES = 10
 """How often a record is made anew because the packs that it needs were condemned meanwhile."""
 
-THIN_BYTES = 1 << 20
+THIN_SHARE_BYTES = 1 << 20
 """A pack is thin for a version that has less than this in it."""
 
 
@@ -186,7 +186,7 @@ def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
     used: Counter[str] = Counter()
     for location in located.values():
         used[location.pack] += location.length
-    thin = {pack for pack, live in used.items() if live < THIN_BYTES}
+    thin = {pack for pack, live in used.items() if live < THIN_SHARE_BYTES}
     if len(thin) < MAX_THIN_PACKS:
         return set()
     return {digest for digest, location in located.items() if location.pack in thin}

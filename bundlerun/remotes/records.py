@@ -52,6 +52,9 @@ MAX_VERSION = 9_999_999_998
 MAX_RECORD_BYTES = 16 << 20
 """A record over this is none: read no further."""
 
+RECORDS_AT_ONCE = 8
+"""Reads of small records that are under way at a time."""
+
 _PAGE = 16
 """Keys a request when the newest version is looked for: it is usually the first."""
 

@@ -11,6 +11,7 @@ from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.condemning import Permit
 from bundlerun.remotes.records import (
+    RECORDS_AT_ONCE,
     BundleRecord,
     VersionRecord,
     bundle_key,
@@ -20,8 +21,6 @@ from bundlerun.remotes.records import (
     twice,
     version_key,
 )
-
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,6 @@ def _id_at(remote: Remote, name: str, n: int) -> str:
 
 
 def _number_of(remote: Remote, name: str, id: str, numbers: range) -> int | None:
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         ids = pool.map(lambda n: _id_at(remote, name, n), numbers)
         return next((n for n, found in zip(numbers, ids, strict=True) if found == id), None)

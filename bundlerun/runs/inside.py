@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
+from bundlerun.images.dockerfile import CODE
 from bundlerun.pipelines.engine import apply
 from bundlerun.pipelines.host import StoreHost
 from bundlerun.pipelines.in_force import in_force
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 # The largest counts: a pipe with a worker_timeout runs in a child.
 _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-
-CODE = "/bundlerun/code"
-"""Where images keep the pipeline's source."""
 
 
 @dataclass(frozen=True)

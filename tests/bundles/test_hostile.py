@@ -186,7 +186,7 @@ def test_a_small_value_cannot_unfold_without_end(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixty nodes that each name the next one twice are 2**60 values; links sees sixty."""
-    monkeypatch.setattr("bundlerun.bundles.thawing.MAX_PARTS", 10_000)
+    monkeypatch.setattr("bundlerun.bundles.thawing.MAX_VALUES", 10_000)
     root = _root(memory, _chain(memory, 60, "1"))
     assert len(list(links(root, memory.read))) == 61
     outline(root, memory.read)

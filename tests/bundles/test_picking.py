@@ -135,7 +135,7 @@ def test_a_small_hostile_value_does_not_unfold_for_ever(
     """Nodes that name one node twice each, forty deep; and a node that is none."""
     from bundlerun.bundles import picking
 
-    monkeypatch.setattr(picking, "MAX_PARTS", 10_000)
+    monkeypatch.setattr(picking, "MAX_VALUES", 10_000)
     link = node(memory, '{"term":1}')
     for _ in range(40):
         named = f'{{"node":["{link.digest}",{link.size}]}}'

@@ -229,7 +229,7 @@ def test_a_value_that_unfolds_without_end_is_refused(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty lists that each hold the next one twice are 2**40 values."""
-    monkeypatch.setattr("bundlerun.bundles.freezing.MAX_PARTS", 10_000)
+    monkeypatch.setattr("bundlerun.bundles.freezing.MAX_VALUES", 10_000)
     value: Any = 1
     for _ in range(40):
         value = [value, value]
