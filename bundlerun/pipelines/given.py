@@ -56,16 +56,17 @@ class Given:
     @staticmethod
     def of(config: Mapping[str, object] | None, env: Mapping[str, str] | None) -> Given:
         """Checked, and values as texts. Raises UsageError for a name that cannot be meant."""
-        for name in config or {}:
+        texts = {}
+        for name, value in (config or {}).items():
             section, _, key = str(name).rpartition(".")
-            if not section or not key:
+            if not section or not key or section == "DEFAULT":
                 raise UsageError(f"{name!r} is not Section.key", hint="--set Section.key=value")
-        for name in env or {}:
+            texts[f"{section}.{key.replace('-', '_')}"] = str(value)
+        for name, value in (env or {}).items():
             check_variable(name)
-        return Given(
-            {name.replace("-", "_"): str(value) for name, value in (config or {}).items()},
-            {name: str(value) for name, value in (env or {}).items()},
-        )
+            if "\0" in value:
+                raise UsageError(f"the value of {name} has a NUL, which no variable can have")
+        return Given(texts, dict(env or {}))
 
     def over(self, outer: Given) -> Given:
         """This where it says something, else ``outer``."""

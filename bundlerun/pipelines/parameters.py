@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from luigi.parameter import (
     ParameterVisibility,
     _no_value,
 )
+from luigi.task_register import Register
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadParameter
@@ -32,6 +33,9 @@ _TYPES: Mapping[type, str] = {
     luigi.DateParameter: "date",
     luigi.ChoiceParameter: "choice",
 }
+
+_LUIGI = frozenset({"luigi", "bundlerun"})
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 _CHOICE_TYPES: Mapping[type, str] = {str: "str", int: "int", float: "float"}
 
@@ -86,15 +90,27 @@ def significant(pipe: Pipe) -> dict[str, str]:
     return found
 
 
-def schema(cls: type[Pipe]) -> dict[str, dict[str, Any]]:
+def schema(cls: type[luigi.Task]) -> dict[str, dict[str, Any]]:
     """What a client must know of the parameters: see ``describe``."""
     return {key: _row(param) for key, param in cls.get_params()}
 
 
 def sections_of(modules: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
     """What the configuration classes and tasks of the loaded ones of ``modules`` (files by name)
-    take: see given.Sections."""
+    take, and those of installed packages, luigi's own apart: see given.Sections."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
+    for cls in [*_installed_classes(), *_classes_of(modules)]:
+        rows = schema(cls)
+        if rows:
+            found.setdefault(cls.get_task_family(), {}).update(rows)
+        for row in rows.values():
+            section, dot, key = (row["config_path"] or "").rpartition(".")
+            if dot:
+                found.setdefault(section, {})[key] = row
+    return found
+
+
+def _classes_of(modules: Mapping[str, Path]) -> Iterator[type[luigi.Task]]:
     main = sys.modules.get("__main__")
     for name, path in sorted(modules.items()):
         loaded = sys.modules.get(name)
@@ -103,13 +119,16 @@ def sections_of(modules: Mapping[str, Path]) -> dict[str, dict[str, dict[str, An
         for cls in list(vars(loaded).values()) if loaded is not None else ():
             own = isinstance(cls, type) and issubclass(cls, luigi.Task)
             if own and loaded is not None and cls.__module__ == loaded.__name__:
-                rows = schema(cls)
-                found.setdefault(cls.get_task_family(), {}).update(rows)
-                for row in rows.values():
-                    section, dot, key = (row["config_path"] or "").rpartition(".")
-                    if dot:
-                        found.setdefault(section, {})[key] = row
-    return {section: rows for section, rows in found.items() if rows}
+                yield cls
+
+
+def _installed_classes() -> Iterator[type[luigi.Task]]:
+    """Their values came from files too, and a pipe may use them as it does the project's."""
+    for cls in list(Register._reg):
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+        top = cls.__module__.partition(".")[0]
+        if top not in _LUIGI and not _INSTALLED.isdisjoint(Path(file).parts):
+            yield cls
 
 
 def _parsed(name: str, key: str, param: Any, value: object) -> object:

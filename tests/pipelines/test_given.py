@@ -212,6 +212,32 @@ def test_a_file_edited_under_an_old_result_is_noticed(shop: Workspace, project: 
         made(shop, project)
 
 
+def test_a_class_of_an_installed_package_can_be_set(
+    shop: Workspace, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's configuration class took its values from files as the project's own."""
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    name = f"library_{project.module}"
+    (library / f"{name}.py").write_text(
+        f"import luigi\nclass Lib{project.conf}(luigi.Config):\n"
+        "    size = luigi.IntParameter(default=1)\n"
+    )
+    monkeypatch.syspath_prepend(str(library))
+    path = project.root / f"uses_{name}.py"
+    path.write_text(
+        f"import bundlerun as br\nimport {name}\nclass Uses(br.Pipe):\n"
+        f"    def pipe_run(self, pipeline_input):\n"
+        f"        return {name}.Lib{project.conf}().size\n"
+    )
+    pipe, setting = f"uses_{name}.Uses", f"Lib{project.conf}.size"
+    assert shop.get(shop.apply(None, "out", pipe)) == 1
+    project.configured("[LibCONF]\nsize = 2\n")
+    with pytest.raises(SettingsError, match=setting):
+        shop.apply(None, "out", pipe)
+    assert shop.get(shop.apply(None, "out", pipe, config={setting: 2})) == 2
+
+
 @pytest.mark.parametrize("name", ["CONF.dept", "Con.depth", "CONF.depth.x"])
 def test_a_setting_that_nothing_has_is_refused_with_the_nearest(
     shop: Workspace, project: Project, name: str
@@ -296,6 +322,8 @@ def test_a_secret_reaches_the_pipe_and_stands_nowhere(
     ("options", "said"),
     [
         ({"config": {"depth": 1}}, "Section.key"),
+        ({"config": {"DEFAULT.x": 1}}, "Section.key"),
+        ({"env": {"X": "\0"}}, "NUL"),
         ({"env": {"1X": "a"}}, "not the name of a variable"),
         ({"env": {"BUNDLERUN_HOME": "a"}}, "bundlerun's own"),
         ({"secrets": ["PW=hunter22"]}, "takes the ARN"),

@@ -101,6 +101,19 @@ def test_an_edited_data_file_makes_a_new_result_and_why_names_it(
     assert len(shop.search("out")) == 3
 
 
+def test_why_names_the_folder_where_the_files_are_too_many_for_a_record(
+    shop: Workspace, project: Project
+) -> None:
+    """A record has room for some hundred files."""
+    for number in range(300):
+        project.write(f"queries/{number:03}.sql", "select 1")
+    made(shop, project)
+    project.write("queries/007.sql", "select 7")
+    made(shop, project)
+    (reason,) = shop.why("out").reasons
+    assert [change.what for change in reason.changes] == [f"{project.package}/queries/"]
+
+
 @pytest.mark.parametrize("name", ["sub/query.sql", "conf.yaml", "model.joblib", "native.so"])
 def test_any_file_of_the_package_counts_wherever_it_lies(project: Project, name: str) -> None:
     """Whatever an image takes along of the package can make a difference."""
