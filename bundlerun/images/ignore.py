@@ -75,20 +75,21 @@ class IgnoreRules:
         own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         return IgnoreRules(own, BUILT_IN)
 
-    def leaves_out(self, path: PurePosixPath) -> bool:
+    def leaves_out(self, path: PurePosixPath | str) -> bool:
         """Whether the file at ``path``, relative to the folder, stays behind."""
-        left_out = any(map(self._names.match, path.parts))
-        trail = [str(part) for part in (path, *path.parents) if part.name]
+        parts = str(path).split("/")
+        left_out = any(map(self._names.match, parts))
+        trail = ["/".join(parts[:end]) for end in range(len(parts), 0, -1)] if self._rules else []
         for takes_back, regex in self._rules:
-            if left_out is takes_back and any(regex.match(part) for part in trail):
+            if left_out is takes_back and any(map(regex.match, trail)):
                 left_out = not takes_back
         return left_out
 
-    def leaves_out_folder(self, path: PurePosixPath) -> bool:
+    def leaves_out_folder(self, path: PurePosixPath | str) -> bool:
         """Whether nothing below the folder ``path`` can be wanted, so that none of it is read."""
         return not any(takes_back for takes_back, _ in self._rules) and self.leaves_out(path)
 
-    def takes_back(self, path: PurePosixPath) -> bool:
+    def takes_back(self, path: PurePosixPath | str) -> bool:
         """Whether a ``!`` pattern names this very file, and not only a folder above it."""
         return any(back and regex.match(str(path)) for back, regex in self._rules)
 

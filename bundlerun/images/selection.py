@@ -4,7 +4,6 @@ what these modules name of the files that stand at PIPE_ROOT itself."""
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -74,15 +73,13 @@ def reached(
     root = pipe_root.resolve()
     files: dict[str, Path] = {}
     left_out: dict[str, LeftOut] = {}
-    tops = {PurePosixPath(_relative(root, module).parts[0]) for module in modules}
-    beside = (PurePosixPath(path) for path in named if (root / path).is_file())
-    for top in sorted({*tops, *beside}):
-        for path, source in _below(root, top, rules):
-            size = source.stat().st_size
-            if path.suffix == ".py" or size <= MAX_DATA_BYTES or rules.takes_back(path):
-                files[str(path)] = source
+    tops = {_relative(root, module).parts[0] for module in modules}
+    for top in sorted({*tops, *(path for path in named if (root / path).is_file())}):
+        for path, source, size in _below(str(root), top, rules):
+            if path.endswith(".py") or size <= MAX_DATA_BYTES or rules.takes_back(path):
+                files[path] = Path(source)
             else:
-                left_out[str(path)] = LeftOut(str(path), size, source)
+                left_out[path] = LeftOut(path, size, Path(source))
     return Selection(tuple(sorted(files.items())), tuple(left_out[p] for p in sorted(left_out)))
 
 
@@ -98,25 +95,33 @@ def _relative(root: Path, module: Path) -> PurePosixPath:
         raise BadModule(f"the module {module} is not below {root}") from error
 
 
-def _below(
-    root: Path, path: PurePosixPath, rules: IgnoreRules
-) -> Iterator[tuple[PurePosixPath, Path]]:
-    """The regular files at or below ``path`` that the rules let go in, and where they are."""
-    place = root / path
-    linked = place.is_symlink()
-    if linked:
-        place = Path(os.path.realpath(place))
-        if not place.is_relative_to(root):
+def _below(root: str, top: str, rules: IgnoreRules) -> Iterator[tuple[str, str, int]]:
+    """The regular files at or below ``top`` that the rules let go in: their paths relative to
+    ``root``, where they are, and their sizes (bytes)."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        place = os.path.join(root, folder)
+        if os.path.islink(place) or not os.path.isdir(place):  # no folder, and top alone
+            if os.path.isfile(place):
+                yield from _chosen(root, folder, place, rules)
+            continue
+        # A virtual environment can have any name.
+        if os.path.exists(os.path.join(place, "pyvenv.cfg")) or rules.leaves_out_folder(folder):
+            continue
+        with os.scandir(place) as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                elif entry.is_file():  # also behind a link; a linked folder may lead in a circle
+                    yield from _chosen(root, path, entry.path, rules)
+
+
+def _chosen(root: str, path: str, place: str, rules: IgnoreRules) -> Iterator[tuple[str, str, int]]:
+    if os.path.islink(place):
+        place = os.path.realpath(place)
+        if not place.startswith(root + os.sep):
             return  # What a link brings from outside of PIPE_ROOT was not meant to be sent.
-    mode = place.stat().st_mode if place.exists() else 0
-    if stat.S_ISREG(mode) and not rules.leaves_out(path):
-        yield path, place
-    # A linked folder may lead round in a circle.
-    elif stat.S_ISDIR(mode) and not linked and not _skipped(place, path, rules):
-        for name in sorted(os.listdir(place)):
-            yield from _below(root, path / name, rules)
-
-
-def _skipped(place: Path, path: PurePosixPath, rules: IgnoreRules) -> bool:
-    # A virtual environment can have any name.
-    return (place / "pyvenv.cfg").exists() or rules.leaves_out_folder(path)
+    if not rules.leaves_out(path):
+        yield path, place, os.stat(place).st_size
