@@ -163,14 +163,16 @@ class _Freezing:
         raise CannotKeep(f"it is a {kind.__module__}.{kind.__qualname__}", hint=cure(value))
 
     def _file(self, value: File) -> bytes:
-        path, found = _present(value)
+        unseen = value.unseen()
+        path, found = (unseen[0], unseen[0].stat()) if unseen else _present(value)
         if not stat.S_ISREG(found.st_mode):
             raise BadPath(
                 f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)"
             )
         name = text_term(check_file_name(value.name))
         (link,) = self._put_files(path.parent, [(path.name, stamp_of(found))])
-        flag = b',"x":true' if folders.is_executable(found.st_mode) else b""
+        runs = unseen[1] if unseen else folders.is_executable(found.st_mode)
+        flag = b',"x":true' if runs else b""
         return b'{"file":%s,"name":%s%s}' % (link_bytes(link), name, flag)
 
     def _directory(self, value: Directory) -> bytes:

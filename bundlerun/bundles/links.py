@@ -84,10 +84,12 @@ class File:
         link: Link | None = None,
         fetch: Callable[[], Path] | None = None,
         held: Callable[[], Path | bytes] | None = None,
+        executable: bool = False,
     ) -> None:
         self._path = None if path is None else Path(path)
         self._fetch = fetch
         self._held = held
+        self._executable = executable
         self.name = name if name is not None else _name_of(self._path)
         self.link = link
 
@@ -99,6 +101,14 @@ class File:
                 raise ValueError("a File needs a path")
             self._path = self._fetch()
         return self._path
+
+    def unseen(self) -> tuple[Path, bool] | None:
+        """The store's own file of a large one that came out of a store and whose ``path`` nobody
+        has asked for, so that nobody wrote to it, and whether it may be run; to be read alone."""
+        if self._held is None or self._path is not None:
+            return None
+        found = self._held()
+        return (found, self._executable) if isinstance(found, Path) else None
 
     def open(self) -> BinaryIO:
         """The content as an open binary file, to be read alone; no copy is made."""

@@ -202,7 +202,7 @@ class Thawing:
             return found if isinstance(found, Path) else source.read(link)
 
         fetch = lambda: source.file(link, name, executable)  # noqa: E731
-        return File(name=name, link=link, fetch=fetch, held=held)
+        return File(name=name, link=link, fetch=fetch, held=held, executable=executable)
 
     def _directory(self, term: dict[str, Any]) -> Directory:
         body = only(term, "directory", "name", "size")["directory"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.links import Link
-from bundlerun.bundles.places import stamp_of
+from bundlerun.bundles.places import Stamp, stamp_of
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
 from bundlerun.settings import StoreSettings
 from bundlerun.store.batches import batches, marks
@@ -44,6 +44,7 @@ class Objects:
     def __init__(self, database: Database, folder: Path, settings: StoreSettings) -> None:
         self._database = database
         self._folder = folder / "objects"
+        self._proven: dict[Digest, Stamp] = {}
         self.guard = Guard(folder)
         self.packs = LocalPacks(database, folder / "packs", self.guard)
         self.localised = Localised(
@@ -204,13 +205,16 @@ class Objects:
     def _prove(self, link: Link, path: Path) -> None:
         """Hash the file of a large object that somebody touched; the next use need not."""
         before = stamp_of(path.stat())
+        if self._proven.get(link.digest) == before:
+            return
         if digest_of_file(path) != link.digest:
             raise IntegrityError(
                 f"the store's file {path} was changed after it was made: its bytes are not those"
                 f" of {link.digest}",
                 hint="bundlerun fsck --repair, or add the sound file again",
             )
-        # In a store that may not be written it is hashed each time.
+        # In a store that may not be written it is hashed once a process.
+        self._proven[link.digest] = before
         with contextlib.suppress(BundlerunError), self._database.writing() as tx:
             raw = bytes.fromhex(link.digest)
             tx.execute("UPDATE objects SET stamp = ? WHERE digest = ?", (before, raw))

@@ -153,6 +153,26 @@ def test_reading_makes_no_copy(store: Store, context: Context, source: Path) -> 
     assert files(store.path / "files") == 0
 
 
+def test_a_file_that_goes_in_as_it_came_out_is_not_copied(
+    store: Store, context: Context, source: Path
+) -> None:
+    """As from a pipe that returns its input; it keeps its name and that it may be run. One whose
+    path was asked for, and written to, goes in as it was left."""
+    for name in ("large", "run"):
+        value = store.value(store.add(context, "x", File(source / name)).bundle)
+        again = store.add(context, "x", value).bundle
+        assert files(store.path / "files") == 0
+        assert store.outline(again)["name"] == name
+        found = store.value(again)
+        assert isinstance(found, File)
+        assert bool(found.path.stat().st_mode & 0o100) is (name == "run")
+        write_to(found.path)
+        changed = store.value(store.add(context, "x", found).bundle)
+        assert isinstance(changed, File)
+        assert changed.read_bytes() == b"WRONG" + (source / name).read_bytes()[5:]
+        sweep(store, grace_s=0.0, delete=True)
+
+
 def test_a_link_is_given_where_it_was_asked_for(store: Store, source: Path) -> None:
     """It takes no room and is no reason to hash its object; without the setting it is a copy."""
     linking = Store.open(store.path, StoreSettings(checkout="link"))
