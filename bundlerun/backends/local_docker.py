@@ -201,7 +201,7 @@ class LocalDocker(Backend):
             short = handle.run_id[:13]
             raise EngineError(
                 f"run {short} is a container on {host}, not on this engine",
-                hint=f"on {host}: bundlerun wait {short}",
+                hint=f"the same command on {host}",
             ) from None
         if container.labels.get(RUN_LABEL) != handle.run_id:
             raise Conflict(

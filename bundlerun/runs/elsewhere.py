@@ -14,6 +14,7 @@ from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFou
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.remotes.marking import in_parallel
 from bundlerun.runs import index
+from bundlerun.runs.conduct import change
 from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
 from bundlerun.runs.jobspec import job_base
 from bundlerun.runs.record import RunRecord
@@ -77,7 +78,8 @@ def doing(plan: RunPlan, world: World) -> tuple[RunPlan, RunRecord] | None:
             continue
         record = index.record_of(known, remote.url, world.context.remote_uuid)
         if _is_alive(record, world):
-            return known.plan, _adopted(known, world)
+            followed = change(_adopted(known, world), lambda r: r.changed(followed=True), world)
+            return known.plan, followed
     return None
 
 

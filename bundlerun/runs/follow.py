@@ -45,7 +45,16 @@ def follow(record: RunRecord, world: World) -> tuple[RunRecord, Bundle]:
         record = _with_job(record, backend, world)
         if record.handle is not None and not record.judged:
             record = _watched(record, record.handle, backend, world)
-    return record, result_of(record, world)
+    output = result_of(record, world)
+    if record.followed and output.lineage.request is None:
+        # A request does not tell which bundles a pipeline looks up by name.
+        names = [p.name for p in output.lineage.parents if p.role.startswith("external:")]
+        looked_up = ", ".join(sorted(set(names))) or "bundles by name"
+        world.progress.line(
+            f"{record.label} had begun before you asked, and looked up {looked_up} then: --force"
+            " does the work on what is the latest now"
+        )
+    return record, output
 
 
 def refresh(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
@@ -88,7 +97,11 @@ def cancel(record: RunRecord, world: World) -> RunRecord:
     if record.settled:
         return record
     backend = backend_of(record, world)
-    return look(found_again(record, backend, world), backend, world)
+    record = look(found_again(record, backend, world), backend, world)
+    if record.handle is not None and not record.settled and not record.cancel_sent:
+        # Another job has the run than the one that was ended.
+        record = look(found_again(record, backend, world), backend, world)
+    return record
 
 
 def look(record: RunRecord, backend: Backend, world: World) -> RunRecord:

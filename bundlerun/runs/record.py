@@ -21,7 +21,8 @@ class RunRecord:
     is bound to later. ``lost_s``: since when the backend does not know the job, by the look before;
     ``orphaned_s``: when it was first seen that whoever submitted has ended and left no job;
     ``cancel_asked_s``: when somebody asked for its end, and ``cancel_sent``: the backend was told.
-    ``adopted``: another store submitted it, or this one's journal was lost since.
+    ``adopted``: another store submitted it, or this one's journal was lost since; ``followed``: it
+    was under way when equal work was asked for.
     ``judged``: what became of it stands here; ``settled``: beside that, the backend was told to
     forget the job, and nothing is left to be done. ``revision`` is the journal's.
     """
@@ -42,6 +43,7 @@ class RunRecord:
     evidence: str = ""
     handle: JobHandle | None = None
     adopted: bool = False
+    followed: bool = False
     judged: bool = False
     settled: bool = False
     submitted_s: float | None = None

@@ -291,7 +291,8 @@ def _judged(
     other = _worker_of(record, backend, remote) if silent else None
     if other is not None:
         reason = "another job of the run does its work"
-        return change(record, lambda r: r.changed(handle=other, reason=reason, lost_s=None), world)
+        fields = {"handle": other, "reason": reason, "lost_s": None, "cancel_sent": False}
+        return change(record, lambda r: r.changed(**fields), world)
     evidence = outcome.evidence or damage or (_last_lines(record, backend) if failed else "")
     left = envelope if isinstance(envelope, Envelope) else None
     if silent and status.state is not JobState.LOST:

@@ -246,6 +246,49 @@ def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
     assert stage.record(record.run_id).handle == second
 
 
+def test_a_cancel_ends_the_job_that_has_the_run(stage: Stage) -> None:
+    """Where the noted job was the second, and left the work to the first, the first is ended."""
+    record = stage.submit()
+    claim(remote_of(stage), record.run_id, "first")
+    stage.backend.script("first", RUNNING)
+    ended = stage.workspace.cancel(record.run_id)
+    assert ended.state is JobState.CANCELLED
+    assert stage.backend.asked("cancel") == [record.run_id, "first"]
+    with pytest.raises(errors.Cancelled):
+        stage.workspace.wait(record.run_id)
+
+
+def test_a_followed_run_says_that_it_looked_up_bundles_before(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """What a pipeline takes by name is in no request: an equal one may have taken an older one."""
+    record = stage.submit("out")
+    said: list[str] = []
+    other.progress = Said(said)
+    found = doing(plan_of("out"), other.world())
+    assert found is not None
+    stage.succeed(record)
+    other.wait(record.run_id)
+    assert any("--force" in line and "looked up" in line for line in said)
+
+
+class Said:
+    """Progress that keeps its lines."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def start(self, what: str, total: int | None, unit: str) -> int:
+        return 0
+
+    def advance(self, bar: int, steps: int) -> None: ...
+
+    def finish(self, bar: int) -> None: ...
+
+    def line(self, text: str) -> None:
+        self.said.append(text)
+
+
 @pytest.mark.parametrize("prefix", ["", "01", "zzzz", "0000aaaa", "../meta", "*"])
 def test_a_prefix_of_no_run_is_not_found(stage: Stage, other: br.Workspace, prefix: str) -> None:
     """Too short, not an id at all, or nobody's."""
