@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundlerun.bundles.bundle import Bundle, new_id
-from bundlerun.errors import BundleNotFound, Conflict
+from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
 from bundlerun.progress import Progress
 from bundlerun.remotes.binding import bound_url, check_remote
 from bundlerun.remotes.pull import localise, pull_id
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.plan import RunPlan
     from bundlerun.settings import Settings
+    from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -83,8 +84,23 @@ def adopt_equal_work(plan: RunPlan, world: World) -> Bundle:
             ),
             commit=True,
         )
-    push(store, context, world.remote, [entry], progress=world.progress)
+    send(entry, world)
     return entry.bundle
+
+
+def send(entry: Entry, world: World) -> None:
+    """Push a bundle that a run needs. Ancestors of which bytes lie elsewhere stay where they are,
+    which is said: its lineage names them all the same.
+
+    Raises PushIncomplete where the bundle itself could not go, and as ``push``.
+    """
+    try:
+        push(world.store, world.context, world.remote, [entry], progress=world.progress)
+    except PushIncomplete as error:
+        sent = world.store.catalog.by_id(world.context, entry.bundle.id)
+        if sent is None or not sent.pushed:
+            raise
+        world.progress.line(f"{entry.bundle.name} was sent; {error.message}")
 
 
 def change(record: RunRecord, update: Callable[[RunRecord], RunRecord], world: World) -> RunRecord:

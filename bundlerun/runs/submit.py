@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.jobs.state import JobState
-from bundlerun.remotes.push import push
-from bundlerun.runs.conduct import World, change, holding
+from bundlerun.runs.conduct import World, change, holding, send
 from bundlerun.runs.follow import found_again, look, tell
 from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.jobspec import Surroundings, job_spec
@@ -90,7 +89,7 @@ def _send_input(plan: RunPlan, request: RunRequest, world: World) -> None:
             hint=f"bundlerun ls {plan.input.name}",
         )
     if request.push_input:
-        push(world.store, world.context, world.remote, [entry], progress=world.progress)
+        send(entry, world)
     elif not entry.pushed:
         raise Conflict(
             f"{plan.input.name} is not on {world.remote.url}, and --no-push-input was given",
