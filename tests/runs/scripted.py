@@ -19,7 +19,7 @@ from bundlerun.backends.base import Backend
 from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
-from bundlerun.errors import EngineError
+from bundlerun.errors import EngineError, SubmitUnknown
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.base import Remote
@@ -63,6 +63,8 @@ class Scripted(Backend):
             if mount.target == STAGING_INSIDE:
                 (self.state / f"{spec.run_id}.mount").write_text(mount.source)
         self.script(spec.run_id, RUNNING)
+        if (self.state / "deaf").exists():
+            raise SubmitUnknown("it is not known whether it was done")
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:

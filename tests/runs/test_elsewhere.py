@@ -170,6 +170,22 @@ def test_a_job_whose_handle_was_not_noted_is_found_by_its_name(
     assert remote.get(handle_key(record.run_id)) is not None
 
 
+def test_a_run_of_which_it_is_not_known_whether_it_has_a_job_stays_open(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """The answer to its submit was lost: whoever waits finds the job, and every store learns of
+    it."""
+    (stage.backend.state / "deaf").touch()
+    with pytest.raises(errors.SubmitUnknown, match="bundlerun wait"):
+        stage.submit()
+    (record,) = other.list_remote_jobs()
+    assert record.reason == "no job of it is noted yet"
+    stage.succeed(record)
+    assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
+    assert remote_of(stage).get(handle_key(record.run_id)) is not None
+    assert stage.backend.asked("submit") == [record.run_id]
+
+
 @pytest.mark.parametrize("what", ["not JSON", "another run's", "another backend's", "a list"])
 def test_a_handle_that_is_not_the_run_s_is_not_believed(
     stage: Stage, other: br.Workspace, what: str
