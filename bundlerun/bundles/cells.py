@@ -9,7 +9,6 @@ from bundlerun.bundles import arrays, pandas_scalars
 from bundlerun.bundles.cures import cure
 from bundlerun.bundles.nodes import only
 from bundlerun.bundles.terms import (
-    CONTAINER_TAGS,
     FLATTER,
     MAPPINGS,
     MAX_DEPTH,
@@ -24,6 +23,9 @@ from bundlerun.bundles.terms import (
 )
 from bundlerun.errors import IntegrityError
 
+_SEQUENCES = {kind: b'{"%s":[' % tag.encode() for tag, kind in SEQUENCES.items()}
+_MAPPINGS = {kind: b'{"%s":[' % tag.encode() for tag, kind in MAPPINGS.items()}
+
 
 def cell_bytes(value: Any, depth: int = 0) -> bytes:
     """A single value, of numpy and pandas too, or lists, tuples, dicts and Counters of them.
@@ -35,24 +37,23 @@ def cell_bytes(value: Any, depth: int = 0) -> bytes:
         return encode(value)
     if depth >= MAX_DEPTH:
         raise CannotKeep(f"it is nested deeper than {MAX_DEPTH}", hint=FLATTER)
-    tag = CONTAINER_TAGS.get(type(value), "")
-    if tag in SEQUENCES:
+    kind = type(value)
+    if kind in _SEQUENCES:
         inner = b",".join(cell_bytes(each, depth + 1) for each in value)
-        return b'{"%s":[%s]}' % (tag.encode(), inner)
-    if tag in MAPPINGS:
-        if tag != "dict":
+        return _SEQUENCES[kind] + inner + b"]}"
+    if kind in _MAPPINGS:
+        if kind is not dict:
             check_bare(value)
         pairs = (
             b"[%s,%s]" % (cell_bytes(key, depth + 1), cell_bytes(each, depth + 1))
             for key, each in value.items()
         )
-        return b'{"%s":[%s]}' % (tag.encode(), b",".join(pairs))
+        return _MAPPINGS[kind] + b",".join(pairs) + b"]}"
     if arrays.is_scalar(value):
         return b'{"scalar":"%s"}' % arrays.scalar_base64(value)
     found = pandas_scalars.cell_bytes(value, lambda each: cell_bytes(each, depth + 1))
     if found is not None:
         return found
-    kind = type(value)
     raise CannotKeep(f"a {kind.__module__}.{kind.__qualname__} inside a table", hint=cure(value))
 
 

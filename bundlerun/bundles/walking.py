@@ -50,7 +50,7 @@ class _Table(NamedTuple):
 
 def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
     """The links of ``parts``, each with whether it is a node."""
-    return ((part.link, part.is_node) for part in parts(root, read))
+    return ((link, is_node) for link, is_node, _ in _walked(root, read))
 
 
 def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
@@ -61,10 +61,15 @@ def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
     is left out. Raises IntegrityError for malformed nodes and for a digest that is said to have
     two sizes.
     """
+    return (Part(*each) for each in _walked(root, read))
+
+
+def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
+    """The fields of ``parts``: there may be millions."""
     sizes: dict[Digest, int] = {root.digest: root.size}
     looked: set[tuple[Digest, str, int]] = set()
     pending = deque([_Node(root, "root")])
-    yield Part(root, is_node=True)
+    yield root, True, False
     while pending:
         node = pending.popleft()
         mark = (node.link.digest, node.kind, node.level)
@@ -84,8 +89,9 @@ def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
                 known = sizes.get(each.digest)
                 if known is None:
                     sizes[each.digest] = each.size
-                    is_table = isinstance(found, _Table) and each is link
-                    yield Part(each, isinstance(found, _Node), is_table)
+                    # The digests of a table's parts are no table.
+                    is_table = each is link and isinstance(found, _Table)
+                    yield each, isinstance(found, _Node), is_table
                 elif known != each.size:
                     raise IntegrityError(
                         f"{each.digest} is said to have {known} and {each.size} bytes"

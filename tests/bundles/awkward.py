@@ -249,9 +249,12 @@ _COLUMNS: dict[str, Any] = {
     ),
     "objects of Timestamps with a fold": _cells(
         _objects(
-            pd.Timestamp(2020, 1, 1, fold=1),
-            pd.Timestamp(2020, 1, 1, fold=1, tz=CET),
-            *(pd.Timestamp(2020, 10, 25, 2, 30, fold=each, tz=BERLIN) for each in (0, 1)),
+            pd.Timestamp(dt.datetime(2020, 1, 1, fold=1)),
+            pd.Timestamp(dt.datetime(2020, 1, 1, fold=1), tz=CET),
+            *(
+                pd.Timestamp(dt.datetime(2020, 10, 25, 2, 30, fold=each), tz=BERLIN)
+                for each in (0, 1)
+            ),
         )
     ),
     "objects of Timedeltas": _cells(_objects(pd.Timedelta(1, "s"), pd.Timedelta(5, "ns"))),
