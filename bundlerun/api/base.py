@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.errors import Conflict, ContextNotFound
+from bundlerun.errors import Conflict, ContextNotFound, NoRemote, UsageError
+from bundlerun.pipelines.inner import Inner, present
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import Settings
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from bundlerun.aws.session import Aws
     from bundlerun.bundles.bundle import Bundle
     from bundlerun.bundles.links import Link
+    from bundlerun.pipelines.host import StoreHost
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.conduct import World
     from bundlerun.store.catalog import Entry
@@ -48,9 +51,25 @@ class Base:
         self._create = create
         self._remotes: dict[str, Remote] = {}
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        """The store. Raises IntegrityError when its format is not known here."""
+        """The store; inside of a pipe, as that pipe sees it. Raises IntegrityError when its format
+        is not known here."""
+        inner = self.inner
+        return self._store if inner is None else inner.store
+
+    @property
+    def inner(self) -> Inner | None:
+        """The workspace of the pipe that calls, in place of this one; None outside of any pipe, and
+        for a store of the user's that is not the pipe's."""
+        found = present()
+        if found is None:
+            return None
+        mine = self._store_path.absolute()
+        return found if mine in (self.settings.store.absolute(), found.store.path) else None
+
+    @cached_property
+    def _store(self) -> Store:
         from bundlerun.store.store import Store
 
         return Store.open(self._store_path, self.settings.storage)
@@ -64,12 +83,16 @@ class Base:
 
     def close(self) -> None:
         """Close the store; the next verb opens it again."""
-        if "store" in self.__dict__:
-            self.store.close()
-            del self.__dict__["store"]
+        if "_store" in self.__dict__:
+            self._store.close()
+            del self.__dict__["_store"]
 
     def context(self, name: str | None = None) -> Context:
-        """The context ``name``, else the workspace's own. Raises ContextNotFound."""
+        """The context ``name``, else the workspace's own. Raises ContextNotFound, and UsageError
+        inside of a pipe for another one than that of the pipe."""
+        inner = self.inner
+        if inner is not None:
+            return _only(inner.context, name)
         contexts = self.store.contexts
         chosen = name or self._context_name or contexts.current()
         may_make = chosen is None or (self._create and name is None)
@@ -88,6 +111,8 @@ class Base:
         """The remote of ``context``. Raises NoRemote when it has none."""
         from bundlerun.remotes.binding import bound_url
 
+        if self.inner is not None:
+            raise NoRemote("inside of a pipe no remote is asked", hint="br.external(name)")
         return self.remote_at(bound_url(context))
 
     def remote_at(self, url: str) -> Remote:
@@ -113,18 +138,33 @@ class Base:
     def fetch_of(self, bundle: Bundle) -> Fetch:
         """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
         is opened when it is called."""
+        inner = self.inner
+        if inner is not None and inner.fetch is not None:
+            return inner.fetch(bundle)
+        return self._fetch(self.store, self.context(), bundle)
 
+    def _fetch(self, store: Store, context: Context, bundle: Bundle) -> Fetch:
         made: list[Fetch] = []
 
         def fetch(links: Sequence[Link]) -> None:
+            from bundlerun.remotes.binding import bound_url
             from bundlerun.remotes.pull import fetcher
 
             if not made:
-                remote = self.remote(self.context())
-                made.append(fetcher(self.store, remote, bundle, progress=self.progress))
+                remote = self.remote_at(bound_url(context))
+                made.append(fetcher(store, remote, bundle, progress=self.progress))
             made[0](links)
 
         return fetch
+
+    def host(self) -> StoreHost:
+        """What an apply acts on."""
+        from bundlerun.pipelines.host import StoreHost
+
+        store, context = self.store, self.context()
+        # Bytes are brought for pipes at work too, which have no remote of their own.
+        fetch = functools.partial(self._fetch, store, context)
+        return self.inner or StoreHost(store, context, fetch=fetch)
 
     def world(self) -> World:
         """What a run acts on."""
@@ -133,3 +173,12 @@ class Base:
         return World(
             self.store, self.context(), self.remote_at, self.settings, self.aws, self.progress
         )
+
+
+def _only(context: Context, name: str | None) -> Context:
+    if name is not None and name != context.name:
+        raise UsageError(
+            f"inside of a pipe there is the context {context.name!r} alone, not {name!r}",
+            hint="br.external(name) in requires(), for a bundle of the pipe's own context",
+        )
+    return context

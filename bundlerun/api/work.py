@@ -65,7 +65,6 @@ class Work(Data):
         """
         from bundlerun.pipelines.engine import apply as apply_pipe
         from bundlerun.pipelines.given import Given, check_secrets, parsed_secrets
-        from bundlerun.pipelines.host import StoreHost
         from bundlerun.pipelines.in_force import in_force
         from bundlerun.pipelines.loading import importing_from, load_pipe
         from bundlerun.pipelines.options import ApplyOptions
@@ -94,12 +93,12 @@ class Work(Data):
                 pipe = load_pipe(pipe, root)
             result = apply_pipe(
                 pipe,
-                host=StoreHost(self.store, self.context(), fetch=self.fetch_of),
+                host=self.host(),
                 input=None if entry is None else entry.bundle,
                 output=output,
                 params={**(params or {}), **parameters},
                 options=options,
-                progress=self.progress,
+                progress=self.inner.progress if self.inner else self.progress,
             )
         if before is None or before.bundle.id != result.entry.bundle.id:
             self._tell_what_differs(result.entry.bundle, result.entry)

@@ -20,6 +20,7 @@ from bundlerun.progress import Lines
 def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None) -> None:
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
     from bundlerun.images.dockerfile import CODE
+    from bundlerun.pipelines.inner import alone
     from bundlerun.runs.inside import Attempt, open_job_remote, work
     from bundlerun.runs.jobspec import HIDDEN
 
@@ -29,6 +30,7 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    alone()
     attempt = Attempt(
         remote=open_job_remote(remote, staging, Lines(say)),
         run_id=run,

@@ -22,7 +22,7 @@ from typing import Any
 import luigi.worker
 
 from bundlerun.errors import UsageError
-from bundlerun.pipelines import failures, reads
+from bundlerun.pipelines import failures, inner, reads
 
 Tell = Callable[[tuple[Any, ...]], None]
 """Takes a message, a tuple whose first part says of what kind it is."""
@@ -149,6 +149,7 @@ def _main(body: Body, sending: Connection, theirs: list[Connection]) -> None:
         # Some thread of the parent may have held these at the fork: nobody would release them.
         luigi.worker.fork_lock = threading.Lock()
         reads.in_child()
+        inner.alone()
         for each in theirs:
             each.close()
         try:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bundlerun.bundles.bundle import Bundle
     from bundlerun.bundles.digest import Digest
     from bundlerun.pipelines.external import External
+    from bundlerun.pipelines.inner import Inner
+    from bundlerun.progress import Progress
     from bundlerun.store.contexts import Context
     from bundlerun.store.entries import Entry
     from bundlerun.store.source import Fetch
@@ -69,8 +71,15 @@ class Host(Protocol):
     def commit(self, entry: Entry) -> Entry:
         """``entry``, committed."""
 
-    def drop(self, entries: Sequence[Entry]) -> None:
-        """Forget these, which nobody is to see. One that is gone already is no error."""
+    def drop(self, entry: Entry) -> None:
+        """Forget a bundle that was added a moment ago."""
+
+    def inner(self, token: str, pipe: str, given: Sequence[Bundle], progress: Progress) -> Inner:
+        """The workspace of one run of ``pipe``, which was ``given`` these, in the apply called
+        ``token``."""
+
+    def drop_inner(self, token: str) -> None:
+        """Forget what pipes of the apply called ``token`` made that did not end well."""
 
     def finished(self, entry: Entry) -> None:
         """Called once for each pipe whose value is there, made or found, dependencies first; in
@@ -78,7 +87,8 @@ class Host(Protocol):
 
 
 class StoreHost:
-    """One context of a store. ``fetch`` gives what brings a bundle's objects to this disk."""
+    """One context of a store. ``fetch`` gives what brings a bundle's objects to this disk; ``path``
+    is that of the scope (see store.scope) that it is seen from."""
 
     def __init__(
         self, store: Store, context: Context, *, fetch: Callable[[Bundle], Fetch] | None = None
@@ -86,6 +96,7 @@ class StoreHost:
         self.store = store
         self.context = context
         self.fetch = fetch
+        self.path = ""
 
     def find(self, task: ReuseKey) -> Entry | None:
         """See Host."""
@@ -139,11 +150,19 @@ class StoreHost:
         done = self.store.catalog.commit(self.context, [entry.bundle.id])
         return done[0] if done else entry
 
-    def drop(self, entries: Sequence[Entry]) -> None:
+    def drop(self, entry: Entry) -> None:
         """See Host."""
-        for entry in entries:
-            if self.store.catalog.by_id(self.context, entry.bundle.id) is not None:
-                self.store.catalog.remove(self.context, [entry.bundle.id])
+        self.store.catalog.remove(self.context, [entry.bundle.id])
+
+    def inner(self, token: str, pipe: str, given: Sequence[Bundle], progress: Progress) -> Inner:
+        """See Host."""
+        from bundlerun.pipelines.inner import inner_of
+
+        return inner_of(self, token, pipe, given, progress)
+
+    def drop_inner(self, token: str) -> None:
+        """See Host."""
+        self.store.catalog.drop_inner(self.context, f"{self.path}{token}/")
 
     def finished(self, entry: Entry) -> None:
         """Nothing more is done with it."""

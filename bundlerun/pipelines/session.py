@@ -24,6 +24,7 @@ from bundlerun.pipelines.given import Given, check_files, checked, in_key
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
 from bundlerun.pipelines.in_force import said_elsewhere
+from bundlerun.pipelines.inner import inside
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loading import Home
 from bundlerun.pipelines.options import ApplyOptions
@@ -32,6 +33,7 @@ from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
 from bundlerun.pipelines.reads import Told, Watch, warn_of, watching
 from bundlerun.pipelines.reuse import task_key
 from bundlerun.pipelines.source import Source, source_of
+from bundlerun.progress import Lines
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.host import Host
@@ -64,6 +66,7 @@ class Session:
         self._sources: dict[Home, Source] = {}
         self._waiting: dict[Node, int] = {}
         self._needed_by: dict[Node, list[Node]] = {}
+        self._token = new_id()
         self._folder: Path | None = None
         self._told = Told()
         self._given: tuple[Mapping[str, str], Mapping[str, str]] = {}, {}
@@ -138,7 +141,8 @@ class Session:
             self._folder = self._told.folder = Path(tempfile.mkdtemp(prefix="bundlerun-"))
 
     def close(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, and what pipes that failed or were killed have left."""
+        self.host.drop_inner(self._token)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -193,31 +197,42 @@ class Session:
         values = self._values(node)
         scratch = Scratch(self._folder)
         pipe = at_work(node.pipe, scratch, tell)
-        input_value = self.target.input and self.host.value(self.target.input)
-        watch = Watch(str(node.home.root), self._source(node.home).digests, self.host.is_own)
+        given = [bundle for _, bundle in self._goes_in(node)]
+        inner = self.host.inner(self._token, node.name, given, Lines(voice.status(tell)))
         pipe.trigger_event(Event.START, pipe)
         try:
-            started_s = time.time()
-            try:
-                with watching(watch):
-                    value = pipe.pipe_run(input_value, **values)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                failed = failures.raised_in(node.name, "pipe_run", error)
-                raise voice.told(pipe, error, failed) from error
-            finally:
-                warn_of(watch, node.name, self._told)
-            finished_s = time.time()
-            self._check_unedited(node, watch)
-            draft = replace(self._draft(node, started_s, finished_s), scratch=scratch.made)
-            entry = self._kept(node, pipe, draft, value)
-            pipe.trigger_event(Event.PROCESSING_TIME, pipe, finished_s - started_s)
-            pipe.trigger_event(Event.SUCCESS, pipe)
-            return entry
+            with inside(inner):
+                started_s = time.time()
+                value = self._value(node, pipe, values)
+                finished_s = time.time()
+                draft = self._draft(node, started_s, finished_s, inner.parents())
+                entry = self._kept(node, pipe, replace(draft, scratch=scratch.made), value)
+            inner.keep(commit=self.options.commit)
+        except BaseException:
+            inner.forget()
+            raise
         finally:
             if scratch.made is not None:
                 shutil.rmtree(scratch.made, ignore_errors=True)
+        pipe.trigger_event(Event.PROCESSING_TIME, pipe, finished_s - started_s)
+        pipe.trigger_event(Event.SUCCESS, pipe)
+        return entry
+
+    def _value(self, node: Node, pipe: Pipe, values: Mapping[str, object]) -> object:
+        input_value = self.target.input and self.host.value(self.target.input)
+        watch = Watch(str(node.home.root), self._source(node.home).digests, self.host.is_own)
+        try:
+            with watching(watch):
+                value = pipe.pipe_run(input_value, **values)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            failed = failures.raised_in(node.name, "pipe_run", error)
+            raise voice.told(pipe, error, failed) from error
+        finally:
+            warn_of(watch, node.name, self._told)
+        self._check_unedited(node, watch)
+        return value
 
     def _check_unedited(self, node: Node, watch: Watch) -> None:
         """Raises BadModule when a file that the pipe read is not what its key says."""
@@ -239,7 +254,7 @@ class Session:
         try:
             pipe.on_success()
         except BaseException as error:
-            self.host.drop([entry])
+            self.host.drop(entry)
             if isinstance(error, KeyboardInterrupt):
                 raise
             failed = failures.raised_in(node.name, "on_success", error)
@@ -258,15 +273,21 @@ class Session:
             found.append((f"external:{key}", key, entry))
         return found
 
-    def _draft(self, node: Node, started_s: float, finished_s: float) -> Draft:
-        is_top = node is self.top
+    def _goes_in(self, node: Node) -> list[tuple[str, Bundle]]:
+        """All that goes in: role and bundle."""
         given = [("pipeline_input", self.target.input)] if self.target.input else []
-        given += [(role, entry.bundle) for role, _, entry in self._inputs(node)]
+        return given + [(role, entry.bundle) for role, _, entry in self._inputs(node)]
+
+    def _draft(
+        self, node: Node, started_s: float, finished_s: float, made: Sequence[Parent]
+    ) -> Draft:
+        is_top = node is self.top
+        given = [Parent(role, b.name, b.id, b.root.digest) for role, b in self._goes_in(node)]
         source = self._source(node.home)
         code = CodeVersion(source.digest, *self._git, source.recorded())
         lineage = Lineage(
             pipe=node.name,
-            parents=tuple(Parent(role, b.name, b.id, b.root.digest) for role, b in given),
+            parents=(*given, *made),
             code=code,
             image=self.options.image,
             run=self.options.run,

@@ -6,8 +6,9 @@ once, and the rest is shown as progress.
 
 from __future__ import annotations
 
+import contextvars
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import luigi
@@ -35,12 +36,17 @@ def at_work(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
         tell((_EVENT, event, kwargs, *(_SELF if each is pipe else each for each in args)))
 
     return {
-        "set_status_message": lambda message: tell((_STATUS, str(message))),
+        "set_status_message": status(tell),
         "set_progress_percentage": lambda percent: tell((_PERCENT, float(percent))),
         "set_tracking_url": lambda url: tell((_URL, str(url))),
         "decrease_running_resources": lambda units: tell((FREE, list(units))),
         "trigger_event": trigger_event,
     }
+
+
+def status(tell: Tell) -> Callable[[object], None]:
+    """What takes the status messages of a pipe that is heard through ``tell``."""
+    return lambda message: tell((_STATUS, str(message)))
 
 
 def told(pipe: Pipe, error: BaseException, failed: UserError) -> UserError:
@@ -70,6 +76,7 @@ class Listener:
         self._progress = progress
         self._bar: int | None = None
         self._percent = 0
+        self._context = contextvars.copy_context()
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """Take what ``at_work`` sent."""
@@ -77,7 +84,8 @@ class Listener:
         if kind == _EVENT:
             event, kwargs, *args = rest
             given = (self._pipe if each == _SELF else each for each in args)
-            self._pipe.trigger_event(event, *given, **kwargs)
+            # In the caller's surroundings, and not in those of the pipe.
+            self._context.copy().run(self._pipe.trigger_event, event, *given, **kwargs)
         elif kind == _PERCENT:
             self._show(int(rest[0]))
         else:

@@ -21,6 +21,7 @@ from bundlerun.store.entries import (
 )
 from bundlerun.store.lookup import Lookup
 from bundlerun.store.schema import UNNUMBERED, UNPUSHED
+from bundlerun.store.scope import Scope
 
 __all__ = ["Catalog", "Entry"]
 
@@ -45,6 +46,11 @@ class Catalog(Lookup):
             rank = _next_rank(tx, context, bundle.name) if committed else None
             placed = {"committed": int(committed), "pushed": 0, "rank": rank}
             seq = insert(tx, context, bundle, placed)
+            if self._scope is not None:
+                tx.execute(
+                    "INSERT INTO inner_bundles (bundle, scope) VALUES (?, ?)",
+                    (seq, self._scope.path),
+                )
         return Entry(bundle, context.name, seq, committed, None, False)
 
     def commit(self, context: Context, ids: Sequence[str]) -> list[Entry]:
@@ -55,7 +61,7 @@ class Catalog(Lookup):
         with self._database.writing() as tx:
             entries = []
             for id in ids:
-                entry = _get(tx, context, id)
+                entry = self._own(tx, context, id)
                 if not entry.committed:
                     rank = _next_rank(tx, context, entry.bundle.name)
                     tx.execute(
@@ -72,7 +78,7 @@ class Catalog(Lookup):
         """
         wanted = checked_tags(tags)
         with self._database.writing() as tx:
-            entry = _get(tx, context, id)
+            entry = self._own(tx, context, id)
             changed = {k: v for k, v in wanted.items() if entry.bundle.tags.get(k) != v}
             bundle = replace(entry.bundle, tags={**entry.bundle.tags, **changed})
             write_record(tx, entry.seq, bundle)
@@ -95,7 +101,7 @@ class Catalog(Lookup):
         Raises BundleNotFound, and then none is forgotten.
         """
         with self._database.writing() as tx:
-            entries = [_get(tx, context, id) for id in dict.fromkeys(ids)]
+            entries = [self._own(tx, context, id) for id in dict.fromkeys(ids)]
             tx.executemany("DELETE FROM bundles WHERE seq = ?", [(e.seq,) for e in entries])
         return entries
 
@@ -171,6 +177,54 @@ class Catalog(Lookup):
             )
             _see(tx, context, name, version)
 
+    def inner(self, context: Context, scope: Scope) -> list[Entry]:
+        """What the pipe of ``scope`` itself made, in the order of its arrival."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM bundles b JOIN inner_bundles i ON i.bundle = b.seq"
+                " WHERE b.context = ? AND i.scope = ? ORDER BY b.seq",
+                (context.id, scope.path),
+            ).fetchall()
+        return [entry_of(context, row) for row in rows]
+
+    def keep_inner(self, context: Context, path: str, into: str, *, commit: bool) -> None:
+        """What was made below the scope ``path`` belongs to the scope ``into``, and where that is
+        empty to everybody; ``commit`` marks it to be kept."""
+        with self._database.reading() as connection:
+            if not _inner_ids(connection, context, path):
+                return
+        with self._database.writing() as tx:
+            if commit:
+                self.commit(context, _inner_ids(tx, context, path))
+            change = "UPDATE inner_bundles SET scope = ?" if into else "DELETE FROM inner_bundles"
+            values = [into] if into else []
+            tx.execute(f"{change} WHERE scope >= ? AND scope < ?", [*values, *_span(path)])
+
+    def drop_inner(self, context: Context, path: str) -> None:
+        """Forget what was made below the scope ``path``; nothing is written where that is
+        nothing."""
+        with self._database.reading() as connection:
+            if not _inner_ids(connection, context, path):
+                return
+        with self._database.writing() as tx:
+            tx.execute(
+                "DELETE FROM bundles WHERE context = ? AND seq IN"
+                " (SELECT bundle FROM inner_bundles WHERE scope >= ? AND scope < ?)",
+                (context.id, *_span(path)),
+            )
+
+    def _own(self, tx: sqlite3.Connection, context: Context, id: str) -> Entry:
+        """The bundle, which may be changed. Raises BundleNotFound; UsageError where a pipe at work
+        would change what it did not make."""
+        entry = _get(tx, context, id)
+        if self._scope is not None:
+            row = tx.execute(
+                "SELECT scope FROM inner_bundles WHERE bundle = ?", (entry.seq,)
+            ).fetchone()
+            if row is None or not row[0].startswith(self._scope.path):
+                raise self._scope.not_its_own(entry.bundle.name)
+        return entry
+
     def _met(
         self, tx: sqlite3.Connection, context: Context, bundle: Bundle, digest: Digest | None
     ) -> int:
@@ -208,6 +262,20 @@ class Catalog(Lookup):
         sent = {key: value for key, value in tags.items() if key not in pending}
         set_tags(tx, context, seq, sent, sent=True)
         return seq
+
+
+def _span(path: str) -> tuple[str, str]:
+    # "0" is the character after the slash that a path ends with.
+    return path, f"{path[:-1]}0"
+
+
+def _inner_ids(connection: sqlite3.Connection, context: Context, path: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT b.id FROM inner_bundles i JOIN bundles b ON b.seq = i.bundle"
+        " WHERE b.context = ? AND i.scope >= ? AND i.scope < ? ORDER BY b.seq",
+        (context.id, *_span(path)),
+    )
+    return [id for (id,) in rows.fetchall()]
 
 
 def _find(tx: sqlite3.Connection, context: Context, id: str) -> Entry | None:

@@ -8,7 +8,7 @@ here after the committed one. Never a wall clock.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundlerun.bundles.digest import Digest
@@ -17,14 +17,17 @@ from bundlerun.store.contexts import BOUND, Context
 from bundlerun.store.database import Database
 from bundlerun.store.entries import COLUMNS, Entry, entry_of
 from bundlerun.store.objects import batches
+from bundlerun.store.scope import Scope, condition, equal_work
 
 
 class Lookup:
     """The reading half of the catalog. Names, tags and ids are exact: no wildcard, no case
-    folding. Versions that the remote gave up are found by their full id only."""
+    folding. Versions that the remote gave up are found by their full id only. Names are those that
+    are seen from ``scope`` (None: from outside of any pipe)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, scope: Scope | None = None) -> None:
         self._database = database
+        self._scope = scope
 
     def find(
         self,
@@ -37,7 +40,7 @@ class Lookup:
     ) -> Entry | None:
         """The latest bundle called ``name`` with all of ``tags``, or the one whose id starts with
         ``id_prefix``; None when there is none. Raises UsageError when several ids start so."""
-        query = _Query(context, tags).also("b.name = ?", name)
+        query = _Query(context, tags, self._scope).also("b.name = ?", name)
         with self._database.reading() as connection:
             if id_prefix is not None:
                 row = _by_prefix(connection, query, name, id_prefix, committed_only)
@@ -62,6 +65,8 @@ class Lookup:
             return found
         what = "committed bundle" if committed_only else "bundle"
         which = name if id_prefix is None else f"{name}@{id_prefix}"
+        if self._scope is not None:
+            raise self._scope.not_found(which)
         tagged = "".join(f" {key}:{value}" for key, value in (tags or {}).items())
         raise BundleNotFound(
             f"the context {context.name!r} has no {what} {which!r}"
@@ -71,19 +76,19 @@ class Lookup:
 
     def by_id(self, context: Context, id: str) -> Entry | None:
         """The bundle of exactly this id, given up or not."""
-        return self._one(context, "b.id = ?", id)
+        return self._one(context, "b.id = ?", [id])
 
     def by_task(
         self, context: Context, digest: Digest, *, committed_only: bool = False
     ) -> Entry | None:
         """The bundle of this task key that arrived here last."""
-        return self._one(context, _keyed("task", committed_only), digest)
+        return self._by_key(context, "task", digest, committed_only)
 
     def by_request(
         self, context: Context, digest: Digest, *, committed_only: bool = False
     ) -> Entry | None:
         """The bundle of this request key that arrived here last."""
-        return self._one(context, _keyed("request", committed_only), digest)
+        return self._by_key(context, "request", digest, committed_only)
 
     def search(
         self,
@@ -95,7 +100,7 @@ class Lookup:
         limit: int | None = None,
     ) -> list[Entry]:
         """All bundles that fit, newest first: by arrival here, and within a name by version."""
-        query = _Query(context, tags)
+        query = _Query(context, tags, self._scope)
         if name is not None:
             query.also("b.name = ?", name)
         if committed is not None:
@@ -138,7 +143,7 @@ class Lookup:
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM bundles b WHERE b.context = ? AND b.committed = 1"
-                f" AND b.pushed = 0{named} ORDER BY b.name, b.rank",
+                f" AND b.pushed = 0{named} AND {condition(None)[0]} ORDER BY b.name, b.rank",
                 (context.id,) if name is None else (context.id, name),
             ).fetchall()
         return [entry_of(context, row) for row in rows]
@@ -181,12 +186,20 @@ class Lookup:
             ).fetchone()
         return None if row is None or row[0] is None else Digest(row[0])
 
-    def _one(self, context: Context, condition: str, value: str) -> Entry | None:
+    def _by_key(
+        self, context: Context, column: str, digest: Digest, committed_only: bool
+    ) -> Entry | None:
+        extra = " AND b.committed = 1" if committed_only else ""
+        seen, values = equal_work(self._scope)
+        condition = f"b.hidden = 0{extra} AND b.{column} = ? AND {seen}"
+        return self._one(context, condition, [digest, *values])
+
+    def _one(self, context: Context, condition: str, values: Sequence[object]) -> Entry | None:
         with self._database.reading() as connection:
             row = connection.execute(
                 f"SELECT {COLUMNS} FROM bundles b WHERE b.context = ? AND {condition}"
                 " ORDER BY b.seq DESC LIMIT 1",
-                (context.id, value),
+                (context.id, *values),
             ).fetchone()
         return None if row is None else entry_of(context, row)
 
@@ -194,10 +207,14 @@ class Lookup:
 class _Query:
     """A SELECT over the bundles of a context that have all of ``tags``."""
 
-    def __init__(self, context: Context, tags: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, context: Context, tags: Mapping[str, str] | None, scope: Scope | None
+    ) -> None:
         self._from = "bundles b"
         self._conditions = ["b.context = ? AND b.hidden = 0"]
         self.values: list[object] = [context.id]
+        seen, values = condition(scope)
+        self.also(seen, *values)
         for place, (key, value) in enumerate((tags or {}).items()):
             wanted = "t.context = ? AND t.key = ? AND t.value = ? AND t.bundle = b.seq"
             if place == 0:
@@ -216,11 +233,6 @@ class _Query:
     def sql(self, columns: str, more: str = "") -> str:
         """The statement."""
         return f"SELECT {columns} FROM {self._from} WHERE {' AND '.join(self._conditions)} {more}"
-
-
-def _keyed(column: str, committed_only: bool) -> str:
-    extra = " AND b.committed = 1" if committed_only else ""
-    return f"b.hidden = 0{extra} AND b.{column} = ?"
 
 
 def _latest(

@@ -96,6 +96,13 @@ CREATE INDEX bundles_unpushed ON bundles (context, name, rank) WHERE committed =
 CREATE INDEX bundles_task ON bundles (context, task, seq) WHERE task IS NOT NULL;
 CREATE INDEX bundles_request ON bundles (context, request, seq) WHERE request IS NOT NULL;
 
+CREATE TABLE inner_bundles (  -- what pipes at work made, until the outermost of them has ended
+    bundle INTEGER PRIMARY KEY REFERENCES bundles (seq) ON DELETE CASCADE,
+    scope TEXT NOT NULL,  -- the pipes around it, the outermost first
+    added_s INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))  -- Unix seconds
+);
+CREATE INDEX inner_scope ON inner_bundles (scope);
+
 CREATE TABLE tags (
     bundle INTEGER NOT NULL REFERENCES bundles (seq) ON DELETE CASCADE,
     context INTEGER NOT NULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from bundlerun.store.mounts import Trust
 from bundlerun.store.noted import Noted
 from bundlerun.store.objects import Objects
 from bundlerun.store.refusals import read_only
+from bundlerun.store.scope import Scope
 from bundlerun.store.source import Fetch, StoreSource
 from bundlerun.store.spare import keep_spare, lent_spare
 from bundlerun.store.statindex import IndexedIntake, StatIndex
@@ -66,6 +68,12 @@ class Store:
         """
         folder = Path(path).absolute()
         return Store(folder, open_database(folder), settings)
+
+    def seen_from(self, scope: Scope) -> Store:
+        """This store as a pipe at work sees it, and adds to it."""
+        seen = copy.copy(self)
+        seen.catalog = Catalog(self._database, scope)
+        return seen
 
     @property
     def read_only(self) -> bool:

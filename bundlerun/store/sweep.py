@@ -33,6 +33,9 @@ STILL_S = 3600.0
 """A file that is on its way is left alone for so long after the last write to it, whatever the
 grace period."""
 
+ABANDONED_S = 30 * 86400.0
+"""No pipe runs for longer: what one made inside, and still waits for its end, is nobody's."""
+
 FREE_SHARE = 0.25
 """With a larger share of free pages the store's file is written anew without them."""
 
@@ -79,6 +82,7 @@ def sweep(
             sweeping = _Sweeping(store, database, live, grace_s, delete=False)
             return sweeping.report()
         with store.objects.guard.alone():
+            _drop_abandoned(database)
             # What was added since.
             live.look()
             sweeping = _Sweeping(store, database, live, grace_s, delete=True)
@@ -86,6 +90,15 @@ def sweep(
     finally:
         progress.finish(bar)
         database.close()
+
+
+def _drop_abandoned(database: Database) -> None:
+    """What pipes made inside of an apply that was killed with all its processes."""
+    with database.writing() as tx:
+        tx.execute(
+            "DELETE FROM bundles WHERE seq IN (SELECT bundle FROM inner_bundles WHERE added_s < ?)",
+            (time.time() - ABANDONED_S,),
+        )
 
 
 class _Sweeping:

@@ -21,6 +21,7 @@ from bundlerun.errors import BundleNotFound, IntegrityError, StoreBusy, UsageErr
 from bundlerun.store import guard, liveness
 from bundlerun.store.contexts import Context
 from bundlerun.store.database import Database
+from bundlerun.store.scope import Scope
 from bundlerun.store.store import Store
 from bundlerun.store.sweep import sweep
 from bundlerun.store.swept import GcReport
@@ -422,3 +423,21 @@ def dying_after(at: int) -> Callable[[], None]:
     patch.setattr(Path, "unlink", dying_unlink)
     patch.setattr(Database, "writing", dying_writing)
     return patch.undo
+
+
+def test_what_pipes_of_a_killed_apply_made_goes_after_a_month(
+    store: Store, context: Context
+) -> None:
+    """It is seen by nobody, and waits for an end that does not come."""
+    pipe = Scope("a/b/", "m.Top", frozenset())
+    inner = store.seen_from(pipe)
+    inner.add(context, "young", 1)
+    inner.add(context, "old", 2)
+    with store._database.writing() as tx:
+        tx.execute(
+            "UPDATE inner_bundles SET added_s = added_s - 40 * 86400 WHERE bundle ="
+            " (SELECT seq FROM bundles WHERE name = 'old')"
+        )
+    assert store.catalog.search(context) == []
+    sweep(store, delete=True)
+    assert [entry.bundle.name for entry in inner.catalog.search(context)] == ["young"]

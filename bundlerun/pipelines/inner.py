@@ -1,0 +1,123 @@
+"""The workspace inside of a pipe: what ``bundlerun.get``, ``apply`` and others act on there.
+
+A pipe sees its inputs, its dependencies and what it made itself, wherever it runs: anything else
+would be an input that stands in no key. What it makes becomes an ancestor of its output, and stays
+only if the outermost pipe ends well.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bundlerun.bundles.bundle import new_id
+from bundlerun.bundles.lineage import Parent, ReuseKey
+from bundlerun.pipelines.host import StoreHost
+from bundlerun.progress import Progress
+from bundlerun.store.scope import Scope
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.store.entries import Entry
+
+ROLE = "inner"
+"""What a pipe made while it ran is its output's parent in the role ``inner:NAME``."""
+
+_PRESENT: contextvars.ContextVar[Inner | None] = contextvars.ContextVar("inner", default=None)
+_RUNNING: list[Inner] = []
+_ALONE: list[bool] = []
+
+
+class Inner(StoreHost):
+    """The world of one run of a pipe, within that of the apply that runs it. What pipes say here
+    goes to ``progress``."""
+
+    def __init__(self, outer: StoreHost, scope: Scope, progress: Progress) -> None:
+        super().__init__(outer.store.seen_from(scope), outer.context, fetch=outer.fetch)
+        self.path = scope.path
+        self.progress = progress
+        self._outer = outer
+        self._scope = scope
+
+    def find(self, task: ReuseKey) -> Entry | None:
+        """See Host. Equal work is looked for everywhere, for it is in no name's stead."""
+        found = super().find(task) or self._outer.find(task)
+        if found is not None:
+            self._scope.see(found.bundle.id)
+        return found
+
+    def commit(self, entry: Entry) -> Entry:
+        """See Host."""
+        return self._outer.commit(entry)
+
+    def finished(self, entry: Entry) -> None:
+        """See Host. It is sent nowhere before the outermost pipe has ended."""
+        if entry.bundle.id not in {each.bundle.id for each in self._made()}:
+            self._scope.see(entry.bundle.id)
+
+    def parents(self) -> list[Parent]:
+        """What was made or found here, as parents of the pipe's output; not what only went into
+        something else of it."""
+        made = self._made()
+        tasks = [entry.bundle.lineage.task for entry in made if entry.bundle.lineage.task]
+        found = (self.by_id(id) for id in self._scope.found)
+        # Of what was found for a name of its own there is a new version, which has its task.
+        other = (e for e in found if e is not None and e.bundle.lineage.task not in tasks)
+        entries = [*made, *other]
+        inside = {parent.id for entry in entries for parent in entry.bundle.lineage.parents}
+        return [
+            Parent(f"{ROLE}:{b.name}", b.name, b.id, b.root.digest)
+            for b in (entry.bundle for entry in entries)
+            if b.id not in inside
+        ]
+
+    def keep(self, *, commit: bool) -> None:
+        """The pipe ended well: what it made stays, ``commit`` marks it to be kept; within another
+        pipe it is that one's now."""
+        catalog, into = self._outer.store.catalog, self._outer.path
+        catalog.keep_inner(self.context, self.path, into, commit=commit)
+
+    def forget(self) -> None:
+        """The pipe failed: forget what it made."""
+        self._outer.store.catalog.drop_inner(self.context, self.path)
+
+    def _made(self) -> Sequence[Entry]:
+        return self.store.catalog.inner(self.context, self._scope)
+
+
+def inner_of(
+    outer: StoreHost, token: str, pipe: str, given: Sequence[Bundle], progress: Progress
+) -> Inner:
+    """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
+    path = f"{outer.path}{token}/{new_id()}/"
+    return Inner(outer, Scope(path, pipe, frozenset(each.id for each in given)), progress)
+
+
+@contextmanager
+def inside(inner: Inner) -> Iterator[None]:
+    """Verbs of this thread act on ``inner`` meanwhile."""
+    token = _PRESENT.set(inner)
+    _RUNNING.append(inner)
+    try:
+        yield
+    finally:
+        _RUNNING.remove(inner)
+        _PRESENT.reset(token)
+
+
+def present() -> Inner | None:
+    """The workspace of the pipe that calls; None outside of any pipe."""
+    found = _PRESENT.get()
+    if found is None and _ALONE and _RUNNING:
+        # A thread of the pipe's own, in a process that does nothing but run pipes.
+        return _RUNNING[-1]
+    return found
+
+
+def alone() -> None:
+    """This process, a child or a container's, does nothing but run pipes, so that all its threads
+    are theirs."""
+    _ALONE[:] = [True]
+    _RUNNING.clear()
