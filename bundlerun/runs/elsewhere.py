@@ -76,6 +76,9 @@ def doing(plan: RunPlan, world: World) -> tuple[RunPlan, RunRecord] | None:
     for known in index.read_all(remote, ids):
         if isinstance(known, IntegrityError) or not _is_equal(known.plan, plan):
             continue
+        own = _in_journal(known.plan.run_id, world)
+        if own is not None and (own.judged or own.cancel_asked_s is not None):
+            continue
         record = index.record_of(known, remote.url, world.context.remote_uuid)
         if _is_alive(record, world):
             followed = change(_adopted(known, world), lambda r: r.changed(followed=True), world)

@@ -240,6 +240,14 @@ def test_an_equal_run_that_is_alive_is_followed(stage: Stage, other: br.Workspac
     assert doing(plan, world) is None
 
 
+def test_a_run_that_was_cancelled_here_is_not_followed(stage: Stage) -> None:
+    """Also while a service that is late still says that its job runs."""
+    record = stage.submit("out")
+    stage.workspace.cancel(record.run_id)
+    stage.backend.script(record.run_id, RUNNING)
+    assert doing(plan_of("out"), stage.workspace.world()) is None
+
+
 def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
     """The noted job found the run claimed, and ended without work: the claiming one is followed."""
     record = stage.submit()

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
 from bundlerun.bundles.bundle import new_id
+from bundlerun.cli.main import cli
 from bundlerun.jobs.state import JobState
 from tests.runs.conftest import Place
 
@@ -333,6 +335,19 @@ def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Pat
     forced = copy.run("-", "slept", "Sleeps", params={"seconds": "0"}, force=True, wait=False)
     assert not forced.followed
     other.cancel(forced.record.run_id)
+
+
+def test_the_command_line_follows_an_equal_run(local_file: Place) -> None:
+    """It says so, with and without waiting, and starts nothing."""
+    run = local_file.run("-", "slept", "Sleeps", params={"seconds": "5"}, wait=False).record
+    typed = ["-", "slept", "jobs.pipes.Sleeps", "--seconds", "5"]
+    going = CliRunner().invoke(cli, ["-c", "work", "run", "--no-wait", *typed])
+    assert f"an equal run goes on: {run.run_id[:13]}" in going.output, going.output
+    followed = CliRunner().invoke(cli, ["-c", "work", "run", *typed])
+    assert "(an equal run was followed)" in followed.output, followed.output
+    assert len(local_file.workspace.list_jobs()) == 1
+    found = CliRunner().invoke(cli, ["-c", "work", "run", *typed])
+    assert "equal work was found" in found.output, found.output
 
 
 @pytest.mark.parametrize("place", ["local_file", "batch_s3"], indirect=True)
