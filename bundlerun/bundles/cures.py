@@ -60,6 +60,8 @@ _CURES = {
     "zoneinfo.ZoneInfo": "value.key",
     "decimal.Decimal": "decimal.Decimal(value)",
     "fractions.Fraction": "[value.numerator, value.denominator]",
+    "_io.StringIO": "value.getvalue()",
+    "_io.BytesIO": "value.getvalue()",
     "_io._IOBase": "bundlerun.File(value.name)",
     "ipaddress._IPAddressBase": _TEXT,
     "pathlib.Path": "bundlerun.File(value) or bundlerun.Directory(value)",
@@ -67,6 +69,9 @@ _CURES = {
     "re.Pattern": "value.pattern",
     "re.Match": "value.group()",
     "types.SimpleNamespace": "vars(value)",
+    "logging.Logger": "value.name",
+    "_thread.lock": "the value without its lock",
+    "_thread.RLock": "the value without its lock",
     "argparse.Namespace": "vars(value)",
     "uuid.UUID": _TEXT,
     # Libraries.
@@ -134,7 +139,7 @@ def cure(value: Any) -> str:
         found = _CURES.get(f"{package}.{base.__name__}")
         if found is not None:
             return found
-    return _JOBLIB
+    return _LIST if hasattr(kind, "__next__") else _JOBLIB
 
 
 def key_cure(key: Any) -> str:

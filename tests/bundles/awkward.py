@@ -14,7 +14,9 @@ import decimal
 import enum
 import fractions
 import functools
+import io
 import re
+import threading
 import types
 import uuid
 from collections.abc import Callable
@@ -127,7 +129,7 @@ _PYTHON: dict[str, Any] = {
     "all bytes": bytes(range(256)),
     "empty containers": [[], (), {}, [[]], ((),)],
     "tuples in lists in tuples": ([(1,), [2]], (3, [4])),
-    "list of 100,000": list(range(100_000)),
+    "list of 20,000": list(range(20_000)),
     "dict out of order": {"b": 1, "a": 2, "c": 3},
     "keys of many kinds": {1: "int", "1": "str", b"1": "bytes", None: "none", 1.5: "float"},
     "keys that are times": {dt.date(2020, 1, 1): 1, dt.timedelta(1): 2},
@@ -554,6 +556,9 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "mapping proxy": (types.MappingProxyType({}), "value: it is a", "dict(value)"),
     "keys of a dict": ({}.keys(), "value: it is a", "list(value)"),
     "generator": ((each for each in ()), "value: it is a", "list(value)"),
+    "iterator": (iter([1]), "value: it is a builtins.list_iterator", "list(value)"),
+    "buffer of text": (io.StringIO("x"), "value: it is a _io.StringIO", "value.getvalue()"),
+    "lock": (threading.Lock(), "value: it is a _thread.lock", "without its lock"),
     "subclass of str": (Text("x"), "value: it is a", "str(value)"),
     "counter with an attribute": (_counter_with_attribute(), "value: a Counter with", "Counter("),
     "fraction": (fractions.Fraction(1, 3), "value: it is a", "value.numerator"),
