@@ -12,7 +12,7 @@ import pytest
 from bundlerun.api import open as open_workspace
 from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.remotes.binding import bind
 from bundlerun.remotes.file import FileRemote
 from bundlerun.runs.envelope import Envelope, plan_key, result_key
@@ -99,11 +99,12 @@ def _worked(
     """The worker of a run of Top over ``given``, and what it left."""
     workspace = open_workspace(folder / "store", context="work")
     run = new_id()
+    given = workspace.find("given")
     plan = RunPlan(
         run_id=run,
         backend="AWSBatch",
         pipe=PIPE,
-        input=workspace.find("given"),
+        input=Parent("pipeline_input", given.name, given.id, given.root.digest),
         output="out",
         output_id=new_id(),
         image="image",
