@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +27,19 @@ from bundlerun.pipelines.loaded import note_loaded
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
 _ENGINE_METHODS = frozenset({"run", "output", "input", "complete", "deps", "_requires"})
+
+# What luigi's own scheduler goes by, and nothing here.
+_UNUSED = frozenset(
+    {
+        "accepts_messages",
+        "disable_hard_timeout",
+        "disable_window",
+        "disable_window_seconds",
+        "disabled",
+        "max_batch_size",
+        "owner_email",
+    }
+)
 
 # Set on tasks by luigi while they run, so no class attribute shows them.
 _RUN_TIME_NAMES = frozenset(
@@ -76,6 +90,10 @@ class Pipe(luigi.Task):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_class(cls)
+        for name in sorted(_UNUSED & vars(cls).keys()):
+            warnings.warn(
+                f"{cls.__qualname__} sets {name}, which has no effect on a Pipe", stacklevel=2
+            )
         note_loaded(cls.__module__)
 
     def requires(self) -> Mapping[str, Any]:

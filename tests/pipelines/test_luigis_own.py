@@ -328,3 +328,17 @@ def _runs(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_what_only_luigis_scheduler_goes_by_is_named(project: Project) -> None:
+    """When the class is made; what has an effect is not."""
+    with pytest.warns(UserWarning, match="Top sets owner_email, which has no effect on a Pipe"):
+        project.module(
+            """
+            class Top(Pipe):
+                owner_email = "me@there"
+                priority = 3
+                def pipe_run(self, pipeline_input):
+                    return 1
+            """
+        )
