@@ -44,7 +44,8 @@ class Data(Base):
                 f"{name} has {len(unpushed)} committed bundles that were never pushed",
                 hint=f"bundlerun context {name} -d --force",
             )
-        self.store.contexts.delete(name)
+        with self.store.freeing():
+            self.store.contexts.delete(name)
 
     def switch(self, name: str) -> Context:
         """Choose the context that verbs act on from now on. Raises ContextNotFound."""
