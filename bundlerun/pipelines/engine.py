@@ -64,7 +64,7 @@ def apply(
     if options.workers < 1:
         raise UsageError(f"{options.workers} workers cannot do anything", hint="--workers 1")
     pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
-    with in_force(options.given) as given:
+    with in_force(options.given, options.left_out) as given:
         # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
         Register.clear_instance_cache()
         home = home_of(pipe, options.pipe_root)

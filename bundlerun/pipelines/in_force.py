@@ -20,6 +20,7 @@ from luigi.configuration import LuigiConfigParser
 from luigi.configuration.base_parser import BaseParser
 from luigi.parameter import _no_value
 
+from bundlerun.bundles.digest import Digest
 from bundlerun.errors import Conflict
 from bundlerun.pipelines.given import Given, luigi_files, read_luigi
 
@@ -29,10 +30,12 @@ _LOCK = threading.RLock()
 
 @dataclass(eq=False)
 class _Force:
-    """What is given, as luigi asks for it, and the apply around it (None: no pipe called it)."""
+    """What is given, as luigi asks for it, what the image left out (None: there is no image), and
+    the apply around it (None: no pipe called it)."""
 
     given: Given
     parser: LuigiConfigParser
+    left_out: Mapping[str, Digest] | None
     outer: _Force | None = None
 
     @property
@@ -47,15 +50,17 @@ _PLAIN: Any = BaseParser.instance
 
 
 @contextmanager
-def in_force(given: Given) -> Iterator[Given]:
+def in_force(given: Given, left_out: Mapping[str, Digest] | None = None) -> Iterator[Given]:
     """Nothing but ``given``, and what an apply around this one has been given, is seen by pipes;
-    the two together. Values are restored afterwards.
+    the two together. ``left_out`` is as in ApplyOptions. Values are restored afterwards.
 
     Raises Conflict when another thread's apply is at work and either has variables of its own.
     """
     outer = _PRESENT.get()
     whole = given.over(_NOTHING if outer is None else outer.given)
-    force = _Force(whole, _parser(whole.config), outer)
+    if left_out is None and outer is not None:
+        left_out = outer.left_out
+    force = _Force(whole, _parser(whole.config), left_out, outer)
     changed = {k: v for k, v in given.env.items() if outer is None or outer.given.env.get(k) != v}
     with _LOCK:
         _check_alone(force, changed)
@@ -75,6 +80,13 @@ def in_force(given: Given) -> Iterator[Given]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def image_left_out() -> Mapping[str, Digest] | None:
+    """What the image left out for its size, also in an apply that a pipe in it calls; None where
+    no apply is at work inside an image."""
+    force = _PRESENT.get()
+    return None if force is None else force.left_out
 
 
 def given_value(param: Any, section: str, key: str) -> Any:

@@ -23,7 +23,7 @@ from bundlerun.pipelines.code_version import file_digest, git_version
 from bundlerun.pipelines.given import Given, check_files, checked, in_key
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.host import Draft
-from bundlerun.pipelines.in_force import said_elsewhere
+from bundlerun.pipelines.in_force import image_left_out, said_elsewhere
 from bundlerun.pipelines.inner import inside
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loading import Home
@@ -333,7 +333,7 @@ class Session:
                 home.module,
                 within=home.within,
                 digests=self.host.digests,
-                left_out=self.options.left_out,
+                left_out=image_left_out(),
             )
             for name, path in found.modules.items():
                 check_loaded(name, path, file_digest(path))

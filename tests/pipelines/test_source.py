@@ -16,9 +16,15 @@ import pytest
 
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
+from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadModule, UntrackedFile
 from bundlerun.images.selection import MAX_DATA_BYTES
+from bundlerun.pipelines.engine import apply
+from bundlerun.pipelines.host import StoreHost
+from bundlerun.pipelines.loading import load_pipe
+from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.source import source_of
+from bundlerun.store.store import Store
 
 _NUMBERS = itertools.count()
 
@@ -156,6 +162,35 @@ def test_inside_an_image_the_digest_is_the_project_s(project: Project, tmp_path:
     (copy / project.package / "__init__.py").write_text("")
     inside = source_of(copy, module, left_out={**outside.left_out, "other/x.bin": "0" * 64})
     assert inside.digest == outside.digest
+
+
+def test_what_an_image_left_out_counts_in_an_inner_apply_too(
+    tmp_path: Path, project: Project
+) -> None:
+    """The inner pipe's key names the same files as it would outside of the image."""
+    project.write(
+        "inner.py",
+        f"""
+        import bundlerun as br
+        from {project.package}.pipes import Words
+
+        class Outer(br.Pipe):
+            def pipe_run(self, pipeline_input):
+                return sorted(br.apply(None, "inner", Words).lineage.code.files)
+        """,
+    )
+    store = Store.open(tmp_path / "job")
+    context = store.contexts.create("job")
+    large = f"{project.package}/large.bin"
+    result = apply(
+        load_pipe(f"{project.package}.inner.Outer", project.root),
+        host=StoreHost(store, context),
+        input=None,
+        output="out",
+        options=ApplyOptions(left_out={large: digest_of(b"large")}),
+    )
+    assert large in store.value(result.entry.bundle)  # type: ignore[operator]
+    store.close()
 
 
 COUNTED = """
