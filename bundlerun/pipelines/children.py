@@ -145,7 +145,7 @@ def _joined(children: list[Child]) -> None:
 def _main(body: Body, sending: Connection, theirs: list[Connection]) -> None:
     """What a child does."""
     try:
-        signal.signal(signal.SIGTERM, _told_to_end)
+        _end_when_told()
         # Some thread of the parent may have held these at the fork: nobody would release them.
         luigi.worker.fork_lock = threading.Lock()
         reads.in_child()
@@ -178,6 +178,26 @@ def _portable(part: object) -> object:
             hint="apply --workers 1, or an event with texts and numbers alone",
         ) from error
     return part
+
+
+def _end_when_told() -> None:
+    """Let SIGTERM raise _ToldToEnd in this process. In those that a pipe forks of it, as the
+    workers of a multiprocessing.Pool, it has its usual effect, from their first moment on: Python
+    forgets a signal that arrives before the new process is ready, so it is held back meanwhile."""
+    masks = threading.local()
+
+    def hold() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def in_new_process() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    signal.signal(signal.SIGTERM, _told_to_end)
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=in_new_process)
 
 
 def _told_to_end(*_: object) -> None:

@@ -37,7 +37,7 @@ def at_work(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
 
     return {
         "set_status_message": status(tell),
-        "set_progress_percentage": lambda percent: tell((_PERCENT, float(percent))),
+        "set_progress_percentage": lambda percent: tell((_PERCENT, _of_hundred(percent))),
         "set_tracking_url": lambda url: tell((_URL, str(url))),
         "decrease_running_resources": lambda units: tell((FREE, list(units))),
         "trigger_event": trigger_event,
@@ -47,6 +47,11 @@ def at_work(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
 def status(tell: Tell) -> Callable[[object], None]:
     """What takes the status messages of a pipe that is heard through ``tell``."""
     return lambda message: tell((_STATUS, str(message)))
+
+
+def _of_hundred(percent: float) -> int:
+    # In this order: NaN is then 0.
+    return int(min(max(0.0, float(percent)), 100.0))
 
 
 def told(pipe: Pipe, error: BaseException, failed: UserError) -> UserError:
@@ -87,7 +92,7 @@ class Listener:
             # In the caller's surroundings, and not in those of the pipe.
             self._context.copy().run(self._pipe.trigger_event, event, *given, **kwargs)
         elif kind == _PERCENT:
-            self._show(int(rest[0]))
+            self._show(rest[0])
         else:
             self._progress.line(f"{self._name}: {rest[0]}")
 

@@ -261,6 +261,7 @@ def test_status_progress_and_url_of_a_pipe_are_shown(
             def pipe_run(self, pipeline_input):
                 self.set_status_message("half")
                 self.set_progress_percentage(50)
+                self.set_progress_percentage(float("nan"))
                 self.set_progress_percentage(75.5)
                 self.set_tracking_url("http://there/1")
                 self.decrease_running_resources({"gpu": 1})

@@ -332,3 +332,28 @@ def test_an_external_of_an_inner_pipe_is_one_of_the_outer(project: Project, worl
     with pytest.raises(UserError, match="does not see the bundle 'far'"):
         world.apply(flow.Without)
     assert world.value(world.apply(flow.With)) == "far away"
+
+
+@pytest.mark.slow
+def test_a_pipe_may_have_processes_of_its_own(tmp_path: Path) -> None:
+    """They end as they do elsewhere, without a word."""
+    found = apply_in_process(
+        tmp_path,
+        """
+        import multiprocessing, signal, time
+        def double(n):
+            return 2 * n
+        class Top(Pipe):
+            def pipe_run(self, pipeline_input):
+                with multiprocessing.get_context("fork").Pool(2) as pool:
+                    doubled = pool.map(double, range(3))
+                other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+                other.start()
+                other.terminate()
+                other.join()
+                assert other.exitcode == -signal.SIGTERM, other.exitcode
+                return doubled
+        """,
+        2,
+    )
+    assert (found.returncode, found.stderr) == (0, ""), found
