@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
+from bundlerun.settings import StoreSettings
+from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
 from tests import services
 
 # A busy machine is no failure: no example has a deadline, and none is refused as slow to make.
@@ -73,6 +79,29 @@ def isolated_environment(
     monkeypatch.setenv("BUNDLERUN_HOME", str(home / "bundlerun"))
     # Without credentials AWS clients ask an address that may not answer for seconds.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder whose files' times are believed, by a store with these settings."""
+
+    path: Path
+    settings: StoreSettings
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A folder on a disk, wherever the tests' own folder is; where there are layers alone, with
+    the setting that believes them."""
+    places = [tmp_path, Path("/var/tmp"), Path("/tmp"), Path(__file__).parents[1]]
+    kinds = {place: file_system(place) for place in places if place.is_dir()}
+    chosen = [place for place, kind in kinds.items() if not (kind == "overlay" or is_shared(kind))]
+    chosen = [place for place in (*chosen, *kinds) if kinds[place] not in IN_MEMORY]
+    if not chosen:
+        pytest.fail(f"needs a folder on a disk, not in memory: {[*kinds]}")
+    folder = Path(tempfile.mkdtemp(prefix="bundlerun-test-", dir=chosen[0]))
+    yield Disk(folder, StoreSettings(trust_times=kinds[chosen[0]]))
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -204,11 +204,16 @@ class IndexedIntake:
         known: Sequence[Link | None] = [None] * len(files)
         if any(believed.values()) and not self._reread:
             known = self._index.find([stamp for _, stamp in files])
+        if not all(believed.values()):
+            pairs = zip(files, known, strict=True)
+            known = [link if believed[s[:_DEVICE_BYTES]] else None for (_, s), link in pairs]
         links = []
         for (path, stamp), link in zip(files, known, strict=True):
-            is_believed = believed[stamp[:_DEVICE_BYTES]]
-            found = (link if is_believed else None) or self._taken.get(stamp)
-            links.append(found or self._read(folder / path, stamp, is_believed))
+            if link is None:
+                link = self._taken.get(stamp)
+            if link is None:
+                link = self._read(folder / path, stamp, believed[stamp[:_DEVICE_BYTES]])
+            links.append(link)
         return links
 
     def settled(self, read: Callable[[], T]) -> T:

@@ -25,6 +25,7 @@ from bundlerun.pipelines.loading import load_pipe
 from bundlerun.pipelines.options import ApplyOptions
 from bundlerun.pipelines.source import source_of
 from bundlerun.store.store import Store
+from tests.conftest import Disk
 
 _NUMBERS = itertools.count()
 
@@ -208,13 +209,17 @@ for _ in range(2):
 
 
 @pytest.mark.slow
-def test_an_unchanged_file_is_not_read_again(tmp_path: Path, project: Project) -> None:
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path, disk: Disk) -> None:
     """The store's stat index knows what it held, also in another process."""
+    project = Project(disk.path)
+    environment = {**os.environ, "BUNDLERUN_TRUST_TIMES": disk.settings.trust_times}
     project.write("large.bin", "x" * 100_000)
     time.sleep(2.5)  # younger files the index does not believe
     command = [sys.executable, "-c", COUNTED, str(tmp_path / "store"), str(project.root)]
     counts = [
-        subprocess.run([*command, project.pipe], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [*command, project.pipe], capture_output=True, text=True, check=True, env=environment
+        ).stdout
         for _ in range(2)
     ]
     assert counts == ["1\n0\n", "0\n0\n"]

@@ -21,6 +21,8 @@ from bundlerun.remotes.push import push
 from bundlerun.remotes.records import BundleRecord, VersionRecord, bundle_key
 from bundlerun.store import statindex
 from bundlerun.store.entries import Entry
+from bundlerun.store.store import Store
+from tests.conftest import Disk
 from tests.remotes.conftest import Client
 
 MakeClient = Callable[[str], Client]
@@ -192,12 +194,13 @@ def test_pull_of_everything_costs_what_is_new(client: MakeClient) -> None:
 
 
 def test_one_changed_file_of_many_is_added_and_pushed_at_the_cost_of_one(
-    client: MakeClient, tmp_path: Path
+    client: MakeClient, disk: Disk
 ) -> None:
     """Of 3,000 files the changed one is read, and it and its nodes are sent."""
-    folder = folder_of_files(tmp_path / "folder", 3000, 100)
+    folder = folder_of_files(disk.path / "folder", 3000, 100)
     time.sleep(statindex.YOUNG_NS / 1e9 + 0.1)
-    one = client("one")
+    made, work, counting = client("one")
+    one = (Store.open(made.path, disk.settings), work, counting)
     sent(one, "data", Directory(folder))
     store, context, remote = one
     (folder / "part4" / "00004.bin").write_bytes(b"changed")

@@ -22,7 +22,7 @@ from bundlerun.store import statindex
 from bundlerun.store.contexts import Context
 from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
 from bundlerun.store.store import Store
-from tests.store.conftest import Disk
+from tests.conftest import Disk
 
 LARGE = 300_000
 
