@@ -28,7 +28,7 @@ check: venv ## format, lint, types, import rules and the quick tests that need n
 	@$(BIN)/python -m pytest -q -n 2 -m 'not service and not slow' \
 		--ignore=tests/crash --ignore=tests/faults --ignore=tests/remotes \
 		--ignore=tests/store/test_processes.py --ignore=tests/store/test_fsck.py \
-		--ignore=tests/store/test_statindex.py --ignore=tests/store/test_scale.py $(ARGS) </dev/null
+		--ignore=tests/store/test_stat_cache.py --ignore=tests/store/test_scale.py $(ARGS) </dev/null
 
 bench: venv ## measure, side by side with Disdat
 	@$(BIN)/python benchmarks/run.py $(ARGS)

@@ -43,9 +43,10 @@ def make_versions(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     who wants the newest asks for them.
     """
     br = bound(given.remote)
-    from bundlerun.bundles.bundle import new_id
     from bundlerun.bundles.digest import digest_of
-    from bundlerun.remotes.records import VersionRecord, bundle_key
+    from bundlerun.bundles.record import new_id
+    from bundlerun.remotes.keys import bundle_key
+    from bundlerun.remotes.records import VersionRecord
 
     bundle = br.add("name", {"number": [1]}, commit=True)
     br.push("name")

@@ -20,7 +20,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     The bundles share one value; the catalog's own code writes their records, many a transaction.
     """
     import bundlerun as br
-    from bundlerun.bundles.bundle import Bundle, new_id
+    from bundlerun.bundles.record import Bundle, new_id
 
     br.context_create("work")
     br.switch("work")

@@ -47,18 +47,17 @@ if TYPE_CHECKING:
         why,
     )
     from bundlerun.api.workspace import Workspace
-    from bundlerun.bundles.bundle import Bundle
-    from bundlerun.bundles.links import Directory, File
-    from bundlerun.pipelines.external import external
-    from bundlerun.pipelines.pipe import Pipe
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.value.files import Directory, File
+    from bundlerun.pipelines.pipe import Pipe, external
 
 _ELSEWHERE = {
-    "Bundle": "bundlerun.bundles.bundle",
-    "Directory": "bundlerun.bundles.links",
-    "File": "bundlerun.bundles.links",
+    "Bundle": "bundlerun.bundles.record",
+    "Directory": "bundlerun.bundles.value.files",
+    "File": "bundlerun.bundles.value.files",
     "Pipe": "bundlerun.pipelines.pipe",
     "Workspace": "bundlerun.api.workspace",
-    "external": "bundlerun.pipelines.external",
+    "external": "bundlerun.pipelines.pipe",
 }
 
 __all__ = [

@@ -24,7 +24,7 @@ BACKENDS: Mapping[str, Row] = {
 }
 
 REMOTES: Mapping[str, Row] = {
-    "file": Row("bundlerun.remotes.file:FileRemote"),
+    "file": Row("bundlerun.remotes.folder:FileRemote"),
     "s3": Row("bundlerun.remotes.s3:S3Remote"),
 }
 
@@ -46,4 +46,17 @@ def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
         raise SettingsError(
             f"the {what} {name!r} needs {error.name}, which is not installed",
             hint=f"pip install 'bundlerun[{row.extra}]'",
+        ) from error
+
+
+def needed(package: str) -> Any:
+    """The module ``package``. Raises SettingsError with the command that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise SettingsError(
+            f"the value holds data of {package}, which is not installed here",
+            hint=f"pip install {package}",
         ) from error

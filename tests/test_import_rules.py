@@ -18,26 +18,26 @@ PACKAGE = ROOT / "bundlerun"
 STEPS = (
     ("errors",),
     ("settings", "registry", "progress"),
-    ("bundles", "jobs", "engine"),
+    ("bundles", "jobs", "docker_engine"),
     ("store", "aws"),
-    ("remotes", "images", "backends"),
+    ("remotes", "images", "backends", "sandbox"),
     ("pipelines", "futures"),
     ("runs",),
     ("api",),
     ("cli",),
 )
 ORDER_LINE = (
-    "errors settings registry <- bundles jobs engine <- store aws <- remotes images backends"
-    " <- pipelines futures <- runs <- api <- cli"
+    "errors settings registry <- bundles jobs docker_engine <- store aws"
+    " <- remotes images backends sandbox <- pipelines futures <- runs <- api <- cli"
 )
 
 # Who alone may import a package: a room, or a module of one.
 SOLE_IMPORTERS = {
     "boto3": ("bundlerun.aws",),
     "botocore": ("bundlerun.aws",),
-    "docker": ("bundlerun.engine", "bundlerun.images", "bundlerun.backends.local_docker"),
+    "docker": ("bundlerun.docker_engine", "bundlerun.images", "bundlerun.backends.local_docker"),
     "luigi": ("bundlerun.pipelines",),
-    "pyarrow": ("bundlerun.bundles.codecs",),
+    "pyarrow": ("bundlerun.bundles.value.tables",),
     "click": ("bundlerun.cli",),
     "rich": ("bundlerun.cli",),
 }
@@ -129,7 +129,7 @@ def test_every_room_has_its_place_in_the_order() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bundlerun.bundles.codecs", "def f():\n    import bundlerun.store.objects"),
+        ("bundlerun.bundles.value.tables", "def f():\n    import bundlerun.store.objects"),
         ("bundlerun.remotes.push", "from bundlerun.backends import base"),
         ("bundlerun.store.objects", "import boto3.session"),
         ("bundlerun.remotes.push", "from docker.errors import APIError"),
@@ -149,11 +149,11 @@ def test_forbidden_imports_are_found(module: str, source: str) -> None:
     [
         ("bundlerun", "from bundlerun.api import add"),
         ("bundlerun.cli.main", "import bundlerun"),
-        ("bundlerun.runs.inside", "from bundlerun import __version__"),
+        ("bundlerun.runs.worker", "from bundlerun import __version__"),
         ("bundlerun.aws.s3", "def f():\n    import botocore.config"),
         ("bundlerun.backends.local_docker", "import docker"),
         ("bundlerun.cli.run", "import click\nfrom bundlerun import errors\nimport json"),
-        ("bundlerun.remotes.push", "from bundlerun.remotes.packs import PackWriter"),
+        ("bundlerun.remotes.push", "from bundlerun.bundles.packs import PackWriter"),
     ],
 )
 def test_allowed_imports_are_no_offence(module: str, source: str) -> None:

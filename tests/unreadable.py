@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.lineage import Lineage
+from bundlerun.bundles.record import Bundle, new_id
 from bundlerun.store.contexts import Context
-from bundlerun.store.entries import Entry
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 

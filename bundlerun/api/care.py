@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bundlerun.api.data import Data
-from bundlerun.store.swept import GRACE_S
+from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.bundle import Bundle
-    from bundlerun.bundles.differing import Differences
-    from bundlerun.pipelines.reasons import Why
-    from bundlerun.store.findings import Proof
-    from bundlerun.store.swept import GcReport
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.pipelines.why import Why
+    from bundlerun.store.reports import GcReport, Proof
 
 
 class Care(Data):
@@ -27,8 +26,8 @@ class Care(Data):
         Raises NoRemote, RemoteChanged, RemoteErrors, StoreBusy; damage is what it returns.
         """
         if remote:
-            from bundlerun.remotes.binding import bound_uuid
-            from bundlerun.remotes.proving import prove
+            from bundlerun.remotes.fsck import prove
+            from bundlerun.remotes.identity import bound_uuid
 
             context = self.context()
             return prove(
@@ -38,7 +37,7 @@ class Care(Data):
                 repair=repair,
                 progress=self.progress,
             )
-        from bundlerun.remotes.copies import RemoteCopies
+        from bundlerun.remotes.fsck.copies import RemoteCopies
         from bundlerun.store.fsck import fsck
 
         copies = RemoteCopies(self.remote)
@@ -58,12 +57,12 @@ class Care(Data):
         damage that hides what is used (then nothing is deleted), StoreBusy, NoRemote, RemoteErrors.
         """
         if not remote:
-            from bundlerun.store.sweep import sweep
+            from bundlerun.store.gc.sweep import sweep
 
             with self.store.freeing():
                 return sweep(self.store, grace_s=grace_s, delete=delete, progress=self.progress)
-        from bundlerun.remotes.binding import bound_uuid
-        from bundlerun.remotes.sweeping import collect
+        from bundlerun.remotes.gc.sweep import collect
+        from bundlerun.remotes.identity import bound_uuid
 
         context = self.context()
         return collect(
@@ -81,7 +80,7 @@ class Care(Data):
 
         Raises BundleNotFound, IntegrityError, RemoteErrors.
         """
-        from bundlerun.api.comparing import Comparing
+        from bundlerun.api.compare import Comparing
 
         return Comparing(self).differences(self.entry(old).bundle, self.entry(new).bundle)
 
@@ -91,7 +90,7 @@ class Care(Data):
         Raises NotDeterministic, which names the pipes whose outputs differ although what went into
         them is equal; BundleNotFound.
         """
-        from bundlerun.api.comparing import Comparing
+        from bundlerun.api.compare import Comparing
 
         Comparing(self).verify(self.entry(first).bundle, self.entry(second).bundle)
 
@@ -101,6 +100,6 @@ class Care(Data):
 
         Raises BundleNotFound.
         """
-        from bundlerun.api.comparing import Comparing
+        from bundlerun.api.compare import Comparing
 
         return Comparing(self).why(self.entry(name))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bundlerun.errors import BundlerunError, CloudError, NoRemote
 
 if TYPE_CHECKING:
-    from bundlerun.api.base import Base
+    from bundlerun.api.scope import Base
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _store(base: Base) -> str:
 
 
 def _engine() -> str:
-    from bundlerun.engine.connection import engine
+    from bundlerun.docker_engine import engine
 
     with engine() as client:
         return f"Docker {client.version()['Version']}"
@@ -81,7 +81,7 @@ def _images(base: Base) -> Iterator[Check]:
 
 
 def _image(base: Base, name: str) -> str:
-    from bundlerun.runs.imaging import ImageRequest, image_for
+    from bundlerun.runs.images import ImageRequest, image_for
 
     noted = base.store.noted.find(name) or {}
     pipe = ImageRequest.from_json(noted["request"]).pipe
@@ -90,7 +90,7 @@ def _image(base: Base, name: str) -> str:
 
 
 def _remote(base: Base) -> Iterator[Check]:
-    from bundlerun.remotes.binding import bound_uuid, check_conditional, check_remote
+    from bundlerun.remotes.identity import bound_uuid, check_conditional, check_remote
 
     try:
         context = base.context()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.api.ancestry import Ancestry
-from bundlerun.api.base import Base
-from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, checked_tags
+from bundlerun.api.compare import Ancestry
+from bundlerun.api.scope import Base
 from bundlerun.bundles.lineage import LineageTree, Parent
+from bundlerun.bundles.record import Bundle, checked_id, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Data(Base):
         is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
         behind, where the context is bound to another remote, unless ``rebind``.
         """
-        from bundlerun.remotes.binding import bind
-        from bundlerun.remotes.opening import checked_url, open_remote
+        from bundlerun.remotes.identity import bind
+        from bundlerun.remotes.open import checked_url, open_remote
 
         found = self.store.contexts.get(context)
         remote = open_remote(checked_url(url), self.settings, self.progress)
@@ -157,7 +157,7 @@ class Data(Base):
         context = self.context()
         with self.store.freeing():
             if remote:
-                from bundlerun.remotes.forgetting import forget
+                from bundlerun.remotes.remove import forget
 
                 removed = forget(self.store, context, self.remote(context), chosen)
             else:
@@ -177,7 +177,7 @@ class Data(Base):
     def _chosen(self, name: str, *, old: bool, all: bool, remote: bool) -> list[Entry]:
         found = None
         if remote:
-            from bundlerun.remotes.forgetting import look_for
+            from bundlerun.remotes.remove import look_for
 
             context = self.context()
             found = look_for(self.store, context, self.remote(context), name, old or all)
@@ -227,12 +227,8 @@ class Data(Base):
         Raises BundleNotFound when the remote has no such name or the value no such path,
         IntegrityError for what is damaged.
         """
-        from bundlerun.remotes.pull import (
-            localise,
-            localise_parts,
-            pull_all,
-            pull_id,
-        )
+        from bundlerun.remotes.fetch import localise, localise_parts
+        from bundlerun.remotes.pull import pull_all, pull_id
 
         if paths and not localize:
             raise UsageError("paths say which bytes are brought", hint="localize=True")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun import registry
 from bundlerun.api.data import Data
-from bundlerun.bundles.bundle import Bundle, checked_name, checked_tags
+from bundlerun.bundles.record import Bundle, checked_name, checked_tags
 from bundlerun.errors import IntegrityError, RunNotFound, UsageError
 from bundlerun.jobs.spec import JobHandle, Resources
 from bundlerun.jobs.state import JobState
@@ -18,14 +18,14 @@ from bundlerun.progress import SILENT
 from bundlerun.runs.record import RunRecord, RunResult
 
 if TYPE_CHECKING:
-    from bundlerun.backends.base import Backend
+    from bundlerun.images.image import ImageInfo
     from bundlerun.images.recipe import Recipe
-    from bundlerun.images.reference import ImageInfo
-    from bundlerun.runs.imaging import ImageRequest
-    from bundlerun.runs.request import RunRequest
+    from bundlerun.jobs.backend import Backend
+    from bundlerun.runs.images import ImageRequest
+    from bundlerun.runs.plan import RunRequest
     from bundlerun.settings import ImageSettings
-    from bundlerun.store.entries import Entry
     from bundlerun.store.journal import Row
+    from bundlerun.store.rows import Entry
 
 
 class Work(Data):
@@ -63,11 +63,11 @@ class Work(Data):
         Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
         SettingsError where a luigi file sets what the pipeline's classes have.
         """
-        from bundlerun.pipelines.engine import apply as apply_pipe
-        from bundlerun.pipelines.given import Given, check_secrets, parsed_secrets
-        from bundlerun.pipelines.in_force import in_force
-        from bundlerun.pipelines.loading import importing_from, load_pipe
-        from bundlerun.pipelines.options import ApplyOptions
+        from bundlerun.pipelines.apply import apply as apply_pipe
+        from bundlerun.pipelines.loader import importing_from, load_pipe
+        from bundlerun.pipelines.override_scope import in_force
+        from bundlerun.pipelines.overrides import Given, check_secrets, parsed_secrets
+        from bundlerun.pipelines.session import ApplyOptions
 
         checked_name(output)
         wanted, labels = checked_tags(input_tags or {}), checked_tags(output_tags or {})
@@ -118,7 +118,7 @@ class Work(Data):
         ``pipe_root``; unchanged content is not built again. ``push`` sends it to the registry
         that the settings name. Raises BadModule, EngineError, BuildFailed.
         """
-        from bundlerun.runs.imaging import ImageRequest
+        from bundlerun.runs.images import ImageRequest
 
         config = None if config_dir is None else Path(config_dir)
         request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
@@ -137,7 +137,7 @@ class Work(Data):
         """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
         Dockerfile included, and build nothing; the Dockerfile's path."""
         from bundlerun.images.context import write_context
-        from bundlerun.runs.imaging import ImageRequest
+        from bundlerun.runs.images import ImageRequest
 
         config = None if config_dir is None else Path(config_dir)
         request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
@@ -185,8 +185,8 @@ class Work(Data):
         Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
         BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
         """
-        from bundlerun.pipelines.given import Given, parsed_secrets
-        from bundlerun.runs.request import RunRequest
+        from bundlerun.pipelines.overrides import Given, parsed_secrets
+        from bundlerun.runs.plan import RunRequest
 
         if "." not in pipe:
             raise UsageError(f"{pipe!r} is no package.module.Class")
@@ -222,7 +222,7 @@ class Work(Data):
         ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
         that one. Raises RunNotFound.
         """
-        from bundlerun.runs.follow import refresh
+        from bundlerun.runs.watch import refresh
 
         if run is not None:
             records = [self._record(run)]
@@ -243,8 +243,8 @@ class Work(Data):
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
         """The lines that a run's job wrote; what the envelope kept of them once the backend has
         forgotten the job. Raises RunNotFound."""
-        from bundlerun.runs.envelope import Envelope, Missing, newest_envelope
-        from bundlerun.runs.follow import backend_of
+        from bundlerun.runs.record import Envelope, Missing, newest_envelope
+        from bundlerun.runs.watch import backend_of
 
         record = self._record(run)
         world = self.world()
@@ -266,7 +266,7 @@ class Work(Data):
         Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
         own engine, which cannot be asked from here.
         """
-        from bundlerun.runs.follow import follow
+        from bundlerun.runs.watch import follow
 
         record, bundle = follow(self._record(run), self.world())
         return RunResult(record, {}, bundle)
@@ -276,7 +276,7 @@ class Work(Data):
 
         One that is being submitted at this moment is stopped by whoever submits it. Raises
         Conflict, and does nothing, where the job that is noted for the run is not one of it."""
-        from bundlerun.runs.follow import cancel
+        from bundlerun.runs.watch import cancel
 
         record = self._record(run)
         return record if record.settled else cancel(record, self.world())
@@ -284,12 +284,12 @@ class Work(Data):
     def _carried_out(
         self, request: RunRequest, *, wait: bool | None, dry_run: bool, build: bool
     ) -> RunResult:
-        from bundlerun.runs.conduct import adopt_equal_work
         from bundlerun.runs.elsewhere import doing
-        from bundlerun.runs.follow import follow
-        from bundlerun.runs.jobspec import check_backend_reaches, check_secrets_reach
+        from bundlerun.runs.job_spec import check_backend_reaches, check_secrets_reach
         from bundlerun.runs.plan import plan_run
+        from bundlerun.runs.scope import adopt_equal_work
         from bundlerun.runs.submit import start
+        from bundlerun.runs.watch import follow
 
         engine = registry.load(registry.BACKENDS, request.backend, what="backend")(self.settings)
         engine.check_retries(request.retries)
@@ -327,8 +327,8 @@ class Work(Data):
         """Say on one line what kept ``bundle`` from being found; nothing where nothing differs."""
         if self.progress is SILENT:
             return
-        from bundlerun.api.comparing import Comparing
-        from bundlerun.pipelines.reasons import in_short
+        from bundlerun.api.compare import Comparing
+        from bundlerun.pipelines.why import in_short
 
         line = in_short(Comparing(self).why_in_short(bundle, entry))
         if line is not None:
@@ -370,12 +370,12 @@ class Work(Data):
     def _settle_open_runs(self) -> None:
         rows = self.store.journal.unsettled(self.context())
         if rows:
-            from bundlerun.runs.follow import refresh
+            from bundlerun.runs.watch import refresh
 
             refresh(self._readable(rows), self.world())
 
     def _image(self, request: RunRequest, *, build: bool) -> ImageInfo:
-        from bundlerun.runs.imaging import ImageRequest, image_for, noted_request
+        from bundlerun.runs.images import ImageRequest, image_for, noted_request
 
         settings = self.settings.images
         if build:
@@ -390,13 +390,13 @@ class Work(Data):
         )
 
     def _recipe(self, request: ImageRequest) -> Recipe:
-        from bundlerun.runs.imaging import recipe_of
+        from bundlerun.runs.images import recipe_of
 
         return recipe_of(request, self.settings.images, digests=self.store.stats.digests)
 
     def _made_image(self, request: ImageRequest, *, push: bool) -> ImageInfo:
         from bundlerun.images.publish import publish
-        from bundlerun.runs.imaging import build_image, note_image
+        from bundlerun.runs.images import build_image, note_image
 
         settings = self.settings.images
         image = build_image(self._recipe(request), request.pipe, progress=self.progress)

@@ -11,7 +11,7 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -274,3 +274,15 @@ def _sandbox_that_is_down(error: Exception, place: str) -> BundlerunError | None
         hint=f"{sandbox_env.LEAVE} gives this shell its own AWS back;"
         ' eval "$(bundlerun sandbox up)" starts an empty sandbox',
     )
+
+
+@contextmanager
+def passing_over(codes: Collection[str]) -> Iterator[None]:
+    """Let a ClientError of one of these codes pass, such as "it exists already"."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) not in codes:
+            raise

@@ -12,10 +12,10 @@ from typing import Any
 from bundlerun.aws import batch
 from bundlerun.aws.logs import LogStream
 from bundlerun.aws.session import Aws
-from bundlerun.backends.base import Backend
-from bundlerun.backends.batch_state import CANCEL_MARK, job_status, log_streams
+from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import Conflict, SettingsError, UsageError
+from bundlerun.jobs.backend import Backend
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings

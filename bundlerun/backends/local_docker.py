@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bundlerun.backends.base import Backend
-from bundlerun.backends.container_state import job_status
-from bundlerun.engine.connection import connect, reason, translated
-from bundlerun.engine.host import DockerHost, docker_host
+from bundlerun.backends.local_docker_state import job_status
+from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
 from bundlerun.errors import Conflict, EngineError, ImagePull
+from bundlerun.jobs.backend import Backend
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.cli.options import as_json, tag_option, with_workspace
 from bundlerun.cli.render import echo_json, label
 from bundlerun.errors import BadPath, UsageError
@@ -67,7 +67,7 @@ def _leaf(path: str, kind: str | None) -> object:
     if not where.exists():
         raise BadPath(f"there is no {path}")
     if kind == "table":
-        from bundlerun.bundles.codecs import read_table
+        from bundlerun.bundles.value.tables import read_table
 
         return read_table(where)
     name = where.resolve().name

@@ -12,7 +12,7 @@ from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import clean, echo_json, label, size
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.differing import Change, Differences
+    from bundlerun.bundles.value.diff import Change, Differences
 
 MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 

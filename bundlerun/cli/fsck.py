@@ -13,7 +13,7 @@ from bundlerun.cli.render import clean, counted, echo_json, size
 from bundlerun.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from bundlerun.store.findings import Finding, Proof
+    from bundlerun.store.reports import Finding, Proof
 
 SHOWN = 50
 """Findings of one kind that are shown; --json has all."""

@@ -14,7 +14,7 @@ from bundlerun.cli.render import counted, echo_json, echo_table, size
 from bundlerun.errors import UsageError
 
 if TYPE_CHECKING:
-    from bundlerun.store.swept import GcReport, MostlyDead
+    from bundlerun.store.reports import GcReport, MostlyDead
 
 SHOWN = 20
 """Packs that are mostly dead which are shown; --json has all."""

@@ -8,7 +8,7 @@ from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import with_workspace
 from bundlerun.cli.render import echo_entries
 from bundlerun.errors import OtherRemote
-from bundlerun.remotes.leaving import Leaving
+from bundlerun.remotes.identity import Leaving
 
 
 @click.command()

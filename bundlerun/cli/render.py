@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.record import Bundle
     from bundlerun.store.catalog import Entry
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -26,10 +26,11 @@ def command() -> None:
 @command.command()
 def up() -> None:
     """Start it, or find it running, and print what to export: eval "$(bundlerun sandbox up)"."""
-    from bundlerun.aws import sandbox, sandbox_env
+    from bundlerun.aws import sandbox_env
+    from bundlerun.sandbox import server
 
     with _ended_by_signals(), Bars() as bars:
-        info = sandbox.up(_folder(), progress=bars)
+        info = server.up(_folder(), progress=bars)
     for name, value in sandbox_env.exports(info.env, os.environ).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     if sys.stdout.isatty():
@@ -40,13 +41,14 @@ def up() -> None:
 def down() -> None:
     """Stop it; its buckets are gone with it. Print what gives the shell its own AWS back:
     eval "$(bundlerun sandbox down)"."""
-    from bundlerun.aws import sandbox, sandbox_env
+    from bundlerun.aws import sandbox_env
+    from bundlerun.sandbox import server
 
-    stopped = sandbox.down(_folder())
+    stopped = server.down(_folder())
     # On standard error: standard output is for the shell.
     click.echo("the sandbox is down" if stopped else "no sandbox was up", err=True)
     leads_to = os.environ.get(sandbox_env.ENDPOINT)
-    if leads_to is not None and sandbox.answers(leads_to):
+    if leads_to is not None and server.answers(leads_to):
         click.echo(f"this shell leads to another sandbox, at {leads_to}, which runs", err=True)
         return
     changes = sandbox_env.restored(os.environ)
@@ -59,16 +61,16 @@ def down() -> None:
 @command.command()
 def status() -> None:
     """Say whether it runs. Exit code 1 when it does not, or does not answer."""
-    from bundlerun.aws import sandbox
+    from bundlerun.sandbox import server
 
-    info = sandbox.status(_folder())
+    info = server.status(_folder())
     if info is None:
         click.echo("no sandbox is up; bundlerun sandbox up starts one")
         raise click.exceptions.Exit(1)
     if not info.answers:
         click.echo(
             f"up at {info.endpoint} (process {info.pid}), but it has not answered within"
-            f" {sandbox.ANSWER_WITHIN_S:g} s; it may be busy, bundlerun sandbox down ends it"
+            f" {server.ANSWER_WITHIN_S:g} s; it may be busy, bundlerun sandbox down ends it"
         )
         raise click.exceptions.Exit(1)
     click.echo(f"up at {info.endpoint}: bucket {info.bucket}, queue {info.queue}")

@@ -13,7 +13,7 @@ from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label
 
 if TYPE_CHECKING:
-    from bundlerun.pipelines.reasons import Changed, Reason, Why
+    from bundlerun.pipelines.why import Changed, Reason, Why
 
 SHOWN = 10
 """Changes of one part, and of one value, that are shown; --json has all."""
@@ -36,7 +36,7 @@ def command(workspace: Workspace, name: str, as_json: bool) -> None:
 
 def told(why: Why) -> Iterator[str]:
     """The answer, line by line."""
-    from bundlerun.pipelines.reasons import Verdict
+    from bundlerun.pipelines.why import Verdict
 
     mine = label(why.bundle)
     before = label(why.nearest) if why.nearest else ""

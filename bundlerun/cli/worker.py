@@ -21,8 +21,8 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
     from bundlerun.images.dockerfile import CODE
     from bundlerun.pipelines.inner import alone
-    from bundlerun.runs.inside import Attempt, open_job_remote, work
-    from bundlerun.runs.jobspec import HIDDEN
+    from bundlerun.runs.job_spec import HIDDEN
+    from bundlerun.runs.worker import Attempt, open_job_remote, work
 
     # Not for the pipes: to them the secrets are variables like others.
     hidden = os.environ.pop(HIDDEN, "")

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from bundlerun.engine.connection import engine
+from bundlerun.docker_engine import engine
 from bundlerun.errors import BuildFailed, EngineError
-from bundlerun.images import reference
+from bundlerun.images import image as names
 from bundlerun.images.builders import (
     BuildSurroundings,
     build_classic,
@@ -24,8 +24,8 @@ from bundlerun.images.builders import (
     buildkit_command,
 )
 from bundlerun.images.dockerfile import SCHEMA
+from bundlerun.images.image import ImageRef
 from bundlerun.images.recipe import Recipe
-from bundlerun.images.reference import ImageRef
 from bundlerun.progress import SILENT, Progress
 
 KEPT_CONTENTS = 3
@@ -52,8 +52,8 @@ def build(
             old = _labels_of(there)
             if all(old.get(name) == value for name, value in labels.items()):
                 return _named_latest(client, recipe, there)
-            created, schema = old[reference.OCI_CREATED], old[reference.SCHEMA]
-            labels |= {reference.OCI_CREATED: created, reference.SCHEMA: schema}
+            created, schema = old[names.OCI_CREATED], old[names.SCHEMA]
+            labels |= {names.OCI_CREATED: created, names.SCHEMA: schema}
             below = _below(client, there)
         else:
             bar = progress.start(f"building {recipe.name}", None, "steps")
@@ -63,7 +63,7 @@ def build(
                 progress.finish(bar)
             # To the microsecond: which contents are old is told by it, and builds can be quick.
             created = datetime.now(timezone.utc).isoformat(timespec="microseconds")
-            labels[reference.OCI_CREATED] = created
+            labels[names.OCI_CREATED] = created
         image = _labelled(client, recipe, below, labels)
         _remove_old(client, recipe)
         return _named_latest(client, recipe, image)
@@ -81,7 +81,7 @@ def find_image(name: str) -> ImageRef | None:
             return None
         repository = _split(name)[0]
         labels = _labels_of(found)
-        tag = labels.get(reference.CONTENT, "")[:16]
+        tag = labels.get(names.CONTENT, "")[:16]
         if not tag or f"{repository}:{tag}" not in (found.get("RepoTags") or ()):
             tag = _split(name)[1]
         for pushed in sorted(found.get("RepoDigests") or (), key=len):
@@ -116,21 +116,21 @@ def _labels(recipe: Recipe) -> dict[str, str]:
     """The labels that are known before anything is built."""
     code = recipe.code
     labels = {
-        reference.NAME: recipe.name,
-        reference.MODULE: code.module,
-        reference.SOURCE: code.source,
-        reference.LEFT_OUT: json.dumps(dict(sorted(code.left_out.items()))),
-        reference.ENVIRONMENT: recipe.environment,
-        reference.CONTENT: recipe.content,
-        reference.PIPE_ROOT: str(recipe.pipe_root),
-        reference.VERSION: recipe.bundlerun_version,
+        names.NAME: recipe.name,
+        names.MODULE: code.module,
+        names.SOURCE: code.source,
+        names.LEFT_OUT: json.dumps(dict(sorted(code.left_out.items()))),
+        names.ENVIRONMENT: recipe.environment,
+        names.CONTENT: recipe.content,
+        names.PIPE_ROOT: str(recipe.pipe_root),
+        names.VERSION: recipe.bundlerun_version,
         # Empty, not absent: the base image's own must not show through.
-        reference.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
-        reference.OCI_REVISION: code.commit or "",
-        reference.OCI_SOURCE: recipe.pipe_root.as_uri(),
-        reference.OCI_TITLE: code.module,
-        reference.OCI_VERSION: recipe.tag,
-        reference.OCI_BASE: recipe.ingredients.base,
+        names.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
+        names.OCI_REVISION: code.commit or "",
+        names.OCI_SOURCE: recipe.pipe_root.as_uri(),
+        names.OCI_TITLE: code.module,
+        names.OCI_VERSION: recipe.tag,
+        names.OCI_BASE: recipe.ingredients.base,
     }
     return {name: str(value) for name, value in labels.items()}
 
@@ -163,8 +163,8 @@ def _labelled(client: Any, recipe: Recipe, below: str, labels: dict[str, str]) -
     # Never started: a container is what files are read out of, and what can be committed.
     container = client.api.create_container(below, platform=recipe.platform)["Id"]
     try:
-        if reference.SCHEMA not in labels:
-            labels[reference.SCHEMA] = _schema(client, container, recipe)
+        if names.SCHEMA not in labels:
+            labels[names.SCHEMA] = _schema(client, container, recipe)
         image_id = client.api.commit(
             container, recipe.name, recipe.tag, message="labels", conf={"Labels": labels}
         )["Id"]
@@ -199,14 +199,14 @@ def _remove_old(client: Any, recipe: Recipe) -> None:
     may be what another process is making."""
     from docker.errors import APIError
 
-    rows = client.api.images(filters={"label": f"{reference.NAME}={recipe.name}"})
-    rows.sort(key=lambda row: str(row["Labels"].get(reference.OCI_CREATED, "")), reverse=True)
-    contents = list(dict.fromkeys(row["Labels"].get(reference.CONTENT) for row in rows))
+    rows = client.api.images(filters={"label": f"{names.NAME}={recipe.name}"})
+    rows.sort(key=lambda row: str(row["Labels"].get(names.OCI_CREATED, "")), reverse=True)
+    contents = list(dict.fromkeys(row["Labels"].get(names.CONTENT) for row in rows))
     kept = {recipe.content, *contents[:KEPT_CONTENTS]}
     young_s = max((row["Created"] for row in rows), default=0) - _BEING_MADE_S
     for row in rows:
         tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
-        if row["Labels"].get(reference.CONTENT) in kept and (tags or row["Created"] > young_s):
+        if row["Labels"].get(names.CONTENT) in kept and (tags or row["Created"] > young_s):
             continue
         for named in tags or [row["Id"]]:
             try:

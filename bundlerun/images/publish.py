@@ -8,10 +8,9 @@ from typing import Any
 
 from bundlerun.aws.ecr import ecr_repository
 from bundlerun.aws.session import Aws
-from bundlerun.engine.connection import engine
+from bundlerun.docker_engine import engine
 from bundlerun.errors import EngineError, SettingsError
-from bundlerun.images.naming import ECR, checked_registry, is_ecr
-from bundlerun.images.reference import ImageInfo
+from bundlerun.images.image import ECR, ImageInfo, checked_registry, is_ecr
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import ImageSettings
 

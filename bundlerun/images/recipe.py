@@ -17,7 +17,7 @@ from pathlib import Path
 from bundlerun.bundles.digest import Digest, canonical_json, digest_of, digest_of_file
 from bundlerun.errors import BadModule, UsageError
 from bundlerun.images.dockerfile import Ingredients, dockerfile
-from bundlerun.images.naming import image_name
+from bundlerun.images.image import image_name
 from bundlerun.images.requirements import (
     Requirements,
     find_requirements,

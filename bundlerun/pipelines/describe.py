@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.errors import BundlerunError
-from bundlerun.pipelines.code_version import modules_of
-from bundlerun.pipelines.given import Given
-from bundlerun.pipelines.loading import load_module
+from bundlerun.pipelines.imports import modules_of
+from bundlerun.pipelines.loader import load_module
+from bundlerun.pipelines.overrides import Given
 
 
 def describe(module: str, root: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def describe(module: str, root: Path) -> dict[str, Any]:
 
     Raises BadModule when it cannot be imported.
     """
-    from bundlerun.pipelines.in_force import in_force
+    from bundlerun.pipelines.override_scope import in_force
     from bundlerun.pipelines.parameters import schema, sections_of
     from bundlerun.pipelines.pipe import Pipe, has_pipe_run
 

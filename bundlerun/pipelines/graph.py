@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from bundlerun.errors import BadModule
 from bundlerun.pipelines import failures, parameters
-from bundlerun.pipelines.external import External
-from bundlerun.pipelines.loading import Home
-from bundlerun.pipelines.pipe import Pipe, check_class, has_pipe_run
+from bundlerun.pipelines.loader import ModuleLocation
+from bundlerun.pipelines.pipe import External, Pipe, check_class, has_pipe_run
 
 MAX_PIPES = 100_000
 """More pipes than this in one pipeline are taken for a requires() that never ends."""
@@ -24,13 +23,13 @@ class Node:
 
     pipe: Pipe
     name: str
-    home: Home
+    home: ModuleLocation
     params: Mapping[str, str]
     pipes: dict[str, Node] = field(default_factory=dict)
     externals: dict[str, External] = field(default_factory=dict)
 
 
-def walk(top: Pipe, home_of: Callable[[type[Pipe]], Home]) -> list[Node]:
+def walk(top: Pipe, home_of: Callable[[type[Pipe]], ModuleLocation]) -> list[Node]:
     """The pipes that ``top`` needs, itself last, each once and after all that it needs itself.
 
     The same class with the same significant parameters is the same pipe. Raises UserError when a
@@ -39,7 +38,7 @@ def walk(top: Pipe, home_of: Callable[[type[Pipe]], Home]) -> list[Node]:
     """
     nodes: dict[Identity, Node] = {}
     order: list[Node] = []
-    checked: dict[type[Pipe], Home] = {}
+    checked: dict[type[Pipe], ModuleLocation] = {}
 
     def node_of(pipe: Pipe) -> tuple[Node, bool]:
         cls = type(pipe)
@@ -74,7 +73,7 @@ def walk(top: Pipe, home_of: Callable[[type[Pipe]], Home]) -> list[Node]:
     return order
 
 
-def _checked(cls: type[Pipe], home_of: Callable[[type[Pipe]], Home]) -> Home:
+def _checked(cls: type[Pipe], home_of: Callable[[type[Pipe]], ModuleLocation]) -> ModuleLocation:
     name = f"{cls.__module__}.{cls.__qualname__}"
     if not has_pipe_run(cls):
         raise BadModule(

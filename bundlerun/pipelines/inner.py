@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.lineage import Parent, ReuseKey
-from bundlerun.pipelines.host import StoreHost
+from bundlerun.bundles.record import new_id
+from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.progress import Progress
 from bundlerun.store.scope import Scope
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.bundle import Bundle
-    from bundlerun.store.entries import Entry
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.store.rows import Entry
 
 ROLE = "inner"
 """What a pipe made while it ran is its output's parent in the role ``inner:NAME``."""
@@ -30,11 +30,11 @@ _RUNNING: list[Inner] = []
 _ALONE: list[bool] = []
 
 
-class Inner(StoreHost):
+class Inner(StoreTargets):
     """The world of one run of a pipe, within that of the apply that runs it. What pipes say here
     goes to ``progress``."""
 
-    def __init__(self, outer: StoreHost, scope: Scope, progress: Progress) -> None:
+    def __init__(self, outer: StoreTargets, scope: Scope, progress: Progress) -> None:
         super().__init__(outer.store.seen_from(scope), outer.context, fetch=outer.fetch)
         self.path = scope.path
         self.progress = progress
@@ -88,7 +88,7 @@ class Inner(StoreHost):
 
 
 def inner_of(
-    outer: StoreHost, token: str, pipe: str, given: Sequence[Bundle], progress: Progress
+    outer: StoreTargets, token: str, pipe: str, given: Sequence[Bundle], progress: Progress
 ) -> Inner:
     """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
     path = f"{outer.path}{token}/{new_id()}/"

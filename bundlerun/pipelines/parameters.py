@@ -19,7 +19,7 @@ from luigi.task_register import Register
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadParameter
-from bundlerun.pipelines.in_force import config_path, given_value
+from bundlerun.pipelines.override_scope import config_path, given_value
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe

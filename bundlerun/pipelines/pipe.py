@@ -7,6 +7,7 @@ import inspect
 import tempfile
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +20,12 @@ from luigi.parameter import (
 )
 from luigi.worker import TaskException
 
+from bundlerun.bundles.record import checked_name
 from bundlerun.errors import BadModule, BadParameter, UsageError
-from bundlerun.pipelines import voice
-from bundlerun.pipelines.children import Tell
-from bundlerun.pipelines.in_force import given_value
-from bundlerun.pipelines.loaded import note_loaded
+from bundlerun.pipelines import events
+from bundlerun.pipelines.loader import note_loaded
+from bundlerun.pipelines.override_scope import given_value
+from bundlerun.pipelines.processes import Tell
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
 _ENGINE_METHODS = frozenset({"run", "output", "input", "complete", "deps", "_requires"})
@@ -207,10 +209,26 @@ def at_work(pipe: Pipe, scratch: Scratch, tell: Tell) -> Pipe:
     """A copy of ``pipe`` for one run, which is heard through ``tell``: luigi gives the same object
     to everybody who asks for the same parameters, other threads included."""
     own = copy.copy(pipe)
-    vars(own).update(voice.at_work(own, tell), _scratch=scratch)
+    vars(own).update(events.at_work(own, tell), _scratch=scratch)
     return own
 
 
 def has_pipe_run(cls: type[Pipe]) -> bool:
     """Whether the class can run: one without ``pipe_run`` is a base for others."""
     return cls.pipe_run is not Pipe.pipe_run
+
+
+@dataclass(frozen=True)
+class External:
+    """The latest bundle called ``name`` that has all of ``tags``."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def external(name: str, tags: Mapping[str, str] | None = None) -> External:
+    """For ``requires()``: the latest bundle called ``name`` that has all of ``tags``.
+
+    Raises BadName. Whether there is one is asked when the pipeline runs.
+    """
+    return External(checked_name(name), dict(tags or {}))

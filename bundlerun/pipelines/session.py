@@ -6,38 +6,37 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi import Event
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
+from bundlerun.bundles.record import Bundle, new_id
 from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
-from bundlerun.pipelines import failures, parameters, voice
-from bundlerun.pipelines.children import Tell
-from bundlerun.pipelines.code_version import file_digest, git_version
-from bundlerun.pipelines.given import Given, check_files, checked, in_key
+from bundlerun.pipelines import events, failures, parameters
+from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.graph import Node
-from bundlerun.pipelines.host import Draft
-from bundlerun.pipelines.in_force import image_left_out, said_elsewhere
+from bundlerun.pipelines.imports import file_digest
 from bundlerun.pipelines.inner import inside
-from bundlerun.pipelines.loaded import check_loaded
-from bundlerun.pipelines.loading import Home
-from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.pipelines.loader import ModuleLocation, check_loaded
+from bundlerun.pipelines.override_scope import image_left_out, said_elsewhere
+from bundlerun.pipelines.overrides import Given, check_files, checked, in_key
 from bundlerun.pipelines.parameters import sections_of
 from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
-from bundlerun.pipelines.reads import Told, Watch, warn_of, watching
-from bundlerun.pipelines.reuse import task_key
+from bundlerun.pipelines.processes import Tell
+from bundlerun.pipelines.reuse_key import task_key
 from bundlerun.pipelines.source import Source, source_of
+from bundlerun.pipelines.targets import Draft
+from bundlerun.pipelines.untracked import Told, Watch, warn_of, watching
 from bundlerun.progress import Lines
 
 if TYPE_CHECKING:
-    from bundlerun.pipelines.host import Host
-    from bundlerun.store.entries import Entry
+    from bundlerun.pipelines.targets import Targets
+    from bundlerun.store.rows import Entry
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,9 @@ class Session:
     """The state of one apply: nothing of it is kept on pipes or classes, which luigi shares
     between applies and threads."""
 
-    def __init__(self, host: Host, target: Target, options: ApplyOptions, environment: str) -> None:
+    def __init__(
+        self, host: Targets, target: Target, options: ApplyOptions, environment: str
+    ) -> None:
         self.host = host
         self.target = target
         self.options = options
@@ -63,7 +64,7 @@ class Session:
         self.reused: list[str] = []
         self.done: dict[Node, Entry] = {}
         self._externals: dict[tuple[str, tuple[tuple[str, str], ...]], Entry] = {}
-        self._sources: dict[Home, Source] = {}
+        self._sources: dict[ModuleLocation, Source] = {}
         self._waiting: dict[Node, int] = {}
         self._needed_by: dict[Node, list[Node]] = {}
         self._token = new_id()
@@ -198,7 +199,7 @@ class Session:
         scratch = Scratch(self._folder)
         pipe = at_work(node.pipe, scratch, tell)
         given = [bundle for _, bundle in self._goes_in(node)]
-        inner = self.host.inner(self._token, node.name, given, Lines(voice.status(tell)))
+        inner = self.host.inner(self._token, node.name, given, Lines(events.status(tell)))
         pipe.trigger_event(Event.START, pipe)
         try:
             with inside(inner):
@@ -228,7 +229,7 @@ class Session:
             raise
         except BaseException as error:
             failed = failures.raised_in(node.name, "pipe_run", error)
-            raise voice.told(pipe, error, failed) from error
+            raise events.told(pipe, error, failed) from error
         finally:
             warn_of(watch, node.name, self._told)
         self._check_unedited(node, watch)
@@ -250,7 +251,7 @@ class Session:
         try:
             entry = self.host.add(draft, value, commit=self.options.commit)
         except (BadPath, BadValue) as error:
-            raise voice.told(pipe, error, failures.not_kept(node.name, error)) from error
+            raise events.told(pipe, error, failures.not_kept(node.name, error)) from error
         try:
             pipe.on_success()
         except BaseException as error:
@@ -258,7 +259,7 @@ class Session:
             if isinstance(error, KeyboardInterrupt):
                 raise
             failed = failures.raised_in(node.name, "on_success", error)
-            raise voice.told(pipe, error, failed) from error
+            raise events.told(pipe, error, failed) from error
         return entry
 
     def _values(self, node: Node) -> dict[str, object]:
@@ -326,7 +327,7 @@ class Session:
         # to be answered without looking at them.
         return None if self._externals else self.options.request
 
-    def _source(self, home: Home) -> Source:
+    def _source(self, home: ModuleLocation) -> Source:
         if home not in self._sources:
             found = source_of(
                 home.root,
@@ -348,3 +349,32 @@ class Session:
         files = {file for found in self._sources.values() for file in found.files}
         inside = sorted(f for f in files if f.is_relative_to(home.root))
         return git_version(home.root, inside) or (None, False)
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """How an apply is to be done, and what its records are to say.
+
+    ``workers`` over 1 runs pipes in child processes; ``force`` runs the last pipe whatever is
+    there, ``force_all`` every pipe; ``commit`` commits all outputs. ``environment`` None: this
+    machine's; ``pipe_root``: where a script that runs as ``__main__`` counts from (None: the
+    working directory). ``code`` gives git's commit and state where there is no git (None: ask
+    git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
+    the output is to have when it is made. ``left_out`` is given inside an image: the digests of
+    what its build left out for its size, by path. ``given`` is what ``--set`` and ``--env`` say.
+    """
+
+    workers: int = 1
+    force: bool = False
+    force_all: bool = False
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    commit: bool = False
+    environment: str | None = None
+    pipe_root: Path | None = None
+    code: CodeVersion | None = None
+    run: str | None = None
+    image: str | None = None
+    request: ReuseKey | None = None
+    output_id: str | None = None
+    left_out: Mapping[str, Digest] | None = None
+    given: Given = field(default_factory=Given)

@@ -17,9 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from bundlerun.bundles.digest import Digest, canonical_json, digest_of, digest_of_file
 from bundlerun.errors import BadModule
-from bundlerun.images.ignore import LITTER, IgnoreRules
-from bundlerun.images.selection import reached
-from bundlerun.pipelines.code_version import file_digest, modules_of, named_files
+from bundlerun.images.selection import LITTER, IgnoreRules, reached
+from bundlerun.pipelines.imports import file_digest, modules_of, named_files
 
 RECORD_BYTES = 8192
 """Files are recorded one by one where that takes no more in a bundle's record, else folders."""

@@ -14,7 +14,7 @@ from bundlerun.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeyInfo:
     """A listed key, relative to the remote's prefix, and its size in bytes.
 
     ``modified_s``: Unix seconds, by the clock of the remote itself, at or after which it got its
@@ -118,7 +118,7 @@ class Remote(ABC):
         """
 
     @abstractmethod
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
         """The entries whose keys start with ``prefix``, in ascending UTF-8 order, those after the
         key ``after`` only, at most ``limit``. One request a 1,000 keys on S3."""
 
@@ -127,12 +127,12 @@ class Remote(ABC):
         """Unix seconds by the clock that ``Entry.modified_s`` goes by, not later than it is. It is
         nobody else's clock: a machine's own may be wrong by years."""
 
-    def litter(self, older_than_s: float) -> Sequence[Entry]:
+    def litter(self, older_than_s: float) -> Sequence[KeyInfo]:
         """What writes that broke off left here, which no listing shows, last touched more than
         ``older_than_s`` ago; the key is the remote's own word for it."""
         return []
 
-    def discard(self, litter: Sequence[Entry]) -> None:
+    def discard(self, litter: Sequence[KeyInfo]) -> None:
         """Remove what ``litter`` gave; what is gone already is no error."""
         return
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
-from bundlerun.bundles.bundle import Bundle, checked_id
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.record import Bundle, checked_id
 from bundlerun.errors import (
     BundleNotFound,
     BundlerunError,
@@ -18,26 +16,19 @@ from bundlerun.errors import (
     IntegrityError,
     RemoteChanged,
 )
-from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bound_uuid, check_remote, check_uuid, found_uuid
-from bundlerun.remotes.fetching import PEEK_BYTES, Fetcher
+from bundlerun.remotes.identity import bound_uuid, check_remote, check_uuid
+from bundlerun.remotes.keys import VersionInfo, bundle_key, version_infos, version_key
 from bundlerun.remotes.records import (
     RECORDS_AT_ONCE,
     BundleRecord,
-    Standing,
     VersionRecord,
-    bundle_key,
     read_record,
-    standings,
     twice,
-    version_key,
 )
-from bundlerun.remotes.tagging import read_tags
+from bundlerun.remotes.versions import read_tags
 from bundlerun.store.contexts import Context
-from bundlerun.store.entries import Entry
-from bundlerun.store.known import Share
-from bundlerun.store.source import Fetch
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 
@@ -45,7 +36,7 @@ from bundlerun.store.store import Store
 class _Found:
     """A version as the remote has it: ``record`` is None where this store has it already."""
 
-    standing: Standing
+    standing: VersionInfo
     id: str
     digest: Digest
     record: BundleRecord | None
@@ -67,7 +58,7 @@ def _pull_latest(store: Store, context: Context, remote: Remote, name: str) -> E
     uuid = bound_uuid(context)
     known = store.catalog.newest_version(context, name)
     newest = 0
-    for standing in standings(remote, name):
+    for standing in version_infos(remote, name):
         newest = max(newest, standing.n)
         _check_newest(remote, name, newest, known)
         if not standing.removed:
@@ -113,7 +104,7 @@ def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
             store.catalog.mark_removed(context, standing.name, standing.n)
         return _adopt(store, context, uuid, _Found(standing, id, digest, record, tags))
     entry = store.catalog.adopt(context, bundle, version=None, record_digest=digest)
-    store.known.expect(uuid, bundle.root.digest, record.shares)
+    store.known.note_value(uuid, bundle.root.digest, record.shares)
     return entry
 
 
@@ -141,11 +132,11 @@ def _pull_all(
     check_remote(remote, bound_uuid(context))
     mine = store.catalog.search(context, name=name)
     here = {(entry.bundle.name, entry.version): entry for entry in mine}
-    new: list[Standing] = []
+    new: list[VersionInfo] = []
     entries: list[Entry] = []
     done: set[str] = set()
     numbers = _Numbers(remote)
-    for standing in standings(remote, name):
+    for standing in version_infos(remote, name):
         numbers.see(standing)
         if standing.removed:
             store.catalog.mark_removed(context, standing.name, standing.n)
@@ -164,84 +155,6 @@ def _pull_all(
     return [*entries, *adopted]
 
 
-def localise(
-    store: Store, remote: Remote, bundles: Iterable[Bundle], *, progress: Progress = SILENT
-) -> None:
-    """Bring every byte of these bundles to this disk; about a request a pack, none when all is
-    here already.
-
-    Raises IntegrityError naming bundle, pack and digest for bytes that are others, and nothing
-    wrong is stored; BundleNotFound, RemoteErrors.
-    """
-    fetchers: dict[str, Fetcher] = {}
-    uuid: str | None = None
-    for bundle in bundles:
-        while absent := store.absent(bundle.root):
-            uuid = uuid or _uuid_here(remote)
-            with _perhaps_given_up(remote, uuid, bundle):
-                if bundle.id not in fetchers:
-                    fetchers[bundle.id] = _fetcher(store, remote, uuid, bundle, progress)
-                fetchers[bundle.id].bring(absent)
-    for fetcher in fetchers.values():
-        fetcher.close()
-
-
-def localise_parts(
-    store: Store,
-    remote: Remote,
-    bundle: Bundle,
-    patterns: Sequence[str],
-    *,
-    progress: Progress = SILENT,
-) -> None:
-    """Bring the bytes of those parts of ``bundle`` whose paths fit ``patterns`` (``Store.pick``),
-    and no others but the nodes that lead there; requests as ``localise``, one a level of nodes.
-
-    Raises BundleNotFound, before any part is brought, for a pattern that nothing fits, naming what
-    is there; else as ``localise``.
-    """
-    bring = fetcher(store, remote, bundle, progress=progress)
-    while (found := store.pick(bundle.root, patterns)).absent:
-        bring(list(found.absent.values()))
-    if found.unmatched:
-        raise BundleNotFound(
-            f"{bundle.name}@{bundle.id} has nothing at {', '.join(found.unmatched)}; it has "
-            + (", ".join(found.there) or "no parts"),
-            hint=f"bundlerun cat {bundle.name}",
-        )
-    missing = store.objects.missing(found.links)
-    if missing:
-        bring([link for digest, link in found.links.items() if digest in missing])
-
-
-def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress = SILENT) -> Fetch:
-    """What Store.value calls for objects of ``bundle`` that are not here: it brings these alone,
-    and asks the remote nothing before it is called."""
-    made: list[tuple[str, Fetcher]] = []
-
-    def fetch(links: Sequence[Link]) -> None:
-        uuid = made[0][0] if made else _uuid_here(remote)
-        with _perhaps_given_up(remote, uuid, bundle):
-            if not made:
-                made.append((uuid, _fetcher(store, remote, uuid, bundle, progress)))
-            made[0][1].bring(links, whole_bytes=PEEK_BYTES)
-        made[0][1].close()
-
-    return fetch
-
-
-@contextmanager
-def _perhaps_given_up(remote: Remote, uuid: str, bundle: Bundle) -> Iterator[None]:
-    """Bytes that are not to be had are no damage where the version was removed for everybody:
-    GivenUp then, which asks the remote once more."""
-    try:
-        yield
-    except (IntegrityError, BundleNotFound) as error:
-        if not _is_given_up(remote, uuid, bundle):
-            raise
-        raise _given_up(remote, bundle) from error
-
-
 def _given_up(remote: Remote, bundle: Bundle) -> GivenUp:
     return GivenUp(
         f"{bundle.name}@{bundle.id} was removed at {remote.url} for everybody, and its bytes are"
@@ -252,49 +165,15 @@ def _given_up(remote: Remote, bundle: Bundle) -> GivenUp:
 
 def _is_given_up(remote: Remote, uuid: str, bundle: Bundle) -> bool:
     try:
-        removed = (standing for standing in standings(remote, bundle.name) if standing.removed)
+        removed = (standing for standing in version_infos(remote, bundle.name) if standing.removed)
         return _standing_among(remote, uuid, bundle, removed) is not None
     except BundlerunError:
         return False  # What was raised first says more.
 
 
-def _fetcher(
-    store: Store, remote: Remote, uuid: str, bundle: Bundle, progress: Progress
-) -> Fetcher:
-    shares = store.known.expected(uuid, bundle.root.digest)
-    if shares is None:
-        shares = twice(lambda: _shares_of(store, remote, bundle))
-        store.known.expect(uuid, bundle.root.digest, shares)
-    return Fetcher(store, remote, uuid, f"{bundle.name}@{bundle.id}", shares, progress)
-
-
-def _shares_of(store: Store, remote: Remote, bundle: Bundle) -> list[Share]:
-    data = read_record(remote, bundle_key(bundle.id))
-    if data is None:
-        what, others = f"{bundle.name}@{bundle.id}", store.known.urls_of(bundle.root.digest)
-        raise BundleNotFound(
-            f"the bytes of {what} are neither on this disk nor at {remote.url}",
-            hint=f"bundlerun remote CONTEXT {others[0]} --rebind; bundlerun pull {what} --localize"
-            if others and others[0] != remote.url
-            else f"bundlerun push {bundle.name}, where they are",
-        )
-    record = BundleRecord.from_bytes(data, bundle.id)
-    if record.bundle.root != bundle.root:
-        raise _other_record(remote, bundle.id)
-    return list(record.shares)
-
-
-def _uuid_here(remote: Remote) -> str:
-    uuid = found_uuid(remote)
-    if uuid is None:
-        raise RemoteChanged(
-            f"at {remote.url} there is no remote of bundlerun any more",
-            hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
-        )
-    return uuid
-
-
-def _found(store: Store, context: Context, remote: Remote, uuid: str, standing: Standing) -> _Found:
+def _found(
+    store: Store, context: Context, remote: Remote, uuid: str, standing: VersionInfo
+) -> _Found:
     """Read a version, and its bundle's record unless this store has it."""
     name, n = standing.name, standing.n
     version = twice(lambda: _listed_version(remote, uuid, name, n))
@@ -328,23 +207,23 @@ def _named_record(remote: Remote, version: VersionRecord) -> BundleRecord:
 
 def _standing_of(
     remote: Remote, uuid: str, bundle: Bundle, after: int
-) -> tuple[Standing, VersionRecord] | None:
+) -> tuple[VersionInfo, VersionRecord] | None:
     """The version that is the bundle, None when it has no number; sought from the newest down to
     the one that its writer knew."""
-    newer = takewhile(lambda standing: standing.n > after, standings(remote, bundle.name))
+    newer = takewhile(lambda standing: standing.n > after, version_infos(remote, bundle.name))
     return _standing_among(remote, uuid, bundle, newer)
 
 
 def _standing_among(
-    remote: Remote, uuid: str, bundle: Bundle, candidates: Iterator[Standing]
-) -> tuple[Standing, VersionRecord] | None:
+    remote: Remote, uuid: str, bundle: Bundle, candidates: Iterator[VersionInfo]
+) -> tuple[VersionInfo, VersionRecord] | None:
     name = bundle.name
 
-    def read(standing: Standing) -> VersionRecord | None:
+    def read(standing: VersionInfo) -> VersionRecord | None:
         data = read_record(remote, version_key(name, standing.n))
         return None if data is None else _version(remote, uuid, data, name, standing.n)
 
-    def read_right(standing: Standing) -> VersionRecord | None:
+    def read_right(standing: VersionInfo) -> VersionRecord | None:
         return twice(lambda: read(standing))
 
     with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
@@ -358,7 +237,7 @@ def _standing_among(
     return None
 
 
-def _late_tags(remote: Remote, standing: Standing) -> dict[str, str]:
+def _late_tags(remote: Remote, standing: VersionInfo) -> dict[str, str]:
     if not standing.tags:
         return {}
     return dict(read_tags(remote, standing.name, standing.n, standing.tags).tags)
@@ -379,7 +258,7 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
             f"{found.standing.name}@{found.id} was removed here meanwhile", hint="bundlerun pull"
         )
     bundle = found.record.bundle
-    store.known.expect(uuid, bundle.root.digest, found.record.shares)
+    store.known.note_value(uuid, bundle.root.digest, found.record.shares)
     return store.catalog.adopt(
         context,
         replace(bundle, tags={**bundle.tags, **found.tags}),
@@ -389,7 +268,7 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
 
 
 def _adopt_all(
-    store: Store, context: Context, remote: Remote, new: Sequence[Standing]
+    store: Store, context: Context, remote: Remote, new: Sequence[VersionInfo]
 ) -> tuple[list[Entry], list[BundlerunError]]:
     """Read and adopt versions; those that are right, and the errors of the others."""
     uuid = bound_uuid(context)
@@ -419,7 +298,7 @@ class _Numbers:
         self._last: dict[str, int] = {}
         self._holes: list[tuple[str, int]] = []
 
-    def see(self, standing: Standing) -> None:
+    def see(self, standing: VersionInfo) -> None:
         """The next version of the listing."""
         name, n = standing.name, standing.n
         self._newest.setdefault(name, n)

@@ -6,24 +6,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bundlerun.bundles.bundle import Bundle
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import ReuseKey
-from bundlerun.bundles.links import Link
-from bundlerun.bundles.manifest import links as links_of
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.value import links as links_of
 from bundlerun.errors import BundleNotFound, NotCommitted, PushIncomplete, RemoteError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bound_uuid
-from bundlerun.remotes.condemning import Permit, permit_of
-from bundlerun.remotes.fetching import Fetcher
-from bundlerun.remotes.records import BundleRecord, reuse_key
-from bundlerun.remotes.sending import Sent, send
-from bundlerun.remotes.settling import Settled, settle_bundle, settle_version
-from bundlerun.remotes.tagging import send_tags
+from bundlerun.remotes.condemned import PushLease, lease_of
+from bundlerun.remotes.fetch import Fetcher
+from bundlerun.remotes.identity import bound_uuid
+from bundlerun.remotes.keys import reuse_key
+from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.upload import Sent, send
+from bundlerun.remotes.versions import Created, send_tags, settle_bundle, settle_version
 from bundlerun.store.contexts import Context
-from bundlerun.store.entries import Entry
-from bundlerun.store.known import Location, Share
+from bundlerun.store.remote_cache import Location, Share
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 MAX_THIN_PACKS = 16
@@ -68,7 +68,7 @@ def push(
     """
     uuid = bound_uuid(context)
     ordered = in_order(store, context, entries)
-    permit = permit_of(remote, uuid, store.known)
+    permit = lease_of(remote, uuid, store.known)
     pushing = _Push(store, context, remote, permit, progress)
     pushing.prepare(ordered)
     sendable = pushing.without_the_absent(ordered)
@@ -196,7 +196,7 @@ class _Push:
     """One push under way. Of one thread."""
 
     def __init__(
-        self, store: Store, context: Context, remote: Remote, permit: Permit, progress: Progress
+        self, store: Store, context: Context, remote: Remote, permit: PushLease, progress: Progress
     ) -> None:
         self._store = store
         self._context = context
@@ -247,7 +247,7 @@ class _Push:
         if bundle.root != mine.root or bundle.name != mine.name:
             # A retried job finds what its first attempt wrote: that one stands.
             store.catalog.adopt(context, bundle, version=None, record_digest=settled.digest)
-        store.known.expect(self._uuid, bundle.root.digest, settled.record.shares)
+        store.known.note_value(self._uuid, bundle.root.digest, settled.record.shares)
         n = settle_version(remote, self._uuid, settled)
         for key in filter(None, (bundle.lineage.task, bundle.lineage.request)):
             remote.put(reuse_key(key.digest, bundle.id), b"")
@@ -256,7 +256,7 @@ class _Push:
         )
         return bundle
 
-    def _settled(self, entry: Entry, after: int) -> Settled:
+    def _settled(self, entry: Entry, after: int) -> Created:
         for _ in range(MAX_TRIES):
             if self._permit.expired:
                 # Packs that were found unused meanwhile may be gone soon.
@@ -285,7 +285,7 @@ class _Push:
         """What the remote lacks of a value, every byte of it on this disk. Raises BundleNotFound
         where it is neither here nor there."""
         store, uuid = self._store, self._uuid
-        shares = store.known.expected(uuid, bundle.root.digest) or []
+        shares = store.known.noted_value(uuid, bundle.root.digest) or []
         fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)
         links = {link.digest: link for link, _ in links_of(bundle.root, fetcher.read)}
         located = store.known.sound_packs_of(uuid, links)

@@ -21,16 +21,15 @@
 from __future__ import annotations
 
 import logging
-import math
-import re
 import uuid as uuids
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
-from bundlerun.bundles.bundle import (
+from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.bundles.packs import check_claims
+from bundlerun.bundles.record import (
     FORMAT,
     Bundle,
     check_format,
@@ -38,35 +37,31 @@ from bundlerun.bundles.bundle import (
     checked_name,
     parse_record,
 )
-from bundlerun.bundles.bundle import key_name as name_part
-from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
 from bundlerun.errors import BadName, IntegrityError, RemoteChanged, RemoteError
-from bundlerun.remotes.base import Entry, Remote
-from bundlerun.remotes.packs import check_claims
-from bundlerun.store.known import PackInfo, Share
-
-META = "meta/"
-RUN_INDEX = "r/"
-MAX_VERSION = 9_999_999_998
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.keys import MAX_VERSION, bundle_key, version_key
+from bundlerun.store.remote_cache import PackInfo, Share
 
 MAX_RECORD_BYTES = 16 << 20
+
+
 """A record over this is none: read no further."""
 
+
 RECORDS_AT_ONCE = 8
+
+
 """Reads of small records that are under way at a time."""
 
-_PAGE = 16
-"""Keys a request when the newest version is looked for: it is usually the first."""
 
 _CREATES = 5
+
+
 """Attempts at a key that is said to exist and is not there."""
 
-_LAST_MS = 9_999_999_999_999
-_RUN_INDEX_KEY = re.compile(r"r/\d{13}-([^./]+)\.([^./]+)")
-
-_VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
 
 _logger = logging.getLogger("bundlerun.remotes")
+
 
 T = TypeVar("T")
 
@@ -172,94 +167,6 @@ class TagsRecord:
         return record
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What a listing says of a version: how many times tags were set on it, and if it is gone."""
-
-    name: str
-    n: int
-    tags: int
-    removed: bool
-    removed_s: float = math.inf
-    """When it was removed, by the remote's clock."""
-
-
-def standings(remote: Remote, name: str | None = None) -> Iterator[Standing]:
-    """The versions of ``name``, newest first, or those of all names; lazily, a page a request.
-
-    Keys of no known form are passed over.
-    """
-    prefix = "v/" if name is None else f"v/{name_part(name)}/"
-    last = ""
-    limit = 1000 if name is None else _PAGE
-    current: Standing | None = None
-    while True:
-        page = list(remote.list(prefix, after=last, limit=limit))
-        for entry in page:
-            last = entry.key
-            found = standing_of(entry)
-            if found is None:
-                continue
-            if current and (current.name, current.n) == (found.name, found.n):
-                current = Standing(
-                    found.name,
-                    found.n,
-                    max(current.tags, found.tags),
-                    current.removed or found.removed,
-                    min(current.removed_s, found.removed_s),
-                )
-                continue
-            if current:
-                yield current
-            current = found
-        if len(page) < limit:
-            break
-    if current:
-        yield current
-
-
-def run_index_key(run: str, made_ms: int, mark: str) -> str:
-    """Where a run is listed that was made at ``made_ms``, Unix milliseconds; ``mark`` is what the
-    listing is to tell of it."""
-    return f"{RUN_INDEX}{_LAST_MS - made_ms:013d}-{run}.{mark}"
-
-
-def listed_run(key: str) -> tuple[str, str] | None:
-    """The run and the mark of a key that ``run_index_key`` gave; None for any other."""
-    match = _RUN_INDEX_KEY.fullmatch(key)
-    return None if match is None else (match[1], match[2])
-
-
-def bundle_key(id: str) -> str:
-    """Where the record of bundle ``id`` stands."""
-    return f"b/{id}"
-
-
-def pack_key(pack: str) -> str:
-    """Where a pack stands."""
-    return f"packs/{pack}"
-
-
-def version_key(name: str, n: int) -> str:
-    """Where version ``n`` of ``name`` stands."""
-    return f"v/{name_part(name)}/{MAX_VERSION + 1 - n:010}"
-
-
-def tags_key(name: str, n: int, k: int) -> str:
-    """Where the ``k``-th setting of tags on a version stands."""
-    return f"{version_key(name, n)}+t{k:06}"
-
-
-def removed_key(name: str, n: int) -> str:
-    """What says that a version was removed."""
-    return f"{version_key(name, n)}+x"
-
-
-def reuse_key(key: Digest, id: str) -> str:
-    """What says that bundle ``id`` came of the work that ``key`` names."""
-    return f"k/{key}/{id}"
-
-
 def read_record(remote: Remote, key: str) -> bytes | None:
     """The bytes of a record, None when there is none. Raises IntegrityError for an endless one."""
     data = remote.get(key, 0, MAX_RECORD_BYTES + 1)
@@ -308,23 +215,6 @@ def checked_uuid(text: object) -> str:
     except ValueError as error:
         raise IntegrityError(f"{text!r:.80} is no UUID") from error
     raise IntegrityError(f"{text!r:.80} is no UUID")
-
-
-def standing_of(entry: Entry) -> Standing | None:
-    """What one listed key below ``v/`` says; None for a key of no known form."""
-    match = _VERSION_KEY.fullmatch(entry.key)
-    if match is None:
-        return None
-    part, digits, removed, tags = match.groups()
-    n = MAX_VERSION + 1 - int(digits)
-    try:
-        name = checked_name(unquote(part, errors="strict"))
-    except (BadName, UnicodeDecodeError):
-        return None
-    if n < 1 or name_part(name) != part:
-        return None
-    removed_s = entry.modified_s if removed else math.inf
-    return Standing(name, n, int(tags or 0), bool(removed), removed_s)
 
 
 def _share(row: Any) -> Share:

@@ -10,7 +10,7 @@ from bundlerun.aws import sandbox_env
 from bundlerun.aws.s3 import Bucket
 from bundlerun.aws.session import Aws
 from bundlerun.errors import RemoteError, UsageError
-from bundlerun.remotes.base import Entry, Part, Remote, Upload, checked_key
+from bundlerun.remotes.base import KeyInfo, Part, Remote, Upload, checked_key
 
 
 class S3Remote(Remote):
@@ -84,26 +84,26 @@ class S3Remote(Remote):
         """See Remote."""
         return self._bucket.put_if_none_match(self._key(key), data)
 
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
         """See Remote."""
         start_after = self._below + after if after else ""
         for found in self._bucket.list(self._below + prefix, start_after, limit):
-            yield Entry(found.key[len(self._below) :], found.size, found.modified_s)
+            yield KeyInfo(found.key[len(self._below) :], found.size, found.modified_s)
 
     def now_s(self) -> float:
         """See Remote."""
         return self._bucket.now_s(self._below)
 
-    def litter(self, older_than_s: float) -> Sequence[Entry]:
+    def litter(self, older_than_s: float) -> Sequence[KeyInfo]:
         """See Remote: uploads in parts that were never completed; their size is not told."""
         before_s = self.now_s() - older_than_s
         return [
-            Entry(f"{upload.upload} {upload.key}", 0, upload.begun_s)
+            KeyInfo(f"{upload.upload} {upload.key}", 0, upload.begun_s)
             for upload in self._bucket.uploads(self._below)
             if upload.begun_s < before_s
         ]
 
-    def discard(self, litter: Sequence[Entry]) -> None:
+    def discard(self, litter: Sequence[KeyInfo]) -> None:
         """See Remote."""
         for entry in litter:
             upload, _, key = entry.key.partition(" ")

@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING
 from bundlerun import registry
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
 from bundlerun.jobs.state import JobState, JobStatus
-from bundlerun.remotes.marking import in_parallel
+from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.runs import index
-from bundlerun.runs.conduct import change
-from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
-from bundlerun.runs.jobspec import job_base
-from bundlerun.runs.record import RunRecord
+from bundlerun.runs.job_spec import job_base
+from bundlerun.runs.record import Envelope, Missing, RunRecord, Unreadable, newest_envelope
+from bundlerun.runs.scope import change
 from bundlerun.runs.settle import Output, judge
 
 if TYPE_CHECKING:
-    from bundlerun.backends.base import Backend
+    from bundlerun.jobs.backend import Backend
     from bundlerun.jobs.spec import JobHandle
-    from bundlerun.runs.conduct import World
     from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.scope import RunScope
 
 READ_AT_MOST = 5
 """Of the runs that were to make an output so many are looked at, the newest."""
 
 
-def adopt(prefix: str, world: World) -> RunRecord:
+def adopt(prefix: str, world: RunScope) -> RunRecord:
     """The run of the context's remote whose id starts with ``prefix``, from now on in the journal.
 
     Raises RunNotFound, UsageError when several start so, NoRemote, IntegrityError.
@@ -45,7 +44,7 @@ def adopt(prefix: str, world: World) -> RunRecord:
     return _adopted(known, world)
 
 
-def listed(world: World, limit: int) -> list[RunRecord]:
+def listed(world: RunScope, limit: int) -> list[RunRecord]:
     """The newest runs of the context's remote, whoever submitted them, with their states of now;
     nothing is written. What cannot be read is named by ``world.progress``.
 
@@ -67,7 +66,7 @@ def listed(world: World, limit: int) -> list[RunRecord]:
     return [seen.get(run_id) or own[run_id] for run_id in ids if run_id in seen or run_id in own]
 
 
-def doing(plan: RunPlan, world: World) -> tuple[RunPlan, RunRecord] | None:
+def doing(plan: RunPlan, world: RunScope) -> tuple[RunPlan, RunRecord] | None:
     """A run that does what ``plan`` asks, for the same output and with the same tags, and that its
     backend says is alive: its plan and its record, in the journal from now on. One request, and a
     few for each such run."""
@@ -86,7 +85,7 @@ def doing(plan: RunPlan, world: World) -> tuple[RunPlan, RunRecord] | None:
     return None
 
 
-def maker_of(output: str, world: World) -> str | None:
+def maker_of(output: str, world: RunScope) -> str | None:
     """The id of the newest run on the context's remote that is to make ``output`` and has left no
     result yet; None where there is none. One request, and two for each such run."""
     remote = world.remote
@@ -98,7 +97,7 @@ def maker_of(output: str, world: World) -> str | None:
     return None
 
 
-def _adopted(known: index.Known, world: World) -> RunRecord:
+def _adopted(known: index.Known, world: RunScope) -> RunRecord:
     found = _in_journal(known.plan.run_id, world)
     if found is not None:
         return found
@@ -112,7 +111,7 @@ def _adopted(known: index.Known, world: World) -> RunRecord:
     return record.changed(revision=revision)
 
 
-def _in_journal(run_id: str, world: World) -> RunRecord | None:
+def _in_journal(run_id: str, world: RunScope) -> RunRecord | None:
     try:
         row = world.store.journal.get(world.context, run_id)
         return RunRecord.from_json(row.run, row.revision)
@@ -125,7 +124,7 @@ def _is_equal(other: RunPlan, plan: RunPlan) -> bool:
     return same and dict(other.output_tags) == dict(plan.output_tags)
 
 
-def _is_alive(record: RunRecord, world: World) -> bool:
+def _is_alive(record: RunRecord, world: RunScope) -> bool:
     """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
     confirm it."""
     try:
@@ -139,7 +138,7 @@ def _is_alive(record: RunRecord, world: World) -> bool:
     return not state.final and state is not JobState.ELSEWHERE
 
 
-def _seen(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
+def _seen(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
     """``records`` with what can be told of them now, and nothing written."""
     found = in_parallel(lambda record: newest_envelope(world.remote, record.run_id), records)
     left = {record.run_id: each for record, each in zip(records, found, strict=True)}
@@ -154,7 +153,7 @@ def _seen(records: Sequence[RunRecord], world: World) -> list[RunRecord]:
     return [_shown(record, statuses.get(record.run_id), left[record.run_id]) for record in records]
 
 
-def _polled(name: str, handles: Sequence[JobHandle], world: World) -> Mapping[str, JobStatus]:
+def _polled(name: str, handles: Sequence[JobHandle], world: RunScope) -> Mapping[str, JobStatus]:
     """By run; a backend that does not answer says nothing of its runs but why."""
     if not handles:
         return {}
@@ -186,6 +185,6 @@ def _shown(
     )
 
 
-def _backend(name: str, world: World) -> Backend:
+def _backend(name: str, world: RunScope) -> Backend:
     made: Backend = registry.load(registry.BACKENDS, name, what="backend")(world.settings)
     return made

@@ -17,15 +17,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bundlerun.bundles.bundle import FORMAT, check_format, checked_id, parse_record
 from bundlerun.bundles.digest import canonical_json, digest_of
+from bundlerun.bundles.record import FORMAT, check_format, checked_id, parse_record
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound, UsageError
 from bundlerun.jobs.spec import JobHandle
-from bundlerun.remotes.marking import in_parallel
-from bundlerun.remotes.records import RUN_INDEX, create, listed_run, read_record, run_index_key
-from bundlerun.runs.envelope import handle_key, plan_key
+from bundlerun.remotes.gc.mark import in_parallel
+from bundlerun.remotes.keys import RUN_INDEX, listed_run, run_index_key
+from bundlerun.remotes.records import create, read_record
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import RunRecord
+from bundlerun.runs.record import RunRecord, claim_key, handle_key, plan_key
 
 if TYPE_CHECKING:
     from bundlerun.bundles.digest import Digest
@@ -178,3 +178,36 @@ def _ms(run_id: str) -> int:
 
 def _mark(text: str) -> str:
     return str(digest_of(text.encode()))[-8:]
+
+
+def claim(remote: Remote, run_id: str, job: str) -> None:
+    """Take the run for ``job``, which every attempt of that job may do again.
+
+    Raises Conflict where another job has it, IntegrityError for a claim that cannot be read.
+    """
+    data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
+    if create(remote, claim_key(run_id), data) is None:
+        return
+    holder = claimant(remote, run_id)
+    if holder != job:
+        raise Conflict(
+            f"run {run_id} is carried out by the job {holder}; this one, {job}, does nothing",
+            hint=f"bundlerun jobs {run_id[:13]}",
+        )
+
+
+def claimant(remote: Remote, run_id: str) -> str | None:
+    """The job that has the run, None while none has. Raises IntegrityError."""
+    data = remote.get(claim_key(run_id))
+    if data is None:
+        return None
+    place = f"{claim_key(run_id)} at {remote.url}"
+    try:
+        found = parse_record(data)
+        check_format(found)
+    except IntegrityError as error:
+        raise IntegrityError(f"{place}: {error.message}", hint=error.hint) from error
+    job = found.get("job")
+    if found.get("run_id") != run_id or not isinstance(job, str) or not job:
+        raise IntegrityError(f"{place} is not a claim of this run")
+    return job

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.bundles.bundle import (
+from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import (
     FORMAT,
     Bundle,
     check_format,
@@ -16,18 +19,16 @@ from bundlerun.bundles.bundle import (
     new_id,
     parse_record,
 )
-from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
-from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.links import Link
 from bundlerun.errors import IntegrityError, NotCommitted
-from bundlerun.pipelines.given import Given, check_files, checked, in_key, luigi_files
-from bundlerun.pipelines.reuse import normalised, request_key, significant
+from bundlerun.jobs.spec import Resources
+from bundlerun.pipelines.overrides import Given, check_files, checked, in_key, luigi_files
+from bundlerun.pipelines.reuse_key import request_key
+from bundlerun.pipelines.schema import normalised, significant
 from bundlerun.remotes.push import find_reuse
 
 if TYPE_CHECKING:
-    from bundlerun.images.reference import ImageInfo
+    from bundlerun.images.image import ImageInfo
     from bundlerun.remotes.base import Remote
-    from bundlerun.runs.request import RunRequest
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -209,3 +210,38 @@ def _input(request: RunRequest, store: Store, context: Context) -> Parent | None
 def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -> str | None:
     entry = store.catalog.by_request(context, key.digest, committed_only=True)
     return entry.bundle.id if entry is not None else find_reuse(remote, key)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One ``run``: the names as they were typed, and how it is to be done.
+
+    ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
+    ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;
+    ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, with the ARN of
+    each where it has one; ``timeout_s`` None: no limit.
+    """
+
+    input: str | None
+    output: str
+    pipe: str
+    backend: str = "Local"
+    params: Mapping[str, str] = field(default_factory=dict)
+    input_tags: Mapping[str, str] = field(default_factory=dict)
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+    force_all: bool = False
+    push_input: bool = True
+    session_seconds: int | None = None
+    resources: Resources = field(default_factory=Resources)
+    given: Given = field(default_factory=Given)
+    secrets: Mapping[str, str | None] = field(default_factory=dict)
+    timeout_s: int | None = None
+    retries: int = 0
+    job_role_arn: str | None = None
+    execution_role_arn: str | None = None
+
+    @property
+    def module(self) -> str:
+        """The module of the pipe; empty when ``pipe`` names none."""
+        return self.pipe.rpartition(".")[0]

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, TypeGuard
 from bundlerun import errors
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
 from bundlerun.jobs.state import Failure, JobState, JobStatus
-from bundlerun.runs.claim import claimant
-from bundlerun.runs.conduct import World, bring_output, change, holding, read_again
-from bundlerun.runs.envelope import (
+from bundlerun.runs.index import claimant
+from bundlerun.runs.record import (
     TAIL_BYTES,
     Envelope,
     Missing,
@@ -28,11 +27,12 @@ from bundlerun.runs.envelope import (
     newest_envelope,
     result_key,
 )
+from bundlerun.runs.scope import RunScope, bring_output, change, holding, read_again
 from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 
 if TYPE_CHECKING:
-    from bundlerun.backends.base import Backend
-    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.jobs.backend import Backend
     from bundlerun.jobs.spec import JobHandle
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
@@ -123,7 +123,7 @@ def is_over(statuses: Sequence[JobStatus]) -> bool:
 
 
 def settle(
-    record: RunRecord, status: JobStatus, backend: Backend, world: World, *, wait: bool
+    record: RunRecord, status: JobStatus, backend: Backend, world: RunScope, *, wait: bool
 ) -> RunRecord:
     """``record`` after one more look at its job, which says ``status``.
 
@@ -147,7 +147,7 @@ def settle(
 
 
 def ended(
-    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: RunScope
 ) -> RunRecord:
     """``record`` with what became of the run, and the job forgotten, as far as that can be told and
     done yet; to be called by whoever holds the run's lock. Raises as ``settle``."""
@@ -158,7 +158,7 @@ def ended(
     return record
 
 
-def result_of(record: RunRecord, world: World) -> Bundle:
+def result_of(record: RunRecord, world: RunScope) -> Bundle:
     """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
     where the output was removed meanwhile."""
     if record.failure is not None:
@@ -247,7 +247,7 @@ def _by_backend(job: JobStatus) -> Outcome:
     return Outcome(Ask.NOTHING, state, failure.error, f"failed: {failure.value}: {why}")
 
 
-def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
+def _noted(record: RunRecord, status: JobStatus, world: RunScope) -> RunRecord:
     """``record`` with what the backend says of a job that has not ended."""
     if status.state is JobState.LOST:
         lost = {
@@ -272,7 +272,7 @@ def _noted(record: RunRecord, status: JobStatus, world: World) -> RunRecord:
 
 
 def _judged(
-    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: World
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: RunScope
 ) -> RunRecord:
     """``record`` with what became of the run, or as it is while that cannot be told yet."""
     status = statuses[-1]
@@ -320,7 +320,7 @@ def _told(record: RunRecord, outcome: Outcome) -> str:
 
 
 def _published(
-    record: RunRecord, backend: Backend, world: World
+    record: RunRecord, backend: Backend, world: RunScope
 ) -> Envelope | Unreadable | Missing:
     """The newest envelope, once what a local container staged is on the remote."""
     try:
@@ -362,7 +362,7 @@ def _tell_the_end(
     remote.put_new(result_key(record.run_id, attempt), envelope.to_bytes())
 
 
-def _brought(record: RunRecord, world: World) -> tuple[Output, str]:
+def _brought(record: RunRecord, world: RunScope) -> tuple[Output, str]:
     try:
         bring_output(record, world)
     except BundleNotFound:
@@ -372,7 +372,7 @@ def _brought(record: RunRecord, world: World) -> tuple[Output, str]:
     return Output.PRESENT, ""
 
 
-def _released(record: RunRecord, backend: Backend, world: World) -> RunRecord:
+def _released(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
     """Let go of what the run kept on the backend and here; whatever does not answer is asked again
     the next time somebody looks at the runs."""
     try:

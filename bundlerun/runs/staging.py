@@ -12,23 +12,23 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.bundles.bundle import new_id
+from bundlerun.bundles.record import new_id
 from bundlerun.errors import BundlerunError
-from bundlerun.remotes.binding import check_remote
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.publishing import publish
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import check_remote
 from bundlerun.remotes.records import create
-from bundlerun.runs.envelope import MOST_BYTES
-from bundlerun.runs.jobspec import STAGING_INSIDE, shared_folder
+from bundlerun.remotes.staging import publish
+from bundlerun.runs.job_spec import STAGING_INSIDE, shared_folder
+from bundlerun.runs.record import MOST_BYTES
 
 if TYPE_CHECKING:
-    from bundlerun.backends.base import Backend
+    from bundlerun.jobs.backend import Backend
     from bundlerun.remotes.base import Remote
-    from bundlerun.runs.conduct import World
     from bundlerun.runs.record import RunRecord
+    from bundlerun.runs.scope import RunScope
 
 
-def staging_of(record: RunRecord, backend: Backend, world: World) -> Path | None:
+def staging_of(record: RunRecord, backend: Backend, world: RunScope) -> Path | None:
     """The folder that the run's container writes to, None where there is none any more."""
     here = world.staging(record.run_id)
     if here.is_dir():
@@ -39,7 +39,7 @@ def staging_of(record: RunRecord, backend: Backend, world: World) -> Path | None
     return found if found is not None and found.is_dir() else None
 
 
-def publish_staged(record: RunRecord, backend: Backend, world: World) -> None:
+def publish_staged(record: RunRecord, backend: Backend, world: RunScope) -> None:
     """Bring what the container staged to the run's remote: bundles, then envelopes.
 
     Raises IntegrityError for what cannot be published, RemoteErrors.

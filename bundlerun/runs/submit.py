@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.jobs.state import JobState
-from bundlerun.runs.conduct import World, change, holding, send
-from bundlerun.runs.follow import found_again, look, tell
 from bundlerun.runs.index import Known, announce, record_of
-from bundlerun.runs.jobspec import Surroundings, job_spec
+from bundlerun.runs.job_spec import Surroundings, job_spec
+from bundlerun.runs.scope import RunScope, change, holding, send
+from bundlerun.runs.watch import found_again, look, tell
 
 if TYPE_CHECKING:
-    from bundlerun.backends.base import Backend
+    from bundlerun.jobs.backend import Backend
     from bundlerun.jobs.spec import JobSpec
-    from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.runs.record import RunRecord
-    from bundlerun.runs.request import RunRequest
 
 
-def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) -> RunRecord:
+def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope) -> RunRecord:
     """Send the input and the plan, submit the job, and return its record.
 
     The journal has the run before the job exists: a client that dies between the two leaves a
@@ -48,7 +47,7 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: World) ->
     )
 
 
-def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: World) -> RunRecord:
+def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunScope) -> RunRecord:
     try:
         handle = backend.submit(spec)
     except SubmitUnknown as error:
@@ -79,7 +78,7 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: World)
     return record
 
 
-def _send_input(plan: RunPlan, request: RunRequest, world: World) -> None:
+def _send_input(plan: RunPlan, request: RunRequest, world: RunScope) -> None:
     if plan.input is None:
         return
     entry = world.store.catalog.by_id(world.context, plan.input.id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bundlerun.bundles.lineage import Parent
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.bundle import Bundle
+    from bundlerun.bundles.record import Bundle
 
 Find = Callable[[Parent], "Bundle | None"]
 """The bundle that a lineage mentions; None where only its mention is left."""

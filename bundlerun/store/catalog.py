@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bundlerun.bundles.bundle import Bundle, checked_tags
 from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.record import Bundle, checked_tags
 from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
 from bundlerun.store.contexts import BOUND, Context, check_alive
-from bundlerun.store.entries import (
+from bundlerun.store.queries import Queries
+from bundlerun.store.rows import (
     COLUMNS,
     Entry,
     entry_at,
@@ -19,14 +20,13 @@ from bundlerun.store.entries import (
     set_tags,
     write_record,
 )
-from bundlerun.store.lookup import Lookup
 from bundlerun.store.schema import UNNUMBERED, UNPUSHED
 from bundlerun.store.scope import Scope
 
 __all__ = ["Catalog", "Entry"]
 
 
-class Catalog(Lookup):
+class Catalog(Queries):
     """The bundles of each context. Its questions are in Lookup.
 
     Every change raises ContextNotFound when somebody deleted the context meanwhile.

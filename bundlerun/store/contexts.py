@@ -6,11 +6,11 @@ import builtins
 import sqlite3
 from dataclasses import dataclass
 
-from bundlerun.bundles.bundle import checked_name
+from bundlerun.bundles.record import checked_name
 from bundlerun.errors import Conflict, ContextNotFound
 from bundlerun.store.database import Database
-from bundlerun.store.elsewhere import put_aside, take_up
-from bundlerun.store.known import remote_row
+from bundlerun.store.other_remotes import put_aside, take_up
+from bundlerun.store.remote_cache import remote_row
 
 BOUND = "(SELECT coalesce(uuid, '') FROM contexts WHERE id = ?)"
 """SQL: the uuid of the remote to which the context of this id is, or was last, bound."""

@@ -9,26 +9,24 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bundlerun.errors import IntegrityError, StoreBusy
-from bundlerun.store.durable import make_folder, sync_folder
+from bundlerun.store.atomic import make_folder, sync_folder
+from bundlerun.store.failures import is_full, read_only, translated
+from bundlerun.store.locks import BUSY_S, Notice
 from bundlerun.store.mounts import file_system, is_shared
 from bundlerun.store.read_only import Stamps, connect_read_only, is_writable, stamps_of
-from bundlerun.store.refusals import is_full, read_only, translated
 from bundlerun.store.schema import FORMAT, NEEDS, TABLES
 from bundlerun.store.spare import ROOMY_BYTES, free_bytes, keep_spare
-from bundlerun.store.waiting import Notice
-
-BUSY_S = 60.0
-"""How long a process waits for another one's transaction."""
 
 FILE = "store.sqlite"
 
@@ -324,3 +322,19 @@ def _watch(database: Database) -> None:
 def _each(call: Callable[[Database], None]) -> None:
     for database in list(_databases):
         call(database)
+
+
+_BATCH = 500
+"""Values a query: SQLite builds of old take 999 parameters."""
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """``items`` in lists short enough for one query."""
+    rest = iter(items)
+    while some := list(itertools.islice(rest, _BATCH)):
+        yield some
+
+
+def marks(values: Sequence[object]) -> str:
+    """A question mark a value, for ``IN (...)``."""
+    return ",".join("?" * len(values))

@@ -1,22 +1,25 @@
-"""Locks that are files: one process holds one, and the kernel lets go of it when that one dies.
+"""Locks between processes, which the kernel lets go of when a process dies: a file that one holds,
+a clean-up alone against all who add, one writer of a partial object; and the wait, told once.
 
-flock(2) belongs to the open file, not to the process: each ``held`` opens its own, so threads of
-one process exclude each other as processes do.
+flock(2) belongs to the open file, not to the process: each lock opens its own, so threads of one
+process exclude each other as processes do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from bundlerun.store.durable import make_folder
-from bundlerun.store.refusals import translated
-
-_POLL_S = 0.05
+from bundlerun.errors import StoreBusy
+from bundlerun.store.atomic import make_folder
+from bundlerun.store.failures import translated
 
 
 @contextlib.contextmanager
@@ -68,3 +71,156 @@ def _is_at(handle: int, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+BUSY_S = 60.0
+"""How long a process waits for another one's transaction."""
+
+_POLL_S = 0.02
+
+
+class Guard:
+    """The locks ``sweep.lock`` and, before it, ``sweep.turn``: a sweep that waits holds the turn,
+    so that those who come later let it pass; flock(2) itself would let it wait for ever.
+
+    One process shares once, however many of its threads do, so that sharing within sharing never
+    waits for a sweep that waits for it. Safe to use from threads and after fork.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reset()
+
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Hold off sweeps. Raises StoreBusy when one goes on for longer than BUSY_S."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody shares while the block runs. Raises StoreBusy when somebody does for longer than
+        BUSY_S. Not to be asked for while sharing."""
+        end_s = time.monotonic() + BUSY_S
+        with (
+            self._held("sweep.turn", fcntl.LOCK_EX, end_s),
+            self._held("sweep.lock", fcntl.LOCK_EX, end_s),
+        ):
+            yield
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._count = 0
+        self._stack = contextlib.ExitStack()
+
+    def _enter(self) -> None:
+        if self._pid != os.getpid():
+            # What was held is the parent's: it lets go of it itself.
+            self._reset()
+        with self._lock:
+            if self._count == 0:
+                end_s = time.monotonic() + BUSY_S
+                with self._held("sweep.turn", fcntl.LOCK_SH, end_s):
+                    self._stack.enter_context(self._held("sweep.lock", fcntl.LOCK_SH, end_s))
+            self._count += 1
+
+    def _leave(self) -> None:
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                self._stack.close()
+
+    @contextlib.contextmanager
+    def _held(self, name: str, kind: int, end_s: float) -> Iterator[None]:
+        pid = os.getpid()
+        with translated(self._folder):
+            path = self._folder / name
+            handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        notice = Notice("cleans up the store or adds to it", at_most_s=BUSY_S)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= end_s:
+                        raise StoreBusy(
+                            f"the store {self._folder} is being cleaned up or added to for more"
+                            f" than {BUSY_S:.0f} s",
+                            hint="the same command again",
+                        ) from error
+                notice.due()
+                time.sleep(_POLL_S)
+            yield
+        finally:
+            if pid == os.getpid():
+                # A child that was forked meanwhile has the handle too: closing alone would keep
+                # the lock. And the child itself must not undo it.
+                fcntl.flock(handle, fcntl.LOCK_UN)
+            os.close(handle)
+
+
+STILL_S = 120.0
+"""Another process that holds a file and writes nothing to it for so long is given up."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """The file ``path``, made where there is none, unbuffered and this process's alone while the
+    block runs. Raises StoreBusy when another one holds it and does not get on."""
+    make_folder(path.parent)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _wait(handle, path)
+            if _is_at(handle, path):
+                with os.fdopen(handle, "r+b", buffering=0, closefd=False) as file:
+                    yield file
+                return
+            # Whoever held it has made it an object, or given it up.
+        finally:
+            os.close(handle)
+
+
+def _wait(handle: int, path: Path) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.time() - os.fstat(handle).st_mtime > STILL_S:
+                raise StoreBusy(
+                    f"another process holds {path} and has not written to it for {STILL_S:.0f} s",
+                    hint="the same command again, once the other one is done",
+                ) from error
+        time.sleep(_POLL_S)
+
+
+TOLD_AFTER_S = 2.0
+"""A wait that is over sooner is nobody's concern."""
+
+_logger = logging.getLogger("bundlerun.store")
+
+
+class Notice:
+    """Says once that a wait goes on. Made when it begins; ``due`` is called as long as it lasts.
+
+    A warning: Python shows it on standard error unless the program has logging of its own.
+    """
+
+    def __init__(self, what: str, *, at_most_s: float) -> None:
+        self._text = f"waiting for another process that {what}, for {at_most_s:.0f} s at most ..."
+        self._began_s = time.monotonic()
+        self._told = False
+
+    def due(self) -> None:
+        """Say it now if the wait has lasted for TOLD_AFTER_S."""
+        if not self._told and time.monotonic() - self._began_s >= TOLD_AFTER_S:
+            self._told = True
+            _logger.warning("%s", self._text)

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
-from bundlerun.bundles.links import Link
-from bundlerun.bundles.places import Stamp, stamp_of
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value.storage import Stamp, stamp_of
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
 from bundlerun.settings import StoreSettings
-from bundlerun.store.batches import batches, marks
-from bundlerun.store.database import Database
-from bundlerun.store.durable import aside
-from bundlerun.store.guard import Guard
-from bundlerun.store.intake import SMALL_BYTES, Intake, file_of
-from bundlerun.store.localised import Localised
-from bundlerun.store.localpacks import LocalPacks
-from bundlerun.store.refusals import translated
+from bundlerun.store.atomic import aside
+from bundlerun.store.checkout import Localised
+from bundlerun.store.database import Database, batches, marks
+from bundlerun.store.failures import translated
+from bundlerun.store.local_packs import LocalPacks
+from bundlerun.store.locks import Guard
+from bundlerun.store.writer import SMALL_BYTES, Writer, file_of
 
 __all__ = ["Objects", "batches"]
 
@@ -186,9 +185,9 @@ class Objects:
         """A read-only file called ``name`` that holds the bytes. Raises as ``read``; BadPath."""
         return self.localised.file(link, name, executable)
 
-    def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Intake:
+    def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Writer:
         """Where a value's bytes go before its transaction."""
-        return Intake(self._folder, self._is_untouched, self._spill, on_bytes)
+        return Writer(self._folder, self._is_untouched, self._spill, on_bytes)
 
     def _is_untouched(self, link: Link) -> bool:
         """Whether a large object is here and its file is as it was when it was made."""
@@ -233,12 +232,12 @@ class Objects:
                     rows,
                 )
 
-    def _spill(self, intake: Intake) -> None:
+    def _spill(self, intake: Writer) -> None:
         absent = self.missing(intake.small())
         intake.pack([digest for digest in intake.small() if digest in absent], self.packs.folder)
         self._write(intake)
 
-    def _write(self, intake: Intake) -> None:
+    def _write(self, intake: Writer) -> None:
         with self._database.writing() as tx:
             intake.write(tx)
         intake.written()

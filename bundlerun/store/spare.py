@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from bundlerun.store.durable import make_folder
+from bundlerun.store.atomic import make_folder
 
 FILE = "spare"
 SPARE_BYTES = 4 << 20

@@ -8,30 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.bundles.bundle import Bundle, checked_id, checked_name, checked_tags, new_id
 from bundlerun.bundles.lineage import Lineage
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle, checked_id, checked_name, checked_tags, new_id
 from bundlerun.errors import BundleNotFound
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import StoreSettings
 from bundlerun.store.catalog import Catalog
 from bundlerun.store.contexts import Context, Contexts
 from bundlerun.store.database import Database, open_database
-from bundlerun.store.entries import Entry
+from bundlerun.store.failures import read_only
 from bundlerun.store.journal import Journal
-from bundlerun.store.known import Known
 from bundlerun.store.mounts import Trust
 from bundlerun.store.noted import Noted
 from bundlerun.store.objects import Objects
-from bundlerun.store.refusals import read_only
+from bundlerun.store.reader import Fetch, StoreSource
+from bundlerun.store.remote_cache import Known, Uploads
+from bundlerun.store.rows import Entry
 from bundlerun.store.scope import Scope
-from bundlerun.store.source import Fetch, StoreSource
 from bundlerun.store.spare import keep_spare, lent_spare
-from bundlerun.store.statindex import IndexedIntake, StatIndex
-from bundlerun.store.uploads import Uploads
+from bundlerun.store.stat_cache import CachedWriter, StatCache
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.manifest import Picked, View
+    from bundlerun.bundles.value import Picked, View
 
 _NOTHING: Mapping[str, str] = {}
 _BY_HAND = Lineage()
@@ -52,7 +51,7 @@ class Store:
         self.path = path
         self._database = database
         self.objects = Objects(database, path, settings)
-        self.stats = StatIndex(database, path, Trust(settings.trusted))
+        self.stats = StatCache(database, path, Trust(settings.trusted))
         self.catalog = Catalog(database)
         self.contexts = Contexts(database)
         self.known = Known(database)
@@ -125,7 +124,7 @@ class Store:
         there already, ContextNotFound.
         """
         # Imported here: what only looks names up needs no codec.
-        from bundlerun.bundles.manifest import LostPaths, freeze
+        from bundlerun.bundles.value import LostPaths, encode_value
 
         checked_name(name)
         wanted = checked_tags(tags)
@@ -134,13 +133,13 @@ class Store:
         bar = progress.start(f"add {name}", None, "bytes")
         try:
             with self.objects.guard.sharing():
-                intake = IndexedIntake(
+                intake = CachedWriter(
                     self.objects.intake(lambda count: progress.advance(bar, count)),
                     self.stats,
                     reread=reread,
                 )
                 lost = LostPaths(scratch=scratch, store=self.path)
-                root = intake.settled(lambda: freeze(value, intake, lost))
+                root = intake.settled(lambda: encode_value(value, intake, lost))
                 bundle = Bundle(number, name, root, dict(params), wanted, lineage)
                 with self._database.writing() as tx:
                     # The record last: a crash leaves litter, never a lie.
@@ -174,23 +173,23 @@ class Store:
         when they are touched. Raises BundleNotFound where there is no ``fetch``, IntegrityError
         where it did not bring what it should, or for a value that is none.
         """
-        from bundlerun.bundles.manifest import thaw
+        from bundlerun.bundles.value import decode_value
 
-        return thaw(bundle.root, StoreSource(self.objects, bundle.name, fetch))
+        return decode_value(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
     def view(self, bundle: Bundle, fetch: Fetch | None = None) -> View:
         """The value as a view, of which each part is read when it is touched.
 
         What is wrong or absent is raised as by ``value``, at the touch.
         """
-        from bundlerun.bundles.manifest import view
+        from bundlerun.bundles.value import view
 
         return view(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
     def pick(self, root: Link, patterns: Sequence[str]) -> Picked:
         """The parts of the value ``root`` that fit ``patterns``, as ``bundles.picking.pick`` gives
         them, as far as the nodes are on this disk. Raises IntegrityError."""
-        from bundlerun.bundles.manifest import pick
+        from bundlerun.bundles.value import pick
 
         return pick(root, self.objects.find, patterns)
 
@@ -199,7 +198,7 @@ class Store:
 
         Raises as ``value``.
         """
-        from bundlerun.bundles.manifest import outline
+        from bundlerun.bundles.value import outline
 
         return outline(bundle.root, StoreSource(self.objects, bundle.name, fetch).read)
 
@@ -209,7 +208,7 @@ class Store:
         While nodes are absent, what stands below them is unknown: bring them and ask again until
         nothing is absent. Raises IntegrityError for a malformed node.
         """
-        from bundlerun.bundles.manifest import links
+        from bundlerun.bundles.value import links
 
         found = list(links(root, self.objects.find))
         missing = self.objects.missing(link.digest for link, _ in found)

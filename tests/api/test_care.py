@@ -11,7 +11,7 @@ import pytest
 import bundlerun as br
 from bundlerun import errors
 from bundlerun.api.workspace import Workspace
-from bundlerun.store.findings import Kind
+from bundlerun.store.reports import Kind
 
 
 @pytest.fixture

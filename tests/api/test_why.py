@@ -15,7 +15,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
-from bundlerun.pipelines.reasons import Reason, Verdict, Why
+from bundlerun.pipelines.why import Reason, Verdict, Why
 from bundlerun.progress import Silent
 
 _NUMBERS = itertools.count()
@@ -240,12 +240,12 @@ def test_dependencies_are_told_by_their_key(made: Apply, shop: Workspace) -> Non
 
 def test_the_environment_says_which_part(made: Apply, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python, the platform, or what is installed."""
-    from bundlerun.pipelines import engine
+    from bundlerun.pipelines import apply
 
     made()
-    there = engine.local_environment().split()
+    there = apply.local_environment().split()
     other = " ".join([*there[:3], "0" * 64])
-    monkeypatch.setattr(engine, "local_environment", lambda: other)
+    monkeypatch.setattr(apply, "local_environment", lambda: other)
     why = made()
     (change,) = only_part(why, "environment").changes
     assert (change.what, change.new) == ("installed distributions", "0" * 64)

@@ -11,9 +11,9 @@ import pytest
 from bundlerun.aws import batch
 from bundlerun.aws.logs import LogStream
 from bundlerun.aws.retries import Patience
-from bundlerun.aws.sandbox_contents import QUEUE, REGION, furnish
 from bundlerun.aws.session import Aws
 from bundlerun.errors import CloudError, RemoteUnreachable
+from bundlerun.sandbox.contents import QUEUE, REGION, furnish
 
 DEFINITION = {
     "type": "container",

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from bundlerun.aws import sandbox
-from bundlerun.aws.sandbox import SandboxInfo
 from bundlerun.errors import CloudError, SettingsError
+from bundlerun.sandbox import server
+from bundlerun.sandbox.server import SandboxInfo
 from bundlerun.store.store import Store
 
 pytestmark = [pytest.mark.service, pytest.mark.batch]
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """A sandbox's folder; what runs there is ended."""
     path = tmp_path / "sandbox"
     yield path
-    sandbox.down(path)
+    server.down(path)
 
 
 def in_a_shell(info: SandboxInfo, program: str, **more: str) -> str:
@@ -74,7 +74,7 @@ def asked(info: SandboxInfo, **more: str) -> dict[str, Any]:
 
 def test_sandbox_has_all_that_a_run_needs(folder: Path) -> None:
     """What is exported leads to a bucket, a healthy queue and a role to take."""
-    info = sandbox.up(folder)
+    info = server.up(folder)
     assert info.endpoint.startswith("http://127.0.0.1:")
     found = asked(info)
     assert found == {
@@ -89,7 +89,7 @@ def test_sandbox_has_all_that_a_run_needs(folder: Path) -> None:
 
 def test_exports_win_over_a_users_own_aws(folder: Path) -> None:
     """A profile, a session token and a region of the user's do not get in between."""
-    info = sandbox.up(folder)
+    info = server.up(folder)
     found = asked(
         info,
         AWS_PROFILE="team-that-is-not-configured",
@@ -102,14 +102,14 @@ def test_exports_win_over_a_users_own_aws(folder: Path) -> None:
 
 def test_second_up_finds_the_running_one(folder: Path) -> None:
     """The same process, with what was put there meanwhile; up works beside any AWS_PROFILE."""
-    first = sandbox.up(folder)
+    first = server.up(folder)
     in_a_shell(
         first,
         "from bundlerun.aws.session import Aws\n"
         f"Aws().client('s3').put_object(Bucket={first.bucket!r}, Key='kept', Body=b'x')",
     )
-    assert sandbox.up(folder) == first
-    assert sandbox.status(folder) == first
+    assert server.up(folder) == first
+    assert server.status(folder) == first
     keys = in_a_shell(
         first,
         "from bundlerun.aws.session import Aws\n"
@@ -123,15 +123,15 @@ def test_up_needs_no_aws_configuration(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_PROFILE", "team-that-is-not-configured")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    sandbox.up(folder)
-    assert sandbox.down(folder)
+    server.up(folder)
+    assert server.down(folder)
 
 
 def test_sandbox_that_died_is_set_up_anew(folder: Path) -> None:
     """After a kill -9 the next up has all again, at the same address."""
-    first = sandbox.up(folder)
+    first = server.up(folder)
     os.kill(first.pid, signal.SIGKILL)
-    second = sandbox.up(folder)
+    second = server.up(folder)
     assert second.pid != first.pid
     assert second.endpoint == first.endpoint
     assert asked(second)["problem"] is None
@@ -139,7 +139,7 @@ def test_sandbox_that_died_is_set_up_anew(folder: Path) -> None:
 
 def test_up_never_ends_a_server_that_is_slow_to_answer(folder: Path) -> None:
     """A living server keeps its process and its data; what to do is told instead."""
-    first = sandbox.up(folder)
+    first = server.up(folder)
     in_a_shell(
         first,
         "from bundlerun.aws.session import Aws\n"
@@ -149,13 +149,13 @@ def test_up_never_ends_a_server_that_is_slow_to_answer(folder: Path) -> None:
     try:
         # Its listening socket still takes connections: only an answer in time tells.
         with pytest.raises(CloudError, match="bundlerun sandbox down"):
-            sandbox.up(folder, patience_s=0.3)
-        slow = sandbox.status(folder, patience_s=0.3)
+            server.up(folder, patience_s=0.3)
+        slow = server.status(folder, patience_s=0.3)
     finally:
         os.kill(first.pid, signal.SIGCONT)
     assert slow is not None
     assert (slow.pid, slow.answers) == (first.pid, False)
-    assert sandbox.up(folder) == first
+    assert server.up(folder) == first
     keys = in_a_shell(
         first,
         "from bundlerun.aws.session import Aws\n"
@@ -187,7 +187,7 @@ def test_a_server_that_holds_much_is_up_all_the_same(tmp_path: Path) -> None:
         started = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[19]
         record = {"pid": server.pid, "started": started, "port": port}
         (tmp_path / "sandbox.json").write_text(json.dumps(record))
-        found = sandbox.status(tmp_path)
+        found = server.status(tmp_path)
         assert found is not None
         assert found.answers
     finally:
@@ -231,7 +231,7 @@ def test_interrupted_up_leaves_no_server(folder: Path, sign: signal.Signals) -> 
     assert process.returncode == (130 if sign == signal.SIGINT else 128 + sign)
     assert said == ""
     assert servers_of(folder) == []
-    assert sandbox.status(folder) is None
+    assert server.status(folder) is None
 
 
 IN_AND_OUT = """
@@ -265,8 +265,8 @@ def test_down_gives_the_shell_its_own_aws_back(folder: Path, tmp_path: Path, how
 
 def test_an_error_against_a_dead_sandbox_says_so(folder: Path, tmp_path: Path) -> None:
     """It names the sandbox, not botocore's words alone, and how to get out."""
-    info = sandbox.up(folder)
-    sandbox.down(folder)
+    info = server.up(folder)
+    server.down(folder)
     Store.open(tmp_path / "store").contexts.create("c")
     done = subprocess.run(
         ["bundlerun", "remote", "c", f"s3://{info.bucket}/x"],
@@ -282,12 +282,12 @@ def test_an_error_against_a_dead_sandbox_says_so(folder: Path, tmp_path: Path) -
 
 def test_down_ends_it_and_twice_is_no_error(folder: Path) -> None:
     """The process is gone; there is nothing more to end, and a folder that never was has none."""
-    info = sandbox.up(folder)
-    assert sandbox.down(folder)
+    info = server.up(folder)
+    assert server.down(folder)
     assert not Path(f"/proc/{info.pid}/cmdline").exists()
-    assert not sandbox.down(folder)
-    assert not sandbox.down(folder / "never")
-    assert sandbox.status(folder) is None
+    assert not server.down(folder)
+    assert not server.down(folder / "never")
+    assert server.status(folder) is None
 
 
 def test_server_outlives_the_process_that_started_it(folder: Path) -> None:
@@ -301,7 +301,7 @@ def test_server_outlives_the_process_that_started_it(folder: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     pid = int(done.stdout)
-    info = sandbox.status(folder)
+    info = server.status(folder)
     assert info is not None
     assert info.pid == pid
     assert os.getsid(pid) == pid
@@ -314,8 +314,8 @@ def test_foreign_process_of_the_same_id_is_left_alone(folder: Path) -> None:
     try:
         record = {"pid": other.pid, "started": "12345", "port": 1}
         (folder / "sandbox.json").write_text(json.dumps(record))
-        assert sandbox.status(folder) is None
-        assert not sandbox.down(folder)
+        assert server.status(folder) is None
+        assert not server.down(folder)
         assert other.poll() is None
     finally:
         other.kill()
@@ -325,19 +325,19 @@ def test_foreign_process_of_the_same_id_is_left_alone(folder: Path) -> None:
 def test_racing_ups_start_one_server(folder: Path) -> None:
     """Three at once get the same one."""
     with ThreadPoolExecutor(3) as pool:
-        pids = {info.pid for info in pool.map(lambda _: sandbox.up(folder), range(3))}
+        pids = {info.pid for info in pool.map(lambda _: server.up(folder), range(3))}
     assert len(pids) == 1
 
 
 def test_port_that_is_taken_is_an_error(folder: Path, tmp_path: Path) -> None:
     """A port in use, by another or by this very sandbox on another, is told."""
-    info = sandbox.up(folder)
+    info = server.up(folder)
     port = int(info.endpoint.rpartition(":")[2])
     with pytest.raises(SettingsError, match=f"port {port}"):
-        sandbox.up(tmp_path / "other", port=port)
+        server.up(tmp_path / "other", port=port)
     with pytest.raises(SettingsError, match="sandbox down"):
-        sandbox.up(folder, port=port + 1)
-    assert sandbox.up(folder, port=port) == info
+        server.up(folder, port=port + 1)
+    assert server.up(folder, port=port) == info
 
 
 def test_without_moto_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,18 +348,18 @@ def test_without_moto_the_extra_is_named(folder: Path, monkeypatch: pytest.Monke
         "importlib.util.find_spec", lambda name: None if name.startswith("moto") else object()
     )
     with pytest.raises(SettingsError, match=r"pip install 'bundlerun\[sandbox\]'"):
-        sandbox.up(folder)
+        server.up(folder)
 
 
 def test_keys_are_not_readable_by_others(folder: Path) -> None:
     """The folder is the user's own."""
-    sandbox.up(folder)
+    server.up(folder)
     assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_down_ends_the_containers_of_its_jobs(folder: Path, engine: Any, base_image: str) -> None:
     """A job that still runs is ended with the sandbox."""
-    info = sandbox.up(folder)
+    info = server.up(folder)
     name = f"bundlerun-test-{os.getpid()}"
     program = (
         "from bundlerun.aws import batch\n"
@@ -378,5 +378,5 @@ def test_down_ends_the_containers_of_its_jobs(folder: Path, engine: Any, base_im
     while not engine.containers.list(filters={"name": name}) and time.monotonic() < until:
         time.sleep(0.1)
     assert len(engine.containers.list(filters={"name": name})) == 1
-    assert sandbox.down(folder)
+    assert server.down(folder)
     assert engine.containers.list(all=True, filters={"name": name}) == []

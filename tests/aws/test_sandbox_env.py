@@ -9,12 +9,12 @@ import pytest
 from bundlerun.aws.sandbox_env import ENDPOINT, EXPORTED, LARGEST_BYTES, exports, restored
 from bundlerun.aws.session import Aws
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.link import Link
 from bundlerun.errors import RemoteError, SettingsError
 from bundlerun.progress import SILENT
-from bundlerun.remotes.fetching import Fetcher
+from bundlerun.remotes.fetch import Fetcher
 from bundlerun.remotes.s3 import S3Remote
-from bundlerun.remotes.sending import send
+from bundlerun.remotes.upload import send
 from bundlerun.store.store import Store
 
 SANDBOX = "http://127.0.0.1:1"

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from bundlerun.aws.sandbox_contents import QUEUE, REGION, furnish
 from bundlerun.backends import aws_batch
 from bundlerun.backends.aws_batch import AWSBatch
-from bundlerun.backends.base import Backend
 from bundlerun.backends.local_docker import LocalDocker
-from bundlerun.backends.polling import Pace, looks
+from bundlerun.backends.watch import Pace, looks
+from bundlerun.jobs.backend import Backend
 from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.settle import is_over
+from bundlerun.sandbox.contents import QUEUE, REGION, furnish
 from bundlerun.settings import RunSettings, Settings
 
 QUICK = Pace(first_s=0.1, most_s=0.5)

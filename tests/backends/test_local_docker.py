@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from bundlerun.backends.container_state import job_status, unix_s
 from bundlerun.backends.local_docker import (
     RUN_LABEL,
     LocalDocker,
@@ -25,7 +24,8 @@ from bundlerun.backends.local_docker import (
     has_registry,
     lines,
 )
-from bundlerun.engine.host import docker_host
+from bundlerun.backends.local_docker_state import job_status, unix_s
+from bundlerun.docker_engine import docker_host
 from bundlerun.errors import Conflict, EngineError, ImagePull
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
-from bundlerun.backends.batch_state import job_status, log_streams
-from bundlerun.backends.polling import Pace, looks
+from bundlerun.backends.aws_batch_state import job_status, log_streams
+from bundlerun.backends.watch import Pace, looks
 from bundlerun.errors import Conflict, RemoteUnreachable, SettingsError, UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
 from bundlerun.jobs.state import Failure, JobState

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundlerun.bundles.manifest import freeze, links, outline, thaw
+from bundlerun.bundles.value import decode_value, encode_value, links, outline
 from tests.bundles.memory import Memory
 
 
@@ -23,11 +23,11 @@ def back(memory: Memory) -> Callable[[Any], Any]:
     """Freezes a value, sees that links and outline agree to it, and thaws it."""
 
     def there_and_back(value: Any) -> Any:
-        root = freeze(value, memory)
+        root = encode_value(value, memory)
         named = [link.digest for link, _ in links(root, memory.read)]
         assert len(named) == len(set(named))
         assert set(named) <= set(memory.objects)
         outline(root, memory.read)
-        return thaw(root, memory)
+        return decode_value(root, memory)
 
     return there_and_back

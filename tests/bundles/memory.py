@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.links import Link
-from bundlerun.bundles.manifest import DirectoryEntry
-from bundlerun.bundles.places import Stamp
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value import DirectoryEntry
+from bundlerun.bundles.value.storage import Stamp
 from bundlerun.errors import IntegrityError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bundlerun.bundles.manifest import freeze
+from bundlerun.bundles.value import encode_value
 from bundlerun.errors import BadValue
 from tests.bundles import awkward
 from tests.bundles.awkward import EQUAL, REFUSED
@@ -37,7 +37,7 @@ def test_an_awkward_value_comes_back_equal(name: str, back: Back, memory: Memory
     assert same(value, found)
     inside = back({"a": [value, 1]})
     assert same(inside["a"][0], value)
-    assert freeze(found, memory) == freeze(value, memory)
+    assert encode_value(found, memory) == encode_value(value, memory)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -47,7 +47,7 @@ def test_an_awkward_value_is_refused_at_its_place(name: str, memory: Memory) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(BadValue) as error:
-            freeze(value, memory)
+            encode_value(value, memory)
     assert told in error.value.message
     assert hint in (error.value.hint or "")
 
@@ -59,7 +59,7 @@ def test_the_cure_of_a_refused_value_is_kept(name: str, memory: Memory) -> None:
     while type(value) in (dict, list, tuple):
         value = list(value.values() if type(value) is dict else value)[-1]
     with pytest.raises(BadValue) as error:
-        freeze(value, memory)
+        encode_value(value, memory)
     first = (error.value.hint or "").removeprefix("a list: ").partition(", ")[0]
     try:
         code = compile(first.partition(" or ")[0], "hint", "eval")
@@ -67,4 +67,6 @@ def test_the_cure_of_a_refused_value_is_kept(name: str, memory: Memory) -> None:
         return  # words
     if "self." in first or "bundlerun." in first:
         return  # of a pipe, with a file
-    freeze(eval(code, {**vars(awkward), "value": value, "numpy": awkward.np} | _LIBRARIES), memory)
+    encode_value(
+        eval(code, {**vars(awkward), "value": value, "numpy": awkward.np} | _LIBRARIES), memory
+    )

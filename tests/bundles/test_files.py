@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundlerun.bundles.links import Directory, File
-from bundlerun.bundles.manifest import check_relative_path, freeze, links, outline, thaw
 from bundlerun.bundles.paths import PathTree
+from bundlerun.bundles.value import check_relative_path, decode_value, encode_value, links, outline
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BadPath, IntegrityError
 from tests.bundles.memory import Memory, nested
 
@@ -133,7 +133,7 @@ def test_what_is_no_file_of_the_folder_is_refused(
     folder.mkdir()
     _special(kind, folder)
     with pytest.raises(BadPath) as told:
-        freeze({"d": Directory(folder)}, memory)
+        encode_value({"d": Directory(folder)}, memory)
     assert 'value["d"]' in str(told.value)
     assert "d/odd" in str(told.value)
 
@@ -148,7 +148,7 @@ def test_names_that_are_one_elsewhere_are_refused(
     for name in names:
         _write(tmp_path / "d" / name)
     with pytest.raises(BadPath, match="differ only in case"):
-        freeze(Directory(tmp_path / "d"), memory)
+        encode_value(Directory(tmp_path / "d"), memory)
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"line\nbreak", b"back\\slash", b"bell\x07"])
@@ -158,7 +158,7 @@ def test_names_that_cannot_travel_are_refused(name: bytes, tmp_path: Path, memor
     _write(path)
     for value in (File(path), Directory(tmp_path / "d")):
         with pytest.raises(BadPath):
-            freeze([value], memory)
+            encode_value([value], memory)
 
 
 def test_what_is_not_there_or_of_the_other_kind_is_refused(tmp_path: Path, memory: Memory) -> None:
@@ -172,7 +172,7 @@ def test_what_is_not_there_or_of_the_other_kind_is_refused(tmp_path: Path, memor
         (File(), "needs a path"),
     ):
         with pytest.raises(BadPath, match=told) as error:
-            freeze({"k": value}, memory)
+            encode_value({"k": value}, memory)
         assert 'value["k"]' in str(error.value)
 
 
@@ -211,7 +211,7 @@ def test_a_folder_of_500_levels_comes_back_and_a_deeper_one_is_refused(
     _write(nested(deeper, 1499) / "file")
     try:
         with pytest.raises(BadPath, match=r"value: .* has more than 500 parts") as told:
-            freeze(Directory(deeper), memory)
+            encode_value(Directory(deeper), memory)
     finally:
         # pytest, too, cannot go down so far.
         subprocess.run(["rm", "-rf", deeper], check=True)
@@ -237,11 +237,11 @@ def _thousand(folder: Path) -> Path:
 def test_one_changed_file_of_a_thousand_sends_little(tmp_path: Path, memory: Memory) -> None:
     """Its own 10 KB and two or three nodes; also when one comes or goes."""
     folder = _thousand(tmp_path / "d")
-    root = freeze({"raw": Directory(folder)}, memory)
+    root = encode_value({"raw": Directory(folder)}, memory)
 
     def news() -> list[int]:
         before = set(memory.objects)
-        found = freeze({"raw": Directory(folder)}, memory)
+        found = encode_value({"raw": Directory(folder)}, memory)
         assert found != root
         return [len(data) for digest, data in memory.objects.items() if digest not in before]
 
@@ -259,7 +259,7 @@ def test_the_outline_of_a_directory_counts_what_it_does_not_show(
     tmp_path: Path, memory: Memory
 ) -> None:
     """Name, bytes and number of files; no file is read."""
-    root = freeze({"raw": Directory(_thousand(tmp_path / "d"))}, memory)
+    root = encode_value({"raw": Directory(_thousand(tmp_path / "d"))}, memory)
     leaves = {link for link, is_node in links(root, memory.read) if not is_node}
     assert len(leaves) == 1000
     memory.read_links.clear()
@@ -276,7 +276,7 @@ def test_a_directory_of_a_thousand_files_is_frozen_fast(tmp_path: Path, memory: 
     took_s = []
     for _ in range(5):
         start_s = time.perf_counter()
-        freeze(Directory(folder), memory)
+        encode_value(Directory(folder), memory)
         took_s.append(time.perf_counter() - start_s)
     assert min(took_s) < 0.3
 
@@ -286,7 +286,7 @@ def test_a_small_value_is_frozen_fast(memory: Memory) -> None:
     took_s = []
     for _ in range(50):
         start_s = time.perf_counter()
-        freeze({"rows": 3, "mean": 2.5, "names": ["a", "b"], "none": None}, memory)
+        encode_value({"rows": 3, "mean": 2.5, "names": ["a", "b"], "none": None}, memory)
         took_s.append(time.perf_counter() - start_s)
     assert min(took_s) < 0.0003
 
@@ -295,17 +295,19 @@ def test_equal_content_is_one_folder_whatever_its_name(tmp_path: Path, memory: M
     """The source is asked with one root for both."""
     for name in ("one", "two"):
         _write(tmp_path / name / "f", b"same")
-    found: Any = thaw(freeze([Directory(tmp_path / n) for n in ("one", "two")], memory), memory)
+    found: Any = decode_value(
+        encode_value([Directory(tmp_path / n) for n in ("one", "two")], memory), memory
+    )
     assert found[0].path.parent == found[1].path.parent
     assert found[0].path != found[1].path
 
 
 def test_bytes_come_when_they_are_asked_for(tmp_path: Path, memory: Memory) -> None:
     """A thawed file costs nothing until its path is wanted, and missing bytes are an error then."""
-    root = freeze([File(_write(tmp_path / "f", b"data"))], memory)
+    root = encode_value([File(_write(tmp_path / "f", b"data"))], memory)
     (leaf,) = [link for link, is_node in links(root, memory.read) if not is_node]
     del memory.objects[leaf.digest]
-    found: Any = thaw(root, memory)
+    found: Any = decode_value(root, memory)
     assert (found[0].name, found[0].link) == ("f", leaf)
     with pytest.raises(IntegrityError):
         _ = found[0].path

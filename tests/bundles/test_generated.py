@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bundlerun.bundles.manifest import freeze, thaw
+from bundlerun.bundles.value import decode_value, encode_value
 from tests.bundles.awkward import BERLIN, CET, ODD
 from tests.bundles.memory import Memory
 from tests.bundles.sameness import same
@@ -165,10 +165,10 @@ def frames(draw: Any) -> Any:
 @given(frames())
 def test_any_frame_of_pandas_comes_back(memory: Memory, frame: Any) -> None:
     """Columns, index, labels and attrs of any kept kind, with gaps; twice over, to one root."""
-    root = freeze(frame, memory)
-    found = thaw(root, memory)
+    root = encode_value(frame, memory)
+    found = decode_value(root, memory)
     assert same(found, frame)
-    assert freeze(found, memory) == root
+    assert encode_value(found, memory) == root
 
 
 _POLARS = {
@@ -201,16 +201,16 @@ def test_any_frame_of_polars_and_its_arrow_table_come_back(memory: Memory, data:
         for at, kind in enumerate(kinds)
     ]
     frame = pl.DataFrame(columns)
-    assert same(thaw(freeze(frame, memory), memory), frame)
+    assert same(decode_value(encode_value(frame, memory), memory), frame)
     table = frame.to_arrow()
-    assert same(thaw(freeze(table, memory), memory), table)
+    assert same(decode_value(encode_value(table, memory), memory), table)
 
 
 @settings(max_examples=200, suppress_health_check=_FIXTURE)
 @given(st.decimals(), st.integers(1, 28))
 def test_a_decimal_does_not_depend_on_the_context(memory: Memory, value: Any, digits: int) -> None:
     """What was kept at one precision comes back whole at another."""
-    root = freeze([value], memory)
+    root = encode_value([value], memory)
     with decimal.localcontext(decimal.Context(prec=digits)):
-        (found,) = thaw(root, memory)  # type: ignore[misc]
+        (found,) = decode_value(root, memory)  # type: ignore[misc]
     assert same(found, value)

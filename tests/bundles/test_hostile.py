@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundlerun.bundles.codecs import META, read
-from bundlerun.bundles.links import Directory, Link
-from bundlerun.bundles.manifest import freeze, links, outline, thaw
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value import decode_value, encode_value, links, outline
+from bundlerun.bundles.value.files import Directory
+from bundlerun.bundles.value.tables import META, read
 from bundlerun.errors import IntegrityError, SettingsError
 from tests.bundles.memory import Memory, absent, node
 
@@ -103,7 +104,7 @@ def test_a_malformed_term_is_an_integrity_error(term: str, memory: Memory) -> No
     roots.append(_root(memory, f'{{"list":[{{"node":["{inner.digest}",{inner.size}]}}]}}'))
     for root in roots:
         with pytest.raises(IntegrityError):
-            _whole(thaw(root, memory))
+            _whole(decode_value(root, memory))
         for look in (lambda r: list(links(r, memory.read)), lambda r: outline(r, memory.read)):
             try:
                 look(root)
@@ -127,7 +128,7 @@ def test_a_malformed_root_is_an_integrity_error(data: bytes, memory: Memory) -> 
     """No JSON, another format, nested without end: for all three readers."""
     root = node(memory, data)
     with pytest.raises(IntegrityError):
-        thaw(root, memory)
+        decode_value(root, memory)
     with pytest.raises(IntegrityError):
         list(links(root, memory.read))
     if not data.startswith(b'{"format":1,"value":{"list":[{'):
@@ -138,23 +139,23 @@ def test_a_malformed_root_is_an_integrity_error(data: bytes, memory: Memory) -> 
 def test_a_newer_format_says_which_it_needs(memory: Memory) -> None:
     """And what to do."""
     with pytest.raises(IntegrityError, match=r"format 2.*format 1.*pip install --upgrade"):
-        thaw(node(memory, '{"format":2,"value":1}'), memory)
+        decode_value(node(memory, '{"format":2,"value":1}'), memory)
 
 
 def test_a_node_with_other_bytes_is_refused(memory: Memory) -> None:
     """Also where the source did not look."""
-    root = freeze(list(range(1000)), memory)
+    root = encode_value(list(range(1000)), memory)
     for link, _ in list(links(root, memory.read)):
         good = memory.objects[link.digest]
         memory.objects[link.digest] = good.replace(b"1", b"2")
         with pytest.raises(IntegrityError):
-            thaw(root, memory)
+            decode_value(root, memory)
         memory.objects[link.digest] = good
 
 
 def test_a_size_that_no_node_has_is_refused_before_reading(memory: Memory) -> None:
     """Four million bytes and one."""
-    huge = Link(freeze(1, memory).digest, 4 * 1024 * 1024 + 1)
+    huge = Link(encode_value(1, memory).digest, 4 * 1024 * 1024 + 1)
 
     def never(link: Link) -> bytes:
         raise AssertionError("it was read")
@@ -163,7 +164,7 @@ def test_a_size_that_no_node_has_is_refused_before_reading(memory: Memory) -> No
         with pytest.raises(IntegrityError):
             look()
     with pytest.raises(IntegrityError):
-        thaw(huge, memory)
+        decode_value(huge, memory)
     assert memory.read_links == []
 
 
@@ -186,19 +187,19 @@ def test_a_small_value_cannot_unfold_without_end(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixty nodes that each name the next one twice are 2**60 values; links sees sixty."""
-    monkeypatch.setattr("bundlerun.bundles.thawing.MAX_VALUES", 10_000)
+    monkeypatch.setattr("bundlerun.bundles.value.decode.MAX_VALUES", 10_000)
     root = _root(memory, _chain(memory, 60, "1"))
     assert len(list(links(root, memory.read))) == 61
     outline(root, memory.read)
     with pytest.raises(IntegrityError, match="more than"):
-        thaw(root, memory)
+        decode_value(root, memory)
 
 
 def test_nesting_through_nodes_is_counted(memory: Memory) -> None:
     """A thousand nodes deep is too deep, and no stack runs out."""
     root = _root(memory, _chain(memory, 1000, "1"))
     with pytest.raises(IntegrityError, match="deeper than"):
-        thaw(root, memory)
+        decode_value(root, memory)
     assert len(list(links(root, memory.read))) == 1001
 
 
@@ -208,10 +209,10 @@ def test_counts_that_lie_are_refused(memory: Memory) -> None:
     for count in (1, 3):
         term = f'{{"list":{{"level":1,"entries":[["{leaf.digest}",{leaf.size},{count}]]}}}}'
         with pytest.raises(IntegrityError, match="has not the entries"):
-            thaw(_root(memory, term), memory)
+            decode_value(_root(memory, term), memory)
     term = f'{{"list":{{"level":2,"entries":[["{leaf.digest}",{leaf.size},2]]}}}}'
     with pytest.raises(IntegrityError):
-        thaw(_root(memory, term), memory)
+        decode_value(_root(memory, term), memory)
     with pytest.raises(IntegrityError):
         list(links(_root(memory, term), memory.read))
 
@@ -221,7 +222,7 @@ def test_a_node_of_nothing_but_a_node_is_refused(memory: Memory) -> None:
     inner = node(memory, '{"term":1}')
     outer = node(memory, f'{{"term":{{"node":["{inner.digest}",{inner.size}]}}}}')
     root = _root(memory, f'{{"node":["{outer.digest}",{outer.size}]}}')
-    for look in (lambda: thaw(root, memory), lambda: list(links(root, memory.read))):
+    for look in (lambda: decode_value(root, memory), lambda: list(links(root, memory.read))):
         with pytest.raises(IntegrityError):
             look()
 
@@ -231,7 +232,7 @@ def test_an_unknown_time_zone_says_what_to_install(memory: Memory) -> None:
     for zone in ("Mars/Olympus", "Europe"):
         root = _root(memory, f'{{"datetime":"2020-01-01T00:00:00","zone":"{zone}"}}')
         with pytest.raises(SettingsError, match="pip install --upgrade tzdata"):
-            thaw(root, memory)
+            decode_value(root, memory)
 
 
 def _leaf(memory: Memory, data: bytes, term: str) -> Link:
@@ -243,7 +244,7 @@ def _thaws_or_fails(memory: Memory, root: Link) -> None:
     for mapping in ("file", "buffer", "none"):
         memory.mapping = mapping
         try:
-            thaw(root, memory)
+            decode_value(root, memory)
         except (IntegrityError, SettingsError):
             continue
 
@@ -278,7 +279,7 @@ def test_an_array_that_lies_is_refused(header: str, memory: Memory) -> None:
     for mapping in ("file", "none"):
         memory.mapping = mapping
         with pytest.raises(IntegrityError):
-            thaw(root, memory)
+            decode_value(root, memory)
 
 
 def _cut_and_flipped(data: bytes, places: Iterable[int]) -> Iterable[bytes]:
@@ -304,7 +305,7 @@ def test_damaged_leaves_never_raise_anything_else(memory: Memory, places: list[i
         pa.table({"a": ["x", None], "b": [[1], []]}),
     ]
     for value in frames:
-        root = freeze(value, memory)
+        root = encode_value(value, memory)
         term = json.loads(memory.read(root))["value"]
         (leaf,) = [link for link, is_node in links(root, memory.read) if not is_node]
         kind = next(iter(term))
@@ -364,7 +365,7 @@ def test_a_malformed_description_of_a_frame_is_an_integrity_error(
     data = sink.getvalue().to_pybytes()
     root = _leaf(memory, data, f'{{"table":LINK,"as":"{kind}","about":[1,1]}}')
     with pytest.raises(IntegrityError):
-        thaw(root, memory)
+        decode_value(root, memory)
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
@@ -387,10 +388,10 @@ def test_compressed_tables_are_refused_before_they_unfold(
 
 def test_a_leaf_of_another_length_is_refused(memory: Memory, tmp_path: Path) -> None:
     """Also when it is mapped."""
-    root = freeze(np.arange(3), memory)
+    root = encode_value(np.arange(3), memory)
     (leaf,) = [link for link, is_node in links(root, memory.read) if not is_node]
     path = memory.file(leaf, "leaf", False)
     path.chmod(0o644)
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(IntegrityError, match="bytes, not"):
-        thaw(root, memory)
+        decode_value(root, memory)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra import numpy as hnp
 
-from bundlerun.bundles.manifest import freeze, outline, thaw
+from bundlerun.bundles.value import decode_value, encode_value, outline
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 
@@ -48,7 +48,7 @@ def test_every_dtype_comes_back(dtype: Any, mapping: str, tmp_path: Path) -> Non
     raw = np.arange(6 * np.dtype(dtype).itemsize, dtype="u1") % 2
     whole = np.frombuffer(raw.tobytes(), dtype=dtype).reshape(2, 3)
     for value in (whole, whole[:0], whole[0], whole[:, ::2], whole[0, 0:1].reshape(())):
-        _same(thaw(freeze(value, memory), memory), value)
+        _same(decode_value(encode_value(value, memory), memory), value)
 
 
 def test_what_lies_between_the_fields_of_a_record_is_not_kept(memory: Memory) -> None:
@@ -59,7 +59,7 @@ def test_what_lies_between_the_fields_of_a_record_is_not_kept(memory: Memory) ->
         value = np.frombuffer((fill * 90)[: 3 * dtype.itemsize], dtype=dtype).copy()
         for field in (value["a"], value["in"]["b"], value["in"]["c"]):
             field[...] = 1
-        roots |= {freeze(each, memory) for each in (value, value[:1])}
+        roots |= {encode_value(each, memory) for each in (value, value[:1])}
     assert len(roots) == 2
     assert not any(b"secret" in data for data in memory.objects.values())
 
@@ -75,11 +75,11 @@ def test_order_and_shape_come_back(back: Back) -> None:
 
 def test_what_comes_back_can_be_written_to_and_the_object_stays(memory: Memory) -> None:
     """The mapping is private: a pipe that works in place harms nobody."""
-    root = freeze(np.arange(5), memory)
-    found: Any = thaw(root, memory)
+    root = encode_value(np.arange(5), memory)
+    found: Any = decode_value(root, memory)
     found += 1
     assert found.tolist() == [1, 2, 3, 4, 5]
-    again: Any = thaw(root, memory)
+    again: Any = decode_value(root, memory)
     assert again.tolist() == [0, 1, 2, 3, 4]
 
 
@@ -130,12 +130,12 @@ def test_every_scalar_comes_back(value: Any, back: Back) -> None:
 def test_what_would_need_pickle_or_a_subclass_is_refused(value: Any, memory: Memory) -> None:
     """By its path."""
     with pytest.raises(BadValue, match=r'value\["x"\]'):
-        freeze({"x": value}, memory)
+        encode_value({"x": value}, memory)
 
 
 def test_the_outline_tells_dtype_and_shape(memory: Memory) -> None:
     """Without reading the array."""
-    found = outline(freeze(np.zeros((2, 3), "f4"), memory), memory.read)
+    found = outline(encode_value(np.zeros((2, 3), "f4"), memory), memory.read)
     assert (found["type"], found["dtype"], found["shape"]) == ("array", "<f4", [2, 3])
 
 
@@ -143,7 +143,7 @@ def test_a_large_array_goes_through_a_file(
     memory: Memory, back: Back, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And comes back all the same."""
-    monkeypatch.setattr("bundlerun.bundles.freezing._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("bundlerun.bundles.value.encode._IN_MEMORY_BYTES", 1000)
     _same(back(np.arange(5000)), np.arange(5000))
 
 
@@ -154,4 +154,4 @@ def test_padding_of_long_numbers_makes_no_other_bundle(tmp_path: Path) -> None:
     other = one.copy()
     if np.finfo(np.longdouble).nmant == 63:
         other.view("u1").reshape(-1, 16)[:, 10:] = 7
-    assert freeze(one, memory) == freeze(other, memory)
+    assert encode_value(one, memory) == encode_value(other, memory)

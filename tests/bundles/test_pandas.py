@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundlerun.bundles.manifest import freeze, outline, thaw
+from bundlerun.bundles.value import decode_value, encode_value, outline
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 from tests.bundles.sameness import same
@@ -184,16 +184,16 @@ def test_attrs_and_flags_come_back(back: Back) -> None:
 def test_what_comes_back_can_be_written_to(memory: Memory) -> None:
     """And neither the object nor the next reader sees it."""
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": [1.5, 2.5]})
-    root = freeze(frame, memory)
-    found: Any = thaw(root, memory)
+    root = encode_value(frame, memory)
+    found: Any = decode_value(root, memory)
     found.iloc[0, 0] = 9
     found.loc[1, "b"] = "z"
     found["c"] += 1
-    _same(thaw(root, memory), frame)
-    series_root = freeze(frame["a"], memory)
-    series: Any = thaw(series_root, memory)
+    _same(decode_value(root, memory), frame)
+    series_root = encode_value(frame["a"], memory)
+    series: Any = decode_value(series_root, memory)
     series.iloc[0] = 9
-    _same(thaw(series_root, memory), frame["a"])
+    _same(decode_value(series_root, memory), frame["a"])
 
 
 def test_equal_frames_have_equal_roots(memory: Memory) -> None:
@@ -201,8 +201,12 @@ def test_equal_frames_have_equal_roots(memory: Memory) -> None:
     a = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
     b = pd.concat([a.iloc[:1], a.iloc[1:]])
     b.index = pd.RangeIndex(2)
-    assert freeze(a, memory) == freeze(b, memory) == freeze(thaw(freeze(a, memory), memory), memory)
-    assert freeze(a, memory) != freeze(a["a"].to_frame(), memory)
+    assert (
+        encode_value(a, memory)
+        == encode_value(b, memory)
+        == encode_value(decode_value(encode_value(a, memory), memory), memory)
+    )
+    assert encode_value(a, memory) != encode_value(a["a"].to_frame(), memory)
 
 
 class _Frame(pd.DataFrame):
@@ -226,14 +230,14 @@ class _Frame(pd.DataFrame):
 def test_what_would_not_come_back_is_refused(bad: Any, told: str, memory: Memory) -> None:
     """By the path in the tree, and the column."""
     with pytest.raises(BadValue) as error:
-        freeze({"t": [bad]}, memory)
+        encode_value({"t": [bad]}, memory)
     assert 'value["t"][0]' in str(error.value)
     assert told in str(error.value)
 
 
 def test_the_outline_tells_the_shape(memory: Memory) -> None:
     """Without reading the table."""
-    found = outline(freeze(pd.DataFrame({"a": [1, 2, 3]}), memory), memory.read)
+    found = outline(encode_value(pd.DataFrame({"a": [1, 2, 3]}), memory), memory.read)
     assert (found["as"], found["rows"], found["columns"]) == ("pandas", 3, 1)
 
 
@@ -254,21 +258,21 @@ def test_any_mix_of_objects_comes_back(back: Back, rows: list[tuple[Any, ...]]) 
 
 def test_without_pandas_the_error_says_what_to_install(memory: Memory, tmp_path: Path) -> None:
     """A machine that only moves bundles about needs no pandas; one that opens a frame does."""
-    root = freeze(pd.DataFrame({"a": [1]}), memory)
+    root = encode_value(pd.DataFrame({"a": [1]}), memory)
     for digest, data in memory.objects.items():
         (tmp_path / digest).write_bytes(data)
     script = (
         "import sys; sys.modules['pandas'] = None\n"
         "from pathlib import Path\n"
-        "from bundlerun.bundles.links import Link\n"
-        "from bundlerun.bundles.manifest import thaw\n"
+        "from bundlerun.bundles.link import Link\n"
+        "from bundlerun.bundles.value import decode_value\n"
         "from bundlerun.errors import SettingsError\n"
         "from tests.bundles.memory import Memory\n"
         f"memory = Memory(Path({str(tmp_path / 'm')!r}))\n"
         f"for path in Path({str(tmp_path)!r}).iterdir():\n"
         "    path.is_file() and memory.put_file(path)\n"
         "try:\n"
-        f"    thaw(Link({root.digest!r}, {root.size}), memory)\n"
+        f"    decode_value(Link({root.digest!r}, {root.size}), memory)\n"
         "except SettingsError as error:\n"
         "    assert 'pip install pandas' in str(error), error\n"
         "else:\n"

@@ -13,7 +13,7 @@ import polars.testing
 import pyarrow as pa
 import pytest
 
-from bundlerun.bundles.manifest import freeze, outline, thaw
+from bundlerun.bundles.value import decode_value, encode_value, outline
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 
@@ -60,7 +60,7 @@ def test_every_polars_dtype_comes_back(name: str, mapping: str, tmp_path: Path) 
     memory = Memory(tmp_path, mapping)
     series = SERIES[name].alias("it is")
     for value in (series, series.clear(), series.reverse(), series.to_frame()):
-        _same(thaw(freeze(value, memory), memory), value)
+        _same(decode_value(encode_value(value, memory), memory), value)
 
 
 def test_polars_frames_of_any_shape_come_back(back: Back) -> None:
@@ -72,10 +72,10 @@ def test_polars_frames_of_any_shape_come_back(back: Back) -> None:
 
 def test_categories_do_not_depend_on_what_was_before(memory: Memory) -> None:
     """polars numbers them as they come; the root does not show it."""
-    a = freeze(pl.Series(["u1", "u2"], dtype=pl.Categorical), memory)
+    a = encode_value(pl.Series(["u1", "u2"], dtype=pl.Categorical), memory)
     pl.Series(["v2", "v1"], dtype=pl.Categorical)
-    b = freeze(pl.Series(["v2", "u2"], dtype=pl.Categorical), memory)
-    again = freeze(pl.Series(["u2", "u1"], dtype=pl.Categorical).reverse(), memory)
+    b = encode_value(pl.Series(["v2", "u2"], dtype=pl.Categorical), memory)
+    again = encode_value(pl.Series(["u2", "u1"], dtype=pl.Categorical).reverse(), memory)
     assert a == again != b
 
 
@@ -93,7 +93,7 @@ def test_categories_do_not_depend_on_what_was_before(memory: Memory) -> None:
 def test_what_is_no_table_or_holds_objects_is_refused(bad: Any, memory: Memory) -> None:
     """By its path."""
     with pytest.raises(BadValue, match=r"value\[0\]"):
-        freeze([bad], memory)
+        encode_value([bad], memory)
 
 
 def test_arrow_tables_come_back(back: Back) -> None:
@@ -118,14 +118,14 @@ def test_chunks_do_not_show_in_the_root(memory: Memory) -> None:
     """Equal tables have equal roots."""
     whole = pa.table({"a": [1, 2, 3], "s": ["x", None, "z"]})
     parts = pa.concat_tables([whole.slice(0, 1), whole.slice(1)])
-    assert freeze(whole, memory) == freeze(parts, memory)
+    assert encode_value(whole, memory) == encode_value(parts, memory)
 
 
 def test_a_table_is_mapped_and_not_read(memory: Memory) -> None:
     """What comes back uses next to no memory of Arrow's own."""
-    root = freeze(pa.table({"a": range(1_000_000)}), memory)
+    root = encode_value(pa.table({"a": range(1_000_000)}), memory)
     before = pa.total_allocated_bytes()
-    found: Any = thaw(root, memory)
+    found: Any = decode_value(root, memory)
     assert found.num_rows == 1_000_000
     assert pa.total_allocated_bytes() - before < 100_000
 
@@ -136,5 +136,5 @@ def test_the_outline_tells_what_made_it(memory: Memory) -> None:
         (pl.DataFrame({"a": [1, 2]}), "polars"),
         (pa.table({"a": [1, 2]}), "arrow"),
     ):
-        found = outline(freeze(value, memory), memory.read)
+        found = outline(encode_value(value, memory), memory.read)
         assert (found["as"], found["rows"], found["columns"]) == (kind, 2, 1)

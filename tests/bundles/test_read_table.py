@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bundlerun.bundles.codecs import read_table
+from bundlerun.bundles.value.tables import read_table
 from bundlerun.errors import BadPath, BadValue
 
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y, z"}]

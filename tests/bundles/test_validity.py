@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bundlerun.bundles import freezing
-from bundlerun.bundles.manifest import freeze, thaw
+from bundlerun.bundles.value import decode_value, encode, encode_value
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 
@@ -76,13 +75,13 @@ def test_an_invalid_table_is_refused_by_column_and_row_and_its_cure_is_kept(
     column, told, cure = INVALID[name]
     table = pa.table({"sound": pa.nulls(len(column)), "it is": column})
     with pytest.raises(BadValue) as error:
-        freeze({"t": [table]}, memory)
+        encode_value({"t": [table]}, memory)
     place = "column 'it is'" + ("," if "row" in told else ":")
     assert f'a bundle cannot keep value["t"][0]: {place} {told}' in error.value.message
     assert error.value.hint
     assert memory.objects == {}
     cured = pa.table({"it is": cure(column)})
-    found: Any = thaw(freeze(cured, memory), memory)
+    found: Any = decode_value(encode_value(cured, memory), memory)
     assert found.equals(cured)
 
 
@@ -94,11 +93,11 @@ def test_an_invalid_column_of_pandas_is_refused_wherever_it_stands(
     series = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([INVALID[name][0]])))
     values = range(len(series))
     with pytest.raises(BadValue, match=r"value: column 'it'"):
-        freeze(pd.DataFrame({"sound": values, "it": series}), memory)
+        encode_value(pd.DataFrame({"sound": values, "it": series}), memory)
     with pytest.raises(BadValue, match=r"value: the index"):
-        freeze(pd.DataFrame({"sound": values}, index=pd.Index(series)), memory)
+        encode_value(pd.DataFrame({"sound": values}, index=pd.Index(series)), memory)
     with pytest.raises(BadValue, match=r"value: the column labels: level 0"):
-        freeze(pd.DataFrame([list(values)], columns=pd.Index(series)), memory)
+        encode_value(pd.DataFrame([list(values)], columns=pd.Index(series)), memory)
     assert memory.objects == {}
 
 
@@ -106,9 +105,9 @@ def test_a_large_invalid_table_is_refused_too(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes through a file on its way is looked at there."""
-    monkeypatch.setattr(freezing, "_IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(encode, "_IN_MEMORY_BYTES", 1)
     with pytest.raises(BadValue, match="column 'n', row 2: it is not valid string"):
-        freeze(pa.table({"n": _TEXT.view(pa.string())}), memory)
+        encode_value(pa.table({"n": _TEXT.view(pa.string())}), memory)
     assert memory.objects == {}
 
 
@@ -116,7 +115,7 @@ def test_the_other_bad_columns_are_named_as_well(memory: Memory) -> None:
     """So that they are mended in one go."""
     text = _TEXT.view(pa.string())
     with pytest.raises(BadValue, match="2 more columns are like this: column 'b', column 'd'"):
-        freeze(pa.table({"a": text, "b": text, "c": ["", "", ""], "d": text}), memory)
+        encode_value(pa.table({"a": text, "b": text, "c": ["", "", ""], "d": text}), memory)
 
 
 def test_dictionaries_of_chunks_that_do_not_fit_one_are_refused(memory: Memory) -> None:
@@ -128,8 +127,8 @@ def test_dictionaries_of_chunks_that_do_not_fit_one_are_refused(memory: Memory) 
     ]
     column = pa.chunked_array(chunks)
     with pytest.raises(BadValue, match=r"value\[0\]: column 'd': its chunks do not fit") as error:
-        freeze([pa.table({"d": column})], memory)
+        encode_value([pa.table({"d": column})], memory)
     assert error.value.hint == "column.cast(column.type.value_type).dictionary_encode()"
     cured = pa.table({"d": column.cast(column.type.value_type).dictionary_encode()})
-    found: Any = thaw(freeze(cured, memory), memory)
+    found: Any = decode_value(encode_value(cured, memory), memory)
     assert found.to_pydict() == {"d": column.to_pylist()}

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.manifest import freeze, links, outline, thaw
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.value import decode_value, encode_value, links, outline
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 from tests.bundles.sameness import same
@@ -83,10 +83,10 @@ def test_any_tree_comes_back_the_same(value: Any) -> None:
     """Types, order, gaps, signs and zones are kept, and the root is the same a second time."""
     with tempfile.TemporaryDirectory() as folder:
         memory = Memory(Path(folder))
-        root = freeze(value, memory)
-        found = thaw(root, memory)
+        root = encode_value(value, memory)
+        found = decode_value(root, memory)
         assert same(value, found)
-        assert freeze(found, memory) == root
+        assert encode_value(found, memory) == root
         assert {link.digest for link, _ in links(root, memory.read)} == set(memory.objects)
         outline(root, memory.read)
 
@@ -100,7 +100,7 @@ def test_long_containers_come_back_the_same(
     with tempfile.TemporaryDirectory() as folder:
         memory = Memory(Path(folder))
         for value in (kind(some * times), dict(enumerate(some * times))):
-            assert same(value, thaw(freeze(value, memory), memory))
+            assert same(value, decode_value(encode_value(value, memory), memory))
 
 
 @pytest.mark.parametrize("micros", [1, -1, 999_999, -61_000_001])
@@ -134,7 +134,7 @@ def test_an_integer_of_any_length_comes_back(back: Back) -> None:
 
 def test_a_bundle_inside_a_value_comes_back_and_its_objects_count(memory: Memory) -> None:
     """The record is kept, and what it names is reachable."""
-    root = freeze({"big": b"x" * 5000}, memory)
+    root = encode_value({"big": b"x" * 5000}, memory)
     parent = Parent("pipeline_input", "in", new_id(), root.digest)
     lineage = Lineage(
         pipe="a.B",
@@ -144,8 +144,8 @@ def test_a_bundle_inside_a_value_comes_back_and_its_objects_count(memory: Memory
         started_s=1.25,
     )
     bundle = Bundle(new_id(), "inner", root, {"p": "1"}, {"t": "é"}, lineage)
-    outer = freeze([bundle], memory)
-    assert thaw(outer, memory) == [bundle]
+    outer = encode_value([bundle], memory)
+    assert decode_value(outer, memory) == [bundle]
     assert {link.digest for link, _ in links(outer, memory.read)} == set(memory.objects)
 
 
@@ -187,7 +187,7 @@ class _Text(str):
 def test_other_types_are_refused_by_their_path(bad: Any, memory: Memory) -> None:
     """Subclasses too: they would not come back as what they were."""
     with pytest.raises(BadValue) as told:
-        freeze({"a": [0, 1, 2, bad]}, memory)
+        encode_value({"a": [0, 1, 2, bad]}, memory)
     assert 'value["a"][3]' in str(told.value)
 
 
@@ -199,7 +199,7 @@ def test_other_types_are_refused_by_their_path(bad: Any, memory: Memory) -> None
 def test_other_keys_are_refused(key: Any, memory: Memory) -> None:
     """A dict's key is a single value of an exact type."""
     with pytest.raises(BadValue, match=r'value\["in"\]: the key'):
-        freeze({"in": {key: 1}}, memory)
+        encode_value({"in": {key: 1}}, memory)
 
 
 def test_a_value_that_contains_itself_is_refused(memory: Memory) -> None:
@@ -207,7 +207,7 @@ def test_a_value_that_contains_itself_is_refused(memory: Memory) -> None:
     value: list[Any] = [1]
     value.append({"again": value})
     with pytest.raises(BadValue, match=r'value\[1\]\["again"\] contains itself'):
-        freeze(value, memory)
+        encode_value(value, memory)
 
 
 def test_one_object_twice_is_no_cycle(back: Back) -> None:
@@ -222,34 +222,34 @@ def test_too_deep_a_value_is_refused(memory: Memory) -> None:
     for _ in range(100):
         value = [value]
     with pytest.raises(BadValue, match="deeper than 100"):
-        freeze(value, memory)
+        encode_value(value, memory)
 
 
 def test_a_value_that_unfolds_without_end_is_refused(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty lists that each hold the next one twice are 2**40 values."""
-    monkeypatch.setattr("bundlerun.bundles.freezing.MAX_VALUES", 10_000)
+    monkeypatch.setattr("bundlerun.bundles.value.encode.MAX_VALUES", 10_000)
     value: Any = 1
     for _ in range(40):
         value = [value, value]
     with pytest.raises(BadValue, match="too many"):
-        freeze(value, memory)
+        encode_value(value, memory)
 
 
 def test_equal_values_have_equal_roots_and_unequal_ones_do_not(memory: Memory) -> None:
     """The root is the value's name: 1, 1.0, True and "1" are four values."""
     values: list[Any] = [1, 1.0, True, "1", b"1", None, 0.0, -0.0, [], (), {}, [1], (1,), {1: 1}]
     values += [{"a": 1, "b": 2}, {"b": 2, "a": 1}, dt.date(2020, 1, 1), dt.datetime(2020, 1, 1)]
-    roots = [freeze(value, memory) for value in values]
+    roots = [encode_value(value, memory) for value in values]
     assert len(set(roots)) == len(values)
-    assert roots == [freeze(value, memory) for value in values]
+    assert roots == [encode_value(value, memory) for value in values]
 
 
 def test_the_outline_shows_the_tree_and_fetches_no_leaf(memory: Memory) -> None:
     """Kinds, keys, sizes; long texts and bytes by their size."""
     value = {"n": 1, "long": "x" * 9000, "in": [None, 1.5], "many": list(range(5000))}
-    root = freeze(value, memory)
+    root = encode_value(value, memory)
     nodes = {link for link, is_node in links(root, memory.read) if is_node}
     memory.read_links.clear()
     found = outline(root, memory.read)
@@ -263,7 +263,7 @@ def test_the_outline_shows_the_tree_and_fetches_no_leaf(memory: Memory) -> None:
 
 def test_the_outline_shows_counters_and_decimals(memory: Memory) -> None:
     """A Counter by its entries, a Decimal by its digits."""
-    found = outline(freeze([Counter(a=1), Decimal("1.10")], memory), memory.read)
+    found = outline(encode_value([Counter(a=1), Decimal("1.10")], memory), memory.read)
     assert found["entries"] == [
         {
             "type": "Counter",
@@ -277,7 +277,7 @@ def test_the_outline_shows_counters_and_decimals(memory: Memory) -> None:
 
 def test_links_leave_out_what_lies_below_a_node_that_is_not_here(memory: Memory) -> None:
     """A reader that gives None for a node asks for it later."""
-    root = freeze({"big": list(range(3000))}, memory)
+    root = encode_value({"big": list(range(3000))}, memory)
     every = list(links(root, memory.read))
     assert every[0] == (root, True)
     assert list(links(root, lambda link: None)) == [(root, True)]

@@ -11,7 +11,7 @@ import pytest
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import GivenUp, OtherRemote
-from bundlerun.store.findings import Kind
+from bundlerun.store.reports import Kind
 from tests.cli.conftest import Said
 
 Run = Callable[..., Said]

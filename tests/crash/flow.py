@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import bundlerun
-from bundlerun.bundles.links import File
+from bundlerun.bundles.value.files import File
 
 
 class Rows(bundlerun.Pipe):

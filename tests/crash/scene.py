@@ -14,12 +14,13 @@ from typing import Any
 from bundlerun.api.workspace import Workspace
 from bundlerun.aws.session import Aws
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, File
-from bundlerun.bundles.manifest import links as links_of
+from bundlerun.bundles.value import links as links_of
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import localise, pull_all
-from bundlerun.remotes.records import standings
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.settings import Settings
 from bundlerun.store import database
@@ -139,7 +140,7 @@ class World:
                 assert store.absent(entry.bundle.root) == []
             found = {(e.bundle.name, e.version or 0, str(e.bundle.root.digest)) for e in entries}
             numbers: dict[str, list[int]] = {}
-            for standing in standings(remote):
+            for standing in version_infos(remote):
                 numbers.setdefault(standing.name, []).append(standing.n)
         finally:
             store.close()

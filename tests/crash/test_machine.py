@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import BundleNotFound
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.pull import localise, pull_all
-from bundlerun.remotes.records import standings
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all
 from bundlerun.settings import Settings
 from bundlerun.store.store import Store
 from tests.crash.calls import killed_at
@@ -295,7 +296,7 @@ class Machines(RuleBasedStateMachine):
                 if held.here:
                     bundle = workspace.entry(f"{held.name}@{held.id}").bundle
                     assert workspace.store.value(bundle) == value_of(held.number)
-        there = list(standings(self.clients[0].remote(self.clients[0].context())))
+        there = list(version_infos(self.clients[0].remote(self.clients[0].context())))
         assert {(s.name, s.n, s.removed) for s in there} == {
             (name, n, version.removed)
             for name, versions in self.remote.items()

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from bundlerun.bundles.links import File
+from bundlerun.bundles.value.files import File
 from bundlerun.errors import BundleNotFound, Conflict
-from bundlerun.remotes.binding import bind, found_uuid
-from bundlerun.remotes.proving import prove
-from bundlerun.remotes.pull import localise, pull_all, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.fsck import prove
+from bundlerun.remotes.gc.sweep import collect
+from bundlerun.remotes.identity import bind, found_uuid
+from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.sweeping import collect
-from bundlerun.remotes.tagging import withdraw
+from bundlerun.remotes.versions import withdraw
 from bundlerun.store.fsck import fsck
+from bundlerun.store.gc.sweep import sweep
 from bundlerun.store.store import Store
-from bundlerun.store.sweep import sweep
 from tests.remotes.conftest import remote_at
 from tests.remotes.conftest import url as url  # a fixture
 

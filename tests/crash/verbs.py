@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundleNotFound, BundlerunError, Conflict, ContextNotFound
 from bundlerun.remotes.base import Remote
-from bundlerun.store.swept import GcReport
+from bundlerun.store.reports import GcReport
 from tests.crash.flow import Total
 from tests.crash.scene import value
 from tests.remotes.watched import Counting

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bundlerun.backends.local_docker import LocalDocker
-from bundlerun.engine.connection import engine as connected
+from bundlerun.docker_engine import engine as connected
 from bundlerun.errors import EngineError, SettingsError
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.settings import read_settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.engine.host import DEFAULT_SOCKET, DockerHost, docker_host, unreachable
+from bundlerun.docker_engine import DEFAULT_SOCKET, DockerHost, docker_host, unreachable
 from bundlerun.errors import SettingsError
 
 

@@ -7,12 +7,14 @@ import sqlite3
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.links import File, Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.packs import LARGE_BYTES
+from bundlerun.bundles.value.files import File
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.packs import LARGE_BYTES
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import version_key
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import VersionRecord, version_key
+from bundlerun.remotes.records import VersionRecord
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 

@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.packs import members_of
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.packs import members_of
-from bundlerun.remotes.pull import localise, pull_all, pull_id, pull_latest
-from bundlerun.remotes.records import BundleRecord, bundle_key, version_key
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import bundle_key, version_key
+from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
+from bundlerun.remotes.records import BundleRecord
 from bundlerun.remotes.s3 import S3Remote
-from bundlerun.store.known import Location, PackInfo
+from bundlerun.store.remote_cache import Location, PackInfo
 from bundlerun.store.store import Store
 from tests.faults.damaged import GOOD, fill, held, id_of, opened, replaced
 from tests.remotes.conftest import remote_at

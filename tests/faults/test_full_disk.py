@@ -14,14 +14,15 @@ import pandas as pd
 import pytest
 
 import bundlerun as br
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.packs import TRAILER, members_of
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, RemoteUnreachable
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import localise, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.store.known import PackInfo
-from bundlerun.store.packing import TRAILER, members_of
+from bundlerun.store.remote_cache import PackInfo
 from bundlerun.store.store import Store
 from tests.faults.damaged import held
 

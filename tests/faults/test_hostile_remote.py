@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import canonical_json, digest_of
-from bundlerun.bundles.links import Directory, File, Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.packs import laid_out
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteUnreachable
-from bundlerun.remotes.file import ASIDE, FileRemote
-from bundlerun.remotes.packs import laid_out
-from bundlerun.remotes.pull import fetcher, localise, pull_latest
-from bundlerun.remotes.records import BundleRecord, VersionRecord, bundle_key, version_key
-from bundlerun.store.known import PackInfo, Share
+from bundlerun.remotes.fetch import fetcher, localise
+from bundlerun.remotes.folder import ASIDE, FileRemote
+from bundlerun.remotes.keys import bundle_key, version_key
+from bundlerun.remotes.pull import pull_latest
+from bundlerun.remotes.records import BundleRecord, VersionRecord
+from bundlerun.store.remote_cache import PackInfo, Share
 from tests.faults.damaged import GOOD, Client, fill, opened, replaced
 
 BYTES = b"12345"

@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 
 from bundlerun.errors import IntegrityError, RemoteError
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.forgetting import forget
-from bundlerun.remotes.proving import prove
-from bundlerun.remotes.pull import localise, pull_all, pull_id, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.fsck import prove
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import create, standings
+from bundlerun.remotes.records import create
+from bundlerun.remotes.remove import forget
 from bundlerun.remotes.s3 import S3Remote
 from tests.faults.conftest import Client, Faulty
 from tests.faults.proxy import Chooser, Fault, always, first_of_each, kind_of
@@ -114,7 +116,7 @@ def test_a_wrong_412_ends_no_push_and_no_removal(faulty: Faulty, opened: Opened)
     entry = store.catalog.get(context, "data")
     assert entry.version == 1
     forget(store, context, remote, [entry])
-    (standing,) = standings(bad, "data")
+    (standing,) = version_infos(bad, "data")
     assert standing.removed
     assert proxy.seen[Fault.EXISTS] >= 5
 

@@ -11,11 +11,13 @@ import pytest
 
 from bundlerun.aws.retries import Patience
 from bundlerun.bundles.digest import Digest
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import CloudError, RemoteUnreachable
-from bundlerun.remotes.pull import localise, pull_all, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import PushReport, push
-from bundlerun.remotes.records import BundleRecord, standings
+from bundlerun.remotes.records import BundleRecord
 from bundlerun.remotes.s3 import S3Remote
 from tests.faults.conftest import Client, Faulty
 from tests.faults.proxy import CHOSEN, Fault, first_of_each, kind_of, seeded
@@ -66,7 +68,7 @@ def check_once(remote: S3Remote) -> None:
         seen += members_at(remote, uuid, size)
     assert len(seen) == len(set(seen)), "an object was stored twice"
     numbers: dict[str, list[int]] = {}
-    for standing in standings(remote):
+    for standing in version_infos(remote):
         numbers.setdefault(standing.name, []).append(standing.n)
     assert all(found == list(range(len(found), 0, -1)) for found in numbers.values())
     assert sum(map(len, numbers.values())) == len(list(remote.list("b/")))

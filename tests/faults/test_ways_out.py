@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.store.store import Store
 from tests.faults.test_full_disk import fill_up
 

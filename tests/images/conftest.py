@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bundlerun.images.build import build
+from bundlerun.images.image import ImageInfo
 from bundlerun.images.recipe import ImageOptions, Recipe
-from bundlerun.images.reference import ImageInfo
 from bundlerun.settings import ImageSettings
 from tests.images.projects import recipe_of, shop
 

@@ -16,11 +16,11 @@ import pytest
 from pip._internal.models.index import PyPI
 
 from bundlerun.errors import BuildFailed
-from bundlerun.images import reference
+from bundlerun.images import image as names
 from bundlerun.images.build import KEPT_CONTENTS, build, find_image
 from bundlerun.images.builders import buildkit_command
+from bundlerun.images.image import ImageInfo, ImageRef
 from bundlerun.images.recipe import ImageOptions
-from bundlerun.images.reference import ImageInfo, ImageRef
 from bundlerun.pipelines.source import source_digest
 from bundlerun.settings import ImageSettings
 from tests.images.conftest import Listener, shop_recipe
@@ -95,8 +95,8 @@ def test_the_labels_say_what_run_must_know(shop_root: Path, shop_image: Shop) ->
     assert (rate["type"], rate["default"]) == ("float", "1.5")
     recipe = shop_recipe(shop_root, settings)
     assert (info.environment, info.content) == (recipe.environment, recipe.content)
-    assert info.ref.labels[reference.OCI_REVISION] == "c" * 40
-    assert info.ref.labels[reference.OCI_CREATED].startswith("20")
+    assert info.ref.labels[names.OCI_REVISION] == "c" * 40
+    assert info.ref.labels[names.OCI_CREATED].startswith("20")
 
 
 def test_the_build_is_streamed(tmp_path: Path, settings: ImageSettings) -> None:
@@ -168,7 +168,7 @@ def test_an_edit_rebuilds_the_code_alone(
     )
     assert find_image(first.name) == built[-1]
     assert find_image(f"{first.name}:{first.tag}") is None
-    there = engine.api.images(filters={"label": f"{reference.NAME}={first.name}"})
+    there = engine.api.images(filters={"label": f"{names.NAME}={first.name}"})
     assert {row["Id"] for row in there} == {ref.id for ref in built[-KEPT_CONTENTS:]}
 
 
@@ -182,7 +182,7 @@ def test_four_at_once_make_an_image_each_that_can_be_used(
         made = list(pool.map(build, recipes))
     assert len({ref.id for ref in made}) == 4
     for ref in made:
-        assert ImageInfo.of(ref).commit == engine.images.get(ref.id).labels[reference.OCI_REVISION]
+        assert ImageInfo.of(ref).commit == engine.images.get(ref.id).labels[names.OCI_REVISION]
     newest = find_image(made[0].name)
     assert newest is not None
     assert newest.id in {ref.id for ref in made}

@@ -10,8 +10,8 @@ import pytest
 from bundlerun.aws.session import Aws
 from bundlerun.errors import EngineError, SettingsError
 from bundlerun.images.build import build, find_image
+from bundlerun.images.image import ImageInfo
 from bundlerun.images.publish import publish
-from bundlerun.images.reference import ImageInfo
 from bundlerun.settings import AwsSettings, ImageSettings
 from tests.images.conftest import Listener, shop_recipe
 

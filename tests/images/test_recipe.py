@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bundlerun.errors import BadModule, BuildFailed, EngineError, ImageNotFound, UsageError
-from bundlerun.images import reference
+from bundlerun.images import image
 from bundlerun.images.builders import BuildSurroundings, build_classic
 from bundlerun.images.context import context_tar, write_context
 from bundlerun.images.dockerfile import Index, dockerfile
+from bundlerun.images.image import ImageInfo, ImageRef
 from bundlerun.images.recipe import Code, ImageOptions, plan_image
-from bundlerun.images.reference import ImageInfo, ImageRef
 from bundlerun.progress import SILENT
 from bundlerun.settings import ImageSettings
 from tests.images.projects import recipe_of, shop, write
@@ -161,6 +161,6 @@ def test_an_index_with_credentials_is_a_secret_or_refused(tmp_path: Path) -> Non
 
 def test_an_image_that_bundlerun_did_not_make_is_not_taken_for_one() -> None:
     """Its labels are missing, or are none of ours."""
-    for labels in ({}, {reference.SCHEMA: "{}"}, {reference.SCHEMA: "no JSON"}):
+    for labels in ({}, {image.SCHEMA: "{}"}, {image.SCHEMA: "no JSON"}):
         with pytest.raises(ImageNotFound, match="bundlerun dockerize"):
             ImageInfo.of(ImageRef("bundlerun-a-b", "latest", "sha256:0", None, labels))

@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from bundlerun.errors import BadModule
-from bundlerun.images.ignore import IgnoreRules
-from bundlerun.images.selection import MAX_DATA_BYTES, Selection, select
+from bundlerun.images.selection import MAX_DATA_BYTES, IgnoreRules, Selection, select
 from tests.images.projects import write
 
 SECRETS = [

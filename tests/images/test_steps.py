@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bundlerun.errors import BuildFailed
-from bundlerun.images.steps import TAIL_LINES, Steps
+from bundlerun.images.builders import TAIL_LINES, Steps
 
 CLASSIC = """\
 Step 1/3 : FROM base

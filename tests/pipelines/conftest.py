@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from bundlerun.pipelines.engine import ApplyResult, apply
-from bundlerun.pipelines.host import StoreHost
-from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.pipelines.apply import ApplyResult, apply
+from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.progress import SILENT, Progress
-from bundlerun.store.entries import Entry
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 _NUMBERS = itertools.count()
@@ -27,8 +27,8 @@ _NUMBERS = itertools.count()
 HEADER = """
 import os
 import luigi
-from bundlerun.bundles.links import File
-from bundlerun.pipelines.external import external
+from bundlerun.bundles.value.files import File
+from bundlerun.pipelines.pipe import external
 from bundlerun.pipelines.pipe import Pipe
 """
 
@@ -73,7 +73,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.store = Store.open(path)
         self.context = self.store.contexts.create("here")
-        self.host = StoreHost(self.store, self.context)
+        self.host = StoreTargets(self.store, self.context)
 
     def add(self, name: str, value: object, **more: Any) -> Entry:
         """A bundle added by hand."""

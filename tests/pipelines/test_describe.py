@@ -11,7 +11,7 @@ import pytest
 
 from bundlerun.errors import BadModule
 from bundlerun.pipelines.describe import describe
-from bundlerun.pipelines.reuse import normalised
+from bundlerun.pipelines.schema import normalised
 from tests.pipelines.conftest import Project
 
 FLOW = """

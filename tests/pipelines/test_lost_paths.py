@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import File
+from bundlerun.bundles.value.files import File
 from bundlerun.errors import BadValue, UserError
 from tests.pipelines.conftest import Project, World
 

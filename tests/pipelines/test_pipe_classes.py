@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bundlerun.errors import BadModule, BadName, BadParameter, UsageError
-from bundlerun.pipelines.external import External, external
-from bundlerun.pipelines.loading import load_pipe
+from bundlerun.pipelines.loader import load_pipe
+from bundlerun.pipelines.pipe import External, external
 from tests.pipelines.conftest import HEADER, Project, World
 
 RUNS = "    def pipe_run(self, pipeline_input):\n        return 1\n"

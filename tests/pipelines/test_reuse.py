@@ -8,7 +8,8 @@ import pytest
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import BadParameter
-from bundlerun.pipelines.reuse import normalised, request_key, significant, task_key
+from bundlerun.pipelines.reuse_key import request_key, task_key
+from bundlerun.pipelines.schema import normalised, significant
 
 A, B = Digest("a" * 64), Digest("b" * 64)
 

@@ -19,11 +19,11 @@ from bundlerun.api.workspace import Workspace
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadModule, UntrackedFile
 from bundlerun.images.selection import MAX_DATA_BYTES
-from bundlerun.pipelines.engine import apply
-from bundlerun.pipelines.host import StoreHost
-from bundlerun.pipelines.loading import load_pipe
-from bundlerun.pipelines.options import ApplyOptions
+from bundlerun.pipelines.apply import apply
+from bundlerun.pipelines.loader import load_pipe
+from bundlerun.pipelines.session import ApplyOptions
 from bundlerun.pipelines.source import source_of
+from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.store.store import Store
 from tests.conftest import Disk
 
@@ -185,7 +185,7 @@ def test_what_an_image_left_out_counts_in_an_inner_apply_too(
     large = f"{project.package}/large.bin"
     result = apply(
         load_pipe(f"{project.package}.inner.Outer", project.root),
-        host=StoreHost(store, context),
+        host=StoreTargets(store, context),
         input=None,
         output="out",
         options=ApplyOptions(left_out={large: digest_of(b"large")}),
@@ -210,7 +210,7 @@ for _ in range(2):
 
 @pytest.mark.slow
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path, disk: Disk) -> None:
-    """The store's stat index knows what it held, also in another process."""
+    """The store's stat cache knows what it held, also in another process."""
     project = Project(disk.path)
     environment = {**os.environ, "BUNDLERUN_TRUST_TIMES": disk.settings.trust_times}
     project.write("large.bin", "x" * 100_000)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.errors import BundlerunError, InfraError, UserError
-from bundlerun.pipelines.engine import ApplyResult
+from bundlerun.pipelines.apply import ApplyResult
 from tests.pipelines.conftest import HEADER, Project, World
 
 WIDE = """

@@ -16,19 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.manifest import links
+from bundlerun.bundles.packs import members_of
+from bundlerun.bundles.value import links
 from bundlerun.errors import BundlerunError
-from bundlerun.remotes.base import Entry, Remote
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.records import (
-    BundleRecord,
-    VersionRecord,
-    bundle_key,
-    pack_key,
-    standings,
-    version_key,
-)
-from bundlerun.store.packing import members_of
+from bundlerun.remotes.base import KeyInfo, Remote
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.keys import bundle_key, pack_key, version_infos, version_key
+from bundlerun.remotes.records import BundleRecord, VersionRecord
 
 WINDOW_S = 100
 
@@ -89,7 +83,7 @@ class World:
 
     def versions(self) -> Iterator[tuple[str, BundleRecord]]:
         """The records of the versions that were not removed."""
-        for standing in standings(self.inner):
+        for standing in version_infos(self.inner):
             if standing.removed:
                 continue
             what = f"{standing.name} {standing.n}"
@@ -194,11 +188,11 @@ class Turns(Remote):
             self._wrote(key)
         return stored
 
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
         self._turn()
         found = list(self.inner.list(prefix, after=after, limit=limit))
         written_s = self.world.written_s
-        return iter([Entry(e.key, e.size, written_s.get(e.key, 0.0)) for e in found])
+        return iter([KeyInfo(e.key, e.size, written_s.get(e.key, 0.0)) for e in found])
 
     def now_s(self) -> float:
         self._turn()

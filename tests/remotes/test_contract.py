@@ -14,10 +14,10 @@ import pytest
 from bundlerun.aws.s3 import PART_BYTES
 from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.file import ASIDE, FileRemote
-from bundlerun.remotes.opening import checked_url, open_remote
-from bundlerun.remotes.overlay import OverlayRemote
+from bundlerun.remotes.folder import ASIDE, FileRemote
+from bundlerun.remotes.open import checked_url, open_remote
 from bundlerun.remotes.s3 import S3Remote
+from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.settings import Settings
 from tests.remotes.conftest import remote_at
 

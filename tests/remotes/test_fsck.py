@@ -14,20 +14,22 @@ import pyarrow as pa
 import pytest
 
 from bundlerun.bundles.lineage import Lineage, ReuseKey
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.packs import LARGE_BYTES, MAX_PACK_BYTES
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import RemoteChanged
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.copies import RemoteCopies
-from bundlerun.remotes.packs import LARGE_BYTES, MAX_PACK_BYTES
-from bundlerun.remotes.proving import prove
-from bundlerun.remotes.pull import localise, pull_all, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.fsck import prove
+from bundlerun.remotes.fsck.copies import RemoteCopies
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import removed_key, tags_key, version_key
+from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import BundleRecord, removed_key, tags_key, version_key
-from bundlerun.remotes.tagging import withdraw
+from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.versions import withdraw
 from bundlerun.store.contexts import Context
-from bundlerun.store.findings import Finding, Kind, Proof
 from bundlerun.store.fsck import fsck
+from bundlerun.store.reports import Finding, Kind, Proof
 from bundlerun.store.store import Store
 from tests.remotes.conftest import remote_at
 from tests.unreadable import keep, latin_1

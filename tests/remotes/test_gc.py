@@ -11,23 +11,23 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
-from bundlerun.bundles.links import Directory
+from bundlerun.bundles.value.files import Directory
 from bundlerun.errors import BundleNotFound, Conflict, IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import WINDOW_S, bind
-from bundlerun.remotes.condemning import CondemnedRecord
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.forgetting import forget, look_for
-from bundlerun.remotes.overlay import OverlayRemote
-from bundlerun.remotes.publishing import publish
-from bundlerun.remotes.pull import fetcher, localise, pull_all, pull_id, pull_latest
+from bundlerun.remotes.condemned import CondemnedRecord
+from bundlerun.remotes.fetch import fetcher, localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.gc.sweep import KEPT_LISTS, collect
+from bundlerun.remotes.identity import WINDOW_S, bind
+from bundlerun.remotes.keys import bundle_key, removed_key, run_index_key, version_key
+from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
-from bundlerun.remotes.records import bundle_key, removed_key, run_index_key, version_key
-from bundlerun.remotes.settling import newest_number
-from bundlerun.remotes.sweeping import KEPT_LISTS, collect
-from bundlerun.store.entries import Entry
+from bundlerun.remotes.remove import forget, look_for
+from bundlerun.remotes.staging import OverlayRemote, publish
+from bundlerun.remotes.versions import newest_number
+from bundlerun.store.reports import GcReport
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
-from bundlerun.store.swept import GcReport
 from tests.remotes.conftest import Client, remote_at
 from tests.remotes.watched import Counting
 
@@ -216,7 +216,7 @@ def test_dead_packs_go_in_two_steps(client: MakeClient) -> None:
 
 def shares(client: Client, entry: Entry) -> list[object]:
     store, context, _ = client
-    found = store.known.expected(context.remote_uuid or "", entry.bundle.root.digest)
+    found = store.known.noted_value(context.remote_uuid or "", entry.bundle.root.digest)
     return list(found or [])  # type: ignore[return-value]
 
 
@@ -302,7 +302,7 @@ def test_a_store_that_was_away_trusts_nothing_that_may_be_gone(
     client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old lists go once all of their packs are gone; who missed them sends its bytes again."""
-    monkeypatch.setattr("bundlerun.remotes.sweeping.KEPT_LISTS", 1)
+    monkeypatch.setattr("bundlerun.remotes.gc.sweep.KEPT_LISTS", 1)
     assert KEPT_LISTS >= 50
     one, away = client("one"), client("away")
     values = [{"n": n, "bytes": os.urandom(5000)} for n in range(3)]

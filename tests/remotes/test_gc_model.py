@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
-from bundlerun.remotes import condemning, sweeping
+from bundlerun.remotes import condemned
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import bind, found_uuid
-from bundlerun.remotes.condemning import Permit
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.overlay import OverlayRemote
-from bundlerun.remotes.publishing import publish
+from bundlerun.remotes.condemned import PushLease
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.gc import sweep
+from bundlerun.remotes.gc.sweep import collect
+from bundlerun.remotes.identity import bind, found_uuid
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.sweeping import collect
-from bundlerun.remotes.tagging import withdraw
+from bundlerun.remotes.staging import OverlayRemote, publish
+from bundlerun.remotes.versions import withdraw
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 from tests.remotes.interleaving import WINDOW_S, Inline, World, copied
@@ -85,7 +85,7 @@ class Schedule:
     def play(self, monkeypatch: pytest.MonkeyPatch) -> World:
         """Two pushers, at times a publisher, and one or two who clean up."""
         world = self.world
-        monkeypatch.setattr(condemning, "clocks", lambda: (world.now_s,))
+        monkeypatch.setattr(condemned, "clocks", lambda: (world.now_s,))
         try:
             for name in ("one", "two"):
                 world.actor(self.pusher(name, random.Random(world.random.random())))
@@ -160,24 +160,24 @@ def test_no_schedule_loses_data(template: Path, monkeypatch: pytest.MonkeyPatch)
 
 def without_the_window(patch: pytest.MonkeyPatch) -> None:
     """Records are written however long ago ``meta/`` was looked at."""
-    patch.setattr(Permit, "expired", False)
-    patch.setattr(Permit, "late", False)
+    patch.setattr(PushLease, "expired", False)
+    patch.setattr(PushLease, "late", False)
 
 
 def without_obeying(patch: pytest.MonkeyPatch) -> None:
     """Condemned packs are built upon."""
-    patch.setattr(condemning, "obey", lambda *given: None)
+    patch.setattr(condemned, "obey", lambda *given: None)
 
 
 def without_waiting(patch: pytest.MonkeyPatch) -> None:
     """What was condemned is deleted at once."""
-    original = sweeping._Sweep.__init__
+    original = sweep._Sweep.__init__
 
-    def impatient(self: sweeping._Sweep, *given: object) -> None:
+    def impatient(self: sweep._Sweep, *given: object) -> None:
         original(self, *given)  # type: ignore[arg-type]
         self._overlooked_s = -1.0
 
-    patch.setattr(sweeping._Sweep, "__init__", impatient)
+    patch.setattr(sweep._Sweep, "__init__", impatient)
 
 
 @pytest.mark.parametrize("broken", [without_the_window, without_obeying, without_waiting])

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import canonical_json, digest_of
+from bundlerun.bundles.record import new_id
 from bundlerun.errors import IntegrityError
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.condemning import CondemnedRecord
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import localise, pull_all, pull_latest
+from bundlerun.remotes.condemned import CondemnedRecord
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import bundle_key, version_key
+from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import bundle_key, version_key
 from bundlerun.store.store import Store
 from tests.faults.damaged import fill, held, id_of, opened, replaced
 

@@ -13,16 +13,18 @@ from threading import Lock, Thread
 import pytest
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import PART_BYTES, File, Link
-from bundlerun.bundles.manifest import links
+from bundlerun.bundles.link import PART_BYTES, Link
+from bundlerun.bundles.value import links
+from bundlerun.bundles.value.files import File
 from bundlerun.errors import IntegrityError, RemoteUnreachable
-from bundlerun.remotes import parting
+from bundlerun.remotes import multipart
 from bundlerun.remotes.base import Part, Upload
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import localise, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.keys import pack_key
+from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import pack_key
-from bundlerun.store.entries import Entry
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 from tests.remotes.conftest import Client, remote_at
 from tests.remotes.watched import Counting
@@ -304,7 +306,7 @@ def test_what_broke_off_long_ago_is_given_up(
     third = store.add(context, "third", 1, commit=True)
     sent(one, other)
     assert "abort" not in kinds(one)
-    monkeypatch.setattr(parting, "KEPT_S", -1)
+    monkeypatch.setattr(multipart, "KEPT_S", -1)
     sent(one, store.add(context, "fourth", {"n": 4}, commit=True))
     assert kinds(one)["abort"] == 1
     assert store.uploads.begun(context.remote_uuid or "") == []

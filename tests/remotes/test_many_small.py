@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import Directory
+from bundlerun.bundles.value.files import Directory
 from bundlerun.errors import IntegrityError
-from bundlerun.remotes.pull import localise, pull_latest
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import PushReport, push
-from bundlerun.store.entries import Entry
+from bundlerun.store.rows import Entry
 from tests.remotes.conftest import Client
 
 MakeClient = Callable[[str], Client]

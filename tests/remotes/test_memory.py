@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import Directory, File
-from bundlerun.remotes.pull import localise, pull_latest
+from bundlerun.bundles.value.files import Directory, File
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.store.store import Store
 from tests.remotes.conftest import Client, remote_at

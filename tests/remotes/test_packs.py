@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.links import Link
-from bundlerun.errors import IntegrityError
-from bundlerun.remotes.packs import (
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.packs import (
     LARGE_BYTES,
     MAX_PACK_BYTES,
     check_claims,
@@ -21,7 +20,8 @@ from bundlerun.remotes.packs import (
     laid_out,
     members_of,
 )
-from bundlerun.store.known import PackInfo
+from bundlerun.errors import IntegrityError
+from bundlerun.store.remote_cache import PackInfo
 
 ROW = struct.Struct(">32sQQ")
 

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, File, Link
-from bundlerun.bundles.manifest import links
-from bundlerun.bundles.viewing import MappingView
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.value import links
+from bundlerun.bundles.value.files import Directory, File
+from bundlerun.bundles.value.view import MappingView
 from bundlerun.errors import BundleNotFound
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import fetcher, localise_parts, pull_all, pull_latest
+from bundlerun.remotes.fetch import fetcher, localise_parts
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.keys import bundle_key
+from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import BundleRecord, VersionRecord, bundle_key
-from bundlerun.store import statindex
-from bundlerun.store.entries import Entry
+from bundlerun.remotes.records import BundleRecord, VersionRecord
+from bundlerun.store import stat_cache
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 from tests.conftest import Disk
 from tests.remotes.conftest import Client
@@ -198,7 +201,7 @@ def test_one_changed_file_of_many_is_added_and_pushed_at_the_cost_of_one(
 ) -> None:
     """Of 3,000 files the changed one is read, and it and its nodes are sent."""
     folder = folder_of_files(disk.path / "folder", 3000, 100)
-    time.sleep(statindex.YOUNG_NS / 1e9 + 0.1)
+    time.sleep(stat_cache.YOUNG_NS / 1e9 + 0.1)
     made, work, counting = client("one")
     one = (Store.open(made.path, disk.settings), work, counting)
     sent(one, "data", Directory(folder))

@@ -10,11 +10,12 @@ import pytest
 
 from bundlerun.bundles.lineage import Lineage, Parent
 from bundlerun.errors import BundleNotFound, PushIncomplete
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.pull import localise, pull_all
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all
 from bundlerun.remotes.push import PushReport, push
-from bundlerun.remotes.records import standings
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 from tests.cli.conftest import Said
@@ -102,7 +103,7 @@ def test_what_has_its_bytes_elsewhere_is_named_and_the_rest_goes(moved: Opened) 
     assert isinstance(report, PushReport)
     assert {bundle.name for bundle in report.bundles} == {"near", "made"}
     assert [bundle.id for bundle in report.left] == [far.id, newer.id]
-    assert {standing.name for standing in standings(here)} == {"near", "made"}
+    assert {standing.name for standing in version_infos(here)} == {"near", "made"}
 
     localise(store, FileRemote(here.url.replace("/here", "/there")), [far])
     assert [bundle.id for bundle in push_all(moved).bundles] == [far.id, newer.id]

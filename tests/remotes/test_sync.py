@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.record import new_id
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import (
     BundleNotFound,
     IntegrityError,
@@ -22,13 +22,13 @@ from bundlerun.errors import (
     RemoteChanged,
     RemoteUnreachable,
 )
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.pull import fetcher, localise, pull_all, pull_id, pull_latest
+from bundlerun.remotes.fetch import fetcher, localise
+from bundlerun.remotes.identity import bind
+from bundlerun.remotes.keys import version_infos
+from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, in_order, push
-from bundlerun.remotes.records import standings
-from bundlerun.remotes.settling import newest_number
-from bundlerun.remotes.tagging import withdraw
-from bundlerun.store.entries import Entry
+from bundlerun.remotes.versions import newest_number, withdraw
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 from tests.remotes.conftest import Client, remote_at
 from tests.remotes.watched import Lossy
@@ -57,7 +57,7 @@ def value_of(client: Client, entry: Entry) -> object:
 
 def versions(client: Client, name: str) -> list[int]:
     """The numbers on the remote, newest first."""
-    return [standing.n for standing in standings(client[2], name)]
+    return [standing.n for standing in version_infos(client[2], name)]
 
 
 def folder_of_files(path: Path, count: int, size: int) -> Path:

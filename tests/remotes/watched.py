@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundlerun.errors import RemoteUnreachable
-from bundlerun.remotes.base import Entry, Part, Remote, Upload
+from bundlerun.remotes.base import KeyInfo, Part, Remote, Upload
 
 
 class Counting(Remote):
@@ -74,7 +74,7 @@ class Counting(Remote):
         self.sent += len(data)
         return self.inner.put_new(key, data)
 
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[Entry]:
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
         for number, entry in enumerate(self.inner.list(prefix, after=after, limit=limit)):
             if number % 1000 == 0:
                 self.requests.append(("list", prefix))
@@ -86,10 +86,10 @@ class Counting(Remote):
         self.requests.append(("now", ""))
         return self.inner.now_s()
 
-    def litter(self, older_than_s: float) -> Sequence[Entry]:
+    def litter(self, older_than_s: float) -> Sequence[KeyInfo]:
         return self.inner.litter(older_than_s)
 
-    def discard(self, litter: Sequence[Entry]) -> None:
+    def discard(self, litter: Sequence[KeyInfo]) -> None:
         self.inner.discard(litter)
 
     def delete(self, keys: Sequence[str]) -> None:

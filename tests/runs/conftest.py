@@ -12,7 +12,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun import registry
-from bundlerun.aws.sandbox_contents import QUEUE, furnish
+from bundlerun.sandbox.contents import QUEUE, furnish
 from tests.runs.scripted import Scripted, Stage
 from tests.services import S3Server
 

@@ -15,24 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import bundlerun as br
-from bundlerun.backends.base import Backend
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.bundles.record import new_id
 from bundlerun.errors import EngineError, SubmitUnknown
+from bundlerun.jobs.backend import Backend
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.binding import found_uuid
-from bundlerun.remotes.file import FileRemote
-from bundlerun.remotes.opening import open_remote
-from bundlerun.remotes.overlay import OverlayRemote
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import found_uuid
+from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.push import push
-from bundlerun.runs.envelope import Envelope, result_key
-from bundlerun.runs.jobspec import STAGING_INSIDE
-from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import RunRecord
-from bundlerun.runs.request import RunRequest
+from bundlerun.remotes.staging import OverlayRemote
+from bundlerun.runs.job_spec import STAGING_INSIDE
+from bundlerun.runs.plan import RunPlan, RunRequest
+from bundlerun.runs.record import Envelope, RunRecord, result_key
 from bundlerun.runs.submit import start
 from bundlerun.settings import Settings
 from bundlerun.store.store import Store

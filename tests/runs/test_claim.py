@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote
-from bundlerun.runs.envelope import claim_key, plan_key, result_key
+from bundlerun.bundles.record import new_id
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.record import claim_key, plan_key, result_key
 from bundlerun.store.store import Store
 
 pytestmark = pytest.mark.slow

@@ -15,15 +15,15 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
-from bundlerun.bundles.bundle import FORMAT
 from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.record import FORMAT
 from bundlerun.cli.main import cli
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.base import Remote
-from bundlerun.runs.claim import claim
 from bundlerun.runs.elsewhere import doing
-from bundlerun.runs.envelope import handle_key, plan_key
+from bundlerun.runs.index import claim
+from bundlerun.runs.record import handle_key, plan_key
 from tests.remotes.watched import Counting
 from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import bundlerun as br
-from bundlerun.bundles.bundle import Bundle
 from bundlerun.bundles.lineage import Lineage, Parent
+from bundlerun.bundles.record import Bundle
 from bundlerun.errors import PushIncomplete
-from bundlerun.runs.request import RunRequest
+from bundlerun.runs.plan import RunRequest
 from bundlerun.runs.submit import start
 from tests.runs.scripted import Stage, plan_of
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Parent
-from bundlerun.images.reference import ImageInfo, ImageRef
-from bundlerun.remotes.binding import bind
-from bundlerun.remotes.file import FileRemote
-from bundlerun.runs.plan import RunPlan, plan_run
-from bundlerun.runs.request import RunRequest
+from bundlerun.images.image import ImageInfo, ImageRef
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.identity import bind
+from bundlerun.runs.plan import RunPlan, RunRequest, plan_run
 from bundlerun.store.store import Store
 
 PIPE = "jobs.pipes.Double"

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
-from bundlerun.bundles.bundle import new_id
+from bundlerun.bundles.record import new_id
 from bundlerun.cli.main import cli
 from bundlerun.jobs.state import JobState
 from tests.runs.conftest import Place

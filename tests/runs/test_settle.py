@@ -20,7 +20,7 @@ import bundlerun as br
 from bundlerun import errors
 from bundlerun.cli.main import cli
 from bundlerun.jobs.state import Failure, JobState, JobStatus
-from bundlerun.runs.envelope import result_key
+from bundlerun.runs.record import result_key
 from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Stage
 
 LOOKS: dict[str, Callable[[Stage, str], object]] = {

@@ -6,10 +6,10 @@ import pytest
 
 import bundlerun as br
 from bundlerun import errors
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, Parent
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle, new_id
 from bundlerun.cli.main import run_cli
 from bundlerun.runs.verify import where_two_makings_part
 from tests.runs.conftest import Place

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import (
     BadName,
     BadPath,

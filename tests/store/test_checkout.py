@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, IntegrityError
 from bundlerun.settings import StoreSettings
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck import fsck
+from bundlerun.store.gc.sweep import sweep
 from bundlerun.store.store import Store
-from bundlerun.store.sweep import sweep
 
 LARGE = 400_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bundlerun.bundles.bundle import new_id
 from bundlerun.bundles.digest import digest_of
+from bundlerun.bundles.record import new_id
 from bundlerun.errors import (
     BadName,
     BundleNotFound,
@@ -13,7 +13,7 @@ from bundlerun.errors import (
     ContextNotFound,
 )
 from bundlerun.store.contexts import Context
-from bundlerun.store.known import Location, PackInfo
+from bundlerun.store.remote_cache import Location, PackInfo
 from bundlerun.store.store import Store
 
 
@@ -96,9 +96,9 @@ def test_what_is_known_of_packs_belongs_to_the_uuid(store: Store) -> None:
     """The pack learned last counts; another remote knows nothing of it."""
     digests = [digest_of(b"%d" % n) for n in range(1200)]
     first = [Location("p1", n * 10, 10, digest) for n, digest in enumerate(digests)]
-    store.known.learn("u1", PackInfo("p1", 13_000, 1000), first)
+    store.known.note_pack("u1", PackInfo("p1", 13_000, 1000), first)
     later = Location("p2", 0, 10, digests[0])
-    store.known.learn("u1", PackInfo("p2", 100, 90), [later])
+    store.known.note_pack("u1", PackInfo("p2", 100, 90), [later])
     found = store.known.packs_of("u1", [*digests, digest_of(b"unknown")])
     assert found == {**{place.digest: place for place in first}, digests[0]: later}
     assert store.known.pack("u1", "p1") == PackInfo("p1", 13_000, 1000)

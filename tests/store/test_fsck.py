@@ -14,11 +14,11 @@ import pytest
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
-from bundlerun.store.findings import Finding, Kind, Proof
 from bundlerun.store.fsck import fsck
+from bundlerun.store.reports import Finding, Kind, Proof
 from bundlerun.store.store import Store
 from tests.unreadable import keep, latin_1
 

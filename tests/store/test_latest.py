@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
-from bundlerun.bundles.links import Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle, new_id
 from bundlerun.errors import BundleNotFound, IntegrityError, UsageError
 from bundlerun.store.contexts import Context
-from bundlerun.store.entries import Entry
+from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 

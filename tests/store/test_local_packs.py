@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.packs import MAX_PACK_BYTES
+from bundlerun.bundles.value.files import Directory
 from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
-from bundlerun.store.packing import MAX_PACK_BYTES
 from bundlerun.store.store import Store
 
 COUNT = 600

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, File, Link
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BadPath, BundleNotFound, IntegrityError
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import File
+from bundlerun.bundles.value.files import File
 from bundlerun.errors import StoreBusy
 from bundlerun.store import database
 from bundlerun.store.contexts import Context
@@ -50,7 +50,7 @@ ADD = """
 ADD_FOR_EVER = """
     import os, sys
     from pathlib import Path
-    from bundlerun.bundles.links import File
+    from bundlerun.bundles.value.files import File
     from bundlerun.store.store import Store
     store = Store.open(Path(sys.argv[1]))
     context = store.contexts.get("work")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.links import File
+from bundlerun.bundles.value.files import File
 from bundlerun.errors import BundlerunError, IntegrityError, StoreReadOnly
 from bundlerun.store import database
 from bundlerun.store.contexts import Context

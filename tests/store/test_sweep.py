@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.bundles.bundle import Bundle, new_id
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.links import Directory, File
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundleNotFound, IntegrityError, StoreBusy, UsageError
-from bundlerun.store import guard, liveness
+from bundlerun.store import locks
 from bundlerun.store.contexts import Context
 from bundlerun.store.database import Database
+from bundlerun.store.gc import mark
+from bundlerun.store.gc.sweep import sweep
+from bundlerun.store.reports import GcReport
 from bundlerun.store.scope import Scope
 from bundlerun.store.store import Store
-from bundlerun.store.sweep import sweep
-from bundlerun.store.swept import GcReport
 
 
 def swept(store: Store, **options: object) -> GcReport:
@@ -248,12 +249,12 @@ def test_what_is_added_while_a_sweep_looks_is_kept(
     remove(store, context, store.add(context, "x", data).bundle)
     looks = []
 
-    def look(live: liveness.Live) -> None:
+    def look(live: mark.Live) -> None:
         original(live)
         looks.append(store.add(context, "y", data).bundle if not looks else None)
 
-    original = liveness.Live.look
-    monkeypatch.setattr(liveness.Live, "look", look)
+    original = mark.Live.look
+    monkeypatch.setattr(mark.Live, "look", look)
     assert swept(store).count == 0
     assert len(looks) == 2
     assert looks[0] is not None
@@ -269,7 +270,7 @@ def test_a_value_that_was_swept_is_not_built_upon(store: Store, context: Context
     swept(store)
     with pytest.raises(BundleNotFound, match="'y'"):
         store.add_root(context, new, commit=True)
-    store.known.expect("u", found.root.digest, [])
+    store.known.note_value("u", found.root.digest, [])
     assert store.add_root(context, new, commit=True).bundle == new
 
 
@@ -277,8 +278,8 @@ def test_a_sweep_waits_for_those_who_add_and_they_for_it(
     store: Store, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an end; sharing within sharing does not wait for a sweep that waits for it."""
-    monkeypatch.setattr(guard, "BUSY_S", 0.3)
-    other = guard.Guard(store.path)
+    monkeypatch.setattr(locks, "BUSY_S", 0.3)
+    other = locks.Guard(store.path)
     with other.sharing():
         with pytest.raises(StoreBusy):
             swept(store)
@@ -312,7 +313,7 @@ def test_a_sweep_gets_its_turn(store: Store, context: Context) -> None:
 
 
 def _share_on(path: Path, stop: object) -> None:
-    mine = guard.Guard(path)
+    mine = locks.Guard(path)
     while not stop.is_set():  # type: ignore[attr-defined]
         with mine.sharing():
             time.sleep(0.02)

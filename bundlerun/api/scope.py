@@ -1,0 +1,184 @@
+"""What all verbs share: the store, the context and the remote that they act on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.errors import Conflict, ContextNotFound, NoRemote, UsageError
+from bundlerun.pipelines.inner import Inner, present
+from bundlerun.progress import SILENT, Progress
+from bundlerun.settings import Settings
+
+if TYPE_CHECKING:
+    from bundlerun.aws.session import Aws
+    from bundlerun.bundles.link import Link
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.pipelines.targets import StoreTargets
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.scope import RunScope
+    from bundlerun.store.catalog import Entry
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.reader import Fetch
+    from bundlerun.store.store import Store
+
+FIRST_CONTEXT = "default"
+"""The context of whoever has chosen none, made at its first use."""
+
+
+class Base:
+    """A store, opened at the first use, and a context in it.
+
+    ``context`` None: the settings' one, else the one that ``switch`` chose, else "default".
+    ``create``: a named context that is not there is made instead of refused.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Path | None = None,
+        context: str | None = None,
+        *,
+        create: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.progress: Progress = SILENT
+        self._store_path = store or settings.store
+        self._context_name = context or settings.context
+        self._create = create
+        self._remotes: dict[str, Remote] = {}
+
+    @property
+    def store(self) -> Store:
+        """The store; inside of a pipe, as that pipe sees it. Raises IntegrityError when its format
+        is not known here."""
+        inner = self.inner
+        return self._store if inner is None else inner.store
+
+    @property
+    def inner(self) -> Inner | None:
+        """The workspace of the pipe that calls, in place of this one; None outside of any pipe, and
+        for a store of the user's that is not the pipe's."""
+        found = present()
+        if found is None:
+            return None
+        mine = self._store_path.absolute()
+        return found if mine in (self.settings.store.absolute(), found.store.path) else None
+
+    @cached_property
+    def _store(self) -> Store:
+        from bundlerun.store.store import Store
+
+        return Store.open(self._store_path, self.settings.storage)
+
+    @cached_property
+    def aws(self) -> Aws:
+        """AWS as the settings name it; nothing is asked of it before it is used."""
+        from bundlerun.aws.session import Aws
+
+        return Aws(self.settings.aws, progress=self.progress)
+
+    def close(self) -> None:
+        """Close the store; the next verb opens it again."""
+        if "_store" in self.__dict__:
+            self._store.close()
+            del self.__dict__["_store"]
+
+    def context(self, name: str | None = None) -> Context:
+        """The context ``name``, else the workspace's own. Raises ContextNotFound, and UsageError
+        inside of a pipe for another one than that of the pipe."""
+        inner = self.inner
+        if inner is not None:
+            return _only(inner.context, name)
+        contexts = self.store.contexts
+        chosen = name or self._context_name or contexts.current()
+        may_make = chosen is None or (self._create and name is None)
+        chosen = chosen or FIRST_CONTEXT
+        try:
+            return contexts.get(chosen)
+        except ContextNotFound:
+            if not may_make:
+                raise
+        try:
+            return contexts.create(chosen)
+        except Conflict:  # another process was first
+            return contexts.get(chosen)
+
+    def remote(self, context: Context) -> Remote:
+        """The remote of ``context``. Raises NoRemote when it has none."""
+        from bundlerun.remotes.identity import bound_url
+
+        if self.inner is not None:
+            raise NoRemote("inside of a pipe no remote is asked", hint="br.external(name)")
+        return self.remote_at(bound_url(context))
+
+    def remote_at(self, url: str) -> Remote:
+        """The remote at ``url``, opened once. Raises UsageError for what is not such a URL."""
+        from bundlerun.remotes.open import open_remote
+
+        if url not in self._remotes:
+            self._remotes[url] = open_remote(url, self.settings, self.progress)
+        return self._remotes[url]
+
+    def entry(self, name: str | Bundle, tags: dict[str, str] | None = None) -> Entry:
+        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a Bundle) means here.
+
+        Raises BundleNotFound.
+        """
+        if not isinstance(name, str):
+            return self.store.catalog.get(self.context(), name.name, id_prefix=name.id)
+        bare, _, prefix = name.partition("@")
+        return self.store.catalog.get(
+            self.context(), bare, id_prefix=prefix or None, tags=tags or None
+        )
+
+    def fetch_of(self, bundle: Bundle) -> Fetch:
+        """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
+        is opened when it is called."""
+        inner = self.inner
+        if inner is not None and inner.fetch is not None:
+            return inner.fetch(bundle)
+        return self._fetch(self.store, self.context(), bundle)
+
+    def _fetch(self, store: Store, context: Context, bundle: Bundle) -> Fetch:
+        made: list[Fetch] = []
+
+        def fetch(links: Sequence[Link]) -> None:
+            from bundlerun.remotes.fetch import fetcher
+            from bundlerun.remotes.identity import bound_url
+
+            if not made:
+                remote = self.remote_at(bound_url(context))
+                made.append(fetcher(store, remote, bundle, progress=self.progress))
+            made[0](links)
+
+        return fetch
+
+    def host(self) -> StoreTargets:
+        """What an apply acts on."""
+        from bundlerun.pipelines.targets import StoreTargets
+
+        store, context = self.store, self.context()
+        # Bytes are brought for pipes at work too, which have no remote of their own.
+        fetch = functools.partial(self._fetch, store, context)
+        return self.inner or StoreTargets(store, context, fetch=fetch)
+
+    def world(self) -> RunScope:
+        """What a run acts on."""
+        from bundlerun.runs.scope import RunScope
+
+        return RunScope(
+            self.store, self.context(), self.remote_at, self.settings, self.aws, self.progress
+        )
+
+
+def _only(context: Context, name: str | None) -> Context:
+    if name is not None and name != context.name:
+        raise UsageError(
+            f"inside of a pipe there is the context {context.name!r} alone, not {name!r}",
+            hint="br.external(name) in requires(), for a bundle of the pipe's own context",
+        )
+    return context

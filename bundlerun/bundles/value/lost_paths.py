@@ -1,0 +1,103 @@
+"""Texts that name a file which does not stay: one in a pipe's scratch, or one of the store's own.
+
+A pipe that returns such a path keeps a text and loses the file, so it is refused with the cure. A
+text is taken for a path as a whole: one that merely contains such a path is a message or a log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from bundlerun.bundles.value import tables
+from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.tables.texts import Wanted
+
+MAX_PATH_LENGTH = 4096
+"""Linux's PATH_MAX: a longer text is no path."""
+
+_STORE_FOLDERS = ("objects", "files", "packs", "quarantine")
+"""What of a store's folder holds bytes. The folder itself is a place that the user chose."""
+
+_SCRATCH = "a file of the pipe's scratch, which is removed when the pipe has ended"
+_STORE = "one of the store's own files, which are on this machine only and may be removed"
+
+
+class LostPaths:
+    """The folders whose files do not stay: a pipe's ``scratch`` and those of the ``store``."""
+
+    def __init__(self, *, scratch: Path | None = None, store: Path | None = None) -> None:
+        self._folders: list[tuple[str, str]] = []
+        self._marks: list[str] = []
+        self._patterns: list[str] = []
+        for base in _spellings(scratch):
+            self._add(base, [""], _SCRATCH)
+            # Its name is like no other, so that it is known in relative paths too.
+            self._patterns.append(rf"^(?:.*/)?{re.escape(os.path.basename(base))}(?:/|$)")
+        for base in _spellings(store):
+            self._add(base, _STORE_FOLDERS, _STORE)
+            parts = "/+".join(f"(?:{re.escape(p)}|{re.escape(quote(p))})" for p in base.split("/"))
+            name = re.escape(os.path.basename(base))
+            self._patterns.append(rf"^(?:file://)?{parts}/")
+            self._patterns.append(rf"^(?:file://)?/(?:.*/)?\.\.?/(?:.*/)?{name}/")
+
+    def check_text(self, text: str) -> None:
+        """Raises CannotKeep when ``text`` as a whole names a file that does not stay."""
+        # Of a million texts that are none, this is all that is paid for.
+        for mark in self._marks:
+            if mark in text:
+                self._check(text)
+
+    def check_array(self, array: Any) -> None:
+        """Raises CannotKeep for such a text in a numpy array of texts or of records of them."""
+        if array.dtype.names is not None:
+            for name in array.dtype.names:
+                self.check_array(array[name])
+        elif array.dtype.kind == "U":
+            from numpy import char
+
+            for mark in self._marks:
+                for text in array[char.find(array, mark) >= 0].tolist():
+                    self._check(text)
+
+    def check_table(self, table: Any) -> None:
+        """Raises CannotKeep, naming the column, for such a text in an Arrow table as ``codecs``
+        packs it: in a column, a label, or a cell of an object column."""
+        wanted = Wanted("(?s)" + "|".join(self._patterns), tuple(self._marks))
+        for where, text in tables.texts(table, wanted) if self._marks else ():
+            self._check(text, f"{where}: ")
+
+    def _add(self, base: str, inside: Sequence[str], what: str) -> None:
+        self._folders += [(os.path.join(base, each).rstrip("/"), what) for each in inside]
+        mark = os.path.basename(base)
+        if mark not in self._marks:
+            # However a path below a folder is spelled, the folder's name is in it.
+            self._marks.append(mark)
+
+    def _check(self, text: str, where: str = "") -> None:
+        if len(text) > MAX_PATH_LENGTH or "\n" in text:
+            return
+        path = os.path.abspath(unquote(text[7:]) if text.startswith("file://") else text)
+        if any(map(str.isspace, text)) and not os.path.lexists(path):
+            return  # a sentence that begins with a path
+        for folder, what in self._folders:
+            if path == folder or path.startswith(folder + "/"):
+                raise CannotKeep(
+                    f"{where}the text {text!r:.300} names {what}",
+                    hint="bundlerun.File(path), or bundlerun.Directory(path), keeps what is there",
+                )
+
+
+def _spellings(folder: Path | None) -> list[str]:
+    """The absolute paths under which ``folder`` is known: as it was given, and without links."""
+    if folder is None:
+        return []
+    return list(dict.fromkeys([os.path.abspath(folder), os.path.realpath(folder)]))
+
+
+NO_PATHS = LostPaths()
+"""Every file stays."""

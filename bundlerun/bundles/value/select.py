@@ -1,0 +1,261 @@
+"""Part of a value by the paths in its tree, with no node read that cannot lead to one of them.
+
+The path of a part is the keys and indexes from the root on, joined by ``/``; below a Directory the
+relative paths of its files follow, below a bundle within the value that bundle's own paths. A value
+that is one single thing has a File's name as its path, else ``value``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.value import files
+from bundlerun.bundles.value.decode import file_name, is_long, node_term, root_term
+from bundlerun.bundles.value.nodes import MAX_NODE_BYTES, check_level, children, only, parse_node
+from bundlerun.bundles.value.scalars import (
+    CONTAINERS,
+    MAPPINGS,
+    MAX_DEPTH,
+    MAX_VALUES,
+    PLAIN,
+    is_scalar,
+    scalar,
+    tag_of,
+    text_of,
+)
+from bundlerun.bundles.value.walk import MaybeRead
+from bundlerun.errors import IntegrityError
+
+MOST_TOLD = 12
+"""Paths that a message names of what is there."""
+
+_TOUCHED = frozenset({"file", "directory", "bundle"})
+"""What is brought when it is touched, and not when the value around it is made."""
+
+_WILD = re.compile(r"[*?[]")
+
+
+@dataclass
+class Picked:
+    """What was found: ``links`` are the objects of the parts that were asked for, ``absent`` the
+    nodes that have to be brought before the rest is known, ``unmatched`` the patterns that nothing
+    fitted, ``there`` some of the paths that there are."""
+
+    links: dict[Digest, Link] = field(default_factory=dict)
+    absent: dict[Digest, Link] = field(default_factory=dict)
+    unmatched: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+
+
+def pick(root: Link, read: MaybeRead, patterns: Sequence[str]) -> Picked:
+    """The parts of the value ``root`` whose path fits one of ``patterns``, and all below them.
+
+    Patterns are those of the module fnmatch, with case; ``*`` goes over ``/`` too, so
+    ``images/*`` is all in ``images``, as is ``images`` itself. Raises IntegrityError for malformed
+    nodes.
+    """
+    picking = _Picking(read, patterns, frozenset())
+    picking.look_into(root)
+    return picking.all()
+
+
+def pick_term(term: Any, read: MaybeRead) -> Picked:
+    """All that it takes to make the value of ``term``: files and folders stay where they are, and
+    so does the value of a bundle within it. Raises IntegrityError for malformed nodes."""
+    picking = _Picking(read, ["*"], _TOUCHED)
+    picking.take(term)
+    return picking.all()
+
+
+class _Part(NamedTuple):
+    """Where a part stands: ``hit`` when it, or what it is in, was asked for."""
+
+    path: str
+    hit: bool
+    depth: int
+
+    def inner(self, name: str) -> _Part:
+        return _Part(f"{self.path}/{name}" if self.path else name, self.hit, self.depth + 1)
+
+
+class _Node(NamedTuple):
+    """A node yet to be looked into: ``kind`` as in ``walking``; ``at`` is the index of its first
+    entry in a list."""
+
+    link: Link
+    kind: str
+    part: _Part
+    level: int = 0
+    at: int = 0
+
+
+class _Picking:
+    def __init__(self, read: MaybeRead, patterns: Sequence[str], apart: frozenset[str]) -> None:
+        self._read = read
+        self._apart = apart
+        self._patterns = {each: _fitting(each.rstrip("/")) for each in patterns}
+        self._starts = [_WILD.split(each.rstrip("/"), maxsplit=1)[0] for each in patterns]
+        self._unmatched = dict.fromkeys(patterns)
+        self._everything = "*" in patterns
+        self._looked: set[tuple[Digest, str, int]] = set()
+        self._pending: deque[_Node] = deque()
+        self._parts = 0
+        self._found = Picked()
+
+    def look_into(self, root: Link) -> None:
+        self._pending.append(_Node(root, "root", _Part("", self._everything, 0)))
+
+    def take(self, term: Any) -> None:
+        self._term(term, _Part("", self._everything, 0))
+
+    def all(self) -> Picked:
+        while self._pending:
+            node = self._pending.popleft()
+            mark = (node.link.digest, node.kind, node.level)
+            if node.part.hit and not self._asks():
+                # Below here paths say nothing more, so the same node is the same work.
+                if mark in self._looked:
+                    continue
+                self._looked.add(mark)
+            found = self._parsed(node.link)
+            if found is not None:
+                self._node(node, found)
+        self._found.unmatched = [] if self._everything else list(self._unmatched)
+        return self._found
+
+    def _asks(self) -> bool:
+        return bool(self._unmatched) and not self._everything
+
+    def _parsed(self, link: Link) -> Any:
+        if link.size > MAX_NODE_BYTES:
+            raise IntegrityError(f"the node {link.digest} is said to be {link.size} bytes")
+        data = self._read(link)
+        if data is None:
+            self._found.absent[link.digest] = link
+            return None
+        return parse_node(link, data)
+
+    def _node(self, node: _Node, found: Any) -> None:
+        if node.kind == "root":
+            self._term(root_term(found), node.part)
+        elif node.kind == "term":
+            self._term(node_term(found), node.part)
+        elif node.level > 0:
+            check_level(found, node.level)
+            self._below(node.kind, found, node.part, node.at)
+        else:
+            self._entries(node.kind, check_level(found, 0)["entries"], node.part, node.at)
+
+    def _below(self, kind: str, body: Any, part: _Part, at: int) -> None:
+        level, below = children(body)
+        for link, count in below:
+            self._pending.append(_Node(link, kind, part, level - 1, at))
+            at += count
+
+    def _entries(self, kind: str, entries: list[Any], part: _Part, at: int) -> None:
+        for index, entry in enumerate(entries, start=at):
+            if kind == "directory":
+                found = files.entry_of(entry)
+                inner = self._wanted(part.inner(found.path))
+                if inner is not None and inner.hit and found.link is not None:
+                    self._take(found.link)
+                continue
+            term, name = entry, str(index)
+            if kind in MAPPINGS:
+                if type(entry) is not list or len(entry) != 2:
+                    raise IntegrityError("an entry of a dict is malformed")
+                term, name = entry[1], self._key(entry[0])
+            inner = self._wanted(part.inner(name))
+            if inner is not None:
+                self._term(term, inner)
+
+    def _key(self, term: Any) -> str:
+        if type(term) in PLAIN or not is_long(tag_of(term), term):
+            return str(scalar(term))
+        # A long key is an object of its own, and needed whatever is asked for.
+        tag, link = tag_of(term), Link.from_json(term[tag_of(term)])
+        data = self._read(link)
+        if data is None:
+            self._found.absent[link.digest] = link
+            return ""
+        return text_of(data) if tag == "str" else str(data)
+
+    def _wanted(self, part: _Part) -> _Part | None:
+        """``part`` with what its own path says; None when nothing in it is wanted."""
+        self._parts += 1
+        if self._parts > MAX_VALUES:
+            raise IntegrityError(f"a value has more than {MAX_VALUES} parts")
+        if self._everything or (part.hit and not self._unmatched):
+            return part
+        fitting = [each for each, fits in self._patterns.items() if fits.match(part.path)]
+        for each in fitting:
+            self._unmatched.pop(each, None)
+        below = f"{part.path}/"
+        if part.hit or fitting:
+            return part._replace(hit=True)
+        if any(below.startswith(start) or start.startswith(below) for start in self._starts):
+            return part
+        self._tell(part.path)
+        return None
+
+    def _term(self, term: Any, part: _Part) -> None:
+        if part.depth > MAX_DEPTH + 1:
+            raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
+        tag = "" if type(term) in PLAIN else tag_of(term)
+        if tag == "node":
+            self._pending.append(_Node(Link.from_json(term[tag]), "term", part))
+        elif tag in self._apart:
+            return
+        elif tag in CONTAINERS or tag == "directory":
+            if type(term[tag]) is list:
+                self._entries(tag, term[tag], part, 0)
+            else:
+                self._below(tag, term[tag], part, 0)
+        elif tag == "bundle":
+            root = Bundle.from_json(only(term, tag)[tag]).root
+            self._pending.append(_Node(root, "root", part._replace(depth=part.depth + 1)))
+        else:
+            self._leaf(tag, term, part)
+
+    def _leaf(self, tag: str, term: Any, part: _Part) -> None:
+        if not part.path:
+            single = file_name(term["name"]) if tag == "file" and "name" in term else "value"
+            alone = self._wanted(part._replace(path=single))
+            if alone is None:
+                return
+            part = alone
+        if not part.hit:
+            self._tell(part.path)
+        if tag in ("file", "table", "array") or (tag and is_long(tag, term)):
+            if part.hit:
+                self._take(Link.from_json(term[tag]))
+        elif tag and not is_scalar(tag) and tag != "scalar":
+            raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
+
+    def _take(self, link: Link) -> None:
+        for each in _with_parts(link):
+            self._found.links.setdefault(each.digest, each)
+
+    def _tell(self, path: str) -> None:
+        if len(self._found.there) < MOST_TOLD:
+            self._found.there.append(path)
+
+
+def _fitting(pattern: str) -> re.Pattern[str]:
+    """Fits the paths that ``pattern`` fits, and those below them: a folder within a Directory has
+    no entry of its own."""
+    return re.compile(f"{fnmatch.translate(pattern)}|{fnmatch.translate(pattern + '/*')}")
+
+
+def _with_parts(link: Link) -> Iterator[Link]:
+    if link.parts_link is not None:
+        yield link.parts_link
+    yield link

@@ -1,0 +1,94 @@
+"""Where the bytes of a value go and come from, as far as freezing and thawing care."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NewType, Protocol
+
+from bundlerun.bundles.link import Link
+
+
+@dataclass(frozen=True)
+class DirectoryEntry:
+    """A file of a Directory, or, where ``link`` is None, an empty folder of it.
+
+    ``path`` is relative, has passed ``check_relative_path``, and has ``/`` between its parts.
+    """
+
+    path: str
+    link: Link | None
+    executable: bool = False
+
+
+Stamp = NewType("Stamp", bytes)
+"""What the file system says of a file that nobody opened: a change of its bytes changes it. Five
+numbers of 8 bytes, big-endian: device, inode, size, and mtime and ctime in nanoseconds."""
+
+_STAMP = struct.Struct(">QQQqq")
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """The stamp in what ``os.stat`` found."""
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return Stamp(_STAMP.pack(found.st_dev, found.st_ino, found.st_size, *times))
+
+
+def size_in(stamp: Stamp) -> int:
+    """The bytes that the file had."""
+    return int.from_bytes(stamp[16:24], "big")
+
+
+def changed_ns(stamp: Stamp) -> int:
+    """When the file was last changed, Unix nanoseconds."""
+    _, _, _, mtime_ns, ctime_ns = _STAMP.unpack(stamp)
+    return int(max(mtime_ns, ctime_ns))
+
+
+class Sink(Protocol):
+    """Where bytes go while a value is frozen."""
+
+    def put_bytes(self, data: bytes) -> Link:
+        """Keeps ``data``, once however often it comes."""
+
+    def put_file(self, path: Path) -> Link:
+        """Hashes and keeps the bytes of a regular file, without reading it whole into memory."""
+
+    def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
+        """``put_file`` of many, in their order, by their paths below ``folder``. ``stamp`` is as
+        the file was before this call: a sink that knows what such a file holds need not read it."""
+
+
+class Source(Protocol):
+    """Where bytes come from while a value is thawed.
+
+    Every method raises IntegrityError for bytes that are not what the link says.
+    """
+
+    def read(self, link: Link) -> bytes:
+        """The bytes, verified."""
+
+    def file(self, link: Link, name: str, executable: bool) -> Path:
+        """A read-only file of that basename that holds the bytes."""
+
+    def directory(
+        self, root: Link, name: str, entries: Callable[[], Iterable[DirectoryEntry]]
+    ) -> Path:
+        """A read-only folder of that basename, whole.
+
+        ``root`` is equal for equal content, so what is there already needs no ``entries()``.
+        ``entries`` checks every path before it gives the first.
+        """
+
+    def map(self, link: Link) -> Any:
+        """The path of a file that holds the bytes, a buffer of them, or None: then ``read``."""
+
+    def bring(self, links: Sequence[Link]) -> None:
+        """The caller is about to read all of these."""
+
+    def ahead(self, term: Any) -> None:
+        """The caller is about to make the value of ``term``, a part of a parsed node: what that
+        takes, files and folders apart, can be brought at once."""

@@ -1,0 +1,174 @@
+"""What a value is made of, without making it: every object it needs, and its outline."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.value import files
+from bundlerun.bundles.value.decode import is_long, node_term, root_term
+from bundlerun.bundles.value.nodes import (
+    MAX_NODE_BYTES,
+    check_level,
+    children,
+    parse_node,
+)
+from bundlerun.bundles.value.scalars import (
+    CONTAINERS,
+    MAPPINGS,
+    MAX_DEPTH,
+    PLAIN,
+    is_scalar,
+    tag_of,
+)
+from bundlerun.errors import IntegrityError
+
+MaybeRead = Callable[[Link], "bytes | None"]
+
+_CONTAINERS = frozenset({*CONTAINERS, "directory"})
+
+
+class _Node(NamedTuple):
+    """A node yet to be looked into: ``kind`` is "root", "term", or the container's whose entries
+    of that ``level`` it has."""
+
+    link: Link
+    kind: str
+    level: int = 0
+
+
+class Part(NamedTuple):
+    """An object that a value needs, and what it is."""
+
+    link: Link
+    is_node: bool = False
+    is_table: bool = False
+
+
+class _Table(NamedTuple):
+    """A leaf that is a table."""
+
+    link: Link
+
+
+def links(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool]]:
+    """The links of ``parts``, each with whether it is a node."""
+    return ((link, is_node) for link, is_node, _ in _walked(root, read))
+
+
+def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
+    """Every object that the value needs, once.
+
+    A node comes before what it names, level after level, and the digests of an object's parts
+    before the object. Where ``read`` gives None (the node is not here), what lies below that node
+    is left out. Raises IntegrityError for malformed nodes and for a digest that is said to have
+    two sizes.
+    """
+    return (Part(*each) for each in _walked(root, read))
+
+
+def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
+    """The fields of ``parts``: there may be millions."""
+    sizes: dict[Digest, int] = {root.digest: root.size}
+    looked: set[tuple[Digest, str, int]] = set()
+    pending = deque([_Node(root, "root")])
+    yield root, True, False
+    while pending:
+        node = pending.popleft()
+        mark = (node.link.digest, node.kind, node.level)
+        if mark in looked:
+            continue
+        looked.add(mark)
+        if node.link.size > MAX_NODE_BYTES:
+            raise IntegrityError(
+                f"the node {node.link.digest} is said to be {node.link.size} bytes"
+            )
+        data = read(node.link)
+        if data is None:
+            continue
+        for found in _named(node, parse_node(node.link, data)):
+            link = found if isinstance(found, Link) else found.link
+            for each in filter(None, (link.parts_link, link)):
+                known = sizes.get(each.digest)
+                if known is None:
+                    sizes[each.digest] = each.size
+                    # The digests of a table's parts are no table.
+                    is_table = each is link and isinstance(found, _Table)
+                    yield each, isinstance(found, _Node), is_table
+                elif known != each.size:
+                    raise IntegrityError(
+                        f"{each.digest} is said to have {known} and {each.size} bytes"
+                    )
+            if isinstance(found, _Node):
+                pending.append(found)
+
+
+def _named(node: _Node, found: Any) -> Iterator[_Node | _Table | Link]:
+    """What a parsed node names."""
+    if node.kind == "root":
+        yield from _in_terms([(root_term(found), 0)])
+    elif node.kind == "term":
+        yield from _in_terms([(node_term(found), 0)])
+    elif node.level > 0:
+        check_level(found, node.level)
+        yield from _below(node.kind, found)
+    else:
+        entries = check_level(found, 0)["entries"]
+        yield from _in_entries(node.kind, entries)
+
+
+def _below(kind: str, body: Any) -> Iterator[_Node]:
+    level, below = children(body)
+    for link, _ in below:
+        yield _Node(link, kind, level - 1)
+
+
+def _in_entries(kind: str, entries: list[Any]) -> Iterator[_Node | _Table | Link]:
+    if kind == "directory":
+        for each in entries:
+            link = files.entry_of(each).link
+            if link is not None:
+                yield link
+    else:
+        yield from _in_terms([(each, 0) for each in _flat(kind, entries)])
+
+
+def _flat(kind: str, entries: list[Any]) -> list[Any]:
+    """The terms in a container's entries."""
+    if kind not in MAPPINGS:
+        return entries
+    if any(type(each) is not list or len(each) != 2 for each in entries):
+        raise IntegrityError("an entry of a dict is malformed")
+    return [term for each in entries for term in each]
+
+
+def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
+    """What these terms, and those within them, name."""
+    while stack:
+        term, depth = stack.pop()
+        if type(term) in PLAIN:
+            continue
+        tag = tag_of(term)
+        inner = term[tag]
+        if tag in _CONTAINERS and type(inner) is not list:
+            yield from _below(tag, inner)
+        elif tag == "directory":
+            yield from _in_entries(tag, inner)
+        elif tag in _CONTAINERS:
+            if depth > MAX_DEPTH:
+                raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
+            stack.extend((each, depth + 1) for each in reversed(_flat(tag, inner)))
+        elif tag == "node":
+            yield _Node(Link.from_json(inner), "term")
+        elif tag == "bundle":
+            yield _Node(Bundle.from_json(inner).root, "root")
+        elif tag == "table":
+            yield _Table(Link.from_json(inner))
+        elif is_long(tag, term) or tag in ("file", "array"):
+            yield Link.from_json(inner)
+        elif not is_scalar(tag) and tag != "scalar":
+            raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")

@@ -1,1 +1,0 @@
-"""The Docker engine that the user means: which one, and a connection to it."""

@@ -1,0 +1,153 @@
+"""An image: its reference, its name by its content, and what its labels record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from bundlerun.bundles.digest import Digest, checked_digest
+from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError
+from bundlerun.settings import ImageSettings
+
+PREFIX = "org.bundlerun."
+MODULE = PREFIX + "module"
+NAME = PREFIX + "image"
+SCHEMA = PREFIX + "schema"
+SOURCE = PREFIX + "source"
+LEFT_OUT = PREFIX + "left_out"
+ENVIRONMENT = PREFIX + "environment"
+CONTENT = PREFIX + "content"
+PIPE_ROOT = PREFIX + "pipe_root"
+DIRTY = PREFIX + "dirty"
+VERSION = PREFIX + "version"
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+OCI_REVISION = "org.opencontainers.image.revision"
+OCI_CREATED = "org.opencontainers.image.created"
+OCI_SOURCE = "org.opencontainers.image.source"
+OCI_TITLE = "org.opencontainers.image.title"
+OCI_VERSION = "org.opencontainers.image.version"
+OCI_BASE = "org.opencontainers.image.base.name"
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image: ``[registry/][prefix/]bundlerun-pkg-module``, one of its tags, the engine's id.
+
+    ``digest`` is what a registry answered when the image was pushed to ``name``, else None.
+    """
+
+    name: str
+    tag: str
+    id: str
+    digest: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pullable(self) -> str:
+        """The most exact name that an engine or service can start: by digest when pushed."""
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the build recorded: ``name`` is the image's on the engine (``ref`` may say where it was
+    pushed to); ``schema`` is the JSON of ``bundlerun.pipelines.describe``; ``left_out`` has the
+    digests of the files that stayed behind for their size, by path; ``commit`` and ``dirty`` are
+    git's word on the source, None and False outside of git."""
+
+    ref: ImageRef
+    name: str
+    module: str
+    schema: Mapping[str, Any]
+    source: Digest
+    left_out: Mapping[str, Digest]
+    environment: Digest
+    content: Digest
+    pipe_root: str
+    commit: str | None
+    dirty: bool
+
+    @staticmethod
+    def of(ref: ImageRef) -> ImageInfo:
+        """The labels of ``ref``, parsed. Raises ImageNotFound when bundlerun did not make it."""
+        labels = ref.labels
+        try:
+            schema = json.loads(labels[SCHEMA])
+            if not isinstance(schema, dict) or not {"pipes", "config"} <= schema.keys():
+                raise ValueError("no pipes in the schema")
+            return ImageInfo(
+                ref=ref,
+                name=labels[NAME],
+                module=labels[MODULE],
+                schema=schema,
+                source=checked_digest(labels[SOURCE]),
+                left_out={p: checked_digest(d) for p, d in json.loads(labels[LEFT_OUT]).items()},
+                environment=checked_digest(labels[ENVIRONMENT]),
+                content=checked_digest(labels[CONTENT]),
+                pipe_root=labels[PIPE_ROOT],
+                commit=labels.get(OCI_REVISION) or None,
+                dirty=labels.get(DIRTY) == "true",
+            )
+        except (KeyError, ValueError, AttributeError, IntegrityError) as error:
+            raise ImageNotFound(
+                f"the image {ref.name}:{ref.tag} lacks the labels that bundlerun writes ({error})",
+                hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe",
+            ) from error
+
+
+_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+# The grammar of the distribution project's reference package: one component of a repository path.
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_ADDRESS = re.compile(rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_COMPONENT})*")
+
+ECR = "ecr"
+"""The registry setting that means the AWS account's own; ``ecr@HOST`` reaches it through HOST."""
+
+
+def image_name(module: str, settings: ImageSettings | None = None) -> str:
+    """``[registry/][prefix/]bundlerun-pkg-module`` for the module ``pkg.module``.
+
+    Repository names have no capitals and no leading underscores: a module that has gets a name
+    that says so by eight digits of its hash, so that two modules never share an image. ECR's
+    address is known to AWS alone and is put before the name when the image is published.
+
+    Raises BadModule for what is no module's name, SettingsError for a prefix or registry that no
+    image can have.
+    """
+    if not _MODULE.fullmatch(module):
+        raise BadModule(f"{module!r} is no module's name, such as pkg.module")
+    plain = module.replace(".", "-")
+    name = "bundlerun-" + re.sub(r"_*-_*", "-", re.sub(r"___+", "__", plain.lower().strip("_")))
+    if name != f"bundlerun-{plain}":
+        name = f"{name.rstrip('-')}-{sha256(module.encode()).hexdigest()[:8]}"
+    prefix, registry = (settings.repository_prefix, settings.registry) if settings else (None, None)
+    if prefix:
+        if not _PATH.fullmatch(prefix):
+            raise SettingsError(
+                f"the repository prefix {prefix!r} cannot stand in an image's name: small letters, "
+                "digits, and . _ - between them"
+            )
+        name = f"{prefix}/{name}"
+    if registry and not is_ecr(registry):
+        name = f"{checked_registry(registry)}/{name}"
+    return name
+
+
+def is_ecr(registry: str) -> bool:
+    """Whether the registry setting means the AWS account's own."""
+    return registry == ECR or registry.startswith(f"{ECR}@")
+
+
+def checked_registry(address: str) -> str:
+    """``address`` when it is ``host[:port][/path]``, else SettingsError."""
+    host = address.partition("/")[0]
+    if not _ADDRESS.fullmatch(address) or not ("." in host or ":" in host or host == "localhost"):
+        raise SettingsError(
+            f"the registry {address!r} is no address such as registry.example.org:5000/team"
+        )
+    return address

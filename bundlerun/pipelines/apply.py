@@ -1,0 +1,83 @@
+"""Apply: from a pipe class and an input to a new bundle, doing only what is not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from luigi.task_register import Register
+
+from bundlerun.bundles.record import Bundle, checked_name, checked_tags
+from bundlerun.errors import UsageError
+from bundlerun.pipelines import scheduler
+from bundlerun.pipelines.environment import local_environment
+from bundlerun.pipelines.graph import walk
+from bundlerun.pipelines.loader import location_of, pipe_class
+from bundlerun.pipelines.override_scope import in_force
+from bundlerun.pipelines.parameters import with_params
+from bundlerun.pipelines.session import ApplyOptions, Session, Target
+from bundlerun.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from bundlerun.pipelines.pipe import Pipe
+    from bundlerun.pipelines.targets import Targets
+    from bundlerun.store.rows import Entry
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """``entry`` is the output; the pipes that ran and that were found, by name, in the order in
+    which they were done."""
+
+    entry: Entry
+    ran: list[str]
+    reused: list[str]
+
+
+def apply(
+    pipe: type[Pipe],
+    *,
+    host: Targets,
+    input: Bundle | None,
+    output: str,
+    params: Mapping[str, object] | None = None,
+    options: ApplyOptions | None = None,
+    progress: Progress = SILENT,
+) -> ApplyResult:
+    """The bundle ``output`` that ``pipe``, with ``params`` (texts are parsed), makes of ``input``.
+
+    The pipes it needs are made first; their bundles are called by module and class. What equal
+    work made already is used: then ``output`` gets a new version over that value, unless its
+    latest version has it.
+
+    Raises BadName, BadParameter, BadModule and BundleNotFound before anything runs; UserError
+    when a pipe raises or returns what cannot be kept (what was finished before it stays, of itself
+    there is no trace); TimedOut after its ``worker_timeout``; InfraError when a worker process
+    dies; KeyboardInterrupt; and what ``host`` raises. May be called off the main thread, and from
+    several threads at once.
+    """
+    options = options or ApplyOptions()
+    checked_name(output)
+    checked_tags(options.output_tags)
+    if options.workers < 1:
+        raise UsageError(f"{options.workers} workers cannot do anything", hint="--workers 1")
+    pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
+    with in_force(options.given, options.left_out) as given:
+        # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
+        Register.clear_instance_cache()
+        home = location_of(pipe, options.pipe_root)
+        top = with_params(pipe, f"{home.module}.{pipe.__name__}", params or {})
+        nodes = walk(top, lambda cls: location_of(cls, options.pipe_root))
+        environment = options.environment or local_environment()
+        session = Session(host, Target(input, output, nodes), options, environment)
+        session.take(given)
+        first = session.plan()
+        try:
+            if first:
+                # Children may be killed: what they leave goes with the folder.
+                session.make_folder()
+                scheduler.run_all(session, first, processes=options.workers, progress=progress)
+        finally:
+            session.close()
+        return ApplyResult(session.done[session.top], session.ran, session.reused)

@@ -1,0 +1,76 @@
+"""Parameters by the recorded schema of a pipe: completed, checked, and written as luigi would."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bundlerun.errors import BadParameter
+
+
+def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, str]:
+    """``params`` completed and written as luigi would write them, by the record of ``describe``.
+
+    Recorded defaults fill what is missing; numbers, booleans, dates, choices and texts are
+    checked and brought into one form, so that ``05`` and ``5`` are the same request. Other types
+    stay as they were typed. Raises BadParameter for an unknown or missing name, or a text that
+    does not parse.
+    """
+    schema: Mapping[str, Mapping[str, Any]] = pipe["params"]
+    name = str(pipe.get("name", "the pipe"))
+    for given in params:
+        if given not in schema:
+            known = ", ".join(schema) or "none"
+            raise BadParameter(f"{name} has no parameter {given!r}; it has: {known}")
+    full: dict[str, str] = {}
+    for key, row in schema.items():
+        if key in params:
+            full[key] = written(name, key, row, params[key])
+        elif row["default"] is not None:
+            full[key] = row["default"]
+        elif row["required"]:
+            raise BadParameter(f"{name} needs the parameter {key!r}", hint=f"--{key} VALUE")
+    return full
+
+
+def significant(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``params`` that make a difference to the result, by the record of ``describe``."""
+    return {key: text for key, text in params.items() if pipe["params"][key]["significant"]}
+
+
+def written(pipe: str, key: str, row: Mapping[str, Any], text: str) -> str:
+    """``text`` as luigi would write the value of a parameter, by its row of ``describe``. Raises
+    BadParameter when it is not one."""
+    try:
+        if row["type"] != "choice":
+            return _WRITERS.get(row["type"], str)(text)
+        written = _WRITERS.get(row["choice_type"], str)(text)
+    except ValueError as error:
+        raise BadParameter(
+            f"{pipe}: the parameter {key!r} is of type {row['type']}, and {text!r:.80} is none"
+        ) from error
+    if written not in row["choices"]:
+        there = ", ".join(row["choices"])
+        raise BadParameter(f"{pipe}: {key!r} cannot be {text!r:.80}; choose one of: {there}")
+    return written
+
+
+def _bool(text: str) -> str:
+    known = {"true": "True", "false": "False"}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def _date(text: str) -> str:
+    return datetime.datetime.strptime(text, "%Y-%m-%d").strftime("%Y-%m-%d")
+
+
+_WRITERS: Mapping[str, Callable[[str], str]] = {
+    "int": lambda text: str(int(text)),
+    "float": lambda text: str(float(text)),
+    "bool": _bool,
+    "date": _date,
+    "str": str,
+}

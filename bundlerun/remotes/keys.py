@@ -1,0 +1,145 @@
+"""The keys of a remote: where records and packs stand, and what a listing of versions says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.record import (
+    checked_name,
+)
+from bundlerun.bundles.record import key_name as name_part
+from bundlerun.errors import BadName
+from bundlerun.remotes.base import KeyInfo, Remote
+
+META = "meta/"
+
+
+RUN_INDEX = "r/"
+
+
+MAX_VERSION = 9_999_999_998
+
+
+_PAGE = 16
+
+
+"""Keys a request when the newest version is looked for: it is usually the first."""
+
+
+_LAST_MS = 9_999_999_999_999
+
+
+_RUN_INDEX_KEY = re.compile(r"r/\d{13}-([^./]+)\.([^./]+)")
+
+
+_VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """What a listing says of a version: how many times tags were set on it, and if it is gone."""
+
+    name: str
+    n: int
+    tags: int
+    removed: bool
+    removed_s: float = math.inf
+    """When it was removed, by the remote's clock."""
+
+
+def version_infos(remote: Remote, name: str | None = None) -> Iterator[VersionInfo]:
+    """The versions of ``name``, newest first, or those of all names; lazily, a page a request.
+
+    Keys of no known form are passed over.
+    """
+    prefix = "v/" if name is None else f"v/{name_part(name)}/"
+    last = ""
+    limit = 1000 if name is None else _PAGE
+    current: VersionInfo | None = None
+    while True:
+        page = list(remote.list(prefix, after=last, limit=limit))
+        for entry in page:
+            last = entry.key
+            found = version_info(entry)
+            if found is None:
+                continue
+            if current and (current.name, current.n) == (found.name, found.n):
+                current = VersionInfo(
+                    found.name,
+                    found.n,
+                    max(current.tags, found.tags),
+                    current.removed or found.removed,
+                    min(current.removed_s, found.removed_s),
+                )
+                continue
+            if current:
+                yield current
+            current = found
+        if len(page) < limit:
+            break
+    if current:
+        yield current
+
+
+def run_index_key(run: str, made_ms: int, mark: str) -> str:
+    """Where a run is listed that was made at ``made_ms``, Unix milliseconds; ``mark`` is what the
+    listing is to tell of it."""
+    return f"{RUN_INDEX}{_LAST_MS - made_ms:013d}-{run}.{mark}"
+
+
+def listed_run(key: str) -> tuple[str, str] | None:
+    """The run and the mark of a key that ``run_index_key`` gave; None for any other."""
+    match = _RUN_INDEX_KEY.fullmatch(key)
+    return None if match is None else (match[1], match[2])
+
+
+def bundle_key(id: str) -> str:
+    """Where the record of bundle ``id`` stands."""
+    return f"b/{id}"
+
+
+def pack_key(pack: str) -> str:
+    """Where a pack stands."""
+    return f"packs/{pack}"
+
+
+def version_key(name: str, n: int) -> str:
+    """Where version ``n`` of ``name`` stands."""
+    return f"v/{name_part(name)}/{MAX_VERSION + 1 - n:010}"
+
+
+def tags_key(name: str, n: int, k: int) -> str:
+    """Where the ``k``-th setting of tags on a version stands."""
+    return f"{version_key(name, n)}+t{k:06}"
+
+
+def removed_key(name: str, n: int) -> str:
+    """What says that a version was removed."""
+    return f"{version_key(name, n)}+x"
+
+
+def reuse_key(key: Digest, id: str) -> str:
+    """What says that bundle ``id`` came of the work that ``key`` names."""
+    return f"k/{key}/{id}"
+
+
+def version_info(entry: KeyInfo) -> VersionInfo | None:
+    """What one listed key below ``v/`` says; None for a key of no known form."""
+    match = _VERSION_KEY.fullmatch(entry.key)
+    if match is None:
+        return None
+    part, digits, removed, tags = match.groups()
+    n = MAX_VERSION + 1 - int(digits)
+    try:
+        name = checked_name(unquote(part, errors="strict"))
+    except (BadName, UnicodeDecodeError):
+        return None
+    if n < 1 or name_part(name) != part:
+        return None
+    removed_s = entry.modified_s if removed else math.inf
+    return VersionInfo(name, n, int(tags or 0), bool(removed), removed_s)

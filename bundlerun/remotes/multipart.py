@@ -1,0 +1,226 @@
+"""A large object to a remote in parts: each hashed as it goes, and none sent twice."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.link import PART_BYTES, Link, parts_of
+from bundlerun.bundles.packs import laid_out
+from bundlerun.errors import (
+    AccessDenied,
+    BundlerunError,
+    CloudError,
+    IntegrityError,
+    RemoteUnreachable,
+)
+from bundlerun.remotes.base import MAX_PARTS, Part, Remote, Upload
+from bundlerun.remotes.keys import pack_key
+from bundlerun.store.remote_cache import Location, PackInfo
+from bundlerun.store.store import Store
+
+KEPT_S = 24 * 3600
+"""A broken upload of an object that nobody pushes any more is given up after so long."""
+
+_CHUNK = 1 << 20
+
+
+class MultipartUpload:
+    """One object on its way, in parts of ``part_bytes``. ``send`` is safe to use from threads."""
+
+    def __init__(self, remote: Remote, link: Link, path: Path, digests: Sequence[Digest]) -> None:
+        self._remote = remote
+        self._link = link
+        self._path = path
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._digests = digests
+        self._lock = threading.Lock()
+        self._arrived: dict[int, Part] = {}
+        self._ended = False
+        self._is_ours = False
+        self._upload: Upload | None = None
+        self.pack, members, self._tail = laid_out([link])
+        self.members: tuple[Location, ...] = tuple(members)
+        self.part_bytes = part_bytes_of(self.pack.size)
+
+    @staticmethod
+    def begin(store: Store, remote: Remote, uuid: str, link: Link) -> MultipartUpload:
+        """Begin to send ``link``, or go on where an earlier push broke off.
+
+        Raises BundleNotFound, IntegrityError.
+        """
+        path = store.objects.path(link)
+        parts_link = link.parts_link
+        digests = parts_of(link, store.objects.read(parts_link)) if parts_link else []
+        parting = MultipartUpload(remote, link, path, digests)
+        try:
+            if not digests:
+                parting._check_whole()
+            parting._begin(store, uuid)
+        except BaseException:
+            parting.close()
+            raise
+        return parting
+
+    def _begin(self, store: Store, uuid: str) -> None:
+        # The store's file doubles as the lock of its upload. A second process does not wait: it
+        # sends on its own.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._is_ours = True
+        begun = [each for each in store.uploads.begun(uuid) if each.digest == self._link.digest]
+        if self._is_ours and begun:
+            upload = self._knowing(Upload(pack_key(begun[0].pack), begun[0].name, self.part_bytes))
+            arrived = self._remote.parts(upload)
+            if arrived is not None:
+                self._upload = upload
+                self._rename(begun[0].pack)
+                right = {n: part for n, part in arrived.items() if part.size == self._size(n)}
+                self._arrived = right
+                return
+        fresh = self._remote.begin(pack_key(self.pack.uuid), self.part_bytes)
+        if fresh is None:
+            return
+        self._upload = self._knowing(fresh)
+        if self._is_ours:
+            store.uploads.begin(uuid, self._link.digest, self.pack.uuid, fresh.name)
+
+    def _knowing(self, upload: Upload) -> Upload:
+        """``upload`` with the digests of its parts, where they are parts of the object: the last
+        one is not, since the pack's index follows."""
+        if self.part_bytes != PART_BYTES:
+            return upload
+        whole = self._link.size // PART_BYTES
+        return replace(upload, digests=self._digests[:whole])
+
+    @property
+    def there(self) -> int:
+        """Bytes that need not be sent again."""
+        return sum(part.size for part in self._arrived.values())
+
+    @property
+    def missing(self) -> list[int]:
+        """The parts that are to be sent."""
+        if self._upload is None:
+            return []
+        count = -(-self.pack.size // self.part_bytes)
+        return [number for number in range(1, count + 1) if number not in self._arrived]
+
+    def send(self, number: int) -> int:
+        """Send one part; its bytes. Raises IntegrityError where it is damaged here."""
+        assert self._upload is not None  # else nothing is missing
+        data = self._read(number)
+        try:
+            part = self._remote.put_part(self._upload, number, data)
+        except IntegrityError as error:
+            raise damaged(self._link.digest, number - 1) from error
+        with self._lock:
+            self._arrived[number] = part
+        return len(data)
+
+    def is_complete(self) -> bool:
+        """Whether all parts are there; true for one caller alone, who is to complete."""
+        with self._lock:
+            if self._ended or self.missing:
+                return False
+            self._ended = True
+            return True
+
+    def complete(self) -> None:
+        """Make the pack of its parts."""
+        key = pack_key(self.pack.uuid)
+        if self._upload is None:
+            self._check_whole()
+            self._remote.put_file(key, self._path, self._tail)
+        else:
+            try:
+                self._remote.complete(self._upload, self._arrived)
+            except (RemoteUnreachable, CloudError):
+                # A lost answer, asked for again, comes back as "no such upload": look what is
+                # there.
+                if len(self._remote.get(key, self.pack.size - 1, 2) or b"") != 1:
+                    raise
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. What nobody can take up again is given up."""
+        handle, self._handle = self._handle, -1
+        if handle < 0:
+            return
+        os.close(handle)
+        if self._upload is not None and not self._is_ours and not self._ended:
+            # The error that led here says more than one of the clean-up would.
+            with contextlib.suppress(BundlerunError):
+                self._remote.abort(self._upload)
+
+    def _rename(self, pack: str) -> None:
+        self.pack = PackInfo(pack, self.pack.size, self.pack.index_length)
+        (member,) = self.members
+        self.members = (Location(pack, member.offset, member.length, member.digest),)
+
+    def _size(self, number: int) -> int:
+        start = (number - 1) * self.part_bytes
+        return min(self.part_bytes, self.pack.size - start)
+
+    def _read(self, number: int) -> bytes:
+        """The bytes of a part. Those of the object are hashed against the digests of its parts,
+        unless the remote is going to do it."""
+        assert self._upload is not None
+        known = self._upload.digest_of(number) is not None
+        start = (number - 1) * self.part_bytes
+        data = os.pread(self._handle, min(self.part_bytes, max(self._link.size - start, 0)), start)
+        view = memoryview(data)
+        for at in range(0, len(data), PART_BYTES) if self._digests and not known else ():
+            place = (start + at) // PART_BYTES
+            if digest_of(view[at : at + PART_BYTES]) != self._digests[place]:
+                raise damaged(self._link.digest, place)
+        rest = self.part_bytes - len(data)
+        body = data + self._tail[max(start - self._link.size, 0) :][:rest]
+        if len(body) != self._size(number):
+            raise damaged(self._link.digest)
+        return body
+
+    def _check_whole(self) -> None:
+        sha256 = hashlib.sha256()
+        offset = 0
+        while chunk := os.pread(self._handle, _CHUNK, offset):
+            sha256.update(chunk)
+            offset += len(chunk)
+        if sha256.hexdigest() != self._link.digest:
+            raise damaged(self._link.digest)
+
+
+def part_bytes_of(size: int) -> int:
+    """Bytes of a part of an upload of ``size`` bytes: one part of the object, or some."""
+    return PART_BYTES * max(1, -(-size // (PART_BYTES * MAX_PARTS)))
+
+
+def give_up_stale(store: Store, remote: Remote, uuid: str, wanted: Sequence[Link]) -> None:
+    """Abort uploads that broke off long ago, of objects that are not in ``wanted``."""
+    begun = store.uploads.begun(uuid)
+    if not begun:
+        return
+    digests = {link.digest for link in wanted}
+    for each in begun:
+        if each.digest not in digests and time.time() - each.begun_s > KEPT_S:
+            # Where it is forbidden the bucket's own rules have to clean up.
+            with contextlib.suppress(AccessDenied):
+                remote.abort(Upload(pack_key(each.pack), each.name, PART_BYTES))
+            store.uploads.end(uuid, [each.pack])
+
+
+def damaged(digest: Digest, part: int | None = None) -> IntegrityError:
+    """Of an object on this disk, and the part of it (from 0) where that is known."""
+    where = "" if part is None else f", in its part {part} of {PART_BYTES >> 20} MiB,"
+    return IntegrityError(
+        f"the bytes of {digest} on this disk{where} are damaged; nothing of them was sent",
+        hint="bundlerun fsck --repair, or add the sound file again",
+    )

@@ -1,0 +1,166 @@
+"""From a pipeline's source to its image, and back to it when a run needs it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bundlerun.errors import BadModule, ImageNotFound, StaleImage
+from bundlerun.images.image import ImageInfo, ImageRef, image_name
+from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
+from bundlerun.pipelines.git import git_version
+from bundlerun.pipelines.imports import top_level_names
+from bundlerun.pipelines.loader import no_such_class
+from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
+
+if TYPE_CHECKING:
+    from bundlerun.progress import Progress
+    from bundlerun.settings import ImageSettings
+    from bundlerun.store.store import Store
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One ``dockerize``: where the source stands, which pipe, and how the image is to be."""
+
+    pipe_root: Path
+    pipe: str
+    config_dir: Path | None = None
+    base_image: str | None = None
+    platform: str | None = None
+
+    @property
+    def module(self) -> str:
+        """The module of the pipe. Raises BadModule when ``pipe`` names none."""
+        module = self.pipe.rpartition(".")[0]
+        if not module:
+            raise BadModule(f"{self.pipe!r} is no package.module.Class")
+        return module
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, with absolute paths."""
+        return {
+            "pipe_root": str(self.pipe_root.resolve()),
+            "pipe": self.pipe,
+            "config_dir": self.config_dir and str(self.config_dir.resolve()),
+            "base_image": self.base_image,
+            "platform": self.platform,
+        }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> ImageRequest:
+        """The inverse of ``to_json``."""
+        config_dir = found["config_dir"]
+        return ImageRequest(
+            pipe_root=Path(found["pipe_root"]),
+            pipe=found["pipe"],
+            config_dir=None if config_dir is None else Path(config_dir),
+            base_image=found["base_image"],
+            platform=found["platform"],
+        )
+
+
+def recipe_of(
+    request: ImageRequest, settings: ImageSettings, *, digests: Digests = digests_of
+) -> Recipe:
+    """The recipe for ``request``: reads the source, changes nothing.
+
+    Raises BadModule when the module does not stand below its root, UsageError for requirements
+    that no image can have.
+    """
+    root = request.pipe_root
+    if not root.is_dir():
+        raise BadModule(
+            f"{root} is no folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
+        )
+    source = source_of(root, request.module, digests=digests)
+    _check_named(root, request)
+    git = git_version(root, source.files)
+    code = Code(
+        module=request.module,
+        source=source.digest,
+        files=sorted(source.modules.values()),
+        named=source.named,
+        left_out=source.left_out,
+        commit=git and git[0],
+        dirty=bool(git and git[1]),
+    )
+    options = ImageOptions(request.config_dir, request.base_image, request.platform)
+    return plan_image(root, code, settings, options)
+
+
+def _check_named(root: Path, request: ImageRequest) -> None:
+    """A misspelt class is told before its image is built, as far as the source shows it."""
+    name = request.pipe.rpartition(".")[2]
+    there = top_level_names(root, request.module)
+    if there is not None and name not in there:
+        raise no_such_class(request.module, name, there)
+
+
+def build_image(recipe: Recipe, pipe: str, *, progress: Progress) -> ImageInfo:
+    """The image of ``recipe``, built unless it is there.
+
+    Raises BadModule when its module has no such pipe, EngineError, BuildFailed.
+    """
+    from bundlerun.images.build import build
+
+    for left in recipe.left_out:
+        progress.line(f"left out of the image: {left}")
+    info = ImageInfo.of(build(recipe, progress=progress))
+    check_pipe(info, pipe)
+    return info
+
+
+def check_pipe(image: ImageInfo, pipe: str) -> None:
+    """Raises BadModule when the module of ``image`` has no pipe of this name."""
+    pipes = image.schema["pipes"]
+    if pipe not in pipes:
+        there = ", ".join(sorted(pipes)) or "none"
+        raise BadModule(f"{image.module} has no pipe {pipe}; it has: {there}")
+
+
+def note_image(
+    store: Store, request: ImageRequest, image: ImageInfo, settings: ImageSettings
+) -> None:
+    """Remember how the image was made, and what it is."""
+    name = image_name(request.module, settings)
+    store.noted.save(name, {"request": request.to_json(), "image": dataclasses.asdict(image.ref)})
+
+
+def noted_request(store: Store, module: str, settings: ImageSettings) -> ImageRequest | None:
+    """How the image of ``module`` was last made with this store, or None."""
+    noted = store.noted.find(image_name(module, settings))
+    return None if noted is None else ImageRequest.from_json(noted["request"])
+
+
+def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bool) -> ImageInfo:
+    """The image of the pipe's module, made of the source as it is now.
+
+    ``on_engine``: the local engine must have it. Otherwise what was noted counts, so that a
+    machine without an engine can submit to AWS Batch. Raises ImageNotFound, and StaleImage when
+    the source at the recorded root differs.
+    """
+    from bundlerun.images.build import find_image
+
+    module = pipe.rpartition(".")[0]
+    name = image_name(module, settings)
+    noted = store.noted.find(name)
+    ref = find_image(name) if on_engine or noted is None else ImageRef(**noted["image"])
+    if ref is None:
+        root = noted["request"]["pipe_root"] if noted else "PIPE_ROOT"
+        raise ImageNotFound(
+            f"there is no image {name} for the module {module}",
+            hint=f"bundlerun dockerize {root} {pipe}",
+        )
+    info = ImageInfo.of(ref)
+    root = Path(noted["request"]["pipe_root"] if noted else info.pipe_root)
+    if root.is_dir() and source_digest(root, module, digests=store.stats.digests) != info.source:
+        raise StaleImage(
+            f"the source of {module} below {root} differs from its image",
+            hint=f"bundlerun run --build ... {pipe}",
+        )
+    check_pipe(info, pipe)
+    return info

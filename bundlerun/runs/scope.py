@@ -1,0 +1,169 @@
+"""What runs act on, and how their records change; equal work that was found is adopted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
+from bundlerun.progress import Progress
+from bundlerun.remotes.fetch import localise
+from bundlerun.remotes.identity import bound_url, check_remote
+from bundlerun.remotes.keys import bundle_key
+from bundlerun.remotes.pull import pull_id
+from bundlerun.remotes.push import push
+from bundlerun.remotes.records import BundleRecord, read_record
+from bundlerun.runs.record import RunRecord
+from bundlerun.store.locks import held
+
+if TYPE_CHECKING:
+    from bundlerun.aws.session import Aws
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.plan import RunPlan
+    from bundlerun.settings import Settings
+    from bundlerun.store.catalog import Entry
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.store import Store
+
+
+@dataclass(frozen=True)
+class RunScope:
+    """What a run acts on: one context of one store, the remotes, and the settings.
+
+    ``open`` gives the remote at a URL.
+    """
+
+    store: Store
+    context: Context
+    open: Callable[[str], Remote]
+    settings: Settings
+    aws: Aws
+    progress: Progress
+
+    @property
+    def remote(self) -> Remote:
+        """The remote of the context. Raises NoRemote when it has none."""
+        return self.open(bound_url(self.context))
+
+    def remote_of(self, record: RunRecord) -> Remote:
+        """The remote that the run works on, whatever the context is bound to by now: where it is
+        bound to the same one, by the address that this one has now."""
+        url = self.context.remote_url
+        same = record.remote_uuid is not None and self.context.remote_uuid == record.remote_uuid
+        return self.open(url if same and url is not None else record.remote_url)
+
+    def staging(self, run_id: str) -> Path:
+        """Where the container of a ``file://`` remote's run writes."""
+        return self.store.path / "staging" / run_id
+
+
+def adopt_equal_work(plan: RunPlan, world: RunScope) -> Bundle:
+    """The output of ``plan`` from the equal work that it found: a new version of the output's
+    name over the same value, pushed, unless that is the latest already."""
+    if plan.found is None:
+        raise Conflict(f"no equal work was found for {plan.pipe}")
+    store, context = world.store, world.context
+    found = store.catalog.by_id(context, plan.found)
+    if found is None:
+        found = pull_id(store, context, world.remote, plan.found)
+    latest = store.catalog.find(context, plan.output, committed_only=True)
+    if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
+        entry = latest
+    else:
+        entry = store.add_root(
+            context,
+            dataclasses.replace(
+                found.bundle,
+                id=new_id(),
+                name=plan.output,
+                tags=plan.output_tags,
+                params=dict(plan.params),
+            ),
+            commit=True,
+        )
+    send(entry, world)
+    return entry.bundle
+
+
+def send(entry: Entry, world: RunScope) -> None:
+    """Push a bundle that a run needs. Ancestors of which bytes lie elsewhere stay where they are,
+    which is said: its lineage names them all the same.
+
+    Raises PushIncomplete where the bundle itself could not go, and as ``push``.
+    """
+    try:
+        push(world.store, world.context, world.remote, [entry], progress=world.progress)
+    except PushIncomplete as error:
+        sent = world.store.catalog.by_id(world.context, entry.bundle.id)
+        if sent is None or not sent.pushed:
+            raise
+        world.progress.line(f"{entry.bundle.name} was sent; {error.message}")
+
+
+def change(
+    record: RunRecord, update: Callable[[RunRecord], RunRecord], world: RunScope
+) -> RunRecord:
+    """The record that ``update`` makes of ``record``, written to the journal.
+
+    Where another process changed it meanwhile, ``update`` is asked again, of what that one wrote:
+    nobody's change is lost. Raises RunNotFound when the run is gone.
+    """
+    journal = world.store.journal
+    while True:
+        changed = update(record)
+        if changed == record:
+            return record
+        revision = journal.replace(world.context, changed.to_json(), record.revision)
+        if revision is not None:
+            return changed.changed(revision=revision)
+        record = read_again(record, world)
+
+
+def read_again(record: RunRecord, world: RunScope) -> RunRecord:
+    """``record`` as the journal has it now. Raises RunNotFound, IntegrityError."""
+    row = world.store.journal.get(world.context, record.run_id)
+    return RunRecord.from_json(row.run, row.revision)
+
+
+def holding(run_id: str, world: RunScope, *, wait: bool) -> AbstractContextManager[bool]:
+    """A run's lock, which whoever submits it or settles it holds; see ``locks.held``."""
+    return held(world.store.path / "locks" / run_id, wait=wait)
+
+
+def bring_output(record: RunRecord, world: RunScope) -> Bundle:
+    """The promised output, from the run's own remote. Where the context is bound to another one by
+    now, its bytes are brought too, and it is a bundle that this other one does not have yet.
+
+    Raises BundleNotFound when the run's remote has no such bundle, RemoteChanged, IntegrityError.
+    """
+    store, context, id = world.store, world.context, record.output_id
+    remote = world.remote_of(record)
+    if record.remote_uuid in (None, context.remote_uuid):
+        # The context may be unbound by now, or the remote have another address.
+        bound = dataclasses.replace(context, remote_url=remote.url)
+        return pull_id(store, bound, remote, id).bundle
+    here = store.catalog.by_id(context, id)
+    if here is not None:
+        return here.bundle
+    check_remote(remote, str(record.remote_uuid))
+    data = read_record(remote, bundle_key(id))
+    if data is None:
+        raise BundleNotFound(f"{remote.url} has no bundle {id}")
+    bundle = BundleRecord.from_bytes(data, id).bundle
+    world.progress.line(
+        f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"
+        f" from {remote.url}"
+    )
+    localise(store, remote, [bundle], progress=world.progress)
+    return store.add_root(context, bundle, commit=True).bundle
+
+
+def _is_the_same(latest: Bundle, found: Bundle, plan: RunPlan) -> bool:
+    tagged = plan.output_tags.items() <= latest.tags.items()
+    same_work = latest.lineage.request == found.lineage.request
+    return latest.root == found.root and same_work and tagged

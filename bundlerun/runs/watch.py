@@ -1,0 +1,268 @@
+"""Watching runs: one to its end, or all that are open, once; and ending one on request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bundlerun import errors, registry
+from bundlerun.backends.watch import looks
+from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
+from bundlerun.jobs.spec import JobHandle
+from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.runs.index import note_handle
+from bundlerun.runs.job_spec import job_base
+from bundlerun.runs.record import Missing, RunRecord, newest_envelope
+from bundlerun.runs.scope import RunScope, change, holding, read_again
+from bundlerun.runs.settle import ended, result_of, settle
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.jobs.backend import Backend
+    from bundlerun.remotes.base import Remote
+
+LISTED_WITHIN_S = 120.0
+"""How long a service may not yet list a job that it has: a run whose submitter has ended, and of
+which no job is found for so long, has none to come."""
+
+LOG_GRACE_S = 5.0
+"""How long the last log lines may arrive after the job's end."""
+
+_ORPHAN_POLL_S = 2.0
+
+
+def follow(record: RunRecord, world: RunScope) -> tuple[RunRecord, Bundle]:
+    """Wait for the run's end, its log lines going to ``world.progress``; the settled record and
+    the output, pulled.
+
+    Raises a RunFailed when it failed, Stuck when the queue says that it will never start.
+    """
+    if not record.judged:
+        backend = backend_of(record, world)
+        record = _with_job(record, backend, world)
+        if record.handle is not None and not record.judged:
+            record = _watched(record, record.handle, backend, world)
+    output = result_of(record, world)
+    if record.followed and output.lineage.request is None:
+        # A request does not tell which bundles a pipeline looks up by name.
+        names = [p.name for p in output.lineage.parents if p.role.startswith("external:")]
+        looked_up = ", ".join(sorted(set(names))) or "bundles by name"
+        world.progress.line(
+            f"{record.label} had begun before you asked, and looked up {looked_up} then: --force"
+            " does the work on what is the latest now"
+        )
+    return record, output
+
+
+def refresh(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
+    """``records`` with today's states: one poll a backend; those that ended are settled.
+
+    What does not answer, or is wrong with one run, leaves that one as it was, with the reason, and
+    is in nobody else's way.
+    """
+    fresh: dict[str, RunRecord] = {}
+    for name in dict.fromkeys(record.backend for record in records if not record.settled):
+        mine = [r for r in records if r.backend == name and not r.settled]
+        try:
+            backend = backend_of(mine[0], world)
+        except BundlerunError as error:
+            fresh |= {r.run_id: r.changed(reason=str(error)) for r in mine}
+            continue
+        for record in _refreshed(mine, backend, world):
+            fresh[record.run_id] = record
+    return [fresh.get(record.run_id, record) for record in records]
+
+
+def cancel(record: RunRecord, world: RunScope) -> RunRecord:
+    """Ask for the run's end, and look at it once; the record as it is then.
+
+    Where its job is being submitted at this moment the wish is written down, and whoever submits
+    sees it. Raises what the backend raises; the wish stays.
+    """
+
+    def asked(newest: RunRecord) -> RunRecord:
+        if newest.judged:
+            return newest
+        asked_s = newest.cancel_asked_s or time.time()
+        newest = newest.changed(cancel_asked_s=asked_s, cancel_sent=False)
+        if newest.handle is not None:
+            return newest
+        reason = "cancelled while it was being submitted"
+        return newest.changed(state=JobState.CANCELLED, reason=reason)
+
+    record = change(record, asked, world)
+    if record.settled:
+        return record
+    backend = backend_of(record, world)
+    record = look(found_again(record, backend, world), backend, world)
+    if record.handle is not None and not record.settled and not record.cancel_sent:
+        # Another job has the run than the one that was ended.
+        record = look(found_again(record, backend, world), backend, world)
+    return record
+
+
+def look(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+    """``record`` after one look at its job, where it has one."""
+    if record.handle is None or record.settled:
+        return record
+    status = backend.poll([record.handle])[record.handle.id]
+    return settle(record, status, backend, world, wait=True)
+
+
+def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+    """``record`` with its job's handle, which a client that died right after it submitted could
+    not note; a cancel that somebody asked for meanwhile is sent.
+
+    Where whoever submits it is still at it, it is left alone however long that takes. Where that
+    one has ended, and no job comes to be listed, the run never began, and is settled as that.
+    """
+    if record.handle is None and not record.settled:
+        with holding(record.run_id, world, wait=False) as mine:
+            record = read_again(record, world)
+            if mine and record.handle is None and not record.settled:
+                record = _looked_for(record, backend, world)
+    if record.handle is None or record.judged:
+        return record
+    if record.cancel_asked_s is not None and not record.cancel_sent:
+        backend.cancel(record.handle, "cancelled with bundlerun cancel")
+        record = change(record, lambda r: r.changed(cancel_sent=True), world)
+    return record
+
+
+def backend_of(record: RunRecord, world: RunScope) -> Backend:
+    """The backend that has the run's job."""
+    made: Backend = registry.load(registry.BACKENDS, record.backend, what="backend")(world.settings)
+    return made
+
+
+def tell(handle: JobHandle, remote: Remote, world: RunScope) -> None:
+    """Write down on the remote which job has the run, for other stores. Where that fails they look
+    for the job by its name: it is no failure of the run."""
+    try:
+        note_handle(remote, handle)
+    except BundlerunError as error:
+        world.progress.line(f"(the job of run {handle.run_id[:13]} is noted here alone: {error})")
+
+
+def _with_job(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+    """``record`` once it has a job, or will never have one."""
+    told = ""
+    while True:
+        record = found_again(record, backend, world)
+        if record.handle is not None or record.settled:
+            return record
+        if record.reason != told:
+            told = record.reason
+            world.progress.line(f"{record.label}: {told}")
+        if record.orphaned_s is None:
+            # It is being submitted: by whom, the lock tells.
+            with holding(record.run_id, world, wait=True):
+                pass
+        else:
+            time.sleep(_ORPHAN_POLL_S)
+
+
+def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+    """``record``, which nobody submits any more, with the job that it has after all."""
+    remote = world.remote_of(record)
+    handle = backend.find(record.run_id, job_base(record.pipe))
+    if handle is not None:
+        tell(handle, remote, world)
+        return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), world)
+    if record.adopted and newest_envelope(remote, record.run_id) is not Missing.ABSENT:
+        # It has ended, and nobody knows its job any more.
+        return ended(record, [JobStatus(JobState.LOST)] * 2, backend, world)
+    now_s = time.time()
+    if record.orphaned_s is None:
+        reason = "its client ended before it noted a job; one may still show itself"
+        return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), world)
+    if now_s - record.orphaned_s <= LISTED_WITHIN_S:
+        return record
+    if record.adopted and record.cancel_asked_s is None:
+        raise Conflict(
+            f"no job of {record.label} is to be found: its client may still be submitting it, or"
+            " have ended before it did",
+            hint=f"bundlerun jobs {record.run_id[:13]}",
+        )
+
+    def never(newest: RunRecord) -> RunRecord:
+        cancelled = newest.cancel_asked_s is not None
+        kind = errors.Cancelled if cancelled else errors.InfraError
+        return newest.changed(
+            state=JobState.CANCELLED if cancelled else JobState.FAILED,
+            judged=True,
+            settled=True,
+            failure=kind.__name__,
+            reason="never submitted: no job of this run came to be listed",
+            finished_s=now_s,
+        )
+
+    return change(record, never, world)
+
+
+def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: RunScope) -> RunRecord:
+    lines = threading.Thread(target=_print_lines, args=(backend, handle, world), daemon=True)
+    told: JobStatus | None = None
+    for status in looks(backend, handle):
+        # After the first look, which serves the log as well.
+        if lines.ident is None:
+            lines.start()
+        if status.reason.startswith("MISCONFIGURATION"):
+            raise Stuck(
+                f"run {record.run_id} cannot start: {status.reason}",
+                hint=f"bundlerun cancel {record.run_id}",
+            )
+        # How it ended is told in full by whatever is raised then.
+        if status != told and status.reason and not status.state.final:
+            world.progress.line(f"{status.state.value}: {status.reason}")
+        told = status
+        if status.state.final:
+            # Settling lets the backend forget the job, and its log.
+            lines.join(timeout=LOG_GRACE_S)
+        record = settle(record, status, backend, world, wait=True)
+        if record.judged:
+            break
+        if status.state is JobState.ELSEWHERE:
+            raise EngineError(
+                f"{record.label} is {status.reason}, which cannot be asked from here",
+                hint=f"there: bundlerun wait {record.run_id[:13]}",
+            )
+        if record.handle is not None and record.handle != handle:
+            return _watched(record, record.handle, backend, world)
+    return record
+
+
+def _refreshed(records: list[RunRecord], backend: Backend, world: RunScope) -> list[RunRecord]:
+    """Runs of one backend, looked at once."""
+    looked: list[RunRecord] = []
+    for record in records:
+        try:
+            looked.append(found_again(record, backend, world))
+        except (BundlerunError, OSError) as error:
+            looked.append(record.changed(reason=str(error)))
+    asked = [record.handle for record in looked if record.handle and not record.settled]
+    try:
+        states = backend.poll(asked) if asked else {}
+    except BundlerunError as error:
+        return [r if r.settled else r.changed(reason=str(error)) for r in looked]
+    return [
+        r if r.handle is None or r.settled else _settled(r, states[r.handle.id], backend, world)
+        for r in looked
+    ]
+
+
+def _settled(record: RunRecord, status: JobStatus, backend: Backend, world: RunScope) -> RunRecord:
+    try:
+        return settle(record, status, backend, world, wait=False)
+    except (BundlerunError, OSError) as error:
+        return record.changed(reason=str(error))
+
+
+def _print_lines(backend: Backend, handle: JobHandle, world: RunScope) -> None:
+    try:
+        for line in backend.logs(handle, follow=True):
+            world.progress.line(line)
+    except BundlerunError as error:
+        world.progress.line(f"(the log cannot be followed: {error})")

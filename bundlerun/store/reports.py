@@ -1,0 +1,162 @@
+"""What a clean-up and a proof report: findings, what was done about them, and what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from bundlerun.errors import BundlerunError
+
+GRACE_S = 7 * 86_400
+"""What is younger than this is kept, unless another grace is set."""
+
+
+@dataclass(frozen=True)
+class Reclaimed:
+    """Things of one kind that nothing needs any more: how many, and their bytes."""
+
+    kind: str
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MostlyDead:
+    """A pack that stays because a little of it is used: ``live`` of its ``size`` bytes or more, its
+    index among them."""
+
+    pack: str
+    size: int
+    live: int
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a clean-up deleted or, where ``deleted`` is False, would delete, by kind.
+
+    Of a remote, also what it condemned, to be deleted by a clean-up ``wait_s`` seconds later;
+    ``waiting``, the packs that were condemned before and whose time has not come; and the packs
+    that are mostly dead. ``returned``: bytes that the store's file gave back to the disk.
+    """
+
+    swept: tuple[Reclaimed, ...]
+    deleted: bool
+    condemned: Reclaimed | None = None
+    waiting: Reclaimed | None = None
+    wait_s: float = 0.0
+    mostly_dead: tuple[MostlyDead, ...] = ()
+    returned: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many things, of all kinds."""
+        return sum(swept.count for swept in self.swept)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes."""
+        return sum(swept.bytes for swept in self.swept)
+
+
+_ROUNDS = 3
+"""How often a repair looks at everything at most."""
+
+
+class Kind(Enum):
+    """What is the matter. LITTER, HINT and ELSEWHERE are no damage."""
+
+    DAMAGED = "damaged"  # it is not what it was written as
+    MISSING = "missing"  # it is to be there and is not
+    MODE = "mode"  # others may write it, or cannot read it
+    LITTER = "litter"  # nothing needs it: a crash left it, or work is going on
+    HINT = "hint"  # a look-up that saves work is not there
+    ELSEWHERE = "elsewhere"  # its bytes are on the remote alone, as they may be
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    ``what`` names the object, bundle, pack or record, ``where`` the file, table or key, ``detail``
+    what is wrong; ``mendable`` says how it can be mended, None where it cannot; ``mended`` that it
+    was.
+    """
+
+    kind: Kind
+    what: str
+    where: str
+    detail: str = ""
+    mendable: str | None = None
+    mended: bool = False
+
+    @property
+    def is_damage(self) -> bool:
+        """Whether something is wrong, and still is."""
+        return self.kind in (Kind.DAMAGED, Kind.MISSING, Kind.MODE) and not self.mended
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {**dataclasses.asdict(self), "kind": self.kind.value}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A finding, and what mends it: it raises BundlerunError where it cannot after all."""
+
+    finding: Finding
+    mend: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found, and how many things of each sort were looked at."""
+
+    findings: tuple[Finding, ...]
+    looked_at: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged, or all of it was mended."""
+        return not any(finding.is_damage for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        findings = [finding.to_json() for finding in self.findings]
+        return {"whole": self.whole, "looked_at": dict(self.looked_at), "findings": findings}
+
+
+def until_mended(look: Callable[[], list[Fault]], *, repair: bool) -> tuple[Finding, ...]:
+    """What ``look`` finds; with ``repair`` mended, and looked at again: what was hidden behind
+    other damage is seen then, and what was mended is proven."""
+    healed: list[Finding] = []
+    findings: list[Finding] = []
+    for _ in range(_ROUNDS if repair else 1):
+        faults = look()
+        findings = mended(faults) if repair else [fault.finding for fault in faults]
+        done = [finding for finding in findings if finding.mended]
+        healed += [finding for finding in done if finding not in healed]
+        findings = [finding for finding in findings if not finding.mended]
+        if not done:
+            break
+    # One that comes back each time was not mended after all.
+    again = {(finding.what, finding.where) for finding in findings if finding.is_damage}
+    return (*(f for f in healed if (f.what, f.where) not in again), *findings)
+
+
+def mended(faults: Iterable[Fault]) -> list[Finding]:
+    """Mend what can be mended; the findings as they are then. One failure stops no other."""
+    findings = []
+    for fault in faults:
+        finding = fault.finding
+        if fault.mend is not None:
+            try:
+                fault.mend()
+                finding = dataclasses.replace(finding, mended=True)
+            except BundlerunError as error:
+                told = "; ".join(filter(None, [finding.detail, f"not mended: {error.message}"]))
+                finding = dataclasses.replace(finding, detail=told)
+        findings.append(finding)
+    return findings
