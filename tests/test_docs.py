@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 import bundlerun
 from bundlerun import errors
-from bundlerun.cli.main import INTERRUPTED, VERBS
+from bundlerun.cli.main import INTERRUPTED, VERBS, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,12 +125,49 @@ def test_every_verb_stands_in_the_readme() -> None:
             assert re.search(rf"`{verb}\b", table), f"{verb} is not in the table of commands"
 
 
-def test_the_exit_codes_of_the_readme_are_those_of_the_errors() -> None:
+def errors_of_codes() -> dict[int, set[str]]:
+    """The names of the errors by their exit code, and the two codes that no error has."""
+    found: dict[int, set[str]] = {0: set(), INTERRUPTED: set()}
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.BundlerunError):
+            found.setdefault(kind.exit_code, set()).add(name)
+    return found
+
+
+def rows(text: str, columns: int) -> list[list[str]]:
+    """The cells of the rows of every table of a page that has so many columns, without heads."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = [at - 1 for at, row in enumerate(cells) if set("".join(row)) <= {"-"}]
+    ruled = {line for at in heads for line in (at, at + 1)}
+    return [row for at, row in enumerate(cells) if at not in ruled and len(row) == columns]
+
+
+@pytest.mark.parametrize("text", [README, cli.help or ""], ids=["README.md", "bundlerun -h"])
+def test_the_short_lists_of_exit_codes_are_those_of_the_errors(text: str) -> None:
     """Each code that an error has, and no other."""
-    listed = README.partition("Exit codes: ")[2].partition("\n\n")[0]
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.BundlerunError)}
-    assert {int(code) for code in re.findall(r"\b\d+\b", listed)} == codes | {0, INTERRUPTED}
+    listed = text.partition("Exit codes: ")[2].partition("\n\n")[0]
+    assert {int(code) for code in re.findall(r"\b\d+\b", listed)} == set(errors_of_codes())
+
+
+def test_the_page_of_exit_codes_has_every_error_at_its_code() -> None:
+    """docs/exit-codes.md: a row for each code, with all the errors that have it."""
+    table = rows((ROOT / "docs/exit-codes.md").read_text(encoding="utf-8"), 3)
+    found = {int(code): set(re.findall(r"`(\w+)`", names)) for code, names, _ in table}
+    assert found == errors_of_codes()
+
+
+def test_the_errors_own_tree_has_every_error_at_its_code() -> None:
+    """The drawing at the head of bundlerun/errors.py names each error below or at its code."""
+    drawing = (errors.__doc__ or "").partition("::")[2].partition("Beside them")[0]
+    found: dict[int, set[str]] = {0: set(), INTERRUPTED: set()}
+    code = 0
+    for line in drawing.splitlines():
+        told = re.fullmatch(r"\W*(\w+) +(\d+)\b.*", line)
+        code = int(told[2]) if told else code
+        names = {name for name in re.findall(r"\w+", line) if hasattr(errors, name)}
+        found.setdefault(code, set()).update(names)
+    assert found == errors_of_codes()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -188,16 +224,3 @@ def test_the_variables_of_the_readme_are_settings() -> None:
     named = set(re.findall(r"\bBUNDLERUN_[A-Z_]+\b", README))
     assert named
     assert {name for name in named if name not in code} == set()
-
-
-def test_every_settings_key_is_documented() -> None:
-    """Sections and keys of the configuration stand in the settings' own documentation."""
-    settings = importlib.import_module("bundlerun.settings")
-    for section, kind in (
-        ("run", settings.RunSettings),
-        ("images", settings.ImageSettings),
-        ("aws", settings.AwsSettings),
-    ):
-        assert f"[{section}]" in settings.__doc__
-        for key in kind.__dataclass_fields__:
-            assert re.search(rf"^    {key} = ", settings.__doc__, re.M), key

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from bundlerun import settings as settings_module
 from bundlerun.errors import SettingsError
 from bundlerun.settings import Settings, read_settings
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def settings(home: Path, text: str = "", **variables: str) -> Settings:
@@ -74,3 +79,75 @@ def test_without_a_home_nobody_else_can_configure_it(monkeypatch: pytest.MonkeyP
     """No HOME and no entry in the password database: never a folder that others can write."""
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert read_settings({}).home == Path("/nonexistent/.bundlerun")
+
+
+PAGE = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+KEYS = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in PAGE.splitlines()]
+KEYS = [row for row in KEYS if len(row) == 5 and row[0].strip("-") not in ("", "section")]
+
+
+def listed(home: Path, text: str) -> set[str]:
+    """What the error for the settings file ``text`` says that there is."""
+    with pytest.raises(SettingsError) as raised:
+        settings(home, text)
+    return set(raised.value.message.partition("there are: ")[2].split(", "))
+
+
+def in_file(value: object) -> str:
+    """A value as TOML has it."""
+    return str(value) if isinstance(value, (int, float)) else f'"{value}"'
+
+
+def values_of(found: Settings, section: str) -> dict[str, object]:
+    """A section's values by key."""
+    chosen = found.storage if section == "store" else getattr(found, section)
+    return asdict(chosen)
+
+
+def test_every_section_and_key_stands_on_the_page_of_settings(tmp_path: Path) -> None:
+    """docs/settings.md has each key that the file may have, and no other."""
+    assert listed(tmp_path, "[nothing]\n") == {section for section, *_ in KEYS}
+    for section in {section for section, *_ in KEYS}:
+        keys = [key for of, key, *_ in KEYS if of == section]
+        assert listed(tmp_path, f"[{section}]\nnothing = 1\n") == set(keys), section
+
+
+@pytest.mark.parametrize(("section", "key", "variable", "default", "meaning"), KEYS)
+def test_a_key_is_what_its_page_says(
+    section: str, key: str, variable: str, default: str, meaning: str, tmp_path: Path
+) -> None:
+    """The default without a file, the file over it, and over both the variable, if it has one."""
+    value = values_of(settings(tmp_path), section)[key]
+    assert {"none": None, "empty": ""}.get(default, default) == (
+        value if value is None else str(value)
+    )
+    assert meaning
+    given, other = ("link", "copy") if key == "checkout" else ("7", "8")
+    is_number = isinstance(value, (int, float)) or key == "session_seconds"
+    text = f"[{section}]\n{key} = {in_file(int(given) if is_number else given)}\n"
+    assert str(values_of(settings(tmp_path, text), section)[key]) == given
+    if variable:
+        found = settings(tmp_path, text, **{variable: other})
+        assert str(values_of(found, section)[key]) == other
+
+
+def test_every_variable_of_the_code_stands_on_the_page_of_settings() -> None:
+    """Each BUNDLERUN_ name in the code, each name that is looked up, and none that is not."""
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "bundlerun").rglob("*.py")
+    )
+    own = set(re.findall(r"\bBUNDLERUN_[A-Z_]*[A-Z]\b", code))
+    assert own == set(re.findall(r"\bBUNDLERUN_[A-Z_]*[A-Z]\b", PAGE))
+    looked_up = set(re.findall(r"\benv(?:iron)?(?:\.get|\.pop)?[(\[]\"([A-Z_]+)\"(?!\] =)", code))
+    assert "DOCKER_HOST" in looked_up
+    assert {name for name in looked_up if f"`{name}`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize(("section", "key", "variable"), [row[:3] for row in KEYS])
+def test_the_module_of_the_settings_shows_each_key(section: str, key: str, variable: str) -> None:
+    """The example file at the head of bundlerun/settings.py: section, key and variable."""
+    example = settings_module.__doc__ or ""
+    rows = example.partition(f"    [{section}]\n")[2].partition("\n    [")[0]
+    line = re.search(rf"^    {key} = .*$", rows, re.M)
+    assert line
+    assert variable in line[0]

@@ -90,9 +90,9 @@ def cli(ctx: click.Context, context: str | None, verbose: bool) -> None:
     """Versioned data in, pipeline classes in containers, a new version out.
 
     Exit codes: 0 well; 2 usage; 3 settings; 4 not found; 5 conflict; 6 remote; 7 damaged data;
-    8 engine; 9 cloud; 10-19 the run failed (11 the pipe raised, 12 memory, 13 time, 14 spot,
-    15 image, 16 cancelled, 17 infrastructure, 18 output missing, 19 stuck); 20 not deterministic;
-    130 Ctrl-C; 1 else.
+    8 engine; 9 cloud; 10 the run failed; 11 the pipe raised; 12 out of memory; 13 timed out;
+    14 spot reclaimed; 15 image cannot be pulled; 16 cancelled; 17 infrastructure; 18 output
+    missing; 19 stuck; 20 not deterministic; 21 submit unknown; 130 Ctrl-C; 1 anything else.
     """
     ctx.obj = {"context": context, "verbose": verbose}
     if verbose:
