@@ -18,8 +18,11 @@ class Row:
     extra: str | None = None
 
 
+DEFAULT_BACKEND = "Local"
+"""Where a job runs unless something else is asked for."""
+
 BACKENDS: Mapping[str, Row] = {
-    "Local": Row("bundlerun.backends.local_docker:LocalDocker"),
+    DEFAULT_BACKEND: Row("bundlerun.backends.local_docker:LocalDocker"),
     "AWSBatch": Row("bundlerun.backends.aws_batch:AWSBatch"),
 }
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun import registry
 from bundlerun.api.data import Data
+from bundlerun.backends.open import open_backend, traits_of
 from bundlerun.bundles.record import Bundle, checked_name, checked_tags
 from bundlerun.errors import IntegrityError, RunNotFound, UsageError
+from bundlerun.jobs.backend import ImageAt
 from bundlerun.jobs.spec import JobHandle, Resources
 from bundlerun.jobs.state import JobState
 from bundlerun.progress import SILENT
@@ -149,7 +151,7 @@ class Work(Data):
         output: str,
         pipe: str,
         *,
-        backend: str = "Local",
+        backend: str = registry.DEFAULT_BACKEND,
         params: Mapping[str, Any] | None = None,
         force: bool = False,
         push_input: bool = True,
@@ -176,7 +178,7 @@ class Work(Data):
         An equal run for the same ``output`` that is under way, whoever submitted it, is followed
         instead (the result's ``followed``), unless either force is given.
 
-        ``wait`` None: the backend's custom (Local waits, AWSBatch does not). ``dry_run``: the
+        ``wait`` None: as the backend's traits say. ``dry_run``: the
         plan only. ``build``: first make the image anew where its source changed. ``config`` and
         ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
         (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
@@ -248,7 +250,9 @@ class Work(Data):
 
         record = self._record(run)
         world = self.world()
-        if record.handle is not None and not (record.settled and record.backend == "Local"):
+        if record.handle is not None and (
+            not record.settled or traits_of(record.backend).keeps_logs
+        ):
             backend = backend_of(record, world)
             if not record.adopted or _is_here(backend, record.handle):
                 yield from backend.logs(record.handle, follow=follow)
@@ -291,8 +295,8 @@ class Work(Data):
         from bundlerun.runs.submit import start
         from bundlerun.runs.watch import follow
 
-        engine = registry.load(registry.BACKENDS, request.backend, what="backend")(self.settings)
-        engine.check_retries(request.retries)
+        engine = open_backend(request.backend, self.settings)
+        engine.check_limits(retries=request.retries, timeout_s=request.timeout_s)
         world = self.world()
         check_backend_reaches(world.remote.url, request.backend)
         check_secrets_reach(request)
@@ -315,7 +319,7 @@ class Work(Data):
             record = start(plan, request, engine, world)
         result = RunResult(record, plan.to_json(), followed=equal is not None)
         if wait is None:
-            wait = request.backend == "Local"
+            wait = engine.traits.waits
         if not wait:
             return result
         if equal is None:
@@ -378,15 +382,16 @@ class Work(Data):
         from bundlerun.runs.images import ImageRequest, image_for, noted_request
 
         settings = self.settings.images
+        on_engine = traits_of(request.backend).image is ImageAt.ENGINE
         if build:
             noted = noted_request(self.store, request.module, settings)
             made = dataclasses.replace(noted or ImageRequest(Path.cwd(), ""), pipe=request.pipe)
-            return self._made_image(made, push=request.backend != "Local" and _pushes(settings))
+            return self._made_image(made, push=not on_engine and _pushes(settings))
         return image_for(
             request.pipe,
             store=self.store,
             settings=settings,
-            on_engine=request.backend == "Local",
+            on_engine=on_engine,
         )
 
     def _recipe(self, request: ImageRequest) -> Recipe:

@@ -15,7 +15,7 @@ from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import Conflict, SettingsError, UsageError
-from bundlerun.jobs.backend import Backend
+from bundlerun.jobs.backend import Backend, ImageAt, Pace, Tells, Traits
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -34,7 +34,7 @@ QUEUE_ASKED_EVERY_S = 60.0
 
 POLLED_WITHIN_S = 15.0
 """A log follower asks nothing itself where somebody polled its job so recently: longer than the
-rarest looks of a wait (polling.BATCH)."""
+rarest looks of a wait (``traits.pace``)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,20 @@ class AWSBatch(Backend):
     """
 
     name = "AWSBatch"
-    most_retries = MOST_ATTEMPTS - 1
+    traits = Traits(
+        waits=False,
+        image=ImageAt.REGISTRY,
+        keeps_logs=True,
+        pace=Pace(first_s=0.5, most_s=10.0),
+        least_timeout_s=SHORTEST_TIMEOUT_S,
+        most_retries=MOST_ATTEMPTS - 1,
+        # User guide, "AWS Batch job environment variables": attempts count from 1.
+        tells=Tells(
+            job="AWS_BATCH_JOB_ID",
+            attempt="AWS_BATCH_JOB_ATTEMPT",
+            index="AWS_BATCH_JOB_ARRAY_INDEX",
+        ),
+    )
 
     def __init__(
         self,
@@ -80,7 +93,7 @@ class AWSBatch(Backend):
         queue = self._queue()
         definition = job_definition(spec)
         request = submission(spec, queue)
-        self.check_retries(spec.retries)
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
         checked(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
@@ -279,11 +292,6 @@ def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
         raise UsageError(
             f"AWS Batch gives at least {LEAST_MEMORY_MIB} MiB of memory, not {memory_mib}",
             hint="--memory-mib 2048",
-        )
-    if spec.timeout_s is not None and spec.timeout_s < SHORTEST_TIMEOUT_S:
-        raise UsageError(
-            f"AWS Batch ends no job before {SHORTEST_TIMEOUT_S} s; {spec.timeout_s} s is too short",
-            hint=f"--timeout-s {SHORTEST_TIMEOUT_S}",
         )
     if spec.mounts:
         raise UsageError(

@@ -15,6 +15,9 @@ from bundlerun.jobs.state import Failure, JobState, JobStatus
 CANCEL_MARK = "cancelled by bundlerun"
 """How the reason begins with which we end a job: Batch shows it again as ``statusReason``."""
 
+MISCONFIGURATION = "MISCONFIGURATION"
+"""How the reason begins of a job that waits for what its queue can never give it."""
+
 _STATES = {
     "SUBMITTED": JobState.QUEUED,
     "PENDING": JobState.QUEUED,
@@ -54,7 +57,8 @@ def _status(job: Mapping[str, Any]) -> JobStatus:
     if state is JobState.SUCCEEDED:
         return JobStatus(state, None, "", 0 if code is None else code, started_s, stopped_s)
     if state is not JobState.FAILED:
-        return JobStatus(state, reason=reason, started_s=started_s)
+        stuck = reason.startswith(MISCONFIGURATION)
+        return JobStatus(state, reason=reason, started_s=started_s, stuck=stuck)
     words = "; ".join(word for word in (reason, _container_reason(job)) if word)
     if job.get("isTerminated") or job.get("isCancelled") or reason.startswith(CANCEL_MARK):
         if failure := _named(words, only=(Failure.TIMED_OUT,)):

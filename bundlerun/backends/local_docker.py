@@ -19,7 +19,7 @@ from typing import Any
 from bundlerun.backends.local_docker_state import job_status
 from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
 from bundlerun.errors import Conflict, EngineError, ImagePull
-from bundlerun.jobs.backend import Backend
+from bundlerun.jobs.backend import Backend, ImageAt, Traits
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -52,6 +52,13 @@ class LocalDocker(Backend):
     """
 
     name = "Local"
+    traits = Traits(
+        waits=True,
+        image=ImageAt.ENGINE,
+        sees_folders=True,
+        private_variables=True,
+        keeps_logs=False,
+    )
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,9 +69,9 @@ class LocalDocker(Backend):
         """Create and start the container of ``spec``; the same ``run_id`` finds the same one.
 
         Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
-        engine does not answer or refuses, UsageError for retries.
+        engine does not answer or refuses, UsageError as check_limits does.
         """
-        self.check_retries(spec.retries)
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
         try:
             return self._submitted(spec)
         except EngineError as error:

@@ -7,34 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bundlerun.errors import EngineError, RemoteUnreachable, TimedOut
-from bundlerun.jobs.backend import Backend
+from bundlerun.jobs.backend import Backend, Pace
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import JobStatus
 
 TRANSIENT = (EngineError, RemoteUnreachable)
 """What may pass by itself: an engine that restarts, a service that throttles or does not answer."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds between two looks: from ``first_s``, longer by ``factor`` each, up to ``most_s``.
-
-    ``stumbles`` is how many failing looks in a row are forgiven.
-    """
-
-    first_s: float = 0.05
-    most_s: float = 5.0
-    factor: float = 1.4
-    stumbles: int = 5
-
-    def after(self, pause_s: float) -> float:
-        """The pause that follows one of ``pause_s``."""
-        return min(pause_s * self.factor, self.most_s)
-
-
-LOCAL = Pace()
-BATCH = Pace(first_s=0.5, most_s=10.0)
-PACES = {"Local": LOCAL, "AWSBatch": BATCH}
 
 
 @dataclass(frozen=True)
@@ -60,7 +38,7 @@ def looks(
     Raises TimedOut then, and the backend's own error when it fails ``pace.stumbles`` + 1 times in a
     row.
     """
-    clock, pace = clock or Clock(), pace or PACES.get(backend.name, LOCAL)
+    clock, pace = clock or Clock(), pace or backend.traits.pace
     until = None if timeout_s is None else clock.now() + timeout_s
     pause_s, stumbles = pace.first_s, 0
     before: JobStatus | None = None

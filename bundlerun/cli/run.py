@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bundlerun.api.workspace import Workspace
+from bundlerun.backends.open import traits_of
 from bundlerun.cli.options import (
     as_json,
     given_options,
@@ -22,7 +23,7 @@ from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label, pairs, short
 from bundlerun.cli.wait import wait_or_detach
 from bundlerun.errors import BadParameter, UsageError
 from bundlerun.jobs.spec import Resources
-from bundlerun.registry import BACKENDS
+from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
 from bundlerun.runs.record import RunResult
 
 
@@ -30,7 +31,7 @@ from bundlerun.runs.record import RunResult
 @click.option(
     "--backend",
     type=click.Choice(list(BACKENDS)),
-    default="Local",
+    default=DEFAULT_BACKEND,
     show_default=True,
     help="Where the job runs.",
 )
@@ -52,7 +53,7 @@ from bundlerun.runs.record import RunResult
 @tag_option("-it", "--input-tag", "input_tags", help="Select the input by tag; repeatable.")
 @tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
 @click.option(
-    "--wait/--no-wait", default=None, help="Follow the run. Local does unless told not to."
+    "--wait/--no-wait", default=None, help="Follow the run; unless told, as the backend does."
 )
 @click.option("--vcpus", type=float, help="CPUs of the job.")
 @click.option("--memory-mib", type=int, help="Memory of the job, MiB.")
@@ -61,7 +62,10 @@ from bundlerun.runs.record import RunResult
     "--timeout-s", type=int, help="End the job after so many seconds (AWS Batch: 60 or more)."
 )
 @click.option(
-    "--retries", type=int, default=0, help="More attempts after a lost machine (AWSBatch)."
+    "--retries",
+    type=int,
+    default=0,
+    help="More attempts after the machine is lost, where the backend can.",
 )
 @click.option("--job-role-arn", help="The role the job acts as on AWS.")
 @click.option("--execution-role-arn", help="The role AWS Batch reads the job's secrets as.")
@@ -90,7 +94,7 @@ def command(
     if verify and wait is False:
         raise UsageError("--verify needs the result of both runs", hint="leave out --no-wait")
     if wait is None:
-        wait = verify or options["backend"] == "Local"
+        wait = verify or traits_of(options["backend"]).waits
     options["push_input"] = not options.pop("no_push_input")
     options["resources"] = _resources(workspace, options)
     params = pipe_parameters(parameters)

@@ -17,7 +17,16 @@ from bundlerun.progress import Lines
 @click.argument("run")
 @click.option("--staging", type=click.Path(path_type=Path), help="Write here instead of to REMOTE.")
 @click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
-def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None) -> None:
+@click.option("--job-variable", help="The variable that tells the job's id.")
+@click.option("--attempt-variable", help="The variable that counts the job's attempts, from 1.")
+def command(
+    remote: str,
+    run: str,
+    staging: Path | None,
+    pipe_root: Path | None,
+    job_variable: str | None,
+    attempt_variable: str | None,
+) -> None:
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
     from bundlerun.images.dockerfile import CODE
     from bundlerun.pipelines.inner import alone
@@ -34,10 +43,9 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     attempt = Attempt(
         remote=open_job_remote(remote, staging, Lines(say)),
         run_id=run,
-        # On AWS Batch all attempts of a job see one id; a local engine has one container a run.
-        job=os.environ.get("AWS_BATCH_JOB_ID") or socket.gethostname(),
-        # AWS Batch numbers the attempts of a job from 1 in this variable.
-        number=int(os.environ.get("AWS_BATCH_JOB_ATTEMPT") or 1),
+        # All attempts of a job see one id; where none is told, a run has one container.
+        job=_told(job_variable) or socket.gethostname(),
+        number=int(_told(attempt_variable) or 1),
         pipe_root=pipe_root or Path(CODE),
         hidden=tuple(os.environ.get(name, "") for name in hidden.split(",")),
     )
@@ -45,3 +53,7 @@ def command(remote: str, run: str, staging: Path | None, pipe_root: Path | None)
     if not envelope.succeeded:
         kind = errors.named(envelope.error, errors.InfraError, errors.RunFailed)
         raise click.exceptions.Exit(kind.exit_code)
+
+
+def _told(variable: str | None) -> str | None:
+    return os.environ.get(variable) if variable else None

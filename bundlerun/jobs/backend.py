@@ -4,11 +4,77 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import ClassVar
 
 from bundlerun.errors import UsageError
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobStatus
+from bundlerun.settings import Settings
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two looks at a job: from ``first_s``, longer by ``factor`` each, up to
+    ``most_s``. ``stumbles`` is how many failing looks in a row are forgiven."""
+
+    first_s: float = 0.05
+    most_s: float = 5.0
+    factor: float = 1.4
+    stumbles: int = 5
+
+    def after(self, pause_s: float) -> float:
+        """The pause that follows one of ``pause_s``."""
+        return min(pause_s * self.factor, self.most_s)
+
+
+class ImageAt(Enum):
+    """Where the image of a job must be when the job is submitted."""
+
+    ENGINE = "on the Docker engine of the client"
+    REGISTRY = "in a registry"
+    NONE = "nowhere: the job runs without a container"
+
+
+@dataclass(frozen=True)
+class Tells:
+    """The environment variables in which a backend tells a job what it is; None: not told.
+
+    ``job`` is the id that all attempts of a job share, ``attempt`` counts from 1, ``index`` is the
+    job's place in its array, from 0.
+    """
+
+    job: str | None = None
+    attempt: str | None = None
+    index: str | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a backend is like: all that others need to know of it before they ask it for anything.
+
+    ``waits``: a run waits for its job unless told otherwise. ``image``: where the image must be.
+    ``sees_folders``: a job can be given folders of the client's machine. ``private_variables``:
+    nobody else can read a job's variables, so values of secrets and credentials may stand there.
+    ``keeps_logs``: the log outlives ``release``. ``pace``: how often a job is looked at. ``slots``:
+    jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
+    ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after the
+    machine under a job was taken away. ``tells``: the variables that tell a job what it is.
+    """
+
+    waits: bool
+    image: ImageAt
+    sees_folders: bool = False
+    private_variables: bool = False
+    keeps_logs: bool = False
+    pace: Pace = field(default_factory=Pace)
+    slots: int | None = None
+    largest_array: int = 1
+    least_timeout_s: int = 1
+    most_retries: int = 0
+    tells: Tells = field(default_factory=Tells)
 
 
 class Backend(ABC):
@@ -17,17 +83,28 @@ class Backend(ABC):
     Methods raise EngineError or CloudError when the engine or service does not answer.
     """
 
-    name: str
-    most_retries: int = 0
-    """How often a job can be repeated here after the machine under it was taken away."""
+    name: ClassVar[str]
+    traits: ClassVar[Traits]
 
-    def check_retries(self, retries: int) -> None:
-        """Raises UsageError where a job cannot be repeated ``retries`` times here."""
-        if not 0 <= retries <= self.most_retries:
-            can = f"0 to {self.most_retries} times" if self.most_retries else "no job"
+    @abstractmethod
+    def __init__(self, settings: Settings) -> None:
+        """By the settings; nothing is asked of anybody yet."""
+
+    @classmethod
+    def check_limits(cls, *, retries: int, timeout_s: int | None) -> None:
+        """Raises UsageError where a job cannot be repeated ``retries`` times here after a lost
+        machine, or no limit of ``timeout_s`` is kept (None: no limit)."""
+        most, least_s = cls.traits.most_retries, cls.traits.least_timeout_s
+        if not 0 <= retries <= most:
+            can = f"0 to {most} times" if most else "no job"
             raise UsageError(
-                f"{self.name} repeats {can} after a lost machine, not {retries} times",
-                hint=f"--retries {self.most_retries}",
+                f"{cls.name} repeats {can} after a lost machine, not {retries} times",
+                hint=f"--retries {most}",
+            )
+        if timeout_s is not None and timeout_s < least_s:
+            raise UsageError(
+                f"{cls.name} ends no job before {least_s} s; {timeout_s} s is too short",
+                hint=f"--timeout-s {least_s}",
             )
 
     @abstractmethod

@@ -56,7 +56,7 @@ class JobStatus:
 
     ``reason`` is the service's own words (also why a job still waits); ``exit_code`` None where
     none is known; times are Unix seconds; ``attempt`` is the number, from 1, of the attempt that
-    this is about, None where nobody counts them.
+    this is about, None where nobody counts them; ``stuck``: it waits for what never comes.
     """
 
     state: JobState
@@ -66,3 +66,4 @@ class JobStatus:
     started_s: float | None = None
     finished_s: float | None = None
     attempt: int | None = None
+    stuck: bool = False

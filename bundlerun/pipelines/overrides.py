@@ -196,14 +196,14 @@ def parsed_secrets(secrets: Sequence[str]) -> dict[str, str | None]:
 def check_secrets(
     secrets: Mapping[str, str | None], given: Given, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Raises UsageError for a secret that is not set here, that has an ARN, which no process but a
-    job of AWS Batch can read, or that ``given`` has in the open as well."""
+    """Raises UsageError for a secret that is not set here, that has an ARN, which no process
+    here can read, or that ``given`` has in the open as well."""
     environ = os.environ if environ is None else environ
     check_apart(secrets, given)
     for name, arn in secrets.items():
         if arn is not None:
             raise UsageError(
-                f"the secret {name} is given by an ARN, which only AWSBatch reads",
+                f"the secret {name} is given by an ARN, which is not read here",
                 hint=f"export {name}=...; --secret {name}",
             )
         if name not in environ:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bundlerun import registry
+from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.remotes.gc.mark import in_parallel
@@ -20,7 +20,6 @@ from bundlerun.runs.scope import change
 from bundlerun.runs.settle import Output, judge
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.backend import Backend
     from bundlerun.jobs.spec import JobHandle
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.scope import RunScope
@@ -128,7 +127,7 @@ def _is_alive(record: RunRecord, world: RunScope) -> bool:
     """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
     confirm it."""
     try:
-        backend = _backend(record.backend, world)
+        backend = open_backend(record.backend, world.settings)
         handle = record.handle or backend.find(record.run_id, job_base(record.pipe))
         if handle is None:
             return False
@@ -158,7 +157,7 @@ def _polled(name: str, handles: Sequence[JobHandle], world: RunScope) -> Mapping
     if not handles:
         return {}
     try:
-        found = _backend(name, world).poll(handles)
+        found = open_backend(name, world.settings).poll(handles)
     except BundlerunError as error:
         unknown = JobStatus(JobState.ELSEWHERE, reason=error.message)
         return {handle.run_id: unknown for handle in handles}
@@ -183,8 +182,3 @@ def _shown(
         reason=outcome.reason,
         **times,
     )
-
-
-def _backend(name: str, world: RunScope) -> Backend:
-    made: Backend = registry.load(registry.BACKENDS, name, what="backend")(world.settings)
-    return made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bundlerun.backends.open import traits_of
 from bundlerun.errors import SettingsError, UsageError
 from bundlerun.jobs.spec import JobSpec, Mount
 from bundlerun.pipelines.overrides import check_apart, check_secrets
@@ -17,6 +18,7 @@ from bundlerun.remotes.s3 import bucket_and_prefix
 
 if TYPE_CHECKING:
     from bundlerun.aws.session import Aws
+    from bundlerun.jobs.backend import Tells
     from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.settings import Settings
 
@@ -47,11 +49,11 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
     Raises UsageError for a ``file://`` remote with a backend that runs elsewhere.
     """
     folder = shared_folder(around.remote_url)
-    local = plan.backend == "Local"
-    user = job_user() if local else None
+    traits = traits_of(plan.backend)
+    user = job_user() if traits.sees_folders else None
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = {}
-    command: tuple[str, ...] = ("worker", around.remote_url, plan.run_id)
+    command: tuple[str, ...] = (around.remote_url, plan.run_id)
     if folder is not None:
         check_backend_reaches(around.remote_url, plan.backend)
         make_staging(around.staging)
@@ -59,7 +61,7 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
             Mount(str(folder), REMOTE_INSIDE, read_only=True),
             Mount(str(around.staging), STAGING_INSIDE, read_only=False),
         )
-        command = ("worker", f"file://{REMOTE_INSIDE}", plan.run_id, "--staging", STAGING_INSIDE)
+        command = (f"file://{REMOTE_INSIDE}", plan.run_id, "--staging", STAGING_INSIDE)
     else:
         env = _aws_env(request, around)
     values = {name: os.environ[name] for name, arn in request.secrets.items() if arn is None}
@@ -69,19 +71,27 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         run_id=plan.run_id,
         name=job_base(plan.pipe),
         image=plan.image,
-        command=command,
+        command=("worker", *command, *_told(traits.tells)),
         env={**plan.given.env, **values, **env, **hidden},
         secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,
         timeout_s=request.timeout_s,
         retries=request.retries,
         mounts=mounts,
-        host_network=local and any(_loopback(value) for value in env.values()),
+        host_network=traits.sees_folders and any(_loopback(value) for value in env.values()),
         user=user,
         job_role_arn=request.job_role_arn or around.settings.run.job_role_arn,
         secrets={name: arn for name, arn in request.secrets.items() if arn is not None},
         execution_role_arn=request.execution_role_arn if request.secrets else None,
     )
+
+
+def _told(tells: Tells) -> Iterator[str]:
+    """The options by which a worker learns the variables that tell it which job it is."""
+    if tells.job is not None:
+        yield from ("--job-variable", tells.job)
+    if tells.attempt is not None:
+        yield from ("--attempt-variable", tells.attempt)
 
 
 def job_base(pipe: str) -> str:
@@ -91,7 +101,7 @@ def job_base(pipe: str) -> str:
 
 def check_backend_reaches(remote_url: str, backend: str) -> None:
     """Raises UsageError when a job of ``backend`` cannot see the remote."""
-    if shared_folder(remote_url) is not None and backend != "Local":
+    if shared_folder(remote_url) is not None and not traits_of(backend).sees_folders:
         raise UsageError(
             f"a job on {backend} cannot reach {remote_url}, a folder of this machine",
             hint="bundlerun remote CONTEXT s3://bucket/prefix",
@@ -101,7 +111,7 @@ def check_backend_reaches(remote_url: str, backend: str) -> None:
 def check_secrets_reach(request: RunRequest) -> None:
     """Raises UsageError for a secret that a job of the request's backend cannot get, SettingsError
     where AWS Batch has no role to read it as."""
-    if request.backend == "Local":
+    if traits_of(request.backend).private_variables:
         check_secrets(request.secrets, request.given)
         return
     check_apart(request.secrets, request.given)
@@ -156,7 +166,7 @@ def _aws_env(request: RunRequest, around: Surroundings) -> dict[str, str]:
     if seconds:
         policy = aws.prefix_policy(*bucket_and_prefix(around.remote_url))
         return aws.narrowed(run.session_role_arn, seconds, policy)
-    if request.backend == "Local":
+    if traits_of(request.backend).private_variables:
         return aws.credentials_env()
     return aws.place_env()
 

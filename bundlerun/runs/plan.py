@@ -24,6 +24,7 @@ from bundlerun.jobs.spec import Resources
 from bundlerun.pipelines.overrides import Given, check_files, checked, in_key, luigi_files
 from bundlerun.pipelines.reuse_key import request_key
 from bundlerun.pipelines.schema import normalised, significant
+from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.remotes.push import find_reuse
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class RunRequest:
     input: str | None
     output: str
     pipe: str
-    backend: str = "Local"
+    backend: str = DEFAULT_BACKEND
     params: Mapping[str, str] = field(default_factory=dict)
     input_tags: Mapping[str, str] = field(default_factory=dict)
     output_tags: Mapping[str, str] = field(default_factory=dict)

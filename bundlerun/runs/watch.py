@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bundlerun import errors, registry
+from bundlerun import errors
+from bundlerun.backends.open import open_backend
 from bundlerun.backends.watch import looks
 from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
 from bundlerun.jobs.spec import JobHandle
@@ -133,8 +134,7 @@ def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
 
 def backend_of(record: RunRecord, world: RunScope) -> Backend:
     """The backend that has the run's job."""
-    made: Backend = registry.load(registry.BACKENDS, record.backend, what="backend")(world.settings)
-    return made
+    return open_backend(record.backend, world.settings)
 
 
 def tell(handle: JobHandle, remote: Remote, world: RunScope) -> None:
@@ -209,7 +209,7 @@ def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: RunS
         # After the first look, which serves the log as well.
         if lines.ident is None:
             lines.start()
-        if status.reason.startswith("MISCONFIGURATION"):
+        if status.stuck:
             raise Stuck(
                 f"run {record.run_id} cannot start: {status.reason}",
                 hint=f"bundlerun cancel {record.run_id}",

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from bundlerun.backends import aws_batch
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.local_docker import LocalDocker
-from bundlerun.backends.watch import Pace, looks
-from bundlerun.jobs.backend import Backend
+from bundlerun.backends.watch import looks
+from bundlerun.jobs.backend import Backend, Pace
 from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.settle import is_over
@@ -144,7 +143,8 @@ class MotoBatchHarness(Harness):
         self.endpoint = endpoint
         furnish(endpoint)
         point_at(monkeypatch, endpoint)
-        monkeypatch.setattr(aws_batch, "SHORTEST_TIMEOUT_S", 1)
+        short = replace(AWSBatch.traits, least_timeout_s=1)
+        monkeypatch.setattr(AWSBatch, "traits", short)
         self.settings = batch_settings(folder)
 
     def backend(self) -> AWSBatch:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from bundlerun.backends.watch import BATCH, Clock, Pace, looks
+from bundlerun.backends.aws_batch import AWSBatch
+from bundlerun.backends.watch import Clock, looks
 from bundlerun.errors import BundlerunError, EngineError, NoCredentials, TimedOut
-from bundlerun.jobs.backend import Backend
+from bundlerun.jobs.backend import Backend, ImageAt, Pace, Traits
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 
@@ -23,7 +24,8 @@ QUEUED, RUNNING, DONE, LOST = (
 class Told(Backend):
     """A backend that says what it is told to say, the last thing for ever."""
 
-    name = "Local"
+    name = "Told"
+    traits = Traits(waits=False, image=ImageAt.NONE)
 
     def __init__(self, *says: JobStatus | BundlerunError) -> None:
         self.says = list(says)
@@ -100,7 +102,7 @@ def test_batch_is_asked_less_often() -> None:
     """An hour of a Batch job costs fewer than 400 requests."""
     time = Time()
     with pytest.raises(TimedOut):
-        until(DONE, Told(RUNNING), timeout_s=3600, pace=BATCH, clock=time.clock())
+        until(DONE, Told(RUNNING), timeout_s=3600, pace=AWSBatch.traits.pace, clock=time.clock())
     assert len(time.slept) < 400
     assert max(time.slept) <= 10
 

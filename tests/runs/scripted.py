@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import bundlerun as br
+from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.bundles.record import new_id
@@ -47,6 +48,7 @@ class Scripted(Backend):
     """Stands for the local engine. A run without a script has no job."""
 
     name = "Local"
+    traits = LocalDocker.traits
 
     def __init__(self, settings: Settings) -> None:
         self.state = settings.home / "scripted"

@@ -69,11 +69,12 @@ class Scene:
             [
                 *(sys.executable, "-c", "from bundlerun.cli.main import main; main()", "worker"),
                 *(self.remote.url, self.run, "--pipe-root", str(self.folder)),
+                *("--job-variable", "JOB", "--attempt-variable", "ATTEMPT"),
             ],
             env={
                 **os.environ,
-                "AWS_BATCH_JOB_ID": job,
-                "AWS_BATCH_JOB_ATTEMPT": str(attempt),
+                "JOB": job,
+                "ATTEMPT": str(attempt),
                 "GO": str(self.folder / "go"),
                 "WORKED": str(self.folder / "worked"),
             },

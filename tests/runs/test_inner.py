@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +117,6 @@ def _worked(
     command = "from bundlerun.cli.main import main; main()"
     found = subprocess.run(
         [sys.executable, "-c", command, "worker", remote.url, run, "--pipe-root", str(folder)],
-        env={**os.environ, "AWS_BATCH_JOB_ID": "job"},
         capture_output=True,
         text=True,
         timeout=60,
