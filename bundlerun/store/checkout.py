@@ -110,6 +110,18 @@ class Localised:
         """``folder``, or one of the same name where the store may not be written."""
         return private_folder() / folder.name if self._database.read_only else folder
 
+    def is_believed(self, path: Path) -> bool:
+        """Whether ``path``, below ``files/``, would be given out without being read."""
+        found = os.lstat(path)
+        folder, _, rest = path.relative_to(self._folder).as_posix().partition("/")
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT stamp FROM copies WHERE folder = ? AND path = ?", (folder, rest)
+            ).fetchone()
+        return (row is not None and row[0] == stamp_of(found)) or (
+            self._link and found.st_nlink > 1
+        )
+
     def copied(self) -> set[str]:
         """The folders right below ``files/`` that hold copies of large objects."""
         with self._database.reading() as connection:

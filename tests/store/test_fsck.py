@@ -15,6 +15,7 @@ import pytest
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
 from bundlerun.bundles.value.files import Directory, File
+from bundlerun.bundles.value.storage import stamp_of
 from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck import fsck
@@ -277,11 +278,12 @@ def test_modes_are_mended(full: Store) -> None:
 def test_a_localised_file_that_differs_goes_aside_and_is_made_anew(
     full: Store, context: Context, which: str, how: str
 ) -> None:
-    """It is no truth, but whoever has its path reads it."""
+    """It is no truth, and whoever asks for its path next gets a sound one: it is not damage."""
     before = values(full, context)
     (path,) = (full.path / "files").rglob(which)
     rewritten(path, flipped if how == "flipped" else lambda data: b"")
-    (found,) = damage(fsck(full))
+    (found,) = fsck(full).findings
+    assert found.kind is Kind.STALE
     assert which in f"{found.where} {found.detail}"
     assert fsck(full, repair=True).whole
     assert fsck(full).findings == ()
@@ -292,8 +294,23 @@ def test_a_file_that_was_put_into_a_localised_folder_is_found(full: Store) -> No
     """A folder has the files that its name says, and no other."""
     (folder,) = (full.path / "files").glob("*+d/folder")
     (folder / "more").write_text("more")
-    (found,) = damage(fsck(full))
+    (found,) = fsck(full).findings
+    assert found.kind is Kind.STALE
     assert "more" in found.detail
+
+
+def test_a_copy_that_would_be_given_out_with_other_bytes_is_damage(full: Store) -> None:
+    """Bytes that rot under a stamp that is believed."""
+    (path,) = (full.path / "files").rglob("large.bin")
+    rewritten(path, flipped)
+    (found,) = fsck(full).findings
+    assert found.kind is Kind.STALE
+    with sqlite3.connect(full.path / "store.sqlite") as database:
+        database.execute("UPDATE copies SET stamp = ?", (stamp_of(os.lstat(path)),))
+    (found,) = damage(fsck(full))
+    assert (found.kind, found.what) == (Kind.DAMAGED, "localised large.bin")
+    assert fsck(full, repair=True).whole
+    assert not path.exists()
 
 
 def test_litter_is_no_damage(full: Store, tmp_path: Path) -> None:

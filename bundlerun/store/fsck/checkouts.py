@@ -61,7 +61,7 @@ class FilesProof:
             self._damaged(path, "it is no regular file")
             return
         if self._hashed(path) != digest:
-            self._damaged(path, "its bytes are others than its object's")
+            self._differs(path, [path], "its bytes are others than its object's")
         elif stat.S_IMODE(path.stat().st_mode) != mode:
             self._wrong_mode(path, mode)
 
@@ -85,7 +85,8 @@ class FilesProof:
         body = cut(entries, lambda data: Link(digest_of(data), len(data)))
         if directory_root(json.loads(body)).digest != root:
             which = f": {', '.join(strange[:3])}" if strange else ""
-            self._damaged(path, f"it has other files than it was made with{which}")
+            detail = f"it has other files than it was made with{which}"
+            self._differs(path, [path / each for each in strange], detail)
             return
         for each in found:
             mode = EXECUTABLE_MODE if each.executable else FILE_MODE
@@ -115,13 +116,22 @@ class FilesProof:
         if digest in self._wanted:
             self.copies.setdefault(digest, lambda: path)
 
+    def _differs(self, path: Path, files: list[Path], detail: str) -> None:
+        """``path`` is not what its name says: damage where a reader would get one of ``files`` as
+        it is. What a program wrote to, or a power loss cut off, is noticed and made again."""
+        if any(map(self._store.objects.localised.is_believed, files)):
+            self._damaged(path, detail)
+        else:
+            self._aside(Kind.STALE, path, detail)
+
     def _damaged(self, path: Path, detail: str) -> None:
+        self._aside(Kind.DAMAGED, path, detail)
+
+    def _aside(self, kind: Kind, path: Path, detail: str) -> None:
         def mend() -> None:
             self._quarantine.take(path)
 
-        self._fault(
-            Kind.DAMAGED, path, detail, "moved to quarantine/; the next get makes it again", mend
-        )
+        self._fault(kind, path, detail, "moved to quarantine/; the next get makes it again", mend)
 
     def _wrong_mode(self, path: Path, mode: int) -> None:
         detail = oct(stat.S_IMODE(path.stat().st_mode))[2:]
