@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,16 @@ STEPS = (
 ORDER_LINE = (
     "errors settings registry <- bundles jobs docker_engine <- store aws"
     " <- remotes images backends sandbox <- pipelines futures <- runs <- api <- cli"
+)
+
+# One large idea of a room in a folder: it may import its room, and the room's own modules, and its
+# other sub-rooms, do not import it.
+SUB_ROOMS = (
+    "bundlerun.bundles.value",
+    "bundlerun.store.fsck",
+    "bundlerun.store.gc",
+    "bundlerun.remotes.fsck",
+    "bundlerun.remotes.gc",
 )
 
 # Who alone may import a package: a room, or a module of one.
@@ -80,6 +91,15 @@ def step_of(room: str) -> int:
     return next(number for number, rooms in enumerate(STEPS) if room in rooms)
 
 
+def entered_from_its_room(module: str, target: str) -> str | None:
+    """The sub-room that `target` lies in and `module`, of the same room, stands outside of."""
+    for sub_room in SUB_ROOMS:
+        room = sub_room.rpartition(".")[0]
+        if is_below(target, sub_room) and is_below(module, room) and not is_below(module, sub_room):
+            return sub_room
+    return None
+
+
 def offences(module: str, source: str) -> list[str]:
     """Every import of `source` that the rules forbid, as sentences."""
     found = []
@@ -94,6 +114,10 @@ def offences(module: str, source: str) -> list[str]:
         here, there = room_of(module), room_of(target)
         if here and there and here != there and step_of(there) >= step_of(here):
             found.append(f"{where} imports {target}: {there} is no earlier step than {here}")
+        if sub_room := entered_from_its_room(module, target):
+            found.append(
+                f"{where} imports {target}: {sub_room} may import its room, not the reverse"
+            )
         # The door re-exports the api, so only what may import the api may come through it; the
         # version alone is nobody's verb.
         is_door = is_below(target, "bundlerun") and there is None
@@ -137,6 +161,10 @@ def test_every_room_has_its_place_in_the_order() -> None:
         ("bundlerun.api", "import click"),
         ("bundlerun.runs.plan", "from . import request"),
         ("bundlerun.runs.plan", "from bundlerun import add"),
+        ("bundlerun.bundles.packs", "from bundlerun.bundles.value import encode"),
+        ("bundlerun.store.store", "def f():\n    from bundlerun.store import gc"),
+        ("bundlerun.store.gc.sweep", "from bundlerun.store.fsck.repair import repair"),
+        ("bundlerun.remotes.push", "import bundlerun.remotes.gc.mark"),
     ],
 )
 def test_forbidden_imports_are_found(module: str, source: str) -> None:
@@ -154,6 +182,9 @@ def test_forbidden_imports_are_found(module: str, source: str) -> None:
         ("bundlerun.backends.local_docker", "import docker"),
         ("bundlerun.cli.run", "import click\nfrom bundlerun import errors\nimport json"),
         ("bundlerun.remotes.push", "from bundlerun.bundles.packs import PackWriter"),
+        ("bundlerun.remotes.gc.sweep", "from bundlerun.remotes.base import Remote"),
+        ("bundlerun.remotes.fsck.packs", "from bundlerun.store.fsck import quarantine"),
+        ("bundlerun.bundles.value.encode", "from bundlerun.bundles.value import tables"),
     ],
 )
 def test_allowed_imports_are_no_offence(module: str, source: str) -> None:
@@ -167,6 +198,39 @@ def test_architecture_states_the_order_that_is_enforced() -> None:
     if page.exists():
         text = page.read_text("utf-8").replace("`", "")
         assert ORDER_LINE in " ".join(text.split())
+
+
+def test_architecture_states_the_sub_rooms_and_the_doors_that_are_enforced() -> None:
+    """Its list of sub-rooms, and its table of foreign libraries, are the ones of this test."""
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    listed = text.partition("A **sub-room** is")[2].partition(". It may import")[0]
+    assert set(re.findall(r"`([\w/]+)/`", listed)) == {
+        name.removeprefix("bundlerun.").replace(".", "/") for name in SUB_ROOMS
+    }
+    table = text.partition("| library | who alone imports it |")[2].partition("\n\n")[0]
+    doors = {
+        library.strip(): tuple(re.findall(r"`([^`]+)`", places))
+        for libraries, places in re.findall(r"^\| (\w.*) \| (.*) \|$", table, re.M)
+        for library in libraries.split(",")
+    }
+    assert doors == {
+        library: tuple(map(as_path, importers)) for library, importers in SOLE_IMPORTERS.items()
+    }
+
+
+def as_path(module: str) -> str:
+    """`bundlerun.aws` is `aws/` in the documents, a module in a room `room/module.py`."""
+    path = module.removeprefix("bundlerun.").replace(".", "/")
+    if (PACKAGE / path).is_dir():
+        return f"{path}/"
+    return f"{path}.py" if "/" in path else path
+
+
+def test_the_sub_rooms_are_there() -> None:
+    """A rule for a folder that was renamed would hold nothing."""
+    assert [name for name in SUB_ROOMS if not (ROOT / name.replace(".", "/")).is_dir()] == []
+    folders = {path.parent for path in PACKAGE.glob("*/*/__init__.py")}
+    assert {module_name(path / "__init__.py") for path in folders} == set(SUB_ROOMS)
 
 
 def test_importing_bundlerun_imports_nothing_slow() -> None:
