@@ -22,6 +22,8 @@ DOCUMENTS = sorted(
     path for where in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(where)
 )
 
+OF_A_STORE = ("objects/", "files/", "quarantine/", "meta/", "r/")
+
 _BLOCK = re.compile(
     r"^(?:`(?P<path>[^`]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -208,13 +210,18 @@ def test_the_architecture_names_every_room() -> None:
         assert f"`{module}`" in text, module
 
 
-def test_files_that_the_architecture_names_are_there() -> None:
-    """`runs/plan.py` and the like."""
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
-    assert named
-    for path in named:
-        assert (ROOT / path).exists() or (ROOT / "bundlerun" / path).exists(), path
+@pytest.mark.parametrize(
+    "document",
+    [page for page in DOCUMENTS if page.name not in ("README.md", "CHANGELOG.md")],
+    ids=lambda path: path.name,
+)
+def test_files_and_folders_that_a_page_names_are_there(document: Path) -> None:
+    """`runs/plan.py`, `store/gc/` and the like; the tour of the README makes its own."""
+    text = document.read_text(encoding="utf-8")
+    for path in set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text)):
+        found = [where / path for where in (ROOT, ROOT / "bundlerun") if (where / path).exists()]
+        # What a store and a remote have is no file of the repository.
+        assert found or path in OF_A_STORE, f"{document.name} names {path}"
 
 
 def test_the_variables_of_the_readme_are_settings() -> None:
