@@ -175,7 +175,7 @@ def _value(key: str, text: str, variable: str) -> str | int:
         _check_choice(key, text, variable)
         return text
     if not text.isdecimal():
-        raise SettingsError(f"{variable}={text!r} is to be a whole number")
+        raise SettingsError(f"{variable}={text!r} must be a whole number")
     return int(text)
 
 
@@ -209,7 +209,7 @@ def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
                 )
             wanted: tuple[type, ...] = _NUMBERS.get(key, (str,))
             if not isinstance(value, wanted) or isinstance(value, bool):
-                raise SettingsError(f"{path}: [{section}] {key} is to be a {wanted[-1].__name__}")
+                raise SettingsError(f"{path}: [{section}] {key} must be a {wanted[-1].__name__}")
             if isinstance(value, str):
                 _check_choice(key, value, f"{path}: [{section}] {key}")
             sections[section][key] = value

@@ -179,7 +179,7 @@ class Work(Data):
         instead (the result's ``followed``), unless either force is given.
 
         ``wait`` None: as the backend's traits say. ``dry_run``: the
-        plan only. ``build``: first make the image anew where its source changed. ``config`` and
+        plan only. ``build``: first rebuild the image where its source changed. ``config`` and
         ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
         (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
         as ``execution_role_arn``); they stand in no key, plan, record or log.
@@ -191,7 +191,7 @@ class Work(Data):
         from bundlerun.runs.plan import RunRequest
 
         if "." not in pipe:
-            raise UsageError(f"{pipe!r} is no package.module.Class")
+            raise UsageError(f"{pipe!r} is not a package.module.Class")
         settings = self.settings.run
         request = RunRequest(
             input=None if input == "-" else input,
@@ -314,7 +314,7 @@ class Work(Data):
         equal = None if forced else doing(plan, world)
         if equal is not None:
             plan, record = equal
-            self.progress.line(f"run {record.run_id} does this already: it is followed")
+            self.progress.line(f"run {record.run_id[:13]} does this already: it is followed")
         else:
             record = start(plan, request, engine, world)
         result = RunResult(record, plan.to_json(), followed=equal is not None)

@@ -136,7 +136,7 @@ def checked_name(name: object) -> str:
     Names are exact: no wildcard, no case folding. Raises BadName.
     """
     if not isinstance(name, str) or not name:
-        raise BadName("a name is to be a text of at least one character")
+        raise BadName("a name must be a text of at least one character")
     found = _FORBIDDEN.search(name)
     if found:
         raise BadName(f"the name {name!r:.80} has {found[0]!r}, which a name cannot have")

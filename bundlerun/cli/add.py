@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,10 +63,18 @@ def _value(paths: Sequence[str], kind: str | None) -> object:
     return found
 
 
+def _nearest(path: Path) -> str | None:
+    """The entry of the path's folder whose name is nearest, None where none is near."""
+    folder = path.parent
+    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, n=1)
+    return str(folder / near[0]) if near else None
+
+
 def _leaf(path: str, kind: str | None) -> object:
     where = Path(path)
     if not where.exists():
-        raise BadPath(f"there is no {path}")
+        raise BadPath(f"there is no file or folder {path!r}", hint=_nearest(where))
     if kind == "table":
         from bundlerun.bundles.value.tables import read_table
 

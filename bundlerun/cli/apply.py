@@ -8,6 +8,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import (
+    PipeCommand,
     as_json,
     given_options,
     misplaced,
@@ -19,14 +20,18 @@ from bundlerun.cli.render import echo_json, label
 from bundlerun.errors import BadParameter
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=PipeCommand, context_settings={"allow_interspersed_args": False})
 @click.option("--workers", default=1, show_default=True, help="Processes to run pipes in.")
 @click.option("--force", is_flag=True, help="Run the last pipe although its output is there.")
 @click.option("--force-all", is_flag=True, help="Run every pipe.")
 @tag_option("-it", "--input-tag", "input_tags", help="Select the input by tag; repeatable.")
 @tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
 @click.option("--commit", is_flag=True, help="Commit the outputs, not scratch.")
-@click.option("--pipe-root", type=click.Path(path_type=Path), help="Where pkg/module.py stands.")
+@click.option(
+    "--pipe-root",
+    type=click.Path(path_type=Path),
+    help="The folder in which pkg/module.py stands; else this one.",
+)
 @given_options
 @as_json
 @click.argument("input", metavar="IN")

@@ -24,8 +24,9 @@ def command(
             raise click.UsageError("-d needs the NAME of a context")
         _list(workspace, as_json)
     elif delete:
+        url = workspace.store.contexts.get(name).remote_url
         workspace.context_delete(name, force=force)
-        click.echo(f"deleted {name}; its remote keeps what was pushed")
+        click.echo(f"deleted {name}" + (f"; {url} keeps what was pushed" if url else ""))
     else:
         made = workspace.context_create(name)
         current = workspace.store.contexts.current()

@@ -27,7 +27,7 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if match is None:
-        raise UsageError(f"{text!r} is no time", hint="--grace 7d (units: s, m, h, d)")
+        raise UsageError(f"{text!r} is not a duration", hint="--grace 7d (units: s, m, h, d)")
     return float(match[1]) * _UNITS_S[match[2]]
 
 

@@ -29,7 +29,7 @@ VERBS = {
     "push": "Send committed bundles to the remote.",
     "pull": "Bring bundles from the remote.",
     "gc": "Free the space of what nothing uses, here or on the remote.",
-    "fsck": "Prove the store or the remote whole, and mend it.",
+    "fsck": "Check every byte of the store or the remote, and repair it.",
     "apply": "Run a pipe here.",
     "dockerize": "Make the container image of a pipeline module.",
     "run": "Run a pipe in its container, here or on AWS Batch.",
@@ -44,7 +44,7 @@ VERBS = {
 """Verb -> its one line of help ("" hides it). Each lives in the module of its name."""
 
 INTERRUPTED = 130
-"""The exit code for Ctrl-C: 128 + SIGINT (POSIX shells' custom)."""
+"""The exit code for Ctrl-C: 128 + SIGINT (the convention of POSIX shells)."""
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -29,7 +29,7 @@ def parsed_tags(values: Sequence[str]) -> dict[str, str]:
     for text in values:
         key, colon, value = text.partition(":")
         if not colon or not key:
-            raise UsageError(f"the tag {text!r} is to be KEY:VALUE")
+            raise UsageError(f"the tag {text!r} must be KEY:VALUE", hint=f"{key or 'KEY'}:VALUE")
         found[key] = value
     return found
 
@@ -61,7 +61,7 @@ def given_options(command: F) -> F:
         "config",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="What a luigi.Config class takes, in the key; repeatable.",
+        help="A setting that a luigi.Config class reads, in the key; repeatable.",
         callback=_parsed_pairs,
     )(command)
 
@@ -110,12 +110,33 @@ def pipe_parameters(tokens: Sequence[str]) -> dict[str, str]:
     while rest:
         token = rest.pop(0)
         if not token.startswith("--") or token == "--":
-            raise UsageError(f"{token!r} after the pipe's class is no --parameter")
+            raise UsageError(
+                f"{token!r} after the pipe's class is not a --parameter", hint="--PARAM VALUE"
+            )
         name, equals, value = token[2:].partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
         found[name.replace("-", "_")] = value
     return found
+
+
+class PipeCommand(click.Command):
+    """A verb that takes a pipe: an option that it does not know is likely the pipe's own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """click's own, with the place of a pipe's parameter named instead of a similar option."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            near = [
+                flag for flag in error.possibilities or () if flag.startswith(error.option_name)
+            ]
+            meant = f" (or did you mean {near[0]}?)" if near else ""
+            raise click.UsageError(
+                f"{error.option_name} is not an option of bundlerun {ctx.info_name}; the pipe's own"
+                f" parameters stand after its class{meant}",
+                ctx,
+            ) from error
 
 
 def misplaced(parameters: dict[str, str], command: click.Command) -> str | None:

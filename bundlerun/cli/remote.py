@@ -15,14 +15,14 @@ from bundlerun.remotes.identity import Leaving
 @click.argument("context")
 @click.argument("url")
 @click.option(
-    "--rebind", is_flag=True, help="Also from another remote, of which what is known is kept."
+    "--rebind", is_flag=True, help="Leave another remote for this one; what is known of it is kept."
 )
 @with_workspace
 def command(workspace: Workspace, context: str, url: str, rebind: bool) -> None:
-    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir, once it was read and written.
+    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir. URL is read and written first.
 
-    A remote is known by what it is, not by its address: one that moved is bound again just so.
-    Leaving it for another one wants --rebind, and what lies on the old one alone is listed first.
+    A remote that moved to another address is recognized. To leave it for another remote needs
+    --rebind; without it, what only the old remote has is listed.
     """
     try:
         bound = workspace.bind_remote(context, url, rebind=rebind)

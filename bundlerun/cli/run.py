@@ -12,6 +12,7 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.backends.open import traits_of
 from bundlerun.cli.options import (
+    PipeCommand,
     as_json,
     given_options,
     misplaced,
@@ -27,7 +28,7 @@ from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
 from bundlerun.runs.record import RunResult
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(cls=PipeCommand, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--backend",
     type=click.Choice(list(BACKENDS)),
@@ -41,7 +42,7 @@ from bundlerun.runs.record import RunResult
     is_flag=True,
     help="Run every pipe a second time and compare: a pipe whose value differs is named.",
 )
-@click.option("--build", is_flag=True, help="Make the image anew first if its source changed.")
+@click.option("--build", is_flag=True, help="Rebuild the image first if its source changed.")
 @click.option("--no-push-input", is_flag=True, help="The input is on the remote already.")
 @click.option(
     "--use-aws-session-token",
@@ -55,11 +56,13 @@ from bundlerun.runs.record import RunResult
 @click.option(
     "--wait/--no-wait", default=None, help="Follow the run; unless told, as the backend does."
 )
-@click.option("--vcpus", type=float, help="CPUs of the job.")
-@click.option("--memory-mib", type=int, help="Memory of the job, MiB.")
-@click.option("--gpus", type=int, default=0, help="GPUs of the job.")
+@click.option("--vcpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of the job.")
+@click.option("--memory-mib", type=click.IntRange(min=1), help="Memory of the job, MiB.")
+@click.option("--gpus", type=click.IntRange(min=0), default=0, help="GPUs of the job.")
 @click.option(
-    "--timeout-s", type=int, help="End the job after so many seconds (AWS Batch: 60 or more)."
+    "--timeout-s",
+    type=click.IntRange(min=1),
+    help="End the job after so many seconds (AWS Batch: 60 or more).",
 )
 @click.option(
     "--retries",

@@ -8,6 +8,7 @@ What is imported under a computed name is not seen. Data files are the business 
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import os
 import sys
@@ -134,11 +135,41 @@ def required_file(root: Path, module: str) -> Path:
     found = module_file(root, module)
     if found is None:
         relative = module.replace(".", "/") + ".py"
+        near = _near(root, module)
         raise BadModule(
             f"there is no module {module!r}: {Path(root) / relative} does not exist",
-            hint=f"the folder in which {relative} stands as the pipe root",
+            hint=near or f"--pipe-root FOLDER (dockerize: PIPE_ROOT), in which {relative} stands",
         )
     return found
+
+
+def _near(root: Path, module: str) -> str | None:
+    """The module of the same package whose name is nearest, None where none is near."""
+    *package, last = module.split(".")
+    if not all(part.isidentifier() for part in package):
+        return None  # never a path that leaves the root
+    folder = Path(root, *package)
+    there = [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
+    near = difflib.get_close_matches(last, there, n=1, cutoff=0.65)
+    return ".".join([*package, near[0]]) if near else None
+
+
+def check_names_class(root: Path, name: str) -> None:
+    """Raises BadModule, naming the classes that there are, where ``name`` is that of a module."""
+    path = module_file(root, name)
+    if path is None or path.suffix != ".py":
+        return
+    module, _, last = name.rpartition(".")
+    if module_file(root, module) is not None:
+        there = top_level_names(root, module)
+        if there is None or last in there:
+            return
+    body = _tree(path, path.read_bytes()).body
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    raise BadModule(
+        f"{name} is a module; name a class of it",
+        hint=" or ".join(f"{name}.{found}" for found in classes[:3] or ["Class"]),
+    )
 
 
 def top_level_names(root: Path, module: str) -> frozenset[str] | None:

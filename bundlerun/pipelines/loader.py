@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.errors import BadModule
-from bundlerun.pipelines.imports import module_file, required_file
+from bundlerun.pipelines.imports import check_names_class, module_file, required_file
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe
@@ -44,6 +44,7 @@ def load_pipe(name: str, root: Path) -> type[Pipe]:
     module_name, _, class_name = name.rpartition(".")
     if not module_name:
         raise BadModule(f"{name!r} names no class", hint="package.module.Class")
+    check_names_class(root, name)
     module = load_module(module_name, root)
     if not hasattr(module, class_name):
         raise no_such_class(module_name, class_name, vars(module))
@@ -62,7 +63,7 @@ def pipe_class(found: object, name: str) -> type[Pipe]:
     from bundlerun.pipelines.pipe import Pipe
 
     if not isinstance(found, type) or not issubclass(found, Pipe) or found is Pipe:
-        raise BadModule(f"{name} is no Pipe", hint="class Name(bundlerun.Pipe)")
+        raise BadModule(f"{name} is not a Pipe", hint="class Name(bundlerun.Pipe)")
     return found
 
 
@@ -116,7 +117,7 @@ def location_of(cls: type[Pipe], pipe_root: Path | None = None) -> ModuleLocatio
     if cls.__qualname__ != cls.__name__ or getattr(module, cls.__name__, None) is not cls:
         raise BadModule(
             f"{name} is not at the top level of its module (any more), so it cannot be found again",
-            hint="move the class to the top level, and import it anew",
+            hint="move the class to the top level, and import it again",
         )
     file = getattr(module, "__file__", None)
     if module is None or file is None or not os.path.isfile(file):
@@ -189,7 +190,7 @@ def check_own(module_name: str, path: Path) -> None:
         raise BadModule(
             f"this process has another module {module_name} already, from {there}; "
             f"{path} is hidden by it",
-            hint="start Python anew for each project, or give the module a name of its own",
+            hint="restart Python for each project, or give the module a name of its own",
         )
 
 
@@ -216,5 +217,5 @@ def check_loaded(module_name: str, path: Path, digest: Digest) -> None:
     if known is not None and known[1] != digest:
         raise BadModule(
             f"{path} was edited after this process imported it",
-            hint="start Python anew, or importlib.reload the module",
+            hint="restart Python, or importlib.reload the module",
         )

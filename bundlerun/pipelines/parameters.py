@@ -20,6 +20,7 @@ from luigi.task_register import Register
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadParameter
 from bundlerun.pipelines.override_scope import config_path, given_value
+from bundlerun.pipelines.schema import not_of_type
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe
@@ -139,14 +140,10 @@ def _parsed(name: str, key: str, param: Any, value: object) -> object:
         again = param.normalize(param.parse(param.serialize(first)))
         same = again == first or param.serialize(again) == param.serialize(first)
     except Exception as error:  # a parameter class is the user's: it may raise anything
-        raise BadParameter(
-            f"{name}: {value!r:.80} is no {type(param).__name__}, which {key!r} is to be ({error})"
-        ) from error
+        raise not_of_type(name, key, _row(param), value) from error
     # BoolParameter makes None of what it cannot parse.
     if not same or (again is None and given is not None):
-        raise BadParameter(
-            f"{name}: {value!r:.80} is no {type(param).__name__}, which {key!r} is to be"
-        )
+        raise not_of_type(name, key, _row(param), value)
     return again
 
 

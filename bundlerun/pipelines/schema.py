@@ -47,13 +47,24 @@ def written(pipe: str, key: str, row: Mapping[str, Any], text: str) -> str:
             return _WRITERS.get(row["type"], str)(text)
         written = _WRITERS.get(row["choice_type"], str)(text)
     except ValueError as error:
-        raise BadParameter(
-            f"{pipe}: the parameter {key!r} is of type {row['type']}, and {text!r:.80} is none"
-        ) from error
+        raise not_of_type(pipe, key, row, text) from error
     if written not in row["choices"]:
-        there = ", ".join(row["choices"])
-        raise BadParameter(f"{pipe}: {key!r} cannot be {text!r:.80}; choose one of: {there}")
+        raise not_of_type(pipe, key, row, text)
     return written
+
+
+def not_of_type(pipe: str, key: str, row: Mapping[str, Any], value: object) -> BadParameter:
+    """The error for a value that the parameter ``key``, by its row, does not take."""
+    if row["type"] == "choice":
+        kind = f"one of {', '.join(row['choices'])}"
+    else:
+        kind = f"of type {row['class'] if row['type'] == 'other' else row['type']}"
+    # What stands alone on a command line reads "true".
+    alone = value == "true" and row["type"] != "bool"
+    return BadParameter(
+        f"{pipe}: the parameter {key!r} must be {kind}, not {value!r:.80}",
+        hint=f"--{key.replace('_', '-')} VALUE" if alone else None,
+    )
 
 
 def _bool(text: str) -> str:

@@ -319,7 +319,7 @@ def folder_of(url: str) -> Path:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != "file" or parts.netloc or not path.startswith("/") or "\0" in path:
-        raise UsageError(f"{url!r} names no folder by its absolute path", hint="file:///dir")
+        raise UsageError(f"{url!r} must name a folder by its absolute path", hint="file:///dir")
     if parts.query or parts.fragment:
         raise UsageError(f"{url!r}: write ? as %3F and # as %23")
     return Path(os.path.normpath(path))

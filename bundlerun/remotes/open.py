@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import quote
 
@@ -40,8 +41,10 @@ def checked_url(url: str) -> str:
     """
     scheme, colon, _ = url.partition("://")
     if not colon or scheme not in registry.REMOTES:
+        folder = None if colon else "file://" + quote(os.path.abspath(url))
         raise UsageError(
-            f"{url!r:.200} is no remote's URL", hint="s3://bucket/prefix, or file:///dir"
+            f"{url!r:.200} is not the URL of a remote",
+            hint=folder or "s3://bucket/prefix, or file:///dir",
         )
     if scheme == "file":
         return "file://" + quote(str(folder_of(url)))
@@ -53,7 +56,10 @@ def checked_url(url: str) -> str:
 def _checked_s3(url: str) -> str:
     bucket, prefix = bucket_and_prefix(url)
     if not _BUCKET.fullmatch(bucket):
-        raise UsageError(f"{url!r:.200}: {bucket!r} cannot be a bucket's name")
+        raise UsageError(
+            f"{url!r:.200}: {bucket!r} is not the name of a bucket: 3 to 63 of a-z 0-9 - .",
+            hint="s3://bucket/prefix",
+        )
     parts = prefix.split("/") if prefix else []
     if not _PREFIX.fullmatch(prefix) or any(part in ("", ".", "..") for part in parts):
         raise UsageError(

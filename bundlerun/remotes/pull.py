@@ -68,7 +68,7 @@ def _pull_latest(store: Store, context: Context, remote: Remote, name: str) -> E
         # Nothing was read that says which remote answers.
         check_remote(remote, uuid)
     _check_newest(remote, name, newest, known)
-    raise _no_such_name(remote, name)
+    raise _no_such_name(store, context, remote, name)
 
 
 def pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
@@ -151,7 +151,7 @@ def _pull_all(
     for error in [*errors, *numbers.errors(mine)]:
         raise error
     if name is not None and not entries and not adopted:
-        raise _no_such_name(remote, name)
+        raise _no_such_name(store, context, remote, name)
     return [*entries, *adopted]
 
 
@@ -334,10 +334,14 @@ def _check_newest(remote: Remote, name: str, newest: int, known: int) -> None:
         )
 
 
-def _no_such_name(remote: Remote, name: str) -> BundleNotFound:
-    return BundleNotFound(
-        f"{remote.url} has no bundle {name!r}", hint=f"bundlerun commit {name}; bundlerun push"
+def _no_such_name(store: Store, context: Context, remote: Remote, name: str) -> BundleNotFound:
+    here = store.catalog.find(context, name) is not None
+    cure = (
+        f"bundlerun commit {name}; bundlerun push {name}"
+        if here
+        else "bundlerun pull; bundlerun ls"
     )
+    return BundleNotFound(f"{remote.url} has no bundle {name!r}", hint=cure)
 
 
 def _other_record(remote: Remote, id: str) -> IntegrityError:

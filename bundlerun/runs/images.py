@@ -12,7 +12,7 @@ from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.image import ImageInfo, ImageRef, image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
 from bundlerun.pipelines.git import git_version
-from bundlerun.pipelines.imports import top_level_names
+from bundlerun.pipelines.imports import check_names_class, top_level_names
 from bundlerun.pipelines.loader import no_such_class
 from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
 
@@ -74,10 +74,10 @@ def recipe_of(
     root = request.pipe_root
     if not root.is_dir():
         raise BadModule(
-            f"{root} is no folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
+            f"{root} is not a folder", hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         )
-    source = source_of(root, request.module, digests=digests)
     _check_named(root, request)
+    source = source_of(root, request.module, digests=digests)
     git = git_version(root, source.files)
     code = Code(
         module=request.module,
@@ -95,6 +95,7 @@ def recipe_of(
 def _check_named(root: Path, request: ImageRequest) -> None:
     """A misspelt class is told before its image is built, as far as the source shows it."""
     name = request.pipe.rpartition(".")[2]
+    check_names_class(root, request.pipe)
     there = top_level_names(root, request.module)
     if there is not None and name not in there:
         raise no_such_class(request.module, name, there)

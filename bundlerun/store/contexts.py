@@ -116,7 +116,10 @@ def _get(connection: sqlite3.Connection, name: str) -> Context:
 
 
 def _missing(name: str) -> ContextNotFound:
-    return ContextNotFound(f"there is no context {name!r}", hint=f"bundlerun context {name}")
+    return ContextNotFound(
+        f"there is no context {name!r}",
+        hint=f"bundlerun context lists them; bundlerun context {name} makes it",
+    )
 
 
 def _move(tx: sqlite3.Connection, context: Context, uuid: str) -> None:

@@ -7,6 +7,7 @@ here after the committed one. Never a wall clock.
 
 from __future__ import annotations
 
+import difflib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,12 +68,25 @@ class Queries:
         which = name if id_prefix is None else f"{name}@{id_prefix}"
         if self._scope is not None:
             raise self._scope.not_found(which)
+        near = self._near(context, name)
         tagged = "".join(f" {key}:{value}" for key, value in (tags or {}).items())
         raise BundleNotFound(
             f"the context {context.name!r} has no {what} {which!r}"
-            + (f" with the tags{tagged}" if tagged else ""),
-            hint="bundlerun ls" if context.remote_url is None else f"bundlerun pull {name}",
+            + (f" with the tags{tagged}" if tagged else "")
+            + (f"; did you mean {near!r}?" if near not in (None, name) else ""),
+            hint=_where_to_look(context, name, near),
         )
+
+    def _near(self, context: Context, name: str) -> str | None:
+        """The name in this context that is, or is nearest to, ``name``; None where none is near."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT name FROM bundles WHERE context = ? AND substr(name, 1, 1) = ?"
+                " LIMIT 10000",
+                (context.id, name[:1]),
+            ).fetchall()
+        near = difflib.get_close_matches(name, [found for (found,) in rows], n=1, cutoff=0.75)
+        return near[0] if near else None
 
     def by_id(self, context: Context, id: str) -> Entry | None:
         """The bundle of exactly this id, given up or not."""
@@ -282,3 +296,12 @@ def _newest_first(light: list[tuple[int, str, int | None, int]]) -> list[int]:
         keys.append((arrived[name], rank or 0, seq))
     keys += [(seq, 0, seq) for seq, _, rank, _ in light if rank is None]
     return [seq for _, _, seq in sorted(keys, reverse=True)]
+
+
+def _where_to_look(context: Context, name: str, near: str | None) -> str:
+    """The next command, where the asked version of ``name`` is not here."""
+    if near == name:
+        return f"bundlerun ls {name}"
+    if context.remote_url is not None:
+        return f"bundlerun pull {name}"
+    return "bundlerun ls"

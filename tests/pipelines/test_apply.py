@@ -621,11 +621,11 @@ def test_an_attribute_set_while_running_is_gone_afterwards(project: Project, wor
     [
         ({"m": "1"}, "has no parameter 'm'; it has: n, day, kind"),
         ({}, "needs the parameter 'n'"),
-        ({"n": "x"}, "'x' is no IntParameter, which 'n' is to be"),
-        ({"n": 1.5}, "1.5 is no IntParameter"),
-        ({"n": 1, "day": "yesterday"}, "'yesterday' is no DateParameter"),
-        ({"n": 1, "kind": "c"}, "'c' is no ChoiceParameter"),
-        ({"n": 1, "flag": "maybe"}, "'maybe' is no BoolParameter"),
+        ({"n": "x"}, "the parameter 'n' must be of type int, not 'x'"),
+        ({"n": 1.5}, "must be of type int, not 1.5"),
+        ({"n": 1, "day": "yesterday"}, "must be of type date, not 'yesterday'"),
+        ({"n": 1, "kind": "c"}, "must be one of a, b, not 'c'"),
+        ({"n": 1, "flag": "maybe"}, "must be of type bool, not 'maybe'"),
     ],
 )
 def test_bad_parameters_are_refused_by_pipe_and_name(

@@ -131,7 +131,7 @@ def test_an_equal_tree_elsewhere_has_the_same_digest(tree: Path) -> None:
 
 def test_a_missing_module_names_the_path_that_was_looked_for(tree: Path) -> None:
     """BadModule, with the file and what to do."""
-    with pytest.raises(BadModule, match=r"pkg/absent\.py does not exist.*pipe root"):
+    with pytest.raises(BadModule, match=r"pkg/absent\.py does not exist.*--pipe-root"):
         project_modules(tree, "pkg.absent")
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_pipe_cannot_be_applied(project: Project, world: World) -> No
     """Neither a plain class, nor Pipe itself, nor an object."""
     module = project.module("class Plain:\n    pass\n")
     for wrong in (module.Plain, module.Pipe, 3):
-        with pytest.raises(BadModule, match="is no Pipe"):
+        with pytest.raises(BadModule, match="is not a Pipe"):
             world.apply(wrong)
 
 
@@ -119,7 +119,7 @@ def test_a_pipe_is_loaded_by_its_name(project: Project) -> None:
         ("Top", "names no class"),
         ("absent.Top", r"project/absent\.py does not exist"),
         ("{}.Absent", "has no class Absent"),
-        ("{}.os", "is no Pipe"),
+        ("{}.os", "is not a Pipe"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(project: Project, name: str, said: str) -> None:
