@@ -42,11 +42,9 @@ class Inner(StoreTargets):
         self._scope = scope
 
     def find(self, task: ReuseKey) -> Entry | None:
-        """See Host. Equal work is looked for everywhere, for it is in no name's stead."""
-        found = super().find(task) or self._outer.find(task)
-        if found is not None:
-            self._scope.see(found.bundle.id)
-        return found
+        """See Host. Equal work is looked for everywhere, for it is in no name's stead; the pipe
+        sees it once it has gone into something (``finished``), not what had another name."""
+        return super().find(task) or self._outer.find(task)
 
     def commit(self, entry: Entry) -> Entry:
         """See Host."""
@@ -61,11 +59,8 @@ class Inner(StoreTargets):
         """What was made or found here, as parents of the pipe's output; not what only went into
         something else of it."""
         made = self._made()
-        tasks = [entry.bundle.lineage.task for entry in made if entry.bundle.lineage.task]
         found = (self.by_id(id) for id in self._scope.found)
-        # Of what was found for a name of its own there is a new version, which has its task.
-        other = (e for e in found if e is not None and e.bundle.lineage.task not in tasks)
-        entries = [*made, *other]
+        entries = [*made, *(entry for entry in found if entry is not None)]
         inside = {parent.id for entry in entries for parent in entry.bundle.lineage.parents}
         return [
             Parent(f"{ROLE}:{b.name}", b.name, b.id, b.root.digest)

@@ -235,6 +235,31 @@ def test_equal_work_is_found_by_an_inner_apply(project: Project, world: World) -
     assert project.said() == ["leaf"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pipe_sees_the_same_whether_equal_work_was_found_or_done(
+    project: Project, world: World, workers: int
+) -> None:
+    """Who made it before, and under which name, shows in no result."""
+    flow = project.module(
+        f"""
+        import bundlerun as br
+        class Leaf(Pipe):
+            def pipe_run(self, pipeline_input):
+                return 1
+        class Top(Pipe):
+            n = luigi.IntParameter()
+            def pipe_run(self, pipeline_input):
+                br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
+                br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
+                return [entry.bundle.name for entry in br.search()]
+        """
+    )
+    for n in (1, 2):
+        found = world.apply(flow.Top, params={"n": n})
+        assert world.value(found) == [f"inner{n}"]
+        assert [p.name for p in found.entry.bundle.lineage.parents] == [f"inner{n}"]
+
+
 def test_a_pipe_changes_only_what_it_made(project: Project, world: World) -> None:
     """Its inputs are others' too."""
     _fill(world)
