@@ -34,13 +34,13 @@ class Capture:
     ``sys.stderr`` is in order between the two as well; both go on through one descriptor because
     whatever reads a job's output (an engine's log driver) reads two without an order. Text that
     lacks its newline follows after ``STALE_S`` seconds or ``LONGEST`` bytes. ``text`` is the last
-    ``limit`` bytes. The texts ``hidden`` are masked. Meant for the main program of a job:
-    descriptors belong to the whole process.
+    ``limit`` bytes. The texts ``hidden`` are masked (``masked``). Meant for the main program of
+    a job: descriptors belong to the whole process.
     """
 
     def __init__(self, limit: int, hidden: Sequence[str] = ()) -> None:
         self._limit = limit
-        self._hidden = hidden
+        self._hidden = _hidden_pieces(hidden)
         self._kept = bytearray()
         self._saved: list[int] = []
         self._streams = (sys.stdout, sys.stderr)
@@ -112,13 +112,15 @@ class Capture:
             for descriptor, rest in held.items():
                 late = time.monotonic() - since[descriptor] >= STALE_S
                 if rest and (late or len(rest) >= LONGEST):
-                    self._emit(descriptor, rest)
-                    rest.clear()
+                    # What may be the beginning of a hidden text waits for what follows it.
+                    end = len(rest) - _begun(rest, self._hidden)
+                    self._emit(descriptor, rest[:end])
+                    del rest[:end]
 
     def _emit(self, stream: int, data: bytes | bytearray) -> None:
         if not data:
             return
-        data = masked(data, self._hidden)
+        data = _masked(data, self._hidden)
         # The other stream's unfinished line ends here, so that this one is whole.
         torn = self._unfinished not in (None, stream)
         data = (b"\n" if torn else b"") + data
@@ -131,12 +133,36 @@ class Capture:
 
 
 def masked(data: bytes | bytearray, hidden: Sequence[str]) -> bytes:
-    """``data`` without the texts ``hidden``; those of fewer than ``LEAST_HIDDEN`` characters, which
-    stand in any text, stay."""
-    for text in hidden:
-        if len(text) >= LEAST_HIDDEN:
-            data = data.replace(text.encode(errors="surrogateescape"), b"***")
+    """``data`` without the texts ``hidden``, nor any line of them; what has fewer than
+    ``LEAST_HIDDEN`` characters, and so stands in any text, stays."""
+    return _masked(data, _hidden_pieces(hidden))
+
+
+def _masked(data: bytes | bytearray, pieces: Sequence[bytes]) -> bytes:
+    for piece in pieces:
+        data = data.replace(piece, b"***")
     return bytes(data)
+
+
+def _hidden_pieces(hidden: Sequence[str]) -> list[bytes]:
+    """The texts and each of their lines, since a job writes line by line; the longest first, since
+    one may stand in another."""
+    pieces = {piece for text in hidden for piece in (text, *text.splitlines())}
+    long = [piece for piece in pieces if len(piece) >= LEAST_HIDDEN]
+    return [piece.encode(errors="surrogateescape") for piece in sorted(long, key=len, reverse=True)]
+
+
+def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:
+    """So many bytes at the end of ``data`` are the beginning of one of ``pieces``, the most."""
+    longest = max((len(piece) for piece in pieces), default=0)
+    return next(
+        (
+            size
+            for size in range(min(longest - 1, len(data)), 0, -1)
+            if any(piece.startswith(data[-size:]) for piece in pieces)
+        ),
+        0,
+    )
 
 
 @dataclass

@@ -12,13 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def captured(body: str, *, timeout_s: float = 60) -> tuple[str, str]:
+def captured(body: str, *, timeout_s: float = 60, hidden: tuple[str, ...] = ()) -> tuple[str, str]:
     """What passes through, and the text kept, where ``body`` runs inside a capture."""
     program = (
         "import os, subprocess, sys, threading, time\n"
         "from bundlerun.runs.capture import Capture\n"
         "def job():\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n"
-        "with Capture(1 << 20) as capture:\n    job()\n"
+        f"with Capture(1 << 20, {hidden!r}) as capture:\n    job()\n"
         "open(sys.argv[1], 'w').write(capture.text)\n"
     )
     with tempfile.NamedTemporaryFile("r") as kept:
@@ -154,3 +154,33 @@ def test_a_child_that_outlives_the_job_does_not_hold_it() -> None:
     )
     assert out == "done\n"
     assert time.monotonic() - began < 19
+
+
+def test_what_is_hidden_is_masked_however_it_is_written() -> None:
+    """In pieces with a pause between, over the longest line, with a longer one around it, and line
+    by line where it has several."""
+    key = "-----BEGIN-----\nfirst line\nlast line"
+    out, kept = captured(
+        """
+        print("half hunt", end="", flush=True)
+        time.sleep(1.6)
+        print("er22")
+        os.write(1, b"x" * (65536 - 4) + b"hunt")
+        time.sleep(0.5)
+        os.write(1, b"er22\\n")
+        print("hunter22 and hunter22-and-more")
+        for line in ["-----BEGIN-----", "first line", "last line"]:
+            print("key:", line, flush=True)
+            time.sleep(0.1)
+        print("ends with hunt", end="")
+        """,
+        hidden=("hunter22", "hunter22-and-more", key),
+    )
+    assert out == kept
+    assert out.splitlines() == [
+        "half ***",
+        "x" * (65536 - 4) + "***",
+        "*** and ***",
+        *["key: ***"] * 3,
+        "ends with hunt",
+    ]
