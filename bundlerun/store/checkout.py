@@ -176,7 +176,7 @@ class Localised:
         yet; the stamps of those that are copies of large objects, by path."""
         total = sum(entry.link.size for entry in entries if entry.link is not None)
         is_own = root.is_relative_to(self._folder)
-        copying = Copying(beside or root, total, link=self._link and is_own)
+        copying = Copying(beside or root.parent, total, link=self._link and is_own)
         stamps: dict[str, Stamp] = {}
         linked: list[Link] = []
         for entry, link, held in self._held_of(entries):

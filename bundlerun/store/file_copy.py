@@ -46,11 +46,12 @@ class Copying:
     def _look_for_room(self) -> None:
         if self._has_room:
             return
-        left = shutil.disk_usage(self._into).free
-        if left < self._total_bytes:
+        disk = shutil.disk_usage(self._into)
+        # Some file systems do not say how large they are (ramfs, many of FUSE): all zeros.
+        if disk.total and disk.free < self._total_bytes:
             raise BundlerunError(
                 f"a path needs a copy of {_mb(self._total_bytes)}, and the disk of {self._into}"
-                f" has {_mb(left)} left",
+                f" has {_mb(disk.free)} left",
                 hint="bundlerun gc --delete (old copies go first), or File.open(), which reads"
                 " without a copy",
             )

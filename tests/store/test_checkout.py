@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -264,3 +265,30 @@ def test_a_copy_that_has_no_room_is_not_begun(
     assert files(store.path / "files") == 0
     (disk / "ballast").unlink()
     assert value.path.exists()
+
+
+@pytest.mark.service
+def test_a_disk_that_does_not_say_its_size_takes_a_copy(
+    small_disk: Callable[[str], Path], source: Path
+) -> None:
+    """As ramfs and some of FUSE do: no free byte of none at all is no full disk."""
+    disk = small_disk("size=0")
+    assert os.statvfs(disk).f_blocks == 0
+    store = Store.open(disk / "store")
+    found = kept_file(store, store.contexts.create("work"), source)
+    assert found.path.read_bytes() == (source / "large").read_bytes()
+
+
+@pytest.mark.service
+def test_a_folder_that_has_no_room_is_refused_at_a_place_that_is_there(
+    small_disk: Callable[[str], Path], source: Path
+) -> None:
+    """Whoever types `df` with the place that the message names sees the full disk."""
+    disk = small_disk("size=3m")
+    store = Store.open(disk / "store")
+    value = kept_folder(store, store.contexts.create("work"), source)
+    (disk / "ballast").write_bytes(bytes(os.statvfs(disk).f_bavail * 4096 - 300_000))
+    with pytest.raises(BundlerunError) as caught:
+        assert value.path
+    (place,) = re.findall(r"the disk of (\S+) has", str(caught.value))
+    assert Path(place).is_dir()
