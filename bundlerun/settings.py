@@ -3,11 +3,6 @@
 The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless set)::
 
     [run]
-    aws_batch_queue = "my-queue"          # BUNDLERUN_AWS_BATCH_QUEUE
-    job_role_arn = "arn:..."              # BUNDLERUN_JOB_ROLE_ARN
-    execution_role_arn = "arn:..."        # BUNDLERUN_EXECUTION_ROLE_ARN
-    session_role_arn = "arn:..."          # BUNDLERUN_SESSION_ROLE_ARN
-    session_seconds = 3600                # BUNDLERUN_SESSION_SECONDS
     vcpus = 1
     memory_mib = 2048
 
@@ -23,8 +18,16 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     [aws]
     profile = "team"                      # AWS_PROFILE; region, endpoints: AWS's own variables
     region = "eu-central-1"
+    session_role_arn = "arn:..."          # BUNDLERUN_SESSION_ROLE_ARN
+    session_seconds = 3600                # BUNDLERUN_SESSION_SECONDS
 
-An environment variable wins over the file. AWS's own variables and files keep their meaning.
+    [backends.AWSBatch]
+    queue = "my-queue"                    # BUNDLERUN_AWS_BATCH_QUEUE
+    job_role_arn = "arn:..."              # BUNDLERUN_JOB_ROLE_ARN
+    execution_role_arn = "arn:..."        # BUNDLERUN_EXECUTION_ROLE_ARN
+
+Each backend reads its own section. An environment variable wins over the file.
+AWS's own variables and files keep their meaning.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from bundlerun.errors import SettingsError
 
@@ -44,16 +47,20 @@ else:
     import tomli as tomllib
 
 
+T = TypeVar("T")
+
+
+def option(
+    default: Any = None, *, variable: str | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    """A key of a section: its default, the variable that wins over it, and what it may be."""
+    return field(default=default, metadata={"variable": variable, "choices": choices})
+
+
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: where AWS Batch jobs go, as whom, and how large they are unless said otherwise.
-    As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins."""
+    """``[run]``: how large jobs are unless said otherwise."""
 
-    aws_batch_queue: str | None = None
-    job_role_arn: str | None = None
-    execution_role_arn: str | None = None
-    session_role_arn: str | None = None
-    session_seconds: int | None = None
     vcpus: float = 1
     memory_mib: int = 2048
 
@@ -62,17 +69,20 @@ class RunSettings:
 class ImageSettings:
     """``[images]``: how images are named, on what they stand, where they are published."""
 
-    repository_prefix: str | None = None
-    registry: str | None = None
-    base_image: str | None = None
+    repository_prefix: str | None = option(variable="BUNDLERUN_REPOSITORY_PREFIX")
+    registry: str | None = option(variable="BUNDLERUN_REGISTRY")
+    base_image: str | None = option(variable="BUNDLERUN_BASE_IMAGE")
 
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """``[aws]``: what AWS's own configuration does not say already."""
+    """``[aws]``: what AWS's own configuration does not say already, and how the credentials are
+    narrowed that a job gets: to which role, and for how many seconds."""
 
     profile: str | None = None
     region: str | None = None
+    session_role_arn: str | None = option(variable="BUNDLERUN_SESSION_ROLE_ARN")
+    session_seconds: int | None = option(variable="BUNDLERUN_SESSION_SECONDS")
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,8 @@ class StoreSettings:
     cannot be named: a write through mmap leaves no trace there.
     """
 
-    checkout: str = "copy"
-    trust_times: str = ""
+    checkout: str = option("copy", variable="BUNDLERUN_CHECKOUT", choices=("copy", "link"))
+    trust_times: str = option("", variable="BUNDLERUN_TRUST_TIMES")
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -101,7 +111,11 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that is configured. ``home`` holds the configuration and the default store."""
+    """Everything that is configured. ``home`` holds the configuration and the default store.
+
+    ``backends`` are the sections ``[backends.NAME]`` as they stand in the file, and ``variables``
+    those of the environment that begin with ``BUNDLERUN_``: a backend reads them by ``options``.
+    """
 
     home: Path
     store: Path
@@ -110,32 +124,27 @@ class Settings:
     images: ImageSettings = field(default_factory=ImageSettings)
     aws: AwsSettings = field(default_factory=AwsSettings)
     storage: StoreSettings = field(default_factory=StoreSettings)
+    backends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+
+    @property
+    def file(self) -> Path:
+        """Where the settings file lies, or would."""
+        return self.home / _FILE
+
+    def options(self, backend: str, kind: type[T]) -> T:
+        """``[backends.NAME]`` of the backend called ``backend``, and the variables over it, as the
+        frozen dataclass ``kind``, whose fields are made by ``option``. Raises SettingsError."""
+        where = f"{self.file}: [backends.{backend}]"
+        return _section(kind, self.backends.get(backend, {}), where, self.variables)
 
 
-_VARIABLES = {
-    ("run", "aws_batch_queue"): "BUNDLERUN_AWS_BATCH_QUEUE",
-    ("run", "job_role_arn"): "BUNDLERUN_JOB_ROLE_ARN",
-    ("run", "execution_role_arn"): "BUNDLERUN_EXECUTION_ROLE_ARN",
-    ("run", "session_role_arn"): "BUNDLERUN_SESSION_ROLE_ARN",
-    ("run", "session_seconds"): "BUNDLERUN_SESSION_SECONDS",
-    ("images", "repository_prefix"): "BUNDLERUN_REPOSITORY_PREFIX",
-    ("images", "registry"): "BUNDLERUN_REGISTRY",
-    ("images", "base_image"): "BUNDLERUN_BASE_IMAGE",
-    ("store", "checkout"): "BUNDLERUN_CHECKOUT",
-    ("store", "trust_times"): "BUNDLERUN_TRUST_TIMES",
-}
-
-_SECTIONS: dict[str, type] = {
+_FILE = "config.toml"
+_SECTIONS: Mapping[str, type] = {
     "run": RunSettings,
     "images": ImageSettings,
     "aws": AwsSettings,
     "store": StoreSettings,
-}
-_CHOICES = {"checkout": ("copy", "link")}
-_NUMBERS: dict[str, tuple[type, ...]] = {
-    "vcpus": (int, float),
-    "memory_mib": (int,),
-    "session_seconds": (int,),
 }
 
 
@@ -143,23 +152,27 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process, from ``environ`` (the process's own unless given) and the file.
 
     A missing file is an empty one. Raises SettingsError when the file does not parse or has a
-    section, a key or a type that is not in the list above.
+    section, a key or a type that is not in the list above; what stands in ``[backends.NAME]`` is
+    for that backend to judge.
     """
     env = os.environ if environ is None else environ
     home = Path(env.get("BUNDLERUN_HOME") or _home_folder(env) / ".bundlerun")
-    path = home / "config.toml"
-    sections = _checked(_parsed(path), path)
-    for (section, key), variable in _VARIABLES.items():
-        if env.get(variable):
-            sections[section][key] = _value(key, env[variable], variable)
+    path = home / _FILE
+    found = _parsed(path)
+    read: dict[str, Any] = {
+        name: _section(kind, found.get(name, {}), f"{path}: [{name}]", env)
+        for name, kind in _SECTIONS.items()
+    }
     return Settings(
         home=home,
         store=Path(env.get("BUNDLERUN_STORE") or home / "store"),
         context=env.get("BUNDLERUN_CONTEXT") or None,
-        run=RunSettings(**sections["run"]),
-        images=ImageSettings(**sections["images"]),
-        aws=AwsSettings(**sections["aws"]),
-        storage=StoreSettings(**sections["store"]),
+        run=read["run"],
+        images=read["images"],
+        aws=read["aws"],
+        storage=read["store"],
+        backends=found.get("backends", {}),
+        variables={key: text for key, text in env.items() if key.startswith("BUNDLERUN_")},
     )
 
 
@@ -170,47 +183,55 @@ def _home_folder(env: Mapping[str, str]) -> Path:
     return Path(found if os.path.isabs(found) else "/nonexistent")
 
 
-def _value(key: str, text: str, variable: str) -> str | int:
-    if key not in _NUMBERS:
-        _check_choice(key, text, variable)
-        return text
-    if not text.isdecimal():
-        raise SettingsError(f"{variable}={text!r} must be a whole number")
-    return int(text)
-
-
-def _check_choice(key: str, text: str, where: str) -> None:
-    choices = _CHOICES.get(key, (text,))
-    if text not in choices:
-        raise SettingsError(f"{where} must be one of {', '.join(choices)}, not {text!r:.40}")
-
-
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
-
-
-def _checked(found: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
-    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
     for section, rows in found.items():
-        if section not in _SECTIONS or not isinstance(rows, dict):
-            raise SettingsError(
-                f"{path}: no section is called [{section}]; there are: {', '.join(_SECTIONS)}"
-            )
-        known = _SECTIONS[section].__dataclass_fields__  # type: ignore[attr-defined]
-        for key, value in rows.items():
-            if key not in known:
-                raise SettingsError(
-                    f"{path}: [{section}] has no key {key!r}; there are: {', '.join(known)}"
-                )
-            wanted: tuple[type, ...] = _NUMBERS.get(key, (str,))
-            if not isinstance(value, wanted) or isinstance(value, bool):
-                raise SettingsError(f"{path}: [{section}] {key} must be a {wanted[-1].__name__}")
-            if isinstance(value, str):
-                _check_choice(key, value, f"{path}: [{section}] {key}")
-            sections[section][key] = value
-    return sections
+        tables = [
+            rows,
+            *(rows.values() if section == "backends" and isinstance(rows, dict) else ()),
+        ]
+        if section not in (*_SECTIONS, "backends") or not all(isinstance(t, dict) for t in tables):
+            there = ", ".join([*_SECTIONS, "backends.NAME"])
+            raise SettingsError(f"{path}: no section is called [{section}]; there are: {there}")
+    return found
+
+
+def _section(kind: type[T], rows: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> T:
+    """The section ``rows`` as ``kind``, with what ``environ`` says over it."""
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in rows.items():
+        if key not in known:
+            there = ", ".join(known) or "none"
+            raise SettingsError(f"{where} has no key {key!r}; there are: {there}")
+        values[key] = _checked(known[key], hints[key], value, f"{where} {key}")
+    for key, each in known.items():
+        variable = each.metadata.get("variable")
+        if variable and (text := environ.get(variable)):
+            is_number = int in (hints[key], *get_args(hints[key]))
+            if is_number and not text.isdecimal():
+                raise SettingsError(f"{variable}={text!r} must be a whole number")
+            values[key] = _checked(each, hints[key], int(text) if is_number else text, variable)
+    return kind(**values)
+
+
+def _checked(option: Field[Any], hint: Any, value: Any, where: str) -> Any:
+    wanted = tuple(each for each in get_args(hint) or (hint,) if each is not type(None))
+    takes = (int, float) if float in wanted else wanted
+    # A boolean is an int to Python.
+    if not isinstance(value, takes) or (isinstance(value, bool) and bool not in wanted):
+        words = " or ".join(_NAMED.get(each, each.__name__) for each in wanted)
+        raise SettingsError(f"{where} must be {words}, not {value!r:.40}")
+    choices = option.metadata.get("choices")
+    if choices and value not in choices:
+        raise SettingsError(f"{where} must be one of {', '.join(choices)}, not {value!r:.40}")
+    return value
+
+
+_NAMED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}

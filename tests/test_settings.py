@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun import registry
 from bundlerun import settings as settings_module
+from bundlerun.backends.open import backend_type, open_backend
 from bundlerun.errors import SettingsError
+from bundlerun.jobs.backend import Backend
 from bundlerun.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,12 +34,12 @@ def test_without_a_file_everything_has_a_default(tmp_path: Path) -> None:
 
 
 def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
-    """``[run] aws_batch_queue`` from the file, unless a variable says otherwise."""
-    text = '[run]\naws_batch_queue = "file"\nvcpus = 2\n[images]\nregistry = "ecr"\n'
-    assert settings(tmp_path, text).run.aws_batch_queue == "file"
-    found = settings(tmp_path, BUNDLERUN_AWS_BATCH_QUEUE="env", BUNDLERUN_SESSION_SECONDS="900")
-    assert found.run.aws_batch_queue == "env"
-    assert found.run.session_seconds == 900
+    """``[images] base_image`` from the file, unless a variable says otherwise."""
+    text = '[run]\nvcpus = 2\n[images]\nregistry = "ecr"\nbase_image = "file"\n'
+    assert settings(tmp_path, text).images.base_image == "file"
+    found = settings(tmp_path, BUNDLERUN_BASE_IMAGE="env", BUNDLERUN_SESSION_SECONDS="900")
+    assert found.images.base_image == "env"
+    assert found.aws.session_seconds == 900
     assert found.run.vcpus == 2
     assert found.images.registry == "ecr"
 
@@ -51,6 +54,8 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
         ("[run]\nvcpus = true\n", "vcpus"),
         ("run = 3\n", "run"),
         ("[store]\ncheckout = 'hard'\n", "copy, link"),
+        ("backends = 3\n", "backends"),
+        ("[backends]\nAWSBatch = 'queue'\n", "backends.NAME"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -86,10 +91,15 @@ KEYS = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in 
 KEYS = [row for row in KEYS if len(row) == 5 and row[0].strip("-") not in ("", "section")]
 
 
+def open_all(found: Settings) -> list[Backend]:
+    """Every backend, which reads its own section."""
+    return [open_backend(name, found) for name in registry.BACKENDS]
+
+
 def listed(home: Path, text: str) -> set[str]:
     """What the error for the settings file ``text`` says that there is."""
     with pytest.raises(SettingsError) as raised:
-        settings(home, text)
+        open_all(settings(home, text))
     return set(raised.value.message.partition("there are: ")[2].split(", "))
 
 
@@ -100,13 +110,18 @@ def in_file(value: object) -> str:
 
 def values_of(found: Settings, section: str) -> dict[str, object]:
     """A section's values by key."""
+    room, _, name = section.partition(".")
+    if room == "backends":
+        return asdict(found.options(name, backend_type(name).options))
     chosen = found.storage if section == "store" else getattr(found, section)
     return asdict(chosen)
 
 
 def test_every_section_and_key_stands_on_the_page_of_settings(tmp_path: Path) -> None:
     """docs/settings.md has each key that the file may have, and no other."""
-    assert listed(tmp_path, "[nothing]\n") == {section for section, *_ in KEYS}
+    of_backends = re.compile(r"(?<=^backends\.).*")
+    sections = {of_backends.sub("NAME", section) for section, *_ in KEYS}
+    assert listed(tmp_path, "[nothing]\n") == sections
     for section in {section for section, *_ in KEYS}:
         keys = [key for of, key, *_ in KEYS if of == section]
         assert listed(tmp_path, f"[{section}]\nnothing = 1\n") == set(keys), section

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundlerun.errors import BundlerunError, CloudError, NoRemote
+from bundlerun import registry
+from bundlerun.backends.open import open_backend
+from bundlerun.errors import BundlerunError, NoRemote
+from bundlerun.jobs.check import Check, checked
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Base
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. ``ok`` None: not needed as things are configured."""
-
-    what: str
-    ok: bool | None
-    detail: str
-    cure: str | None = None
 
 
 def checkup(base: Base) -> list[Check]:
@@ -31,35 +23,20 @@ def checkup(base: Base) -> list[Check]:
         ("python", lambda: ".".join(map(str, sys.version_info[:3]))),
         ("store", partial(_store, base)),
         ("context", lambda: base.context().name),
-        ("engine", _engine),
-        ("builder", _builder),
     ]
     return [
-        *(_checked(what, look) for what, look in checks),
+        *(checked(what, look) for what, look in checks),
+        *_backends(base),
+        checked("builder", _builder),
         *_remote(base),
-        *_aws(base),
         *_images(base),
     ]
-
-
-def _checked(what: str, look: Callable[[], str]) -> Check:
-    try:
-        return Check(what, True, look())
-    except BundlerunError as error:
-        return Check(what, False, error.message, error.hint)
 
 
 def _store(base: Base) -> str:
     path = base.store.path
     # Not a fault: an archive is meant to be so.
     return f"{path}, read-only: it can be read, not written" if base.store.read_only else str(path)
-
-
-def _engine() -> str:
-    from bundlerun.docker_engine import engine
-
-    with engine() as client:
-        return f"Docker {client.version()['Version']}"
 
 
 def _builder() -> str:
@@ -77,7 +54,7 @@ def _images(base: Base) -> Iterator[Check]:
         cure = "bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         yield Check("image", None, "none has been made with this store", cure)
     for name in names:
-        yield _checked("image", partial(_image, base, name))
+        yield checked("image", partial(_image, base, name))
 
 
 def _image(base: Base, name: str) -> str:
@@ -110,28 +87,14 @@ def _remote(base: Base) -> Iterator[Check]:
         check_conditional(remote)
         return "create-only writes are kept"
 
-    yield _checked("remote", read)
-    yield _checked("remote write", write)
+    yield checked("remote", read)
+    yield checked("remote write", write)
 
 
-def _aws(base: Base) -> Iterator[Check]:
-    queue = base.settings.run.aws_batch_queue
-    if queue is None:
-        yield Check(
-            "credentials and queue",
-            None,
-            "no AWS Batch queue is configured",
-            "export BUNDLERUN_AWS_BATCH_QUEUE=NAME",
-        )
-        return
-    yield _checked("credentials", lambda: f"account {base.aws.account()}")
-    yield _checked("queue", lambda: _queue(base))
-
-
-def _queue(base: Base) -> str:
-    from bundlerun.backends.aws_batch import AWSBatch
-
-    problem = AWSBatch(base.settings, base.aws).queue_problem()
-    if problem is not None:
-        raise CloudError(problem, hint="aws batch describe-job-queues")
-    return str(base.settings.run.aws_batch_queue)
+def _backends(base: Base) -> Iterator[Check]:
+    """What each backend says of itself."""
+    for name in registry.BACKENDS:
+        try:
+            yield from open_backend(name, base.settings).checks()
+        except BundlerunError as error:
+            yield Check(name, False, error.message, error.hint)

@@ -193,6 +193,7 @@ class Work(Data):
         if "." not in pipe:
             raise UsageError(f"{pipe!r} is not a package.module.Class")
         settings = self.settings.run
+        options = {"job_role_arn": job_role_arn, "execution_role_arn": execution_role_arn}
         request = RunRequest(
             input=None if input == "-" else input,
             output=checked_name(output),
@@ -208,10 +209,9 @@ class Work(Data):
             resources=resources or Resources(settings.vcpus, settings.memory_mib),
             timeout_s=timeout_s,
             retries=retries,
-            job_role_arn=job_role_arn,
+            options={name: text for name, text in options.items() if text is not None},
             given=Given.of(config, env),
             secrets=parsed_secrets(secrets),
-            execution_role_arn=execution_role_arn or settings.execution_role_arn,
         )
         return self._carried_out(request, wait=wait, dry_run=dry_run, build=build)
 
@@ -297,9 +297,10 @@ class Work(Data):
 
         engine = open_backend(request.backend, self.settings)
         engine.check_limits(retries=request.retries, timeout_s=request.timeout_s)
+        check_secrets_reach(request)
+        engine.check_options(request.options, request.secrets)
         world = self.world()
         check_backend_reaches(world.remote.url, request.backend)
-        check_secrets_reach(request)
         image = self._image(request, build=build)
         plan = plan_run(
             request, store=self.store, context=world.context, remote=world.remote, image=image

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bundlerun.api.care import Care
-from bundlerun.api.checkup import Check, checkup
+from bundlerun.api.checkup import checkup
 from bundlerun.api.work import Work
 from bundlerun.errors import UsageError
+from bundlerun.jobs.check import Check
 
 
 class Workspace(Work, Care):

@@ -133,7 +133,7 @@ class Aws:
         except AccessDenied as error:
             raise AccessDenied(
                 error.message,
-                hint="set session_role_arn in [run] of config.toml to a role that you may assume",
+                hint="set session_role_arn in [aws] of config.toml to a role that you may assume",
             ) from error
         found = answer["Credentials"]
         return self._environment(

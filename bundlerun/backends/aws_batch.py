@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bundlerun.aws import batch
@@ -14,11 +14,12 @@ from bundlerun.aws.logs import LogStream
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.errors import Conflict, SettingsError, UsageError
+from bundlerun.errors import CloudError, Conflict, SettingsError, UsageError
 from bundlerun.jobs.backend import Backend, ImageAt, Pace, Tells, Traits
+from bundlerun.jobs.check import Check, checked
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
-from bundlerun.settings import Settings
+from bundlerun.settings import Settings, option
 
 RUN_TAG = "bundlerun:run"
 
@@ -46,8 +47,18 @@ class _Look:
     polled: bool
 
 
+@dataclass(frozen=True)
+class AWSBatchOptions:
+    """``[backends.AWSBatch]``: where jobs go, and the roles they have. As ``execution_role_arn``
+    Batch itself reads a job's secrets, before the job begins."""
+
+    queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
+    job_role_arn: str | None = option(variable="BUNDLERUN_JOB_ROLE_ARN")
+    execution_role_arn: str | None = option(variable="BUNDLERUN_EXECUTION_ROLE_ARN")
+
+
 class AWSBatch(Backend):
-    """The job queue of ``[run] aws_batch_queue``, as ``[aws]`` says who we are.
+    """The job queue of ``[backends.AWSBatch] queue``, as ``[aws]`` says who we are.
 
     ``retries`` are attempts after the machine under the job was taken away (``Host EC2 ...``); a
     pipe that raises, a deadline and a lack of memory are final at once, for they would repeat.
@@ -67,7 +78,10 @@ class AWSBatch(Backend):
             attempt="AWS_BATCH_JOB_ATTEMPT",
             index="AWS_BATCH_JOB_ARRAY_INDEX",
         ),
+        job_options=("job_role_arn", "execution_role_arn"),
     )
+
+    options = AWSBatchOptions
 
     def __init__(
         self,
@@ -76,7 +90,8 @@ class AWSBatch(Backend):
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._settings = settings
+        self._options = settings.options(self.name, AWSBatchOptions)
+        self._file = settings.file
         self._aws = aws or Aws(settings.aws)
         self._sleep = sleep
         self._queue_said: tuple[float, str | None] | None = None
@@ -91,10 +106,11 @@ class AWSBatch(Backend):
         UsageError for what AWS Batch cannot do, before anything is asked of it; SubmitUnknown.
         """
         queue = self._queue()
-        definition = job_definition(spec)
+        definition = job_definition(spec, replace(self._options, **spec.options))
         request = submission(spec, queue)
+        self.check_options(spec.options, spec.secrets)
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
-        checked(spec, request)
+        check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
         return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
@@ -165,6 +181,31 @@ class AWSBatch(Backend):
             return None
         return JobHandle(self.name, claiming, handle.run_id, handle.extra)
 
+    def check_options(self, options: Mapping[str, str], secrets: Collection[str] = ()) -> None:
+        """See Backend.check_options: secrets are read as a role, which somebody must name."""
+        super().check_options(options, secrets)
+        if secrets and not replace(self._options, **options).execution_role_arn:
+            raise SettingsError(
+                f"{self.name} reads secrets as a role of its own, and none is configured:"
+                f" [backends.{self.name}] execution_role_arn in {self._file}",
+                hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --execution-role-arn ARN",
+            )
+
+    def checks(self) -> Iterator[Check]:
+        """See Backend.checks: who asks, and whether the queue can start anything."""
+        if self._options.queue is None:
+            cure = "export BUNDLERUN_AWS_BATCH_QUEUE=NAME"
+            yield Check("credentials and queue", None, "no AWS Batch queue is configured", cure)
+            return
+        yield checked("credentials", lambda: f"account {self._aws.account()}")
+        yield checked("queue", self._usable_queue)
+
+    def _usable_queue(self) -> str:
+        problem = self.queue_problem()
+        if problem is not None:
+            raise CloudError(problem, hint="aws batch describe-job-queues")
+        return self._queue()
+
     def queue_problem(self) -> str | None:
         """Why the configured queue can start nothing, in Batch's words; None when it can.
 
@@ -176,11 +217,10 @@ class AWSBatch(Backend):
         return self._aws.client("batch")
 
     def _queue(self) -> str:
-        queue = self._settings.run.aws_batch_queue
+        queue = self._options.queue
         if not queue:
             raise SettingsError(
-                "no AWS Batch queue is configured: [run] aws_batch_queue in "
-                f"{self._settings.home / 'config.toml'}",
+                f"no AWS Batch queue is configured: [backends.{self.name}] queue in {self._file}",
                 hint="export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE (no account: bundlerun sandbox up)",
             )
         return queue
@@ -218,13 +258,13 @@ class AWSBatch(Backend):
         """The queue's own trouble, asked for at most once a minute."""
         now = time.monotonic()
         if self._queue_said is None or now - self._queue_said[0] > QUEUE_ASKED_EVERY_S:
-            configured = self._settings.run.aws_batch_queue
+            configured = self._options.queue
             said = batch.queue_problem(self._client(), configured) if configured else None
             self._queue_said = (now, said)
         return self._queue_said[1]
 
 
-def job_definition(spec: JobSpec) -> dict[str, Any]:
+def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
     """What all jobs of one image share; the sizes are defaults that every job overrides."""
     container: dict[str, Any] = {
         "image": spec.image,
@@ -235,14 +275,14 @@ def job_definition(spec: JobSpec) -> dict[str, Any]:
         "linuxParameters": {"initProcessEnabled": True},
         "privileged": False,
     }
-    if spec.job_role_arn:
-        container["jobRoleArn"] = spec.job_role_arn
+    if options.job_role_arn:
+        container["jobRoleArn"] = options.job_role_arn
     if spec.user:
         container["user"] = spec.user
     if spec.secrets:
         rows = sorted(spec.secrets.items())
         container["secrets"] = [{"name": name, "valueFrom": arn} for name, arn in rows]
-        container["executionRoleArn"] = spec.execution_role_arn
+        container["executionRoleArn"] = options.execution_role_arn
     return {
         "type": "container",
         "platformCapabilities": ["EC2"],
@@ -281,7 +321,7 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
     return request
 
 
-def checked(spec: JobSpec, request: Mapping[str, Any]) -> None:
+def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
     """Raises UsageError for what AWS Batch would refuse, or quietly do otherwise."""
     vcpus, memory_mib = spec.resources.vcpus, spec.resources.memory_mib
     if vcpus < 1 or vcpus != int(vcpus):

@@ -20,6 +20,7 @@ from bundlerun.backends.local_docker_state import job_status
 from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
 from bundlerun.errors import Conflict, EngineError, ImagePull
 from bundlerun.jobs.backend import Backend, ImageAt, Traits
+from bundlerun.jobs.check import Check, checked
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
@@ -61,7 +62,7 @@ class LocalDocker(Backend):
     )
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._lock = threading.Lock()
         self._connected: tuple[DockerHost, Any] | None = None
 
@@ -161,6 +162,14 @@ class LocalDocker(Backend):
             mounts = [] if container is None else container.attrs.get("Mounts") or []
         found = [mount["Source"] for mount in mounts if mount.get("Destination") == inside]
         return Path(found[0]) if found else None
+
+    def checks(self) -> Iterator[Check]:
+        """See Backend.checks."""
+        yield checked("engine", self._version)
+
+    def _version(self) -> str:
+        with self._engine("the engine's version") as client:
+            return f"Docker {client.version()['Version']}"
 
     def _handle(self, client: Any, container: Any, run_id: str) -> JobHandle:
         """With the engine's own id, and its host's name for people."""

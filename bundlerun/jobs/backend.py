@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bundlerun.errors import UsageError
+from bundlerun.jobs.check import Check
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import JobStatus
 from bundlerun.settings import Settings
@@ -62,6 +63,7 @@ class Traits:
     jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
     ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after the
     machine under a job was taken away. ``tells``: the variables that tell a job what it is.
+    ``job_options``: which of the backend's options can be given for one job.
     """
 
     waits: bool
@@ -75,6 +77,12 @@ class Traits:
     least_timeout_s: int = 1
     most_retries: int = 0
     tells: Tells = field(default_factory=Tells)
+    job_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a backend that has none."""
 
 
 class Backend(ABC):
@@ -86,9 +94,29 @@ class Backend(ABC):
     name: ClassVar[str]
     traits: ClassVar[Traits]
 
-    @abstractmethod
+    options: ClassVar[type[Any]] = NoOptions
+    """What may stand in the section ``[backends.NAME]`` of the settings file: a frozen dataclass
+    whose fields are made by ``settings.option``. Those in ``traits.job_options`` can be given for
+    one job as well."""
+
     def __init__(self, settings: Settings) -> None:
-        """By the settings; nothing is asked of anybody yet."""
+        """By the settings; nothing is asked of anybody yet. Raises SettingsError for a key in the
+        backend's section that is not among ``options``."""
+        settings.options(self.name, self.options)
+
+    def checks(self) -> Iterator[Check]:
+        """What ``doctor`` says of the backend: whether it answers, and can start a job."""
+        return iter(())
+
+    def check_options(self, options: Mapping[str, str], secrets: Collection[str] = ()) -> None:
+        """Raises UsageError for an option of one job that it cannot have here, SettingsError where
+        one is missing without which a job cannot have ``secrets``."""
+        for name in options:
+            if name not in self.traits.job_options:
+                raise UsageError(
+                    f"a job on {self.name} cannot be given {name.replace('_', ' ')}",
+                    hint=f"leave out --{name.replace('_', '-')}",
+                )
 
     @classmethod
     def check_limits(cls, *, retries: int, timeout_s: int | None) -> None:

@@ -31,8 +31,8 @@ class JobSpec:
     ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``env`` reaches this
     job alone; names in ``secret`` are never logged; ``host_network`` lets a local container
     reach a server on the client's loopback; ``user`` is ``uid:gid``; ``timeout_s`` None: no limit.
-    ``secrets`` are variables that the service fills in, by the ARN of each, as
-    ``execution_role_arn``.
+    ``secrets`` are variables that the service fills in, by the ARN of each; ``options`` are those
+    of the backend's own that were given for this job.
     """
 
     run_id: str
@@ -47,9 +47,8 @@ class JobSpec:
     mounts: tuple[Mount, ...] = ()
     host_network: bool = False
     user: str | None = None
-    job_role_arn: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
-    execution_role_arn: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bundlerun.backends.open import traits_of
-from bundlerun.errors import SettingsError, UsageError
+from bundlerun.errors import UsageError
 from bundlerun.jobs.spec import JobSpec, Mount
 from bundlerun.pipelines.overrides import check_apart, check_secrets
 from bundlerun.remotes.folder import folder_of
@@ -80,9 +80,8 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         mounts=mounts,
         host_network=traits.sees_folders and any(_loopback(value) for value in env.values()),
         user=user,
-        job_role_arn=request.job_role_arn or around.settings.run.job_role_arn,
         secrets={name: arn for name, arn in request.secrets.items() if arn is not None},
-        execution_role_arn=request.execution_role_arn if request.secrets else None,
+        options=request.options,
     )
 
 
@@ -109,8 +108,7 @@ def check_backend_reaches(remote_url: str, backend: str) -> None:
 
 
 def check_secrets_reach(request: RunRequest) -> None:
-    """Raises UsageError for a secret that a job of the request's backend cannot get, SettingsError
-    where AWS Batch has no role to read it as."""
+    """Raises UsageError for a secret that a job of the request's backend cannot get."""
     if traits_of(request.backend).private_variables:
         check_secrets(request.secrets, request.given)
         return
@@ -122,12 +120,6 @@ def check_secrets_reach(request: RunRequest) -> None:
                 " would stand in the job's description",
                 hint=f"--secret {name}=arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
             )
-    if request.secrets and not request.execution_role_arn:
-        raise SettingsError(
-            f"{request.backend} reads secrets as a role of its own, and none is configured:"
-            " [run] execution_role_arn in config.toml",
-            hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --execution-role-arn ARN",
-        )
 
 
 def shared_folder(remote_url: str) -> Path | None:
@@ -161,11 +153,11 @@ def _check_apart(ours: Mapping[str, str], given: set[str]) -> None:
 def _aws_env(request: RunRequest, around: Surroundings) -> dict[str, str]:
     """Credentials for this job alone. Narrowed ones when asked for; a role needs none; a local
     container gets the caller's own."""
-    aws, run = around.aws, around.settings.run
-    seconds = request.session_seconds or run.session_seconds
+    aws, settings = around.aws, around.settings.aws
+    seconds = request.session_seconds or settings.session_seconds
     if seconds:
         policy = aws.prefix_policy(*bucket_and_prefix(around.remote_url))
-        return aws.narrowed(run.session_role_arn, seconds, policy)
+        return aws.narrowed(settings.session_role_arn, seconds, policy)
     if traits_of(request.backend).private_variables:
         return aws.credentials_env()
     return aws.place_env()

@@ -220,7 +220,7 @@ class RunRequest:
     ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
     ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;
     ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, with the ARN of
-    each where it has one; ``timeout_s`` None: no limit.
+    each where it has one; ``timeout_s`` None: no limit; ``options`` are of the backend's own.
     """
 
     input: str | None
@@ -239,8 +239,7 @@ class RunRequest:
     secrets: Mapping[str, str | None] = field(default_factory=dict)
     timeout_s: int | None = None
     retries: int = 0
-    job_role_arn: str | None = None
-    execution_role_arn: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> str:

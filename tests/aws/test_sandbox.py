@@ -47,6 +47,7 @@ def in_a_shell(info: SandboxInfo, program: str, **more: str) -> str:
 
 ASK = """
 import json
+import os
 from bundlerun.aws import batch
 from bundlerun.aws.session import Aws
 from bundlerun.settings import read_settings
@@ -56,8 +57,8 @@ print(json.dumps({
     "account": aws.account(),
     "region": aws.region,
     "buckets": [row["Name"] for row in aws.client("s3").list_buckets()["Buckets"]],
-    "problem": batch.queue_problem(aws.client("batch"), settings.run.aws_batch_queue),
-    "session": bool(aws.narrowed(settings.run.session_role_arn, 900, {
+    "problem": batch.queue_problem(aws.client("batch"), os.environ["BUNDLERUN_AWS_BATCH_QUEUE"]),
+    "session": bool(aws.narrowed(settings.aws.session_role_arn, 900, {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}],
     })["AWS_SESSION_TOKEN"]),
@@ -180,18 +181,18 @@ server.serve_forever()
 
 def test_a_server_that_holds_much_is_up_all_the_same(tmp_path: Path) -> None:
     """A dump of all that it holds may take longer than anybody waits: none is asked for."""
-    server = subprocess.Popen([sys.executable, "-c", SLOW_DUMP], stdout=subprocess.PIPE, text=True)
+    slow = subprocess.Popen([sys.executable, "-c", SLOW_DUMP], stdout=subprocess.PIPE, text=True)
     try:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        started = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        record = {"pid": server.pid, "started": started, "port": port}
+        assert slow.stdout is not None
+        port = int(slow.stdout.readline())
+        started = Path(f"/proc/{slow.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        record = {"pid": slow.pid, "started": started, "port": port}
         (tmp_path / "sandbox.json").write_text(json.dumps(record))
         found = server.status(tmp_path)
         assert found is not None
         assert found.answers
     finally:
-        server.kill()
+        slow.kill()
         server.wait()
 
 

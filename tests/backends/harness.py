@@ -22,7 +22,7 @@ from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
 from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.settle import is_over
 from bundlerun.sandbox.contents import QUEUE, REGION, furnish
-from bundlerun.settings import RunSettings, Settings
+from bundlerun.settings import Settings
 
 QUICK = Pace(first_s=0.1, most_s=0.5)
 LIMIT_S = 60.0
@@ -170,7 +170,11 @@ class MotoBatchHarness(Harness):
 
 def batch_settings(folder: Path, queue: str | None = QUEUE) -> Settings:
     """Settings with a Batch queue."""
-    return Settings(home=folder, store=folder / "store", run=RunSettings(aws_batch_queue=queue))
+    return Settings(
+        home=folder,
+        store=folder / "store",
+        backends={} if queue is None else {"AWSBatch": {"queue": queue}},
+    )
 
 
 def point_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

@@ -177,7 +177,7 @@ def test_equal_content_registers_no_second_definition(
     backend.submit(other)
     assert len(aws.definitions) == 1
     backend.submit(replace(SPEC, run_id="0199", image="registry.example/x:2"))
-    backend.submit(replace(SPEC, run_id="0200", job_role_arn="arn:aws:iam::1:role/r"))
+    backend.submit(replace(SPEC, run_id="0200", options={"job_role_arn": "arn:aws:iam::1:role/r"}))
     backend.submit(SPEC)
     assert len(aws.definitions) == 3
     names = {row["jobDefinitionName"] for row in aws.definitions}
@@ -242,7 +242,7 @@ def test_largest_job_that_we_send_is_taken(aws: RecordedBatch, backend: AWSBatch
 
 def test_without_a_queue_nothing_is_submitted(aws: RecordedBatch, tmp_path: Path) -> None:
     """The error says which setting is missing, and how to do without an account."""
-    with pytest.raises(SettingsError, match=r"aws_batch_queue.*sandbox up"):
+    with pytest.raises(SettingsError, match=r"\[backends.AWSBatch\] queue.*sandbox up"):
         AWSBatch(batch_settings(tmp_path, None)).submit(SPEC)
     assert aws.requests == []
 
@@ -285,7 +285,7 @@ def test_secrets_are_the_definition_s_by_arn_and_the_role_s_that_reads_them(
     """Batch fills the variables in; no request has a value of them."""
     arn = "arn:aws:secretsmanager:us-east-1:1:secret:pw"
     role = "arn:aws:iam::1:role/reads"
-    backend.submit(replace(SPEC, secrets={"PW": arn}, execution_role_arn=role))
+    backend.submit(replace(SPEC, secrets={"PW": arn}, options={"execution_role_arn": role}))
     (registered,) = [body for name, body in aws.requests if name == "registerjobdefinition"]
     assert registered["containerProperties"]["secrets"] == [{"name": "PW", "valueFrom": arn}]
     assert registered["containerProperties"]["executionRoleArn"] == role

@@ -6,14 +6,16 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bundlerun as br
 from bundlerun import registry
-from bundlerun.backends.open import backend_type, traits_of
-from bundlerun.errors import UsageError
-from bundlerun.jobs.backend import ImageAt, Traits
+from bundlerun.backends.open import backend_type, open_backend, traits_of
+from bundlerun.errors import SettingsError, UsageError
+from bundlerun.jobs.backend import Backend, ImageAt, Traits
+from bundlerun.settings import Settings, read_settings
 
 PACKAGE = Path(br.__file__).parent
 NAMES = re.compile(r"\b(Local|AWSBatch)\b")
@@ -73,3 +75,55 @@ def test_a_limit_that_a_backend_cannot_keep_is_refused_before_anything_is_done(
     with pytest.raises(UsageError) as no:
         workspace.run(None, "out", "pkg.m.Pipe", backend=name, retries=retries, timeout_s=timeout_s)
     assert no.value.hint == cure
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "words"),
+    [
+        ("Local", "job_role_arn", "--job-role-arn"),
+        ("Local", "execution_role_arn", "--execution-role-arn"),
+    ],
+)
+def test_an_option_that_a_backend_does_not_have_is_refused(
+    tmp_path: Path, name: str, option: str, words: str
+) -> None:
+    """What was asked for explicitly is never ignored."""
+    workspace = br.open(tmp_path / "store", context="work")
+    given: dict[str, Any] = {option: "arn:aws:iam::1:role/r"}
+    with pytest.raises(UsageError, match=name) as no:
+        workspace.run(None, "out", "pkg.m.Pipe", backend=name, **given)
+    assert words in str(no.value.hint)
+
+
+def open_all(settings: Settings) -> list[Backend]:
+    """Every built-in backend."""
+    return [open_backend(name, settings) for name in registry.BACKENDS]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[backends.Local]\nqueue = 'q'\n", r"\[backends.Local\] has no key 'queue'; .*none"),
+        ("[backends.AWSBatch]\nqueu = 'q'\n", r"has no key 'queu'; there are: queue, job_role_arn"),
+        ("[backends.AWSBatch]\nqueue = 3\n", r"\[backends.AWSBatch\] queue must be a text"),
+        ("[backends.AWSBach]\nqueue = 'q'\n", r"\[backends.AWSBach\] is of no backend"),
+    ],
+)
+def test_a_backend_validates_its_own_section(tmp_path: Path, text: str, words: str) -> None:
+    """The file, the section and the key are named; the backend is not opened."""
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(SettingsError, match=words) as no:
+        open_all(read_settings({"BUNDLERUN_HOME": str(tmp_path)}))
+    assert "config.toml" in str(no.value)
+
+
+def test_doctor_says_what_every_backend_says_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A section that a backend does not understand is a failing check under its name."""
+    (tmp_path / "config.toml").write_text("[backends.AWSBatch]\nqueu = 'q'\n")
+    monkeypatch.setenv("BUNDLERUN_HOME", str(tmp_path))
+    checks = {check.what: check for check in br.open(context="c").doctor()}
+    assert "engine" in checks
+    assert checks["AWSBatch"].ok is False
+    assert "queu" in checks["AWSBatch"].detail

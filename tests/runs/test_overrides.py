@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import bundlerun as br
+from bundlerun.backends.open import open_backend
 from bundlerun.errors import BadParameter, SettingsError, UsageError, UserError
 from bundlerun.pipelines.overrides import Given
 from bundlerun.runs.job_spec import check_secrets_reach
 from bundlerun.runs.plan import RunRequest
+from bundlerun.settings import Settings
 
 PIPES = """
 import os
@@ -96,6 +98,12 @@ def test_a_secret_reaches_the_container_and_stands_nowhere(
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pw"
 
 
+def check(request: RunRequest, settings: Settings) -> None:
+    """What a run asks of its secrets before it does anything."""
+    check_secrets_reach(request)
+    open_backend(request.backend, settings).check_options(request.options, request.secrets)
+
+
 @pytest.mark.parametrize(
     ("backend", "secrets", "role", "cure"),
     [
@@ -108,6 +116,7 @@ ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pw"
 )
 def test_a_secret_that_cannot_reach_its_job_is_refused_with_the_cure(
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     backend: str,
     secrets: dict[str, str | None],
     role: str | None,
@@ -122,8 +131,9 @@ def test_a_secret_that_cannot_reach_its_job_is_refused_with_the_cure(
         backend,
         given=Given(env={"GIVEN": "x"}),
         secrets=secrets,
-        execution_role_arn=role,
+        options={} if role is None else {"execution_role_arn": role},
     )
+    home = Settings(tmp_path, tmp_path / "store")
     with pytest.raises((UsageError, SettingsError)) as refused:
-        check_secrets_reach(request)
+        check(request, home)
     assert cure in (refused.value.hint or "")
