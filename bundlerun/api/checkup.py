@@ -11,6 +11,7 @@ from bundlerun import registry
 from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, NoRemote
 from bundlerun.jobs.check import Check, checked
+from bundlerun.store.spare import has_room
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Base
@@ -35,6 +36,8 @@ def checkup(base: Base) -> list[Check]:
 
 def _store(base: Base) -> str:
     path = base.store.path
+    if not base.store.read_only and not has_room(path):
+        raise BundlerunError(f"no space left for the store {path}", hint=f"df -h {path}")
     # Not a fault: an archive is meant to be so.
     return f"{path}, read-only: it can be read, not written" if base.store.read_only else str(path)
 

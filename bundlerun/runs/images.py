@@ -161,7 +161,7 @@ def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bo
     if root.is_dir() and source_digest(root, module, digests=store.stats.digests) != info.source:
         raise StaleImage(
             f"the source of {module} below {root} differs from its image",
-            hint=f"bundlerun run --build ... {pipe}",
+            hint=f"bundlerun run --build IN OUT {pipe}",
         )
     check_pipe(info, pipe)
     return info

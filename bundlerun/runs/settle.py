@@ -244,6 +244,9 @@ def _by_backend(job: JobStatus) -> Outcome:
     elif state is not JobState.LOST:
         state = JobState.FAILED
     why = job.reason or f"the job is {job.state.value}"
+    if state is JobState.CANCELLED:
+        by = "" if (job.reason or "cancelled").startswith("cancelled") else f": {job.reason}"
+        return Outcome(Ask.NOTHING, state, failure.error, f"was cancelled{by}")
     return Outcome(Ask.NOTHING, state, failure.error, f"failed: {failure.value}: {why}")
 
 

@@ -64,7 +64,7 @@ def read_only(folder: Path) -> StoreReadOnly:
 
 def _full(folder: Path) -> BundlerunError:
     return BundlerunError(
-        f"no space left for the store {folder}; nothing was added",
+        f"no space left for the store {folder}; nothing was changed",
         hint=f"df -h {folder}; bundlerun gc --delete frees what no bundle uses",
     )
 

@@ -136,7 +136,11 @@ def test_a_full_disk_is_read_without_the_spare(roomy_disk: Path) -> None:
     refused = said(store, "tag", "x", "a:b")
     assert refused.returncode == 1
     assert "no space left" in refused.stderr
+    assert "nothing was changed" in refused.stderr
     assert "bundlerun gc --delete" in refused.stderr
+    report = said(store, "doctor")
+    assert report.returncode == 1
+    assert f"no space left for the store {store}" in report.stdout
 
 
 READ = """

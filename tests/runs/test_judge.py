@@ -144,6 +144,14 @@ def test_a_failure_says_what_was_found() -> None:
     assert lost.reason == "failed: InfraError: nobody knows it"
 
 
+def test_a_cancelled_run_is_not_called_a_failure() -> None:
+    """Who asked for the end in another way than ours has left words, which are kept."""
+    assert judge([CANCELLED], Missing.ABSENT, Output.ABSENT).reason == "was cancelled"
+    ended = replace(CANCELLED, reason="ended by the team's own clean-up")
+    reason = judge([ended], Missing.ABSENT, Output.ABSENT).reason
+    assert reason == "was cancelled: ended by the team's own clean-up"
+
+
 def test_an_envelope_of_an_earlier_attempt_does_not_explain_the_last() -> None:
     """The second attempt died without a word: its own end is told, and its own output counts."""
     second = JobStatus(JobState.FAILED, Failure.USER_ERROR, "exit code 3", attempt=2)
