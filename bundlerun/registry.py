@@ -12,10 +12,12 @@ from bundlerun.errors import SettingsError, UsageError
 
 @dataclass(frozen=True)
 class Row:
-    """Where a named thing lives: ``target`` is ``module:attribute``; ``extra`` what it needs."""
+    """Where a named thing lives: ``target`` is ``module:attribute``; ``extra`` what it needs;
+    ``brought_by`` the installed distribution whose entry point it is."""
 
     target: str
     extra: str | None = None
+    brought_by: str | None = None
 
 
 DEFAULT_BACKEND = "Local"
@@ -32,10 +34,27 @@ REMOTES: Mapping[str, Row] = {
 }
 
 
+BACKENDS_GROUP = "bundlerun.backends"
+"""The group of entry points by which an installed distribution brings backends of its own."""
+
+
+def installed_backends() -> dict[str, Row]:
+    """The backends that installed distributions bring, by name; a built-in name is not theirs to
+    take. Reads the metadata of every distribution: for a name that is not built in, and doctor."""
+    from importlib.metadata import entry_points
+
+    return {
+        found.name: Row(found.value, brought_by=found.dist.name if found.dist else found.value)
+        for found in entry_points(group=BACKENDS_GROUP)
+        if found.name not in BACKENDS
+    }
+
+
 def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
     """The thing that the row ``name`` points at.
 
-    Raises UsageError for an unknown name, SettingsError when what it needs is not installed.
+    Raises UsageError for an unknown name, SettingsError when what it needs is not installed or
+    what a distribution brings cannot be loaded.
     """
     row = rows.get(name)
     if row is None:
@@ -43,11 +62,17 @@ def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
     module, _, attribute = row.target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if row.extra is None or (error.name or "").startswith("bundlerun"):
+    except (ImportError, AttributeError) as error:
+        if row.brought_by is not None:
+            raise SettingsError(
+                f"the {what} {name!r} of {row.brought_by} ({row.target}) cannot be loaded: {error}",
+                hint=f"pip install --upgrade {row.brought_by}",
+            ) from error
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else "bundlerun"
+        if row.extra is None or missing.startswith("bundlerun"):
             raise
         raise SettingsError(
-            f"the {what} {name!r} needs {error.name}, which is not installed",
+            f"the {what} {name!r} needs {missing}, which is not installed",
             hint=f"pip install 'bundlerun[{row.extra}]'",
         ) from error
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundlerun import registry
-from bundlerun.backends.open import open_backend
+from bundlerun.backends.open import all_backends, open_backend
 from bundlerun.errors import BundlerunError, NoRemote
 from bundlerun.jobs.check import Check, checked
 from bundlerun.store.spare import has_room
@@ -96,7 +95,7 @@ def _remote(base: Base) -> Iterator[Check]:
 
 def _backends(base: Base) -> Iterator[Check]:
     """What each backend says of itself."""
-    for name in registry.BACKENDS:
+    for name in all_backends():
         try:
             yield from open_backend(name, base.settings).checks()
         except BundlerunError as error:

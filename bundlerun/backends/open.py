@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 
 def backend_type(name: str) -> type[Backend]:
-    """The class of the backend ``name``. Raises UsageError for an unknown name."""
-    found: type[Backend] = registry.load(registry.BACKENDS, name, what="backend")
+    """The class of the backend ``name``. Raises UsageError for an unknown name.
+    Other distributions are asked for a name that is not built in alone."""
+    rows = registry.BACKENDS if name in registry.BACKENDS else all_backends()
+    found: type[Backend] = registry.load(rows, name, what="backend")
     return found
+
+
+def all_backends() -> dict[str, registry.Row]:
+    """Every backend that can be named here: the built-in ones, then those of other installed
+    distributions."""
+    return {**registry.BACKENDS, **registry.installed_backends()}
 
 
 def traits_of(name: str) -> Traits:
@@ -26,11 +34,12 @@ def traits_of(name: str) -> Traits:
 def open_backend(name: str, settings: Settings) -> Backend:
     """The backend ``name``; nothing is asked of it yet. Raises UsageError for an unknown name,
     SettingsError for options that it does not have, or a section of an unknown backend."""
-    for section in settings.backends:
-        if section not in registry.BACKENDS:
-            there = ", ".join(registry.BACKENDS)
-            raise SettingsError(
-                f"{settings.file}: [backends.{section}] is of no backend; there are: {there}",
-                hint=f"remove the section, or install what brings {section}",
-            )
+    strangers = settings.backends.keys() - registry.BACKENDS.keys()
+    unknown = strangers and strangers - all_backends().keys()
+    for section in sorted(unknown):
+        raise SettingsError(
+            f"{settings.file}: [backends.{section}] is of no backend; there are: "
+            f"{', '.join(all_backends())}",
+            hint=f"remove the section, or install what brings {section}",
+        )
     return backend_type(name)(settings)

@@ -31,10 +31,10 @@ from bundlerun.runs.record import RunResult
 @click.command(cls=PipeCommand, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--backend",
-    type=click.Choice(list(BACKENDS)),
+    metavar="NAME",
     default=DEFAULT_BACKEND,
     show_default=True,
-    help="Where the job runs.",
+    help=f"Where the job runs: {', '.join(BACKENDS)}, or one that a package brings.",
 )
 @click.option("--force", is_flag=True, help="Run although equal work was done.")
 @click.option(

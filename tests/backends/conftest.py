@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.harness import Harness, LocalHarness, MotoBatchHarness
+from tests.backends.harness import Harness, LocalHarness, MotoBatchHarness, ProcessesHarness, bring
 
 
 @pytest.fixture
@@ -28,7 +28,26 @@ def moto_batch(
     harness.clean()
 
 
-@pytest.fixture(params=["local", "moto_batch"])
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessesHarness]:
+    """The backend that another distribution brings."""
+    bring(tmp_path / "site", "Processes = tests.backends.processes:Processes")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    harness = ProcessesHarness("no image", tmp_path)
+    yield harness
+    harness.clean()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in marks])
+        for name, marks in {
+            "local": ["service", "engine"],
+            "moto_batch": ["service", "engine", "batch"],
+            "processes": ["slow"],
+        }.items()
+    ]
+)
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each backend in turn."""
     found: Harness = request.getfixturevalue(request.param)

@@ -16,6 +16,7 @@ import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.local_docker import LocalDocker
+from bundlerun.backends.open import backend_type, open_backend
 from bundlerun.backends.watch import looks
 from bundlerun.jobs.backend import Backend, Pace
 from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
@@ -166,6 +167,43 @@ class MotoBatchHarness(Harness):
             f"{self.endpoint}/moto-api/state-manager/set-transition", data=body, method="POST"
         )
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+
+
+class ProcessesHarness(Harness):
+    """The backend of another distribution, opened by its name alone."""
+
+    name = "Processes"
+    says_why = True
+    pulls_at_submit = False
+
+    def __init__(self, image: str, folder: Path) -> None:
+        super().__init__(image)
+        self.settings = Settings(home=folder, store=folder / "store")
+
+    def backend(self) -> Backend:
+        """A new backend object."""
+        return open_backend(self.name, self.settings)
+
+    @contextlib.contextmanager
+    def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:
+        """A job whose client died before it started it."""
+
+        class DiedBeforeStart(backend_type(self.name)):  # type: ignore[misc]
+            def _start(self, job: Path) -> None:
+                """Death."""
+
+        handle = DiedBeforeStart(self.settings).submit(spec)
+        self.handles.append(handle)
+        yield handle
+
+
+def bring(site: Path, *entry_points: str) -> None:
+    """Let ``site``, a folder on the path, have a distribution with these entry points."""
+    metadata = site / "others_backends-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: others-backends\nVersion: 1\n")
+    rows = "\n".join(entry_points)
+    (metadata / "entry_points.txt").write_text(f"[bundlerun.backends]\n{rows}\n")
 
 
 def batch_settings(folder: Path, queue: str | None = QUEUE) -> Settings:

@@ -1,0 +1,105 @@
+"""A backend as another distribution brings one: jobs are processes of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bundlerun.errors import Conflict
+from bundlerun.jobs.backend import Backend, ImageAt, Traits
+from bundlerun.jobs.check import Check
+from bundlerun.jobs.spec import JobHandle, JobSpec
+from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.settings import Settings, option
+
+KEEPER = Path(__file__).with_name("processes_keeper.py")
+"""The program that keeps one job: it starts it, and writes down its end."""
+
+
+@dataclass(frozen=True)
+class ProcessesOptions:
+    """``[backends.Processes]``."""
+
+    folder: str | None = option(variable="BUNDLERUN_PROCESSES")
+
+
+class Processes(Backend):
+    """A folder a job; a keeper process of each job writes what became of it."""
+
+    name = "Processes"
+    options = ProcessesOptions
+    traits = Traits(waits=True, image=ImageAt.NONE, sees_folders=True, private_variables=True)
+
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.options(self.name, ProcessesOptions).folder
+        self._folder = Path(folder) if folder else settings.home / "processes"
+
+    def checks(self) -> Iterator[Check]:
+        yield Check("processes", True, str(self._folder))
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
+        self.check_options(spec.options, spec.secrets)
+        job = self._folder / spec.run_id
+        with contextlib.suppress(FileExistsError):
+            job.mkdir(parents=True)
+            (job / "spec").write_text(json.dumps({**asdict(spec), "secret": []}))
+            self._start(job)
+        return JobHandle(self.name, spec.run_id, spec.run_id)
+
+    def _start(self, job: Path) -> None:
+        subprocess.Popen([sys.executable, str(KEEPER), str(job)], start_new_session=True)
+
+    def find(self, run_id: str, name: str) -> JobHandle | None:
+        there = (self._folder / run_id).is_dir()
+        return JobHandle(self.name, run_id, run_id) if there else None
+
+    def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
+        return {handle.id: self._status(self._folder / handle.id) for handle in handles}
+
+    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+        job = self._folder / handle.id
+        while follow and not self._status(job).state.final:
+            time.sleep(0.05)
+        if (job / "log").exists():
+            yield from (job / "log").read_text().splitlines()
+
+    def cancel(self, handle: JobHandle, reason: str) -> None:
+        job = self._folder / handle.id
+        if handle.id != handle.run_id and job.is_dir():
+            raise Conflict(f"the job {handle.id} is not one of run {handle.run_id}")
+        if job.is_dir() and not self._status(job).state.final:
+            (job / "cancelled").touch()
+            if (job / "pid").exists():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int((job / "pid").read_text()), signal.SIGKILL)
+
+    def release(self, handle: JobHandle) -> None:
+        shutil.rmtree(self._folder / handle.id, ignore_errors=True)
+
+    def _status(self, job: Path) -> JobStatus:
+        if not job.is_dir():
+            return JobStatus(JobState.LOST)
+        if not (job / "end").exists():
+            if (job / "pid").exists():
+                return JobStatus(JobState.RUNNING)
+            cancelled = (job / "cancelled").exists()
+            return JobStatus(*_CANCELLED) if cancelled else JobStatus(JobState.QUEUED)
+        code, timed_out, *times = json.loads((job / "end").read_text())
+        if (job / "cancelled").exists():
+            return JobStatus(*_CANCELLED, "cancelled", code, *times)
+        failure = Failure.TIMED_OUT if timed_out else Failure.USER_ERROR if code else None
+        state = JobState.FAILED if failure else JobState.SUCCEEDED
+        return JobStatus(state, failure, "", code, *times)
+
+
+_CANCELLED = (JobState.CANCELLED, Failure.CANCELLED)
