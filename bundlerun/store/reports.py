@@ -156,8 +156,10 @@ def mended(faults: Iterable[Fault]) -> list[Finding]:
             try:
                 fault.mend()
                 finding = dataclasses.replace(finding, mended=True)
-            except BundlerunError as error:
-                told = "; ".join(filter(None, [finding.detail, f"not mended: {error.message}"]))
+            except (BundlerunError, OSError) as error:
+                # OSError: the file is another user's, or went meanwhile, or the disk is full.
+                why = error.message if isinstance(error, BundlerunError) else str(error)
+                told = "; ".join(filter(None, [finding.detail, f"not mended: {why}"]))
                 finding = dataclasses.replace(finding, detail=told)
         findings.append(finding)
     return findings

@@ -273,6 +273,25 @@ def test_modes_are_mended(full: Store) -> None:
     assert (path.stat().st_mode & 0o777, script.stat().st_mode & 0o777) == (0o444, 0o555)
 
 
+def test_a_file_that_was_made_writable_and_written_to_goes_aside(
+    store: Store, context: Context, tmp_path: Path
+) -> None:
+    """What a program does to a link. Nothing has its bytes: the repair says so, and does the rest;
+    adding the file again makes the store whole."""
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 400_000)
+    store.add(context, "x", File(source), commit=True)
+    path = large_object(store)
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"WRONG")
+    (found,) = damage(fsck(store, repair=True))
+    assert "x@" in found.detail
+    assert len(list((store.path / "quarantine").iterdir())) == 1
+    store.add(context, "x", File(source), commit=True)
+    assert fsck(store).whole
+
+
 @pytest.mark.parametrize("which", ["small.txt", "1.txt"])
 @pytest.mark.parametrize("how", ["flipped", "emptied"])
 def test_a_localised_file_that_differs_goes_aside_and_is_made_anew(

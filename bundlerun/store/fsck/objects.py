@@ -165,7 +165,9 @@ class ObjectsProof:
                 detail += ", and its file was written to after it was made"
             self._note(link, Kind.DAMAGED, where, detail)
             self.copies.setdefault(digest, lambda: path)
-        elif found.st_size != link.size:
+            # Whatever its mode: it goes aside, and what comes in its place has the right one.
+            return
+        if found.st_size != link.size:
             right = Link(link.digest, found.st_size)
             self._note(right, Kind.DAMAGED, FILE, f"its row says {link.size} bytes")
         self._check_mode(path, found.st_mode, f"object {link.digest}")
