@@ -23,6 +23,9 @@ from bundlerun.store.writer import note_pack
 Place = tuple[str, int, int, bytes]
 """Pack, offset, length, raw digest of a member."""
 
+MENDING = "bundlerun fsck --repair, or add the sound file again"
+"""What helps where bytes of this disk are gone or damaged."""
+
 
 class LocalPacks:
     """The packs of a store. Safe to use from threads and processes."""
@@ -48,12 +51,12 @@ class LocalPacks:
             try:
                 handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                raise IntegrityError(f"the store's pack {path} is gone") from error
+                raise IntegrityError(f"the store's pack {path} is gone", hint=MENDING) from error
             try:
                 for _, offset, length, raw in some:
                     data = os.pread(handle, length, offset)
                     if len(data) != length:
-                        raise IntegrityError(f"the store's pack {path} was cut off")
+                        raise IntegrityError(f"the store's pack {path} was cut off", hint=MENDING)
                     yield raw, data
             finally:
                 os.close(handle)

@@ -17,7 +17,7 @@ from bundlerun.store.atomic import aside
 from bundlerun.store.checkout import Localised
 from bundlerun.store.database import Database, batches, marks
 from bundlerun.store.failures import translated
-from bundlerun.store.local_packs import LocalPacks
+from bundlerun.store.local_packs import MENDING, LocalPacks
 from bundlerun.store.locks import Guard
 from bundlerun.store.writer import SMALL_BYTES, Writer, file_of
 
@@ -210,7 +210,7 @@ class Objects:
             raise IntegrityError(
                 f"the store's file {path} was changed after it was made: its bytes are not those"
                 f" of {link.digest}",
-                hint="bundlerun fsck --repair, or add the sound file again",
+                hint=MENDING,
             )
         # In a store that may not be written it is hashed once a process.
         self._proven[link.digest] = before
@@ -282,9 +282,11 @@ class Objects:
         try:
             found = path.stat()
         except FileNotFoundError as error:
-            raise IntegrityError(f"the store's file {path} is gone") from error
+            raise IntegrityError(f"the store's file {path} is gone", hint=MENDING) from error
         if found.st_size != size:
-            raise IntegrityError(f"the store's file {path} has {found.st_size} bytes, not {size}")
+            raise IntegrityError(
+                f"the store's file {path} has {found.st_size} bytes, not {size}", hint=MENDING
+            )
         return _LargeFile(path, stamp_of(found) != stamp)
 
 

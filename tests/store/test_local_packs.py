@@ -92,7 +92,7 @@ def test_an_add_that_fails_leaves_no_row_that_names_a_pack(
 def test_a_pack_that_is_gone_or_cut_is_told(
     store: Store, context: Context, tmp_path: Path, harm: str
 ) -> None:
-    """With the file that is to blame."""
+    """With the file that is to blame, and the cure."""
     value = folder(tmp_path / "folder")
     store.add(context, "data", value)
     for path in packs(store):
@@ -101,7 +101,10 @@ def test_a_pack_that_is_gone_or_cut_is_told(
             path.unlink()
         else:
             os.truncate(path, 10)
-    with pytest.raises(IntegrityError, match=f"{store.path}/packs/.* (is gone|was cut off)"):
+    with pytest.raises(
+        IntegrityError, match=f"{store.path}/packs/.* (is gone|was cut off)"
+    ) as caught:
         list(store.objects.many(links_of(value)))
+    assert "fsck --repair" in str(caught.value.hint)
     with pytest.raises(IntegrityError, match="pack"):
         store.objects.read(links_of(value)[1])

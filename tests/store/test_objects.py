@@ -92,7 +92,7 @@ def test_a_link_that_lies_about_the_length_is_refused(store: Store) -> None:
 
 
 def test_a_large_object_that_was_cut_or_deleted_is_noticed(store: Store) -> None:
-    """With the file that is to blame."""
+    """With the file that is to blame, and the cure."""
     link = store.objects.put_bytes(b"l" * LARGE)
     path = store.objects.path(link)
     path.chmod(0o644)
@@ -100,8 +100,9 @@ def test_a_large_object_that_was_cut_or_deleted_is_noticed(store: Store) -> None
     with pytest.raises(IntegrityError, match=str(path)):
         store.objects.read(link)
     path.unlink()
-    with pytest.raises(IntegrityError, match="is gone"):
+    with pytest.raises(IntegrityError, match="is gone") as caught:
         store.objects.read(link)
+    assert "fsck --repair" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
