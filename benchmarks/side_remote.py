@@ -51,8 +51,8 @@ def make_versions(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     bundle = br.add("name", {"number": [1]}, commit=True)
     br.push("name")
     workspace = br.open()
-    context = workspace.context()
-    remote = workspace.remote(context)
+    context = workspace.scope.context()
+    remote = workspace.scope.remote(context)
     record = digest_of(remote.get(bundle_key(bundle.id)) or b"")
     uuid = context.remote_uuid or ""
 

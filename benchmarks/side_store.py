@@ -26,7 +26,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     br.switch("work")
     root = br.add("name0", {"number": [1]}, commit=True).root
     workspace = br.open()
-    store, context = workspace.store, workspace.context()
+    store, context = workspace.scope.store, workspace.scope.context()
     begin = time.perf_counter()
     for start in range(1, given.count, _AT_A_TIME):
         with store.catalog._database.writing():

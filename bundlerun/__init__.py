@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         fsck,
         gc,
         get,
+        latest,
         lineage,
         list_jobs,
         list_remote_jobs,
         logs,
         open,
+        outline,
         pull,
         push,
         remove,
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
         search,
         switch,
         tag,
+        to_remove,
         verify,
         view,
         wait,
         why,
+        write_build_context,
     )
     from bundlerun.api.workspace import Workspace
     from bundlerun.bundles.record import Bundle
@@ -83,11 +87,13 @@ __all__ = [
     "fsck",
     "gc",
     "get",
+    "latest",
     "list_jobs",
     "list_remote_jobs",
     "lineage",
     "logs",
     "open",
+    "outline",
     "pull",
     "push",
     "remove",
@@ -95,10 +101,12 @@ __all__ = [
     "search",
     "switch",
     "tag",
+    "to_remove",
     "verify",
     "view",
     "wait",
     "why",
+    "write_build_context",
 ]
 
 

@@ -1,23 +1,33 @@
 """The verbs, on the workspace that the settings name.
 
-Each has the signature and the documentation of the Workspace method of its name. ``open`` gives a
-workspace of one's own: a store path, a remote and a context, with no home folder and no
-configuration.
+Each is the Workspace method of its name. ``open`` gives a workspace of one's own: a store path, a
+remote and a context, with no home folder and no configuration.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.workspace import Workspace
+from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.settings import Settings, read_settings
+from bundlerun.store.reports import GRACE_S
 
-P = ParamSpec("P")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from bundlerun.bundles.lineage import LineageTree
+    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.images.image import ImageInfo
+    from bundlerun.jobs.check import Check
+    from bundlerun.jobs.spec import Resources
+    from bundlerun.pipelines.why import Why
+    from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.reports import GcReport, Proof
+    from bundlerun.store.rows import Entry
 
 _opened: dict[tuple[Settings, str | None], Workspace] = {}
 
@@ -32,8 +42,9 @@ def open(
     """
     settings = read_settings()
     workspace = Workspace(settings, None if store is None else Path(store), context, create=True)
-    if remote is not None and workspace.context().remote_url != remote:
-        workspace.bind_remote(workspace.context().name, remote)
+    found = workspace.scope.context()
+    if remote is not None and found.remote_url != remote:
+        workspace.bind_remote(found.name, remote)
     return workspace
 
 
@@ -47,48 +58,409 @@ def default() -> Workspace:
     return _opened[key]
 
 
-def _on_default(method: Callable[Concatenate[Workspace, P], T]) -> Callable[P, T]:
-    @functools.wraps(method)
-    def verb(*args: P.args, **kwargs: P.kwargs) -> T:
-        return method(default(), *args, **kwargs)
+def add(
+    name: str,
+    value: object,
+    *,
+    tags: Mapping[str, str] | None = None,
+    commit: bool = False,
+    reread: bool = False,
+) -> Bundle:
+    """A new version of ``name`` with this value, kept whole or not at all.
 
-    # ``wraps`` makes inspect and help() read the method, whose first parameter nobody gives here.
-    signature = inspect.signature(method)
-    vars(verb)["__signature__"] = signature.replace(
-        parameters=list(signature.parameters.values())[1:]
+    A file that did not change since it was read last is not read again; with ``reread`` it is.
+
+    Raises BadName, BadValue (naming the place in the value that cannot be kept) or BadPath.
+    """
+    return default().add(name, value, tags=tags, commit=commit, reread=reread)
+
+
+def get(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+    """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
+    disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
+    return default().get(name, tags=tags)
+
+
+def view(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+    """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
+    each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
+
+    Raises as ``get``, later as things are touched.
+    """
+    return default().view(name, tags=tags)
+
+
+def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
+    """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
+    those with all of ``tags``. Raises BundleNotFound."""
+    return default().find(name, tags=tags)
+
+
+def search(
+    name: str | None = None, *, tags: Mapping[str, str] | None = None, committed: bool | None = None
+) -> list[Entry]:
+    """All versions, newest first, of this exact name (None: any), with all of ``tags``,
+    committed or not (None: both)."""
+    return default().search(name, tags=tags, committed=committed)
+
+
+def latest() -> list[Entry]:
+    """The latest version of each name, newest first."""
+    return default().latest()
+
+
+def outline(name: str | Bundle) -> Any:
+    """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
+    its files' bytes."""
+    return default().outline(name)
+
+
+def commit(name: str) -> Bundle:
+    """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
+    return default().commit(name)
+
+
+def tag(name: str, tags: Mapping[str, str]) -> Bundle:
+    """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
+    them. Raises BundleNotFound."""
+    return default().tag(name, tags)
+
+
+def remove(
+    name: str, *, old: bool = False, all: bool = False, remote: bool = False
+) -> list[Bundle]:
+    """Remove here the bundle ``name``, or every version of it (``all``), or all but the
+    latest (``old``); what was removed.
+
+    With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
+    again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
+    BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
+    """
+    return default().remove(name, old=old, all=all, remote=remote)
+
+
+def to_remove(
+    name: str, *, old: bool = False, all: bool = False, remote: bool = False
+) -> list[Bundle]:
+    """What ``remove`` with the same arguments would remove now; nothing is removed.
+
+    Raises as ``remove``.
+    """
+    return default().to_remove(name, old=old, all=all, remote=remote)
+
+
+def push(name: str | None = None) -> PushReport:
+    """Send the bundle ``name`` with its ancestors and older versions to the remote, or
+    everything committed, and every tag, that is not there yet.
+
+    Raises NoRemote, NotCommitted, RemoteError.
+    """
+    return default().push(name)
+
+
+def pull(
+    name: str | None = None,
+    *,
+    localize: bool = False,
+    all_versions: bool = False,
+    paths: Sequence[str] = (),
+) -> list[Bundle]:
+    """Bring the records of ``name`` (None: every name) from the remote: the latest version or
+    ``all_versions``, and with ``localize`` their bytes.
+
+    ``paths`` (with ``localize``): only the parts whose path in the value fits one of them, as
+    ``raw/flights.csv``, ``images/*`` or ``models``: keys, indexes and a folder's relative paths
+    joined by ``/``; ``*``, ``?`` and ``[...]`` as in a shell, over ``/`` too.
+
+    Raises BundleNotFound when the remote has no such name or the value no such path,
+    IntegrityError for what is damaged.
+    """
+    return default().pull(name, localize=localize, all_versions=all_versions, paths=paths)
+
+
+def lineage(name: str | Bundle) -> LineageTree:
+    """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
+    what other machines and containers made, on the remote, of which only records are read."""
+    return default().lineage(name)
+
+
+def diff(old: str | Bundle, new: str | Bundle) -> Differences:
+    """What differs from the value of the bundle ``old`` to that of ``new``, both names or
+    ``name@id-prefix``. Of what is not on this disk only nodes are fetched, and tables of up to
+    16 MiB to tell their columns.
+
+    Raises BundleNotFound, IntegrityError, RemoteErrors.
+    """
+    return default().diff(old, new)
+
+
+def why(name: str | Bundle) -> Why:
+    """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
+    those of the nearest earlier version (of its name, else of its pipe), and in what.
+
+    Raises BundleNotFound.
+    """
+    return default().why(name)
+
+
+def verify(first: str | Bundle, second: str | Bundle) -> None:
+    """Check that two bundles that the same work made have equal values.
+
+    Raises NotDeterministic, which names the pipes whose outputs differ although what went into
+    them is equal; BundleNotFound.
+    """
+    default().verify(first, second)
+
+
+def apply(
+    input: str | None,
+    output: str,
+    pipe: Any,
+    /,
+    *,
+    workers: int = 1,
+    force: bool = False,
+    force_all: bool = False,
+    input_tags: Mapping[str, str] | None = None,
+    output_tags: Mapping[str, str] | None = None,
+    commit: bool = False,
+    params: Mapping[str, Any] | None = None,
+    pipe_root: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    **parameters: Any,
+) -> Bundle:
+    """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
+    return the bundle ``output`` that it made, or equal work that was found.
+
+    ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
+    directory unless given). Parameters are given by keyword, or in ``params`` where a name
+    is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
+    luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
+    ``secrets`` names variables that the pipes need and that are in no key.
+
+    Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
+    SettingsError where a luigi file sets what the pipeline's classes have.
+    """
+    return default().apply(
+        input,
+        output,
+        pipe,
+        workers=workers,
+        force=force,
+        force_all=force_all,
+        input_tags=input_tags,
+        output_tags=output_tags,
+        commit=commit,
+        params=params,
+        pipe_root=pipe_root,
+        config=config,
+        env=env,
+        secrets=secrets,
+        **parameters,
     )
-    del vars(verb)["__wrapped__"]
-    verb.__qualname__ = verb.__name__
-    return verb
 
 
-add = _on_default(Workspace.add)
-get = _on_default(Workspace.get)
-view = _on_default(Workspace.view)
-find = _on_default(Workspace.find)
-search = _on_default(Workspace.search)
-commit = _on_default(Workspace.commit)
-tag = _on_default(Workspace.tag)
-remove = _on_default(Workspace.remove)
-push = _on_default(Workspace.push)
-pull = _on_default(Workspace.pull)
-lineage = _on_default(Workspace.lineage)
-fsck = _on_default(Workspace.fsck)
-gc = _on_default(Workspace.gc)
-diff = _on_default(Workspace.diff)
-why = _on_default(Workspace.why)
-verify = _on_default(Workspace.verify)
-apply = _on_default(Workspace.apply)
-dockerize = _on_default(Workspace.dockerize)
-run = _on_default(Workspace.run)
-list_jobs = _on_default(Workspace.list_jobs)
-list_remote_jobs = _on_default(Workspace.list_remote_jobs)
-logs = _on_default(Workspace.logs)
-wait = _on_default(Workspace.wait)
-cancel = _on_default(Workspace.cancel)
-context_create = _on_default(Workspace.context_create)
-context_list = _on_default(Workspace.context_list)
-context_delete = _on_default(Workspace.context_delete)
-switch = _on_default(Workspace.switch)
-bind_remote = _on_default(Workspace.bind_remote)
-doctor = _on_default(Workspace.doctor)
+def dockerize(
+    pipe_root: str | Path,
+    pipe: str,
+    *,
+    push: bool = False,
+    config_dir: str | Path | None = None,
+    base_image: str | None = None,
+    platform: str | None = None,
+) -> ImageInfo:
+    """Make the image of the module of ``pipe`` (``package.module.Class``), found below
+    ``pipe_root``; unchanged content is not built again. ``push`` sends it to the registry
+    that the settings name. Raises BadModule, EngineError, BuildFailed.
+    """
+    return default().dockerize(
+        pipe_root, pipe, push=push, config_dir=config_dir, base_image=base_image, platform=platform
+    )
+
+
+def write_build_context(
+    folder: str | Path,
+    pipe_root: str | Path,
+    pipe: str,
+    *,
+    config_dir: str | Path | None = None,
+    base_image: str | None = None,
+    platform: str | None = None,
+) -> Path:
+    """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
+    Dockerfile included, and build nothing; the Dockerfile's path."""
+    return default().write_build_context(
+        folder, pipe_root, pipe, config_dir=config_dir, base_image=base_image, platform=platform
+    )
+
+
+def run(
+    input: str | None,
+    output: str,
+    pipe: str,
+    *,
+    backend: str = DEFAULT_BACKEND,
+    params: Mapping[str, Any] | None = None,
+    force: bool = False,
+    push_input: bool = True,
+    session_seconds: int | None = None,
+    input_tags: Mapping[str, str] | None = None,
+    output_tags: Mapping[str, str] | None = None,
+    wait: bool | None = None,
+    resources: Resources | None = None,
+    timeout_s: int | None = None,
+    retries: int = 0,
+    job_role_arn: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    execution_role_arn: str | None = None,
+    force_all: bool = False,
+    dry_run: bool = False,
+    build: bool = False,
+) -> RunResult:
+    """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
+    ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
+    ``force_all`` (every pipe).
+
+    An equal run for the same ``output`` that is under way, whoever submitted it, is followed
+    instead (the result's ``followed``), unless either force is given.
+
+    ``wait`` None: as the backend's traits say. ``dry_run``: the plan only. ``build``: first
+    rebuild the image where its source changed. ``config`` and
+    ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
+    (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
+    as ``execution_role_arn``); they stand in no key, plan, record or log.
+
+    Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
+    BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
+    """
+    return default().run(
+        input,
+        output,
+        pipe,
+        backend=backend,
+        params=params,
+        force=force,
+        push_input=push_input,
+        session_seconds=session_seconds,
+        input_tags=input_tags,
+        output_tags=output_tags,
+        wait=wait,
+        resources=resources,
+        timeout_s=timeout_s,
+        retries=retries,
+        job_role_arn=job_role_arn,
+        config=config,
+        env=env,
+        secrets=secrets,
+        execution_role_arn=execution_role_arn,
+        force_all=force_all,
+        dry_run=dry_run,
+        build=build,
+    )
+
+
+def list_jobs(
+    run: str | None = None, *, limit: int | None = None, before: str | None = None
+) -> list[RunRecord]:
+    """The runs of this context (None), newest first, or the run whose id starts so, with
+    their states of now; a run that another store submitted to the context's remote as well.
+
+    ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
+    that one. Raises RunNotFound.
+    """
+    return default().list_jobs(run, limit=limit, before=before)
+
+
+def list_remote_jobs(*, limit: int = 50) -> list[RunRecord]:
+    """The newest ``limit`` runs of the context's remote, whoever submitted them, newest first,
+    with their states of now; nothing is written. Raises NoRemote."""
+    return default().list_remote_jobs(limit=limit)
+
+
+def logs(run: str, *, follow: bool = False) -> Iterator[str]:
+    """The lines that a run's job wrote; what the envelope kept of them once the backend has
+    forgotten the job. Raises RunNotFound."""
+    return default().logs(run, follow=follow)
+
+
+def wait(run: str) -> RunResult:
+    """Wait for a run's end and bring its output home, from any process of any store that is
+    bound to the run's remote.
+
+    Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
+    own engine, which cannot be asked from here.
+    """
+    return default().wait(run)
+
+
+def cancel(run: str) -> RunRecord:
+    """Stop a run's job; one that has ended is no error. The record as it is then.
+
+    One that is being submitted at this moment is stopped by whoever submits it. Raises
+    Conflict, and does nothing, where the job that is noted for the run is not one of it."""
+    return default().cancel(run)
+
+
+def context_create(name: str) -> Context:
+    """A new context, chosen when none was. Raises Conflict when there is one of that name."""
+    return default().context_create(name)
+
+
+def context_list() -> list[Context]:
+    """All contexts of the store, by name."""
+    return default().context_list()
+
+
+def context_delete(name: str, *, force: bool = False) -> None:
+    """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
+
+    Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+    """
+    default().context_delete(name, force=force)
+
+
+def switch(name: str) -> Context:
+    """Choose the context that verbs act on from now on. Raises ContextNotFound."""
+    return default().switch(name)
+
+
+def bind_remote(context: str, url: str, *, rebind: bool = False) -> Context:
+    """Bind ``context`` to the remote at ``url`` after reading and writing there.
+
+    What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
+    address, also when the context is bound to it again later. Raises UsageError for a URL that
+    is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
+    behind, where the context is bound to another remote, unless ``rebind``.
+    """
+    return default().bind_remote(context, url, rebind=rebind)
+
+
+def fsck(*, remote: bool = False, repair: bool = False) -> Proof:
+    """Prove this store whole, or with ``remote`` the context's remote: every object, record
+    and pack is read and hashed. ``repair`` mends what can be mended, the store from other
+    copies on this disk and from the remotes of its contexts, a remote from this store; what is
+    damaged here goes to ``quarantine/``, never away.
+
+    Raises NoRemote, RemoteChanged, RemoteErrors, StoreBusy; damage is what it returns.
+    """
+    return default().fsck(remote=remote, repair=repair)
+
+
+def gc(*, remote: bool = False, delete: bool = False, grace_s: float = GRACE_S) -> GcReport:
+    """Find what no bundle of any context of this store uses, or with ``remote`` what no version
+    on the context's remote uses, and is older than ``grace_s`` seconds; ``delete`` deletes it.
+
+    A remote takes two calls: the first condemns packs, one that comes ``wait_s`` seconds later
+    deletes them, so that a push at the same moment loses nothing. Raises IntegrityError for
+    damage that hides what is used (then nothing is deleted), StoreBusy, NoRemote, RemoteErrors.
+    """
+    return default().gc(remote=remote, delete=delete, grace_s=grace_s)
+
+
+def doctor() -> list[Check]:
+    """What works here and what does not, each with the command that mends it."""
+    return default().doctor()

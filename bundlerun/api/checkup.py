@@ -13,32 +13,32 @@ from bundlerun.jobs.check import Check, checked
 from bundlerun.store.spare import has_room
 
 if TYPE_CHECKING:
-    from bundlerun.api.scope import Base
+    from bundlerun.api.scope import Scope
 
 
-def checkup(base: Base) -> list[Check]:
+def checkup(scope: Scope) -> list[Check]:
     """Every check, in the order in which a run needs them. All that is written is an empty key on
     the remote, which is there since the remote was bound."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: ".".join(map(str, sys.version_info[:3]))),
-        ("store", partial(_store, base)),
-        ("context", lambda: base.context().name),
+        ("store", partial(_store, scope)),
+        ("context", lambda: scope.context().name),
     ]
     return [
         *(checked(what, look) for what, look in checks),
-        *_backends(base),
+        *_backends(scope),
         checked("builder", _builder),
-        *_remote(base),
-        *_images(base),
+        *_remote(scope),
+        *_images(scope),
     ]
 
 
-def _store(base: Base) -> str:
-    path = base.store.path
-    if not base.store.read_only and not has_room(path):
+def _store(scope: Scope) -> str:
+    path = scope.store.path
+    if not scope.store.read_only and not has_room(path):
         raise BundlerunError(f"no space left for the store {path}", hint=f"df -h {path}")
     # Not a fault: an archive is meant to be so.
-    return f"{path}, read-only: it can be read, not written" if base.store.read_only else str(path)
+    return f"{path}, read-only: it can be read, not written" if scope.store.read_only else str(path)
 
 
 def _builder() -> str:
@@ -47,33 +47,33 @@ def _builder() -> str:
     return "BuildKit" if buildkit_command() else "the classic builder"
 
 
-def _images(base: Base) -> Iterator[Check]:
+def _images(scope: Scope) -> Iterator[Check]:
     try:
-        names = base.store.noted.names()
+        names = scope.store.noted.names()
     except BundlerunError:
         return  # what stands under "store" says it
     if not names:
         cure = "bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
         yield Check("image", None, "none has been made with this store", cure)
     for name in names:
-        yield checked("image", partial(_image, base, name))
+        yield checked("image", partial(_image, scope, name))
 
 
-def _image(base: Base, name: str) -> str:
+def _image(scope: Scope, name: str) -> str:
     from bundlerun.runs.images import ImageRequest, image_for
 
-    noted = base.store.noted.find(name) or {}
+    noted = scope.store.noted.find(name) or {}
     pipe = ImageRequest.from_json(noted["request"]).pipe
-    settings = base.settings.images
-    return image_for(pipe, store=base.store, settings=settings, on_engine=True).ref.pullable
+    settings = scope.settings.images
+    return image_for(pipe, store=scope.store, settings=settings, on_engine=True).ref.pullable
 
 
-def _remote(base: Base) -> Iterator[Check]:
+def _remote(scope: Scope) -> Iterator[Check]:
     from bundlerun.remotes.identity import bound_uuid, check_conditional, check_remote
 
     try:
-        context = base.context()
-        remote = base.remote(context)
+        context = scope.context()
+        remote = scope.remote(context)
     except NoRemote as error:
         yield Check("remote", None, error.message, error.hint)
         return
@@ -93,10 +93,10 @@ def _remote(base: Base) -> Iterator[Check]:
     yield checked("remote write", write)
 
 
-def _backends(base: Base) -> Iterator[Check]:
+def _backends(scope: Scope) -> Iterator[Check]:
     """What each backend says of itself."""
     for name in all_backends():
         try:
-            yield from open_backend(name, base.settings).checks()
+            yield from open_backend(name, scope.settings).checks()
         except BundlerunError as error:
             yield Check(name, False, error.message, error.hint)

@@ -16,11 +16,12 @@ from bundlerun.errors import (
     RemoteError,
     SettingsError,
 )
-from bundlerun.pipelines.why import Changed, Reason, Why, explain, key_of, nearest
+from bundlerun.pipelines.why import Changed, Reason, Why, explain, in_short, key_of, nearest
+from bundlerun.progress import SILENT
 from bundlerun.runs.verify import where_two_makings_part
 
 if TYPE_CHECKING:
-    from bundlerun.api.scope import Base
+    from bundlerun.api.scope import Scope
     from bundlerun.bundles.lineage import Parent
     from bundlerun.bundles.link import Link
     from bundlerun.bundles.record import Bundle
@@ -38,9 +39,9 @@ MOST_EARLIER = 2_000
 class Comparing:
     """Comparisons of bundles of one workspace's context."""
 
-    def __init__(self, base: Base) -> None:
-        self._base = base
-        self._ancestry = Ancestry(base, base.context())
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._ancestry = Ancestry(scope, scope.context())
 
     def differences(self, old: Bundle, new: Bundle) -> Differences:
         """What differs between two values; of what is not here, only nodes and small tables are
@@ -106,7 +107,7 @@ class Comparing:
         return nearest(bundle, others)
 
     def _earlier(self, entry: Entry | None, name: str | None) -> list[Bundle]:
-        search, context = self._base.store.catalog.search, self._base.context()
+        search, context = self._scope.store.catalog.search, self._scope.context()
         found = search(context, name=name, limit=MOST_EARLIER)
         if entry is None:
             return [each.bundle for each in found]
@@ -136,10 +137,10 @@ class Comparing:
         return None if parent is None else self._ancestry.find(parent)
 
     def _read(self, link: Link, *bundles: Bundle) -> bytes:
-        found = self._base.store.objects.find(link)
+        found = self._scope.store.objects.find(link)
         if found is None:
             self._bring(link, *bundles)
-            found = self._base.store.objects.read(link)
+            found = self._scope.store.objects.read(link)
         return found
 
     def _bring(self, link: Link, *bundles: Bundle) -> None:
@@ -147,7 +148,7 @@ class Comparing:
         failure: BundlerunError | None = None
         for bundle in bundles:
             try:
-                self._base.fetch_of(bundle)([link])
+                self._scope.fetch_of(bundle)([link])
                 return
             except NoRemote as error:
                 failure = BundleNotFound(
@@ -162,12 +163,22 @@ class Comparing:
     def _columns(self, link: Link, *bundles: Bundle) -> Columns | None:
         from bundlerun.bundles.value import tables
 
-        objects = self._base.store.objects
+        objects = self._scope.store.objects
         if not objects.has(link.digest):
             if link.size > FETCHED_TABLE_BYTES:
                 return None
             self._bring(link, *bundles)
         return tables.columns(objects.held(link))
+
+
+def tell_what_differs(scope: Scope, bundle: Bundle, entry: Entry | None = None) -> None:
+    """Say on one line of the progress what kept ``bundle`` from being found; nothing where nothing
+    differs."""
+    if scope.progress is SILENT:
+        return
+    line = in_short(Comparing(scope).why_in_short(bundle, entry))
+    if line is not None:
+        scope.progress.line(line)
 
 
 MOST_GENERATIONS = 200
@@ -181,8 +192,8 @@ class Ancestry:
     remote that does not answer is asked no more, and is no reason to show less than what is here.
     """
 
-    def __init__(self, base: Base, context: Context) -> None:
-        self._base = base
+    def __init__(self, scope: Scope, context: Context) -> None:
+        self._scope = scope
         self._context = context
         self._asks = context.remote_url is not None
         self._seen: dict[str, LineageTree] = {}
@@ -212,7 +223,7 @@ class Ancestry:
 
     def find(self, at: Parent) -> Bundle | None:
         """The bundle that ``at`` mentions; None where only its mention is left."""
-        entry = self._base.store.catalog.by_id(self._context, at.id)
+        entry = self._scope.store.catalog.by_id(self._context, at.id)
         if entry is not None:
             return entry.bundle
         if not self._asks:
@@ -229,7 +240,7 @@ class Ancestry:
         from bundlerun.remotes.keys import bundle_key
         from bundlerun.remotes.records import BundleRecord, read_record
 
-        data = read_record(self._base.remote(self._context), bundle_key(at.id))
+        data = read_record(self._scope.remote(self._context), bundle_key(at.id))
         if data is None:
             return None
         found = BundleRecord.from_bytes(data, at.id).bundle

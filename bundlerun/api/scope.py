@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +29,8 @@ FIRST_CONTEXT = "default"
 """The context of whoever has chosen none, made at its first use."""
 
 
-class Base:
-    """A store, opened at the first use, and a context in it.
+class Scope:
+    """Settings, a store that is opened at the first use, a context in it, and its remote.
 
     ``context`` None: the settings' one, else the one that ``switch`` chose, else "default".
     ``create``: a named context that is not there is made instead of refused.
@@ -123,17 +123,14 @@ class Base:
             self._remotes[url] = open_remote(url, self.settings, self.progress)
         return self._remotes[url]
 
-    def entry(self, name: str | Bundle, tags: dict[str, str] | None = None) -> Entry:
+    def entry(self, name: str | Bundle, tags: Mapping[str, str] | None = None) -> Entry:
         """The bundle that ``name`` (``name``, ``name@id-prefix`` or a Bundle) means here.
 
         Raises BundleNotFound.
         """
         if not isinstance(name, str):
             return self.store.catalog.get(self.context(), name.name, id_prefix=name.id)
-        bare, _, prefix = name.partition("@")
-        return self.store.catalog.get(
-            self.context(), bare, id_prefix=prefix or None, tags=tags or None
-        )
+        return self.store.catalog.named(self.context(), name, tags=tags or None)
 
     def fetch_of(self, bundle: Bundle) -> Fetch:
         """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
@@ -157,7 +154,7 @@ class Base:
 
         return fetch
 
-    def host(self) -> StoreTargets:
+    def targets(self) -> StoreTargets:
         """What an apply acts on."""
         from bundlerun.pipelines.targets import StoreTargets
 
@@ -166,7 +163,7 @@ class Base:
         fetch = functools.partial(self._fetch, store, context)
         return self.inner or StoreTargets(store, context, fetch=fetch)
 
-    def world(self) -> RunScope:
+    def runs(self) -> RunScope:
         """What a run acts on."""
         from bundlerun.runs.scope import RunScope
 

@@ -1,57 +1,666 @@
-"""A workspace: the settings, a store, a context, and every verb on them."""
+"""A workspace: every verb, on one store, context and remote.
+
+Each method says what its arguments mean, calls one function of a room, and returns what it gave.
+"""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from bundlerun.api.care import Care
 from bundlerun.api.checkup import checkup
-from bundlerun.api.work import Work
-from bundlerun.errors import UsageError
+from bundlerun.api.outside import APPLY, BEFORE, COMES, TRAVELS, outside_only
+from bundlerun.api.scope import Scope
+from bundlerun.bundles.lineage import LineageTree, Parent
+from bundlerun.bundles.record import Bundle, checked_name, checked_tags
+from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 from bundlerun.jobs.check import Check
+from bundlerun.jobs.spec import Resources
+from bundlerun.progress import Progress
+from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.settings import Settings
+from bundlerun.store.reports import GRACE_S
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.images.image import ImageInfo
+    from bundlerun.pipelines.why import Why
+    from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.reports import GcReport, Proof
+    from bundlerun.store.rows import Entry
 
 
-class Workspace(Work, Care):
-    """All verbs. Made by ``bundlerun.open``, or from the settings by ``bundlerun.add`` and others.
+class Workspace:
+    """Every verb. Made by ``bundlerun.open``, or from the settings by ``bundlerun.add`` and others.
 
-    ``progress`` may be set to whatever shows what goes on. Safe to use from several threads. Inside
-    of a pipe, verbs on data and ``apply`` see the pipe's inputs, its dependencies and what it made
-    itself; all others raise UsageError.
+    ``progress`` may be set to whatever shows what goes on. Safe to use from several threads. As a
+    context manager it closes its store at the end. Inside of a pipe, verbs on data and ``apply``
+    see the pipe's inputs, its dependencies and what it made itself; all others raise UsageError.
     """
 
+    def __init__(
+        self,
+        settings: Settings,
+        store: Path | None = None,
+        context: str | None = None,
+        *,
+        create: bool = False,
+    ) -> None:
+        self.scope = Scope(settings, store, context, create=create)
+
+    @property
+    def progress(self) -> Progress:
+        """What is told how long work goes on."""
+        return self.scope.progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self.scope.progress = progress
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; the next verb opens it again."""
+        self.scope.close()
+
+    def add(
+        self,
+        name: str,
+        value: object,
+        *,
+        tags: Mapping[str, str] | None = None,
+        commit: bool = False,
+        reread: bool = False,
+    ) -> Bundle:
+        """A new version of ``name`` with this value, kept whole or not at all.
+
+        A file that did not change since it was read last is not read again; with ``reread`` it is.
+
+        Raises BadName, BadValue (naming the place in the value that cannot be kept) or BadPath.
+        """
+        scope = self.scope
+        entry = scope.store.add(
+            scope.context(),
+            checked_name(name),
+            value,
+            tags=checked_tags(tags or {}),
+            commit=commit,
+            reread=reread,
+            progress=scope.progress,
+        )
+        return entry.bundle
+
+    def get(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+        """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
+        disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
+        bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
+        return self.scope.store.value(bundle, self.scope.fetch_of(bundle))
+
+    def view(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+        """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
+        each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
+
+        Raises as ``get``, later as things are touched.
+        """
+        bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
+        return self.scope.store.view(bundle, self.scope.fetch_of(bundle))
+
+    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
+        """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
+        those with all of ``tags``. Raises BundleNotFound."""
+        return self.scope.entry(name, checked_tags(tags or {})).bundle
+
+    def search(
+        self,
+        name: str | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        committed: bool | None = None,
+    ) -> list[Entry]:
+        """All versions, newest first, of this exact name (None: any), with all of ``tags``,
+        committed or not (None: both)."""
+        scope = self.scope
+        return scope.store.catalog.search(
+            scope.context(), name=name, tags=checked_tags(tags or {}) or None, committed=committed
+        )
+
+    def latest(self) -> list[Entry]:
+        """The latest version of each name, newest first."""
+        return self.scope.store.catalog.latest(self.scope.context())
+
+    def outline(self, name: str | Bundle) -> Any:
+        """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
+        its files' bytes."""
+        bundle = self.scope.entry(name).bundle
+        return self.scope.store.outline(bundle, self.scope.fetch_of(bundle))
+
+    def commit(self, name: str) -> Bundle:
+        """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
+        entry = self.scope.entry(name)
+        self.scope.store.catalog.commit(self.scope.context(), [entry.bundle.id])
+        return entry.bundle
+
+    def tag(self, name: str, tags: Mapping[str, str]) -> Bundle:
+        """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
+        them. Raises BundleNotFound."""
+        scope = self.scope
+        entry = scope.entry(name)
+        scope.store.catalog.tag(scope.context(), entry.bundle.id, checked_tags(tags or {}))
+        return scope.entry(entry.bundle).bundle
+
+    def remove(
+        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
+    ) -> list[Bundle]:
+        """Remove here the bundle ``name``, or every version of it (``all``), or all but the
+        latest (``old``); what was removed.
+
+        With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
+        again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
+        BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
+        """
+        from bundlerun.remotes.remove import chosen, forget
+
+        store, context = self.scope.store, self.scope.context()
+        at = self.scope.remote(context) if remote else None
+        entries = chosen(store, context, at, name, old=old, every=all)
+        with store.freeing():
+            if at is not None:
+                removed = forget(store, context, at, entries)
+            else:
+                removed = store.catalog.remove(context, [entry.bundle.id for entry in entries])
+        return [entry.bundle for entry in removed]
+
+    def to_remove(
+        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
+    ) -> list[Bundle]:
+        """What ``remove`` with the same arguments would remove now; nothing is removed.
+
+        Raises as ``remove``.
+        """
+        from bundlerun.remotes.remove import chosen
+
+        store, context = self.scope.store, self.scope.context()
+        at = self.scope.remote(context) if remote else None
+        return [e.bundle for e in chosen(store, context, at, name, old=old, every=all)]
+
+    @outside_only(TRAVELS)
+    def push(self, name: str | None = None) -> PushReport:
+        """Send the bundle ``name`` with its ancestors and older versions to the remote, or
+        everything committed, and every tag, that is not there yet.
+
+        Raises NoRemote, NotCommitted, RemoteError.
+        """
+        from bundlerun.remotes.push import push
+
+        scope, context = self.scope, self.scope.context()
+        remote, catalog = scope.remote(context), scope.store.catalog
+        if name is None:
+            entries = [*catalog.unpushed(context), *catalog.retagged(context)]
+        else:
+            entries = [scope.entry(name)]
+            if not entries[0].committed:
+                raise NotCommitted(
+                    f"{name} is not committed, and only committed bundles travel",
+                    hint=f"bundlerun commit {name}",
+                )
+        return push(scope.store, context, remote, entries, progress=scope.progress)
+
+    @outside_only(COMES)
+    def pull(
+        self,
+        name: str | None = None,
+        *,
+        localize: bool = False,
+        all_versions: bool = False,
+        paths: Sequence[str] = (),
+    ) -> list[Bundle]:
+        """Bring the records of ``name`` (None: every name) from the remote: the latest version or
+        ``all_versions``, and with ``localize`` their bytes.
+
+        ``paths`` (with ``localize``): only the parts whose path in the value fits one of them, as
+        ``raw/flights.csv``, ``images/*`` or ``models``: keys, indexes and a folder's relative paths
+        joined by ``/``; ``*``, ``?`` and ``[...]`` as in a shell, over ``/`` too.
+
+        Raises BundleNotFound when the remote has no such name or the value no such path,
+        IntegrityError for what is damaged.
+        """
+        from bundlerun.remotes.fetch import localise, localise_parts
+        from bundlerun.remotes.pull import pull
+        from bundlerun.runs.listing import named_with_its_maker, settle_open_runs
+
+        if paths and not localize:
+            raise UsageError("paths say which bytes are brought", hint="localize=True")
+        scope, context = self.scope, self.scope.context()
+        store, remote, progress = scope.store, scope.remote(context), scope.progress
+        settle_open_runs(scope.runs())
+        try:
+            entries = pull(store, context, remote, name, all_versions=all_versions)
+        except BundleNotFound as error:
+            if name is None or all_versions or "@" in name:
+                raise
+            raise named_with_its_maker(error, name, scope.runs()) from error
+        bundles = [entry.bundle for entry in entries]
+        patterns = [paths] if isinstance(paths, str) else list(paths)
+        for bundle in bundles if patterns else ():
+            localise_parts(store, remote, bundle, patterns, progress=progress)
+        if localize and not patterns:
+            localise(store, remote, bundles, progress=progress)
+        return bundles
+
+    def lineage(self, name: str | Bundle) -> LineageTree:
+        """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
+        what other machines and containers made, on the remote, of which only records are read."""
+        from bundlerun.api.compare import Ancestry
+
+        bundle = self.scope.entry(name).bundle
+        at = Parent("", bundle.name, bundle.id, bundle.root.digest)
+        return Ancestry(self.scope, self.scope.context()).tree(at)
+
+    def diff(self, old: str | Bundle, new: str | Bundle) -> Differences:
+        """What differs from the value of the bundle ``old`` to that of ``new``, both names or
+        ``name@id-prefix``. Of what is not on this disk only nodes are fetched, and tables of up to
+        16 MiB to tell their columns.
+
+        Raises BundleNotFound, IntegrityError, RemoteErrors.
+        """
+        from bundlerun.api.compare import Comparing
+
+        scope = self.scope
+        return Comparing(scope).differences(scope.entry(old).bundle, scope.entry(new).bundle)
+
+    def why(self, name: str | Bundle) -> Why:
+        """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
+        those of the nearest earlier version (of its name, else of its pipe), and in what.
+
+        Raises BundleNotFound.
+        """
+        from bundlerun.api.compare import Comparing
+
+        return Comparing(self.scope).why(self.scope.entry(name))
+
+    def verify(self, first: str | Bundle, second: str | Bundle) -> None:
+        """Check that two bundles that the same work made have equal values.
+
+        Raises NotDeterministic, which names the pipes whose outputs differ although what went into
+        them is equal; BundleNotFound.
+        """
+        from bundlerun.api.compare import Comparing
+
+        scope = self.scope
+        Comparing(scope).verify(scope.entry(first).bundle, scope.entry(second).bundle)
+
+    def apply(
+        self,
+        input: str | None,
+        output: str,
+        pipe: Any,
+        /,
+        *,
+        workers: int = 1,
+        force: bool = False,
+        force_all: bool = False,
+        input_tags: Mapping[str, str] | None = None,
+        output_tags: Mapping[str, str] | None = None,
+        commit: bool = False,
+        params: Mapping[str, Any] | None = None,
+        pipe_root: str | Path | None = None,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        **parameters: Any,
+    ) -> Bundle:
+        """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
+        return the bundle ``output`` that it made, or equal work that was found.
+
+        ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
+        directory unless given). Parameters are given by keyword, or in ``params`` where a name
+        is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
+        luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
+        ``secrets`` names variables that the pipes need and that are in no key.
+
+        Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
+        SettingsError where a luigi file sets what the pipeline's classes have.
+        """
+        from bundlerun.api.compare import tell_what_differs
+        from bundlerun.pipelines.apply import apply_named
+        from bundlerun.pipelines.overrides import Given, check_secrets, parsed_secrets
+        from bundlerun.pipelines.session import ApplyOptions
+
+        scope = self.scope
+        checked_name(output)
+        wanted, labels = checked_tags(input_tags or {}), checked_tags(output_tags or {})
+        given = Given.of(config, env)
+        check_secrets(parsed_secrets(secrets), given)
+        entry = None if input is None or input == "-" else scope.entry(input, wanted)
+        before = scope.store.catalog.find(scope.context(), output)
+        made = apply_named(
+            pipe,
+            host=scope.targets(),
+            input=None if entry is None else entry.bundle,
+            output=output,
+            params={**(params or {}), **parameters},
+            options=ApplyOptions(
+                workers=workers,
+                force=force,
+                force_all=force_all,
+                output_tags=labels,
+                commit=commit,
+                pipe_root=Path(pipe_root or Path.cwd()),
+                given=given,
+            ),
+            progress=scope.inner.progress if scope.inner else scope.progress,
+        ).entry
+        if before is None or before.bundle.id != made.bundle.id:
+            tell_what_differs(scope, made.bundle, made)
+        return made.bundle
+
+    @outside_only(BEFORE)
+    def dockerize(
+        self,
+        pipe_root: str | Path,
+        pipe: str,
+        *,
+        push: bool = False,
+        config_dir: str | Path | None = None,
+        base_image: str | None = None,
+        platform: str | None = None,
+    ) -> ImageInfo:
+        """Make the image of the module of ``pipe`` (``package.module.Class``), found below
+        ``pipe_root``; unchanged content is not built again. ``push`` sends it to the registry
+        that the settings name. Raises BadModule, EngineError, BuildFailed.
+        """
+        from bundlerun.runs.images import ImageRequest, make_image
+
+        config = None if config_dir is None else Path(config_dir)
+        return make_image(
+            ImageRequest(Path(pipe_root), pipe, config, base_image, platform),
+            store=self.scope.store,
+            settings=self.scope.settings.images,
+            aws=self.scope.aws,
+            push=push,
+            progress=self.scope.progress,
+        )
+
+    @outside_only(BEFORE)
+    def write_build_context(
+        self,
+        folder: str | Path,
+        pipe_root: str | Path,
+        pipe: str,
+        *,
+        config_dir: str | Path | None = None,
+        base_image: str | None = None,
+        platform: str | None = None,
+    ) -> Path:
+        """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
+        Dockerfile included, and build nothing; the Dockerfile's path."""
+        from bundlerun.images.context import write_context
+        from bundlerun.runs.images import ImageRequest, recipe_of
+
+        config = None if config_dir is None else Path(config_dir)
+        request = ImageRequest(Path(pipe_root), pipe, config, base_image, platform)
+        digests = self.scope.store.stats.digests
+        return write_context(
+            recipe_of(request, self.scope.settings.images, digests=digests), Path(folder)
+        )
+
+    @outside_only(APPLY)
+    def run(
+        self,
+        input: str | None,
+        output: str,
+        pipe: str,
+        *,
+        backend: str = DEFAULT_BACKEND,
+        params: Mapping[str, Any] | None = None,
+        force: bool = False,
+        push_input: bool = True,
+        session_seconds: int | None = None,
+        input_tags: Mapping[str, str] | None = None,
+        output_tags: Mapping[str, str] | None = None,
+        wait: bool | None = None,
+        resources: Resources | None = None,
+        timeout_s: int | None = None,
+        retries: int = 0,
+        job_role_arn: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        execution_role_arn: str | None = None,
+        force_all: bool = False,
+        dry_run: bool = False,
+        build: bool = False,
+    ) -> RunResult:
+        """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
+        ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
+        ``force_all`` (every pipe).
+
+        An equal run for the same ``output`` that is under way, whoever submitted it, is followed
+        instead (the result's ``followed``), unless either force is given.
+
+        ``wait`` None: as the backend's traits say. ``dry_run``: the plan only. ``build``: first
+        rebuild the image where its source changed. ``config`` and
+        ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
+        (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
+        as ``execution_role_arn``); they stand in no key, plan, record or log.
+
+        Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
+        BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
+        """
+        from bundlerun.api.compare import tell_what_differs
+        from bundlerun.pipelines.overrides import Given, parsed_secrets
+        from bundlerun.runs.plan import RunRequest
+        from bundlerun.runs.submit import carry_out
+
+        if "." not in pipe:
+            raise UsageError(f"{pipe!r} is not a package.module.Class")
+        settings = self.scope.settings.run
+        options = {"job_role_arn": job_role_arn, "execution_role_arn": execution_role_arn}
+        request = RunRequest(
+            input=None if input == "-" else input,
+            output=checked_name(output),
+            pipe=pipe,
+            backend=backend,
+            params={key: str(value) for key, value in (params or {}).items()},
+            input_tags=checked_tags(input_tags or {}),
+            output_tags=checked_tags(output_tags or {}),
+            force=force,
+            force_all=force_all,
+            push_input=push_input,
+            session_seconds=session_seconds,
+            resources=resources or Resources(settings.vcpus, settings.memory_mib),
+            timeout_s=timeout_s,
+            retries=retries,
+            options={name: text for name, text in options.items() if text is not None},
+            given=Given.of(config, env),
+            secrets=parsed_secrets(secrets),
+        )
+        return carry_out(
+            request,
+            self.scope.runs(),
+            wait=wait,
+            dry_run=dry_run,
+            build=build,
+            tell=lambda plan: tell_what_differs(self.scope, plan.promised()),
+        )
+
+    @outside_only(BEFORE)
+    def list_jobs(
+        self, run: str | None = None, *, limit: int | None = None, before: str | None = None
+    ) -> list[RunRecord]:
+        """The runs of this context (None), newest first, or the run whose id starts so, with
+        their states of now; a run that another store submitted to the context's remote as well.
+
+        ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
+        that one. Raises RunNotFound.
+        """
+        from bundlerun.runs.listing import jobs
+
+        return jobs(run, self.scope.runs(), limit=limit, before=before)
+
+    @outside_only(BEFORE)
+    def list_remote_jobs(self, *, limit: int = 50) -> list[RunRecord]:
+        """The newest ``limit`` runs of the context's remote, whoever submitted them, newest first,
+        with their states of now; nothing is written. Raises NoRemote."""
+        from bundlerun.runs.elsewhere import listed
+
+        return listed(self.scope.runs(), limit)
+
+    @outside_only(BEFORE)
+    def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
+        """The lines that a run's job wrote; what the envelope kept of them once the backend has
+        forgotten the job. Raises RunNotFound."""
+        from bundlerun.runs.listing import find_run, log_lines
+
+        scope = self.scope.runs()
+        yield from log_lines(find_run(run, scope), scope, follow=follow)
+
+    @outside_only(BEFORE)
+    def wait(self, run: str) -> RunResult:
+        """Wait for a run's end and bring its output home, from any process of any store that is
+        bound to the run's remote.
+
+        Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
+        own engine, which cannot be asked from here.
+        """
+        from bundlerun.runs.listing import find_run
+        from bundlerun.runs.record import RunResult
+        from bundlerun.runs.watch import follow
+
+        scope = self.scope.runs()
+        record, bundle = follow(find_run(run, scope), scope)
+        return RunResult(record, {}, bundle)
+
+    @outside_only(BEFORE)
+    def cancel(self, run: str) -> RunRecord:
+        """Stop a run's job; one that has ended is no error. The record as it is then.
+
+        One that is being submitted at this moment is stopped by whoever submits it. Raises
+        Conflict, and does nothing, where the job that is noted for the run is not one of it."""
+        from bundlerun.runs.listing import find_run
+        from bundlerun.runs.watch import cancel
+
+        scope = self.scope.runs()
+        record = find_run(run, scope)
+        return record if record.settled else cancel(record, scope)
+
+    @outside_only(BEFORE)
+    def context_create(self, name: str) -> Context:
+        """A new context, chosen when none was. Raises Conflict when there is one of that name."""
+        contexts = self.scope.store.contexts
+        context = contexts.create(checked_name(name))
+        if contexts.current() is None:
+            contexts.switch(name)
+        return context
+
+    @outside_only(BEFORE)
+    def context_list(self) -> list[Context]:
+        """All contexts of the store, by name."""
+        return self.scope.store.contexts.list()
+
+    @outside_only(BEFORE)
+    def context_delete(self, name: str, *, force: bool = False) -> None:
+        """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
+
+        Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+        """
+        store = self.scope.store
+        context = store.contexts.get(name)
+        unpushed = store.catalog.unpushed(context)
+        if unpushed and not force:
+            raise Conflict(
+                f"{name} has {len(unpushed)} committed bundles that were never pushed",
+                hint=f"bundlerun context {name} -d --force",
+            )
+        with store.freeing():
+            store.contexts.delete(name)
+
+    @outside_only(BEFORE)
+    def switch(self, name: str) -> Context:
+        """Choose the context that verbs act on from now on. Raises ContextNotFound."""
+        contexts = self.scope.store.contexts
+        contexts.switch(name)
+        return contexts.get(name)
+
+    @outside_only(BEFORE)
+    def bind_remote(self, context: str, url: str, *, rebind: bool = False) -> Context:
+        """Bind ``context`` to the remote at ``url`` after reading and writing there.
+
+        What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
+        address, also when the context is bound to it again later. Raises UsageError for a URL that
+        is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
+        behind, where the context is bound to another remote, unless ``rebind``.
+        """
+        from bundlerun.remotes.identity import bind
+        from bundlerun.remotes.open import checked_url, open_remote
+
+        scope = self.scope
+        found = scope.store.contexts.get(context)
+        remote = open_remote(checked_url(url), scope.settings, scope.progress)
+        return bind(scope.store, found, remote, rebind=rebind)
+
+    @outside_only(BEFORE)
+    def fsck(self, *, remote: bool = False, repair: bool = False) -> Proof:
+        """Prove this store whole, or with ``remote`` the context's remote: every object, record
+        and pack is read and hashed. ``repair`` mends what can be mended, the store from other
+        copies on this disk and from the remotes of its contexts, a remote from this store; what is
+        damaged here goes to ``quarantine/``, never away.
+
+        Raises NoRemote, RemoteChanged, RemoteErrors, StoreBusy; damage is what it returns.
+        """
+        scope = self.scope
+        if remote:
+            from bundlerun.remotes.fsck import prove
+            from bundlerun.remotes.identity import bound_uuid
+
+            context = scope.context()
+            at, uuid = scope.remote(context), bound_uuid(context)
+            return prove(at, uuid, scope.store, repair=repair, progress=scope.progress)
+        from bundlerun.remotes.fsck.copies import RemoteCopies
+        from bundlerun.store.fsck import fsck
+
+        with contextlib.closing(RemoteCopies(scope.remote)) as copies:
+            return fsck(scope.store, repair=repair, remotes=copies, progress=scope.progress)
+
+    @outside_only(BEFORE)
+    def gc(
+        self, *, remote: bool = False, delete: bool = False, grace_s: float = GRACE_S
+    ) -> GcReport:
+        """Find what no bundle of any context of this store uses, or with ``remote`` what no version
+        on the context's remote uses, and is older than ``grace_s`` seconds; ``delete`` deletes it.
+
+        A remote takes two calls: the first condemns packs, one that comes ``wait_s`` seconds later
+        deletes them, so that a push at the same moment loses nothing. Raises IntegrityError for
+        damage that hides what is used (then nothing is deleted), StoreBusy, NoRemote, RemoteErrors.
+        """
+        scope = self.scope
+        if not remote:
+            from bundlerun.store.gc.sweep import sweep
+
+            with scope.store.freeing():
+                return sweep(scope.store, grace_s=grace_s, delete=delete, progress=scope.progress)
+        from bundlerun.remotes.gc.sweep import collect
+        from bundlerun.remotes.identity import bound_uuid
+
+        context = scope.context()
+        at, uuid = scope.remote(context), bound_uuid(context)
+        return collect(at, uuid, grace_s=grace_s, delete=delete, progress=scope.progress)
+
+    @outside_only(BEFORE)
     def doctor(self) -> list[Check]:
         """What works here and what does not, each with the command that mends it."""
-        return checkup(self)
-
-
-_BEFORE = "the same before or after the pipeline, outside of its pipes"
-_TRAVELS = "nothing: what a pipe makes travels with its output"
-_COMES = "br.external(name) in requires(): it is brought before the pipe begins"
-_APPLY = "br.apply, or the pipe in requires()"
-
-OUTSIDE_ONLY = {
-    **dict.fromkeys(("context_create", "context_delete", "context_list", "switch"), _BEFORE),
-    **dict.fromkeys(("bind_remote", "fsck", "gc", "doctor"), _BEFORE),
-    **dict.fromkeys(("dockerize", "write_build_context"), _BEFORE),
-    **dict.fromkeys(("list_jobs", "list_remote_jobs", "logs", "wait", "cancel"), _BEFORE),
-    "push": _TRAVELS,
-    "pull": _COMES,
-    "run": _APPLY,
-}
-"""The verbs that a pipe cannot use, for no key knows what they do, and what to do instead."""
-
-
-def _outside_only(verb: Callable[..., Any], cure: str) -> Callable[..., Any]:
-    @functools.wraps(verb)
-    def refusing(self: Workspace, *args: Any, **kwargs: Any) -> Any:
-        if self.inner is not None:
-            raise UsageError(f"{verb.__name__} cannot be used inside of a pipe", hint=cure)
-        return verb(self, *args, **kwargs)
-
-    return refusing
-
-
-for _name, _cure in OUTSIDE_ONLY.items():
-    setattr(Workspace, _name, _outside_only(getattr(Workspace, _name), _cure))
+        return checkup(self.scope)

@@ -31,7 +31,12 @@ def command(workspace: Workspace, remote: bool, repair: bool, as_json: bool) -> 
     if as_json:
         echo_json(proof.to_json())
     else:
-        _show(proof, workspace.remote(workspace.context()).url if remote else workspace.store.path)
+        _show(
+            proof,
+            workspace.scope.remote(workspace.scope.context()).url
+            if remote
+            else workspace.scope.store.path,
+        )
     if not proof.whole:
         raise click.exceptions.Exit(IntegrityError.exit_code)
 

@@ -134,7 +134,7 @@ def _run(
 
 
 def _resources(workspace: Workspace, options: dict[str, Any]) -> Resources:
-    settings = workspace.settings.run
+    settings = workspace.scope.settings.run
     return Resources(
         vcpus=options.pop("vcpus") or settings.vcpus,
         memory_mib=options.pop("memory_mib") or settings.memory_mib,

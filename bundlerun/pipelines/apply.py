@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi.task_register import Register
@@ -13,7 +15,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines import scheduler
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.graph import walk
-from bundlerun.pipelines.loader import location_of, pipe_class
+from bundlerun.pipelines.loader import importing_from, load_pipe, location_of, pipe_class
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.parameters import with_params
 from bundlerun.pipelines.session import ApplyOptions, Session, Target
@@ -33,6 +35,32 @@ class ApplyResult:
     entry: Entry
     ran: list[str]
     reused: list[str]
+
+
+def apply_named(
+    pipe: type[Pipe] | str,
+    *,
+    host: Targets,
+    input: Bundle | None,
+    output: str,
+    params: Mapping[str, object],
+    options: ApplyOptions,
+    progress: Progress,
+) -> ApplyResult:
+    """``apply`` with ``package.module.Class`` below ``options.pipe_root`` for a class too; its
+    module is imported as its pipes run. Raises BadModule, and as ``apply``."""
+    root = options.pipe_root or Path.cwd()
+    place = importing_from(root) if isinstance(pipe, str) else contextlib.nullcontext()
+    with in_force(options.given), place:  # also while the module is imported
+        return apply(
+            load_pipe(pipe, root) if isinstance(pipe, str) else pipe,
+            host=host,
+            input=input,
+            output=output,
+            params=params,
+            options=options,
+            progress=progress,
+        )
 
 
 def apply(

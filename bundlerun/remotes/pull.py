@@ -43,6 +43,23 @@ class _Found:
     tags: dict[str, str]
 
 
+def pull(
+    store: Store, context: Context, remote: Remote, name: str | None, *, all_versions: bool = False
+) -> list[Entry]:
+    """The records of what ``name`` means: every name (None), the latest version of one, or with
+    ``all_versions`` each of them, or the bundle of ``name@id-prefix``.
+
+    Raises as ``pull_latest``.
+    """
+    bare, _, prefix = (name or "").partition("@")
+    if prefix:
+        known = store.catalog.find(context, bare, id_prefix=prefix)
+        return [pull_id(store, context, remote, known.bundle.id if known else checked_id(prefix))]
+    if name is None or all_versions:
+        return pull_all(store, context, remote, name, all_versions=all_versions)
+    return [pull_latest(store, context, remote, name)]
+
+
 def pull_latest(store: Store, context: Context, remote: Remote, name: str) -> Entry:
     """The newest version of ``name`` on the remote, its record only; 3 requests, and 1 more where
     tags were set later.

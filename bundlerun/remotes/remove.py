@@ -16,6 +16,22 @@ from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 
+def chosen(
+    store: Store, context: Context, remote: Remote | None, name: str, *, old: bool, every: bool
+) -> list[Entry]:
+    """What ``name`` (``name`` or ``name@id-prefix``) chooses: that bundle, all versions of its name
+    (``every``), or all but it (``old``); with ``remote`` also what is known there alone.
+
+    Raises BundleNotFound, and with ``remote`` as ``look_for``.
+    """
+    found = None if remote is None else look_for(store, context, remote, name, old or every)
+    latest = found or store.catalog.named(context, name)
+    if not (old or every):
+        return [latest]
+    versions = store.catalog.search(context, name=latest.bundle.name)
+    return [entry for entry in versions if every or entry.bundle.id != latest.bundle.id]
+
+
 def look_for(
     store: Store, context: Context, remote: Remote, name: str, every_version: bool
 ) -> Entry | None:

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.backends.open import traits_of
 from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.image import ImageInfo, ImageRef, image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
+from bundlerun.jobs.backend import ImageAt
 from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.imports import check_names_class, top_level_names
 from bundlerun.pipelines.loader import no_such_class
 from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
 
 if TYPE_CHECKING:
+    from bundlerun.aws.session import Aws
     from bundlerun.progress import Progress
+    from bundlerun.runs.plan import RunRequest
+    from bundlerun.runs.scope import RunScope
     from bundlerun.settings import ImageSettings
     from bundlerun.store.store import Store
 
@@ -113,6 +118,48 @@ def build_image(recipe: Recipe, pipe: str, *, progress: Progress) -> ImageInfo:
     info = ImageInfo.of(build(recipe, progress=progress))
     check_pipe(info, pipe)
     return info
+
+
+def make_image(
+    request: ImageRequest,
+    *,
+    store: Store,
+    settings: ImageSettings,
+    aws: Aws,
+    push: bool,
+    progress: Progress,
+) -> ImageInfo:
+    """Build the image of ``request`` unless it is there, with ``push`` send it to the registry of
+    the settings, and remember both.
+
+    Raises as ``recipe_of``, ``build_image`` and ``publish``.
+    """
+    recipe = recipe_of(request, settings, digests=store.stats.digests)
+    image = build_image(recipe, request.pipe, progress=progress)
+    if push:
+        from bundlerun.images.publish import publish
+
+        image = publish(image, settings, aws, progress=progress)
+    note_image(store, request, image, settings)
+    return image
+
+
+def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageInfo:
+    """The image that ``request`` runs in; with ``build`` made first, where its source changed, as
+    it was made before. Raises as ``make_image`` and ``image_for``."""
+    store, settings = scope.store, scope.settings.images
+    on_engine = traits_of(request.backend).image is ImageAt.ENGINE
+    if not build:
+        return image_for(request.pipe, store=store, settings=settings, on_engine=on_engine)
+    noted = noted_request(store, request.module, settings) or ImageRequest(Path.cwd(), "")
+    return make_image(
+        dataclasses.replace(noted, pipe=request.pipe),
+        store=store,
+        settings=settings,
+        aws=scope.aws,
+        push=not on_engine and settings.registry is not None,
+        progress=scope.progress,
+    )
 
 
 def check_pipe(image: ImageInfo, pipe: str) -> None:

@@ -2,21 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.jobs.state import JobState
+from bundlerun.runs.elsewhere import doing
+from bundlerun.runs.images import image_of_run
 from bundlerun.runs.index import Known, announce, record_of
-from bundlerun.runs.job_spec import Surroundings, job_spec
-from bundlerun.runs.scope import RunScope, change, holding, send
-from bundlerun.runs.watch import found_again, look, tell
+from bundlerun.runs.job_spec import (
+    Surroundings,
+    check_backend_reaches,
+    check_secrets_reach,
+    job_spec,
+)
+from bundlerun.runs.plan import plan_run
+from bundlerun.runs.record import RunResult
+from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
+from bundlerun.runs.watch import follow, found_again, look, tell
 
 if TYPE_CHECKING:
     from bundlerun.jobs.backend import Backend
     from bundlerun.jobs.spec import JobSpec
     from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.runs.record import RunRecord
+
+
+def carry_out(
+    request: RunRequest,
+    scope: RunScope,
+    *,
+    wait: bool | None,
+    dry_run: bool,
+    build: bool,
+    tell: Callable[[RunPlan], None],
+) -> RunResult:
+    """Plan ``request``, then find equal work, or follow an equal run that is under way, or submit;
+    with ``wait`` (None: the backend's default) to the end. ``tell`` gets a plan that found nothing.
+
+    Raises as ``plan_run``, ``start`` and ``follow``, and before anything is done what the request
+    asks of a backend that cannot do it.
+    """
+    engine = open_backend(request.backend, scope.settings)
+    engine.check_limits(retries=request.retries, timeout_s=request.timeout_s)
+    check_secrets_reach(request)
+    engine.check_options(request.options, request.secrets)
+    check_backend_reaches(scope.remote.url, request.backend)
+    plan = plan_run(
+        request,
+        store=scope.store,
+        context=scope.context,
+        remote=scope.remote,
+        image=image_of_run(request, scope, build=build),
+    )
+    if plan.found is None:
+        tell(plan)
+    if dry_run:
+        return RunResult(None, plan.to_json(), reused=plan.found is not None)
+    if plan.found is not None:
+        return RunResult(None, plan.to_json(), adopt_equal_work(plan, scope), reused=True)
+    forced = request.force or request.force_all
+    equal = None if forced else doing(plan, scope)
+    if equal is not None:
+        plan, record = equal
+        scope.progress.line(f"run {record.run_id[:13]} does this already: it is followed")
+    else:
+        record = start(plan, request, engine, scope)
+    result = RunResult(record, plan.to_json(), followed=equal is not None)
+    if wait is None:
+        wait = engine.traits.waits
+    if not wait:
+        return result
+    if equal is None:
+        scope.progress.line(f"run {record.run_id}")
+    record, bundle = follow(record, scope)
+    return dataclasses.replace(result, record=record, output=bundle)
 
 
 def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope) -> RunRecord:

@@ -88,6 +88,13 @@ class Queries:
         near = difflib.get_close_matches(name, [found for (found,) in rows], n=1, cutoff=0.75)
         return near[0] if near else None
 
+    def named(self, context: Context, text: str, *, tags: Mapping[str, str] | None = None) -> Entry:
+        """The bundle that ``text``, ``name`` or ``name@id-prefix``, means, with all of ``tags``.
+
+        Raises BundleNotFound, and UsageError when several ids start so."""
+        name, _, prefix = text.partition("@")
+        return self.get(context, name, id_prefix=prefix or None, tags=tags)
+
     def by_id(self, context: Context, id: str) -> Entry | None:
         """The bundle of exactly this id, given up or not."""
         return self._one(context, "b.id = ?", [id])

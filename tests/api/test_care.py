@@ -67,7 +67,7 @@ def test_what_is_nowhere_is_an_error_with_its_cure(tmp_path: Path, remote: str) 
     writer.push()
     reader = opened(tmp_path, "reader", remote)
     reader.pull(all_versions=True)
-    reader.store.contexts.bind(reader.context(), None, None)
+    reader.scope.store.contexts.bind(reader.scope.context(), None, None)
     with pytest.raises(errors.BundleNotFound, match="no remote"):
         reader.diff(old, new)
 

@@ -38,7 +38,10 @@ def test_paths_bring_part_of_a_bundle(tmp_path: Path, remote: str) -> None:
     with pytest.raises(errors.BundleNotFound, match=r"all/imgs/\*; it has .*all/images/a.png"):
         there.pull("data", localize=True, paths=["all/imgs/*"])
     (bundle,) = there.pull("data", localize=True, paths=["all/images/*", "text"])
-    assert {link.size for link in there.store.absent(bundle.root)} <= {len("raw/flights.csv"), 8}
+    assert {link.size for link in there.scope.store.absent(bundle.root)} <= {
+        len("raw/flights.csv"),
+        8,
+    }
     there.pull("data", localize=True, paths="all")
     with pytest.raises(errors.UsageError, match="localize"):
         there.pull("data", paths=["all"])
@@ -55,7 +58,7 @@ def test_a_view_is_touched_part_by_part(tmp_path: Path, remote: str) -> None:
     assert seen["text"] == "t" * 9000
     assert seen["all"].files()[0] == "images/a.png"
     assert seen["numbers"].value == [1, 2, 3]
-    assert there.store.absent(bundle.root) == []
+    assert there.scope.store.absent(bundle.root) == []
     assert seen.value == there.get("data")
     br.add("mine", {"a": {"b": 1}})
     assert br.view("mine")["a"]["b"] == 1

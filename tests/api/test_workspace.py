@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pydoc
 import threading
@@ -83,28 +84,52 @@ def test_bytes_come_when_they_are_touched(tmp_path: Path, remote: str) -> None:
     here.push("x")
     there = br.open(store=tmp_path / "there", remote=remote)
     bundle = there.pull("x")[0]
-    assert there.store.absent(bundle.root)
+    assert there.scope.store.absent(bundle.root)
     value = there.get("x")
-    assert len(there.store.absent(bundle.root)) == 1
+    assert len(there.scope.store.absent(bundle.root)) == 1
     assert value["file"].path.stat().st_size == 20_000_000
-    assert there.store.absent(bundle.root) == []
+    assert there.scope.store.absent(bundle.root) == []
 
 
-def test_every_verb_of_the_module_is_the_workspace_s() -> None:
-    """``br.add`` takes what ``Workspace.add`` takes after its workspace, and help says so."""
-    import bundlerun.api as api
+VERBS = sorted(
+    name
+    for name, value in vars(br.Workspace).items()
+    if callable(value) and not name.startswith("_") and name != "close"
+)
 
-    for name in br.__all__:
-        found = getattr(br, name)
-        assert found.__doc__, name
-        if name in vars(br.Workspace) or hasattr(br.Workspace, name):
-            mine = inspect.signature(getattr(br.Workspace, name))
-            shown = inspect.signature(found)
-            assert list(shown.parameters) == list(mine.parameters)[1:], name
-            assert shown.return_annotation == mine.return_annotation, name
-            assert pydoc.plain(pydoc.render_doc(found)).splitlines()[2].startswith(f"{name}("), name
-            assert "self" not in pydoc.plain(pydoc.render_doc(found)).splitlines()[2], name
-            assert getattr(api, name) is found
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_of_the_module_is_the_workspace_s(name: str) -> None:
+    """``br.add`` takes what ``Workspace.add`` takes, hands each argument on, and says the same of
+    itself; help shows what a user types."""
+    mine, shown = getattr(br.Workspace, name), getattr(br, name)
+    signature, own = inspect.signature(shown), inspect.signature(mine)
+    assert list(signature.parameters.values()) == list(own.parameters.values())[1:]
+    assert signature.return_annotation == own.return_annotation
+    assert shown.__doc__ is not None
+    assert inspect.getdoc(shown) == inspect.getdoc(mine)
+    line = pydoc.plain(pydoc.render_doc(shown)).splitlines()[2]
+    assert line.startswith(f"{name}(")
+    assert "self" not in line
+    (function,) = ast.parse(inspect.getsource(shown)).body
+    call = function.body[-1].value  # type: ignore[attr-defined]
+    handed = [ast.unparse(given) for given in (*call.args, *call.keywords)]
+    places = {
+        inspect.Parameter.KEYWORD_ONLY: "{0}={0}",
+        inspect.Parameter.VAR_KEYWORD: "**{0}",
+    }
+    wanted = signature.parameters.values()
+    assert handed == [places.get(each.kind, "{0}").format(each.name) for each in wanted]
+    assert ast.unparse(call.func) == f"default().{name}"
+
+
+def test_a_workspace_closes_its_store_and_is_usable_again(tmp_path: Path) -> None:
+    """``with br.open(...) as ws``; what follows opens it again."""
+    with br.open(store=tmp_path / "store") as here:
+        here.add("x", 1)
+        database = here.scope.store
+    assert here.get("x") == 1
+    assert here.scope.store is not database
 
 
 def test_an_unknown_name_of_the_module_is_an_attribute_error() -> None:
@@ -205,7 +230,7 @@ def test_a_push_of_everything_sends_tags_too(tmp_path: Path, remote: str) -> Non
     here.push()
     there = br.open(store=tmp_path / "there", remote=remote)
     assert there.pull("x")[0].tags == {"state": "checked"}
-    assert here.store.catalog.retagged(here.context()) == []
+    assert here.scope.store.catalog.retagged(here.scope.context()) == []
 
 
 def test_tags_select_and_travel(tmp_path: Path, remote: str) -> None:

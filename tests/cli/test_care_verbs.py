@@ -46,7 +46,7 @@ def test_an_object_that_was_written_to_is_found_and_had_back(
         br.add(name, br.File(source), commit=True)
         if name == "pushed":
             ok("push")
-    for path in br.open().store.path.glob("objects/??/*"):
+    for path in br.open().scope.store.path.glob("objects/??/*"):
         path.chmod(0o644)
         with path.open("r+b") as file:
             file.write(b"WRONG")

@@ -141,7 +141,7 @@ def test_what_the_machine_refuses_is_one_line(
     def refuse(*_: object) -> None:
         raise OSError(5, "Input/output error", "/dev/x")
 
-    monkeypatch.setattr("bundlerun.api.data.Data.latest", refuse)
+    monkeypatch.setattr("bundlerun.api.workspace.Workspace.latest", refuse)
     said = bundlerun("ls", "-v")
     assert said.code == 1
     assert "Input/output error" in said.err

@@ -78,9 +78,9 @@ def test_what_follows_the_class_is_the_pipes() -> None:
 def test_ctrl_c_leaves_one_line_and_code_130(tmp_path: Path) -> None:
     """No traceback."""
     script = (
-        "import sys, bundlerun.api.data as d\n"
+        "import sys, bundlerun.api.workspace as d\n"
         "def stop(*a, **k): raise KeyboardInterrupt\n"
-        "d.Data.latest = stop\n"
+        "d.Workspace.latest = stop\n"
         "from bundlerun.cli.main import run_cli\n"
         "sys.exit(run_cli(['ls']))"
     )

@@ -47,9 +47,9 @@ def test_another_remote_wants_a_word_and_the_way_back_forgets_nothing(
     ok("add", "near", f"f={home}/f", "--commit")
     ok("push")
     workspace = br.open(home / "store", None, "work")
-    context = workspace.context()
+    context = workspace.scope.context()
     for run, uuid in (("run-there", context.remote_uuid), ("run-of-another", "uuid")):
-        workspace.store.journal.add(context, {"id": run, "remote_uuid": uuid})
+        workspace.scope.store.journal.add(context, {"id": run, "remote_uuid": uuid})
     workspace.close()
 
     said = bundlerun("remote", "work", f"file://{home}/b")

@@ -86,9 +86,11 @@ class World:
         settings = Settings(home=self.folder / "home", store=self.folder / "mine")
         workspace = Workspace(settings, context="work")
         # The store remembers where the remote stood when it was bound: here is a copy of it.
-        for context in workspace.store.contexts.list():
+        for context in workspace.scope.store.contexts.list():
             if context.remote_url is not None:
-                workspace._remotes[context.remote_url] = remote or self.remote(in_child=in_child)
+                workspace.scope._remotes[context.remote_url] = remote or self.remote(
+                    in_child=in_child
+                )
         return workspace
 
     def copy(self, folder: Path, s3: S3Place | None = None) -> World:
@@ -201,7 +203,7 @@ def made_scene(folder: Path) -> World:
     mine.add("data", value(source, "two", "second"), commit=True)
     mine.add("draft", {"file": File(source / "second"), "n": None})
     mine.context_create("other")
-    other = Workspace(mine.settings, context="other")
+    other = Workspace(mine.scope.settings, context="other")
     other.add("data", {"file": File(source / "first")}, commit=True)
     other.add("data", {"n": 1})
     for workspace in (mine, theirs, reader, other):

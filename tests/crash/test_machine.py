@@ -230,14 +230,14 @@ class Machines(RuleBasedStateMachine):
     @rule(who=whos, moment=strategies.none() | moments)
     def gc_of_the_remote(self, who: int, moment: int | None) -> None:
         workspace = self.clients[who]
-        url = workspace.context().remote_url or ""
-        near = workspace.remote(workspace.context())
-        workspace._remotes[url] = Later(near, DAYS)
+        url = workspace.scope.context().remote_url or ""
+        near = workspace.scope.remote(workspace.scope.context())
+        workspace.scope._remotes[url] = Later(near, DAYS)
         try:
             self.killed_first(moment, lambda: workspace.gc(remote=True, delete=True))
             workspace.gc(remote=True, delete=True)
         finally:
-            workspace._remotes[url] = near
+            workspace.scope._remotes[url] = near
         self.look()
         self.look_from_afar()
 
@@ -290,12 +290,12 @@ class Machines(RuleBasedStateMachine):
             }
             for name in ("a", "b"):
                 latest = self.latest(who, name)
-                entry = workspace.store.catalog.find(workspace.context(), name)
+                entry = workspace.scope.store.catalog.find(workspace.scope.context(), name)
                 assert (entry and entry.bundle.id) == (latest and latest.id)
             for held in self.held[who].values():
                 if held.here:
-                    bundle = workspace.entry(f"{held.name}@{held.id}").bundle
-                    assert workspace.store.value(bundle) == value_of(held.number)
+                    bundle = workspace.scope.entry(f"{held.name}@{held.id}").bundle
+                    assert workspace.scope.store.value(bundle) == value_of(held.number)
         there = list(version_infos(self.clients[0].remote(self.clients[0].context())))
         assert {(s.name, s.n, s.removed) for s in there} == {
             (name, n, version.removed)

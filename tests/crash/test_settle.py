@@ -66,4 +66,4 @@ def test_a_settling_is_killed_at_each_write(
             assert workspace.get(workspace.wait(record.run_id).output) == record.output
         assert kept.failure == (None if end is succeeds else "OutOfMemory"), (number, kept)
         assert stage.backend.find(record.run_id, "") is None
-        assert not (workspace.store.path / "staging" / record.run_id).exists()
+        assert not (workspace.scope.store.path / "staging" / record.run_id).exists()

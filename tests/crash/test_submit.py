@@ -27,7 +27,7 @@ def submit(stage: Stage, plan: RunPlan) -> Callable[[], None]:
 
     def act() -> None:
         workspace = br.open(context="work")
-        start(plan, RunRequest(None, plan.output, plan.pipe), stage.backend, workspace.world())
+        start(plan, RunRequest(None, plan.output, plan.pipe), stage.backend, workspace.scope.runs())
         workspace.close()
 
     return act
@@ -36,7 +36,7 @@ def submit(stage: Stage, plan: RunPlan) -> Callable[[], None]:
 def test_a_submit_is_killed_at_each_write(stage: Stage, tmp_path: Path) -> None:
     """What was submitted is found by its own store and by another one, with its handle or without;
     what was not is waited for by nobody; the remote lists no run that has no plan."""
-    remote = stage.workspace.remote(stage.workspace.context())
+    remote = stage.workspace.scope.remote(stage.workspace.scope.context())
     other = br.open(tmp_path / "other", remote=remote.url, context="work")
     stage.workspace.close()
     other.close()

@@ -116,13 +116,13 @@ def _forget_everywhere(workspace: Workspace, source: Path) -> None:
 
 def _collect(workspace: Workspace, days: int) -> GcReport:
     """The clean-up of the remote so many days from now."""
-    url = workspace.context().remote_url or ""
-    remote = workspace._remotes[url]
-    workspace._remotes[url] = Later(remote, days)
+    url = workspace.scope.context().remote_url or ""
+    remote = workspace.scope._remotes[url]
+    workspace.scope._remotes[url] = Later(remote, days)
     try:
         return workspace.gc(remote=True, delete=True)
     finally:
-        workspace._remotes[url] = remote
+        workspace.scope._remotes[url] = remote
 
 
 def _condemned(workspace: Workspace, source: Path) -> None:

@@ -219,4 +219,4 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     )
     (tmp_path / "remote").mkdir()
     workspace = br.open(remote=f"file://{tmp_path}/remote", context="work")
-    return Stage(workspace, Scripted(workspace.settings))
+    return Stage(workspace, Scripted(workspace.scope.settings))

@@ -150,18 +150,18 @@ class Stage:
         """A run that was submitted, and whose job runs."""
         plan = plan_of(output)
         return start(
-            plan, RunRequest(None, output, plan.pipe), self.backend, self.workspace.world()
+            plan, RunRequest(None, output, plan.pipe), self.backend, self.workspace.scope.runs()
         )
 
     def record(self, run_id: str) -> RunRecord:
         """The run as the journal has it."""
-        row = self.workspace.store.journal.get(self.workspace.context(), run_id)
+        row = self.workspace.scope.store.journal.get(self.workspace.scope.context(), run_id)
         return RunRecord.from_json(row.run, row.revision)
 
     def container(self, record: RunRecord) -> Remote:
         """What the job of a run writes to."""
-        upper = FileRemote((self.workspace.store.path / "staging" / record.run_id).as_uri())
-        return OverlayRemote(open_remote(record.remote_url, self.workspace.settings), upper)
+        upper = FileRemote((self.workspace.scope.store.path / "staging" / record.run_id).as_uri())
+        return OverlayRemote(open_remote(record.remote_url, self.workspace.scope.settings), upper)
 
     def leave_output(self, record: RunRecord, value: Any = 42) -> None:
         """The job pushes the promised bundle."""

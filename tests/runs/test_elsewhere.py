@@ -33,13 +33,13 @@ AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on far-host")
 @pytest.fixture
 def other(stage: Stage, tmp_path: Path) -> br.Workspace:
     """Another store, which is bound to the same remote and knows nothing else."""
-    url = stage.workspace.context().remote_url
+    url = stage.workspace.scope.context().remote_url
     return br.open(tmp_path / "other", remote=url, context="work")
 
 
 def remote_of(stage: Stage) -> Remote:
     """The remote of the stage."""
-    return stage.workspace.remote(stage.workspace.context())
+    return stage.workspace.scope.remote(stage.workspace.scope.context())
 
 
 def test_a_run_is_waited_for_from_another_store(stage: Stage, other: br.Workspace) -> None:
@@ -50,7 +50,7 @@ def test_a_run_is_waited_for_from_another_store(stage: Stage, other: br.Workspac
     result = other.wait(record.run_id[:13])
     assert other.get(result.output) == [1, 2]
     assert stage.backend.asked("release") == [record.run_id]
-    staging = stage.workspace.store.path / "staging"
+    staging = stage.workspace.scope.store.path / "staging"
     assert list(staging.iterdir()) == []
     # The engine has forgotten the job; the submitter learns all the same what became of it.
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == [1, 2]
@@ -119,8 +119,8 @@ def test_the_remote_lists_the_runs_of_all_stores(stage: Stage, other: br.Workspa
     with pytest.raises(errors.UserError):
         stage.workspace.wait(failed.run_id)
     remote_of(stage).put(plan_key(odd.run_id), b"{}")
-    counting = Counting(other.remote(other.context()))
-    other._remotes[counting.url] = counting
+    counting = Counting(other.scope.remote(other.scope.context()))
+    other.scope._remotes[counting.url] = counting
     runs = other.list_remote_jobs()
     assert [run.output for run in runs] == ["c", "b", "a"]
     states = [JobState.RUNNING, JobState.FAILED, JobState.SUCCEEDED]
@@ -224,7 +224,7 @@ def test_a_run_on_another_host_s_engine_names_the_host(stage: Stage, other: br.W
 def test_an_equal_run_that_is_alive_is_followed(stage: Stage, other: br.Workspace) -> None:
     """The same work for the same output with the same tags, and a backend that confirms it."""
     record = stage.submit("out")
-    world = other.world()
+    world = other.scope.runs()
     plan = plan_of("out")
     found = doing(plan, world)
     assert found is not None
@@ -245,7 +245,7 @@ def test_a_run_that_was_cancelled_here_is_not_followed(stage: Stage) -> None:
     record = stage.submit("out")
     stage.workspace.cancel(record.run_id)
     stage.backend.script(record.run_id, RUNNING)
-    assert doing(plan_of("out"), stage.workspace.world()) is None
+    assert doing(plan_of("out"), stage.workspace.scope.runs()) is None
 
 
 def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
@@ -289,7 +289,7 @@ def test_a_followed_run_says_that_it_looked_up_bundles_before(
     record = stage.submit("out")
     said: list[str] = []
     other.progress = Said(said)
-    found = doing(plan_of("out"), other.world())
+    found = doing(plan_of("out"), other.scope.runs())
     assert found is not None
     stage.succeed(record)
     other.wait(record.run_id)
@@ -333,12 +333,12 @@ def test_a_prefix_of_several_runs_asks_for_more(stage: Stage, other: br.Workspac
 def test_a_submit_takes_few_requests(stage: Stage) -> None:
     """Beside what sends the input: a plan, the key that lists it, the handle."""
     counting = Counting(remote_of(stage))
-    stage.workspace._remotes[counting.url] = counting
+    stage.workspace.scope._remotes[counting.url] = counting
     record = stage.submit()
     kinds = [(what, key.split("/")[0]) for what, key in counting.requests]
     assert kinds == [("create", "runs"), ("put", "r"), ("put", "runs")]
     counting.forget()
-    doing(plan_of("never"), stage.workspace.world())
+    doing(plan_of("never"), stage.workspace.scope.runs())
     assert counting.requests == [("list", "r/")]
     assert record.handle is not None
 
@@ -369,7 +369,7 @@ def test_an_interrupted_follower_cancels_nothing(stage: Stage, other: br.Workspa
     record = stage.submit()
     other.close()
     polled = len(stage.backend.asked("poll"))
-    follower = waiting(record.run_id, other.store.path)
+    follower = waiting(record.run_id, other.scope.store.path)
     while len(stage.backend.asked("poll")) < polled + 2:
         time.sleep(0.01)
     follower.send_signal(signal.SIGINT)
@@ -386,11 +386,11 @@ def test_of_many_stores_that_wait_for_one_run_all_get_its_output(
     stage: Stage, tmp_path: Path
 ) -> None:
     """Five stores, three runs: one publishes what was staged while others do, and removes it."""
-    url = stage.workspace.context().remote_url
+    url = stage.workspace.scope.context().remote_url
     stores = [tmp_path / f"store-{number}" for number in range(4)]
     for store in stores:
         br.open(store, remote=url, context="work").close()
-    stores.append(stage.workspace.store.path)
+    stores.append(stage.workspace.scope.store.path)
     for number in range(3):
         record = stage.submit(f"out{number}")
         clients = [waiting(record.run_id, store) for store in stores]

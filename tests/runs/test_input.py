@@ -43,11 +43,11 @@ def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
     """The input goes, its lineage names the ancestor, and the job is submitted."""
     workspace = stage.workspace
     lineage = Lineage(parents=(parent(far),))
-    context = workspace.context()
-    made = workspace.store.add(context, "made", 1, lineage=lineage, commit=True).bundle
+    context = workspace.scope.context()
+    made = workspace.scope.store.add(context, "made", 1, lineage=lineage, commit=True).bundle
     plan = replace(plan_of("out"), input=parent(made))
     record = start(
-        plan, RunRequest("made", "out", plan.pipe), stage.backend, stage.workspace.world()
+        plan, RunRequest("made", "out", plan.pipe), stage.backend, stage.workspace.scope.runs()
     )
     assert stage.backend.asked("submit") == [record.run_id]
     assert [entry.pushed for entry in workspace.search("made")] == [True]
@@ -58,6 +58,8 @@ def test_an_input_that_lies_elsewhere_submits_nothing(stage: Stage, far: Bundle)
     """The error names it, and how to have its bytes."""
     plan = replace(plan_of("out"), input=parent(far))
     with pytest.raises(PushIncomplete, match="far@") as caught:
-        start(plan, RunRequest("far", "out", plan.pipe), stage.backend, stage.workspace.world())
+        start(
+            plan, RunRequest("far", "out", plan.pipe), stage.backend, stage.workspace.scope.runs()
+        )
     assert "/away --rebind; bundlerun pull far@" in (caught.value.hint or "")
     assert stage.backend.asked("submit") == []

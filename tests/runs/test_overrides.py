@@ -90,7 +90,7 @@ def test_a_secret_reaches_the_container_and_stands_nowhere(
     with pytest.raises(UserError) as failed:
         shop.run(None, "told", "diving.pipes.Tells", secrets=["PW"])
     assert "cannot log in with ***" in str(failed.value)
-    places = [tmp_path / "remote", shop.store.path]
+    places = [tmp_path / "remote", shop.scope.store.path]
     found = subprocess.run(["grep", "-rla", "hunter22", *places], capture_output=True, text=True)
     assert found.stdout == ""
 

@@ -131,7 +131,7 @@ def test_a_run_is_found_again_by_another_client(place: Place) -> None:
     ws = place.workspace
     ws.add("numbers", [4], commit=True)
     run = place.run("numbers", "out", "Double", wait=False).record.run_id
-    context = ws.context().name
+    context = ws.scope.context().name
     ws.close()
     other = br.open(context=context)
     assert other.get(other.wait(run[:20]).output) == [8]
@@ -217,7 +217,7 @@ def test_nothing_of_a_local_run_is_left_on_the_engine(local_file: Place, engine:
     run = local_file.run("-", "nothing", "Nothing").record.run_id
     label = {"label": f"org.bundlerun.run={run}"}
     assert engine.containers.list(all=True, filters=label) == []  # type: ignore[attr-defined]
-    staging = local_file.workspace.store.path / "staging" / run
+    staging = local_file.workspace.scope.store.path / "staging" / run
     assert not staging.exists()
 
 
@@ -234,7 +234,7 @@ def test_batch_runs_of_one_module_share_a_job_definition(batch_s3: Place) -> Non
     ws.add("numbers", [1], commit=True)
     batch_s3.run("numbers", "a", "Double", params={"times": "7"})
     batch_s3.run("numbers", "b", "Double", params={"times": "8"})
-    found = ws.aws.client("batch").describe_job_definitions(
+    found = ws.scope.aws.client("batch").describe_job_definitions(
         jobDefinitionName="bundlerun-jobs-pipes-job-definition"
     )
     images = [d["containerProperties"]["image"] for d in found["jobDefinitions"]]
@@ -324,7 +324,7 @@ def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Pat
     """No second job starts; both stores have the output, and force does the work again."""
     ws = place.workspace
     first = place.run("-", "slept", "Sleeps", params={"seconds": "6"}, wait=False)
-    other = br.open(tmp_path / "other", remote=ws.context().remote_url, context="work")
+    other = br.open(tmp_path / "other", remote=ws.scope.context().remote_url, context="work")
     copy = Place("other", other, place.options)
     second = copy.run("-", "slept", "Sleeps", params={"seconds": "6"})
     assert second.followed
@@ -381,7 +381,7 @@ def test_a_run_whose_client_died_before_it_submitted_is_told(
     ws = local_file.workspace
     run = local_file.run("-", "nothing", "Nothing").record
     begun = run.changed(handle=None, judged=False, settled=False, run_id=new_id())
-    journal, context = ws.store.journal, ws.context()
+    journal, context = ws.scope.store.journal, ws.scope.context()
     journal.add(context, begun.to_json())
     (listed,) = ws.list_jobs(begun.run_id)
     assert not listed.settled

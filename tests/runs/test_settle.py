@@ -41,8 +41,8 @@ def test_a_run_that_left_its_output_has_succeeded(stage: Stage) -> None:
     (kept,) = stage.workspace.list_jobs()
     assert (kept.state, kept.settled, kept.failure) == (JobState.SUCCEEDED, True, None)
     assert stage.backend.asked("release") == [record.run_id]
-    assert not (stage.workspace.store.path / "staging" / record.run_id).exists()
-    assert list((stage.workspace.store.path / "locks").iterdir()) == []
+    assert not (stage.workspace.scope.store.path / "staging" / record.run_id).exists()
+    assert list((stage.workspace.scope.store.path / "locks").iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", LOOKS)
@@ -139,7 +139,7 @@ def test_staged_bytes_that_are_wrong_end_their_own_run_alone(stage: Stage) -> No
     """A container can write to its folder what it likes."""
     bad, good = stage.submit("a"), stage.submit("b")
     stage.succeed(bad, os.urandom(5000))
-    pack = next((stage.workspace.store.path / "staging" / bad.run_id / "packs").iterdir())
+    pack = next((stage.workspace.scope.store.path / "staging" / bad.run_id / "packs").iterdir())
     data = bytearray(pack.read_bytes())
     data[100] ^= 1
     pack.chmod(0o644)
@@ -154,7 +154,9 @@ def test_staged_bytes_that_are_wrong_end_their_own_run_alone(stage: Stage) -> No
 def test_a_damaged_record_in_the_journal_is_in_no_other_s_way(stage: Stage) -> None:
     """The others are listed and settled."""
     workspace = stage.workspace
-    workspace.store.journal.add(workspace.context(), {"id": "odd", "state": "what is this"})
+    workspace.scope.store.journal.add(
+        workspace.scope.context(), {"id": "odd", "state": "what is this"}
+    )
     good = stage.submit()
     stage.succeed(good)
     workspace.pull()
@@ -198,7 +200,7 @@ def test_a_failure_is_not_blamed_on_the_present_remote(stage: Stage, tmp_path: P
     stage.leave_envelope(record, state="failed", error="UserError", message="ValueError: no")
     stage.backend.script(record.run_id, FAILED)
     workspace = stage.workspace
-    workspace.store.contexts.bind(workspace.context(), None, None)
+    workspace.scope.store.contexts.bind(workspace.scope.context(), None, None)
     assert workspace.list_jobs()[0].failure == "UserError"
 
 
@@ -261,7 +263,7 @@ from bundlerun import registry
 from tests.runs.scripted import Scripted, Stage
 registry.BACKENDS["Local"] = registry.Row("tests.runs.scripted:Scripted")
 workspace = br.open(context="work")
-Stage(workspace, Scripted(workspace.settings)).submit()
+Stage(workspace, Scripted(workspace.scope.settings)).submit()
 """
 
 
@@ -279,8 +281,8 @@ def aged(stage: Stage, run: str, **seconds: float) -> None:
     """The run as if it had been noted so long ago."""
     record = stage.record(run)
     changed = record.changed(**{name: time.time() - ago for name, ago in seconds.items()})
-    journal = stage.workspace.store.journal
-    journal.replace(stage.workspace.context(), changed.to_json(), record.revision)
+    journal = stage.workspace.scope.store.journal
+    journal.replace(stage.workspace.scope.context(), changed.to_json(), record.revision)
 
 
 def test_a_submit_may_take_as_long_as_it_takes(stage: Stage) -> None:
@@ -400,11 +402,11 @@ def test_settled_runs_cost_a_pull_nothing(stage: Stage) -> None:
     stage.succeed(record)
     workspace.wait(record.run_id)
     polls = len(stage.backend.asked("poll"))
-    connection = sqlite3.connect(workspace.store.path / "store.sqlite")
+    connection = sqlite3.connect(workspace.scope.store.path / "store.sqlite")
     connection.executemany(
         "INSERT INTO runs (context, id, revision, settled, state, kind, json)"
         " VALUES (?, ?, 1, 1, 'succeeded', 'pipe', '}{')",
-        [(workspace.context().id, f"old-{number}") for number in range(5000)],
+        [(workspace.scope.context().id, f"old-{number}") for number in range(5000)],
     )
     connection.commit()
     connection.close()
@@ -431,5 +433,5 @@ def test_logs_of_a_settled_run_outlive_a_garbled_envelope(stage: Stage) -> None:
     stage.backend.script(record.run_id, DONE)
     stage.workspace.list_jobs()
     assert list(stage.workspace.logs(record.run_id)) == [f"a line of {record.run_id}"]
-    remote = stage.workspace.remote(stage.workspace.context())
+    remote = stage.workspace.scope.remote(stage.workspace.scope.context())
     assert remote.get(result_key(record.run_id, 1)) == b"}{"

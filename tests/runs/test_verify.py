@@ -62,7 +62,7 @@ def test_verify_names_the_pipe_that_is_not_deterministic(
     """Two jobs; exit code 20 and the pipe's name, or a word that both made the same."""
     ws = local_file.workspace
     ws.add("numbers", [1, 2], commit=True)
-    context = ws.context().name
+    context = ws.scope.context().name
     command = ["-c", context, "run", "--verify", "numbers"]
     assert run_cli([*command, "noisy", "jobs.pipes.Noisy"]) == errors.NotDeterministic.exit_code
     said = capfd.readouterr()

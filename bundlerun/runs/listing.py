@@ -1,0 +1,115 @@
+"""Which runs there are: those in the journal, and those of the context's remote by their id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from bundlerun.backends.open import traits_of
+from bundlerun.errors import BundleNotFound, IntegrityError, RunNotFound
+from bundlerun.jobs.state import JobState
+from bundlerun.runs.record import Envelope, Missing, RunRecord, newest_envelope
+
+if TYPE_CHECKING:
+    from bundlerun.jobs.backend import Backend
+    from bundlerun.jobs.spec import JobHandle
+    from bundlerun.runs.scope import RunScope
+    from bundlerun.store.journal import Row
+
+
+def find_run(run: str, scope: RunScope) -> RunRecord:
+    """The run whose id starts with ``run`` as the journal has it; else as the context's remote has
+    it, in the journal from now on.
+
+    Raises RunNotFound, UsageError when several start so, IntegrityError, RemoteErrors.
+    """
+    try:
+        row = scope.store.journal.get(scope.context, run)
+    except RunNotFound:
+        if scope.context.remote_url is None:
+            raise
+        from bundlerun.runs.elsewhere import adopt
+
+        return adopt(run, scope)
+    return RunRecord.from_json(row.run, row.revision)
+
+
+def jobs(
+    run: str | None, scope: RunScope, *, limit: int | None, before: str | None
+) -> list[RunRecord]:
+    """The runs of the context (None), newest first, ``limit`` at most and older than the run
+    ``before``, or the one run, with their states of now. Raises as ``find_run``."""
+    if run is not None:
+        records = [find_run(run, scope)]
+    else:
+        rows = scope.store.journal.list(scope.context, limit=limit, before=before)
+        records = _readable(rows, scope)
+    return records if all(record.settled for record in records) else _refreshed(records, scope)
+
+
+def settle_open_runs(scope: RunScope) -> None:
+    """Bring home what ended since somebody looked."""
+    rows = scope.store.journal.unsettled(scope.context)
+    if rows:
+        _refreshed(_readable(rows, scope), scope)
+
+
+def named_with_its_maker(error: BundleNotFound, name: str, scope: RunScope) -> BundleNotFound:
+    """``error``, that the remote has no bundle ``name``, with the run that is to make it, where
+    one is known."""
+    run = _maker_of(name, scope)
+    if run is None:
+        return error
+    return BundleNotFound(
+        f"{scope.remote.url} has no bundle {name!r} yet: run {run} makes it",
+        hint=f"bundlerun wait {run[:13]}",
+    )
+
+
+def log_lines(record: RunRecord, scope: RunScope, *, follow: bool) -> Iterator[str]:
+    """The lines that the run's job wrote; what the envelope kept of them once the backend has
+    forgotten the job."""
+    from bundlerun.runs.watch import backend_of
+
+    if record.handle is not None and (not record.settled or traits_of(record.backend).keeps_logs):
+        backend = backend_of(record, scope)
+        if not record.adopted or _is_here(backend, record.handle):
+            yield from backend.logs(record.handle, follow=follow)
+            return
+    left = newest_envelope(scope.remote_of(record), record.run_id)
+    if left is Missing.ABSENT and not record.judged:
+        record = _refreshed([record], scope)[0]
+    kept = left.tail if isinstance(left, Envelope) else record.evidence or record.reason
+    yield from kept.splitlines()
+
+
+def _is_here(backend: Backend, handle: JobHandle) -> bool:
+    """Whether the job is one that can be asked from this machine."""
+    return backend.poll([handle])[handle.id].state is not JobState.ELSEWHERE
+
+
+def _maker_of(name: str, scope: RunScope) -> str | None:
+    rows = scope.store.journal.unsettled(scope.context)
+    for run in _readable(rows, scope):
+        if run.output == name and not run.judged:
+            return run.run_id
+    from bundlerun.runs.elsewhere import maker_of
+
+    return maker_of(name, scope)
+
+
+def _readable(rows: Iterable[Row], scope: RunScope) -> list[RunRecord]:
+    """The records in rows of the journal; one that is damaged is in no other's way."""
+    records = []
+    for row in rows:
+        try:
+            records.append(RunRecord.from_json(row.run, row.revision))
+        except IntegrityError as error:
+            scope.progress.line(f"(run {row.run.get('id')} is left out: {error})")
+    return records
+
+
+def _refreshed(records: list[RunRecord], scope: RunScope) -> list[RunRecord]:
+    from bundlerun.runs.watch import refresh
+
+    return refresh(records, scope)
