@@ -158,6 +158,14 @@ def ended(
     return record
 
 
+def tell_of_no_job(record: RunRecord, failure: str, why: str, world: RunScope) -> None:
+    """Leave an envelope on the run's remote that tells other stores that it never had a job; a job
+    that comes all the same writes its own over it. Raises what the remote raises."""
+    error = errors.named(failure, errors.InfraError, RunFailed).__name__
+    envelope = Envelope(run_id=record.run_id, attempt=1, state="failed", error=error, message=why)
+    world.remote_of(record).put_new(result_key(record.run_id, 1), envelope.to_bytes())
+
+
 def result_of(record: RunRecord, world: RunScope) -> Bundle:
     """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
     where the output was removed meanwhile."""

@@ -22,6 +22,7 @@ from bundlerun.runs.job_spec import (
 from bundlerun.runs.plan import plan_run
 from bundlerun.runs.record import RunResult
 from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
+from bundlerun.runs.settle import tell_of_no_job
 from bundlerun.runs.watch import follow, found_again, look, tell
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunSco
     except BundlerunError as error:
         # Not mended here: written down, so that the journal does not show a job that never was.
         kind, why, now_s = type(error).__name__, str(error), time.time()
-        change(
+        failed = change(
             record,
             lambda r: r.changed(
                 state=JobState.FAILED if r.cancel_asked_s is None else JobState.CANCELLED,
@@ -135,10 +136,20 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunSco
             ),
             world,
         )
+        _tell_others(failed, world)
         raise
     record = change(record, lambda r: r.changed(handle=handle, reason=""), world)
     tell(handle, world.remote_of(record), world)
     return record
+
+
+def _tell_others(record: RunRecord, world: RunScope) -> None:
+    """Other stores shall not wait for a job that could not be submitted."""
+    why = f"cannot be submitted: {record.reason}"
+    try:
+        tell_of_no_job(record, str(record.failure), why, world)
+    except BundlerunError as error:
+        world.progress.line(f"({record.label} {why}; that is noted here alone: {error})")
 
 
 def _send_input(plan: RunPlan, request: RunRequest, world: RunScope) -> None:

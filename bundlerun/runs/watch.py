@@ -17,7 +17,7 @@ from bundlerun.runs.index import note_handle
 from bundlerun.runs.job_spec import job_base
 from bundlerun.runs.record import Missing, RunRecord, newest_envelope
 from bundlerun.runs.scope import RunScope, change, holding, read_again
-from bundlerun.runs.settle import ended, result_of, settle
+from bundlerun.runs.settle import ended, result_of, settle, tell_of_no_job
 
 if TYPE_CHECKING:
     from bundlerun.bundles.record import Bundle
@@ -184,8 +184,14 @@ def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
         raise Conflict(
             f"no job of {record.label} is to be found: its client may still be submitting it, or"
             " have ended before it did",
-            hint=f"bundlerun jobs {record.run_id[:13]}",
+            hint=f"bundlerun cancel {record.run_id[:13]} gives it up",
         )
+    return _given_up(record, world)
+
+
+def _given_up(record: RunRecord, world: RunScope) -> RunRecord:
+    """``record`` of a run that never began, told to every store first: it would be open there."""
+    why = "never submitted: no job of this run came to be listed"
 
     def never(newest: RunRecord) -> RunRecord:
         cancelled = newest.cancel_asked_s is not None
@@ -195,10 +201,11 @@ def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
             judged=True,
             settled=True,
             failure=kind.__name__,
-            reason="never submitted: no job of this run came to be listed",
-            finished_s=now_s,
+            reason=why,
+            finished_s=time.time(),
         )
 
+    tell_of_no_job(record, str(never(record).failure), why, world)
     return change(record, never, world)
 
 

@@ -19,7 +19,7 @@ from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.bundles.record import new_id
-from bundlerun.errors import EngineError, SubmitUnknown
+from bundlerun.errors import CloudError, EngineError, SubmitUnknown
 from bundlerun.jobs.backend import Backend
 from bundlerun.jobs.spec import JobHandle, JobSpec
 from bundlerun.jobs.state import Failure, JobState, JobStatus
@@ -55,8 +55,11 @@ class Scripted(Backend):
         self.state.mkdir(parents=True, exist_ok=True)
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        """A job that runs, once nothing holds it up (``hold``)."""
+        """A job that runs, once nothing holds it up (``hold``); none where it is refused
+        (``refuses``)."""
         self._note("submit", spec.run_id)
+        if (self.state / "refuses").exists():
+            raise CloudError("no queue of that name")
         while (self.state / "hold").exists():
             time.sleep(0.01)
         for mount in spec.mounts:

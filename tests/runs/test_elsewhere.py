@@ -26,6 +26,7 @@ from bundlerun.runs.index import claim
 from bundlerun.runs.record import handle_key, plan_key
 from tests.remotes.watched import Counting
 from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of
+from tests.runs.test_settle import aged, held_up
 
 AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on far-host")
 
@@ -90,6 +91,39 @@ def test_a_failure_that_left_no_result_is_told_to_every_store(
         other.wait(record.run_id)
     with pytest.raises(errors.OutOfMemory, match="at its limit"):
         stage.workspace.wait(record.run_id)
+
+
+def test_a_run_that_never_had_a_job_is_told_to_every_store(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """Its submitter gave it up: no other store waits for it, nor names it as what makes OUT."""
+    client, run = held_up(stage)
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    assert not stage.workspace.list_jobs()[0].settled
+    aged(stage, run, orphaned_s=121)
+    with pytest.raises(errors.InfraError, match="never submitted"):
+        stage.workspace.wait(run)
+    (listed,) = other.list_remote_jobs()
+    assert (listed.state, listed.failure) == (JobState.FAILED, "InfraError")
+    assert "never submitted" in listed.reason
+    with pytest.raises(errors.InfraError, match="never submitted"):
+        other.wait(run)
+    assert other.list_jobs()[0].settled
+
+
+def test_a_run_that_cannot_be_submitted_is_told_to_every_store(
+    stage: Stage, other: br.Workspace
+) -> None:
+    """The backend refused it: the run is over, wherever one asks."""
+    (stage.backend.state / "refuses").touch()
+    with pytest.raises(errors.CloudError, match="no queue"):
+        stage.submit()
+    (listed,) = other.list_remote_jobs()
+    assert listed.state is JobState.FAILED
+    assert "no queue" in listed.reason
+    with pytest.raises(errors.InfraError, match="no queue"):
+        other.wait(listed.run_id)
 
 
 def test_a_cancel_comes_from_any_store(stage: Stage, other: br.Workspace) -> None:
