@@ -115,6 +115,7 @@ def test_the_readme_opens_with_a_capture() -> None:
     """The first thing to be seen is the tool at work."""
     capture = README.partition("<!-- capture -->")[2].partition("<!-- /capture -->")[0]
     assert "bundlerun run" in capture
+    assert "differs from delays@" in capture, "what a terminal shows is both streams"
     assert README.index("<!-- capture -->") < README.index("## Two commands")
     assert not re.search(r"/(?:root|home|work|tmp)/", README.replace("file:///tmp", "")), "a path"
 

@@ -366,6 +366,8 @@ class Workspace:
         ).entry
         if before is None or before.bundle.id != made.bundle.id:
             tell_what_differs(scope, made.bundle, made)
+        else:
+            scope.progress.line("equal work was found; --force runs it again")
         return made.bundle
 
     @outside_only(BEFORE)

@@ -46,7 +46,7 @@ def command(workspace: Workspace, name: str, as_json: bool) -> None:
     if bundle.tags:
         click.echo(f"tags    {clean(pairs(bundle.tags))}")
     if bundle.lineage.pipe:
-        click.echo(f"pipe    {clean(bundle.lineage.pipe)} {clean(pairs(bundle.params))}")
+        click.echo(f"pipe    {clean(bundle.lineage.pipe)} {clean(pairs(bundle.params))}".rstrip())
     click.echo(f"root    {bundle.root.digest}")
     for line in outline_lines(outline):
         click.echo(clean(line))

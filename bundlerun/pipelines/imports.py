@@ -165,11 +165,16 @@ def check_names_class(root: Path, name: str) -> None:
         if there is None or last in there:
             return
     body = _tree(path, path.read_bytes()).body
-    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    pipes = [node.name for node in classes if _has_method(node, "pipe_run")]
     raise BadModule(
         f"{name} is a module; name a class of it",
-        hint=" or ".join(f"{name}.{found}" for found in classes[:3] or ["Class"]),
+        hint=" or ".join(f"{name}.{found}" for found in pipes[:3] or ["Class"]),
     )
+
+
+def _has_method(cls: ast.ClassDef, name: str) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in cls.body)
 
 
 def top_level_names(root: Path, module: str) -> frozenset[str] | None:

@@ -139,7 +139,11 @@ def explain(bundle: Bundle, before: Bundle | None) -> Why:
 
 
 def in_short(why: Why) -> str | None:
-    """What differs, on one line, for whoever just made the bundle; None where nothing does."""
+    """What differs, on one line, for the caller that just made the bundle, or which bundle's work
+    was found to be equal; None where nothing differs."""
+    if why.verdict is Verdict.REUSED and why.nearest is not None:
+        found = f"{why.nearest.name}@{why.nearest.id[:18]}"
+        return f"equal work was found: {found}; --force runs it again"
     if why.verdict is not Verdict.DIFFERS or why.nearest is None:
         return None
     parts = "; ".join(map(_told_in_short, why.reasons))

@@ -42,7 +42,7 @@ class ImageRequest:
         """The module of the pipe. Raises BadModule when ``pipe`` names none."""
         module = self.pipe.rpartition(".")[0]
         if not module:
-            raise BadModule(f"{self.pipe!r} is no package.module.Class")
+            raise BadModule(f"{self.pipe!r} is not a package.module.Class")
         return module
 
     def to_json(self) -> dict[str, Any]:

@@ -309,6 +309,6 @@ def _where_to_look(context: Context, name: str, near: str | None) -> str:
     """The next command, where the asked version of ``name`` is not here."""
     if near == name:
         return f"bundlerun ls {name}"
-    if context.remote_url is not None:
+    if near is None and context.remote_url is not None:
         return f"bundlerun pull {name}"
     return "bundlerun ls"

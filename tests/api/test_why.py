@@ -159,8 +159,10 @@ def test_apply_says_on_one_line_what_differed(
 
     heard = shop.progress = Heard()
     first = made().bundle
+    assert heard.lines == []  # nothing before it
     made()
-    assert heard.lines == []  # nothing before it, then the very same
+    assert heard.lines == ["equal work was found; --force runs it again"]
+    heard.lines.clear()
     before = f"differs from out@{first.id[:18]}: "
     made(by=3, word="b")
     assert heard.lines == [before + "params by 2 -> 3, word a -> b"]

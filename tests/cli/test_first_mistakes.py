@@ -17,6 +17,9 @@ REPORT = """
 import luigi
 from bundlerun import Pipe
 
+class Knobs(luigi.Config):
+    size = luigi.IntParameter(default=1)
+
 class Best(Pipe):
     top = luigi.IntParameter(default=3)
     def pipe_run(self, pipeline_input):
@@ -43,7 +46,9 @@ def test_a_mistyped_bundle_is_named(ok: Cli, bundlerun: Cli, shop: Path) -> None
     """The nearest name of the context is told instead of a pull that would find nothing."""
     _bind(ok, shop)
     ok("add", "sales", "sales.csv")
-    assert "did you mean 'sales'?" in bundlerun("cat", "sale").err
+    said = bundlerun("cat", "sale")
+    assert "did you mean 'sales'?" in said.err
+    assert "try: bundlerun ls" in said.err
 
 
 def test_a_name_that_is_nowhere_leads_to_a_list(ok: Cli, bundlerun: Cli, shop: Path) -> None:
@@ -97,7 +102,7 @@ def test_a_module_in_place_of_a_class_leads_to_its_pipes(bundlerun: Cli, shop: P
         said = bundlerun(*words, "firstshop.report")
         assert said.code == errors.BadModule.exit_code
         assert "firstshop.report is a module" in said.err
-        assert "try: firstshop.report.Best" in said.err
+        assert "try: firstshop.report.Best\n" in said.err
 
 
 def test_a_mistyped_module_is_named(bundlerun: Cli, shop: Path) -> None:
@@ -141,3 +146,16 @@ def test_the_help_has_every_exit_code_of_an_error(bundlerun: Cli) -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.BundlerunError)}
     assert codes <= told | {10, 11, 12, 13, 14, 15, 16, 17, 18, 19}
+
+
+def test_apply_says_that_equal_work_was_found(ok: Cli, shop: Path) -> None:
+    """Under the same name nothing is made; under another one the earlier value is named."""
+    (shop / "firstshop").rename(shop / "firstmade")  # a process has one module of a name
+    first = ok("apply", "-", "best", "firstmade.report.Best")
+    assert "equal work" not in first.err
+    again = ok("apply", "-", "best", "firstmade.report.Best")
+    assert again.out == first.out
+    assert "equal work was found; --force runs it again" in again.err
+    assert "equal work" not in ok("apply", "--force", "-", "best", "firstmade.report.Best").err
+    other = ok("apply", "-", "other", "firstmade.report.Best")
+    assert "equal work was found: best@" in other.err
