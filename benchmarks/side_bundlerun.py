@@ -105,7 +105,8 @@ def pull(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         sizes = [path.stat().st_size for path in Path(folder.path).iterdir()]
     if len(sizes) != given.count or set(sizes) != {FILE_BYTES}:
         raise RuntimeError(f"{len(sizes)} files of {set(sizes)} bytes arrived")
-    if br.find("big").id != given.id:
+    arrived = br.find("big")
+    if arrived is None or arrived.id != given.id:
         raise RuntimeError("another version than the newest arrived")
     return found
 

@@ -1,7 +1,7 @@
 """bundlerun: pipeline classes in containers, versioned data in, a new version out.
 
-``import bundlerun as br`` gives the verbs of ``bundlerun.api``; nothing slow is imported before a
-name is used.
+``import bundlerun as br`` gives the verbs of ``bundlerun.api`` and the types that they take and
+return; nothing slow is imported before a name is used.
 """
 
 from __future__ import annotations
@@ -51,24 +51,79 @@ if TYPE_CHECKING:
         write_build_context,
     )
     from bundlerun.api.workspace import Workspace
+    from bundlerun.bundles.lineage import Lineage, LineageTree, Parent
     from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.value.diff import Differences
     from bundlerun.bundles.value.files import Directory, File
+    from bundlerun.bundles.value.view import View
+    from bundlerun.images.image import ImageInfo
+    from bundlerun.jobs.check import Check
+    from bundlerun.jobs.spec import Resources
+    from bundlerun.jobs.state import JobState
     from bundlerun.pipelines.pipe import Pipe, external
+    from bundlerun.pipelines.why import Why
+    from bundlerun.progress import Progress
+    from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.settings import Settings
+    from bundlerun.store.contexts import Context
+    from bundlerun.store.reports import Finding, GcReport, Proof
+    from bundlerun.store.rows import Entry
 
 _ELSEWHERE = {
     "Bundle": "bundlerun.bundles.record",
+    "Check": "bundlerun.jobs.check",
+    "Context": "bundlerun.store.contexts",
+    "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
+    "Entry": "bundlerun.store.rows",
     "File": "bundlerun.bundles.value.files",
+    "Finding": "bundlerun.store.reports",
+    "GcReport": "bundlerun.store.reports",
+    "ImageInfo": "bundlerun.images.image",
+    "JobState": "bundlerun.jobs.state",
+    "Lineage": "bundlerun.bundles.lineage",
+    "LineageTree": "bundlerun.bundles.lineage",
+    "Parent": "bundlerun.bundles.lineage",
     "Pipe": "bundlerun.pipelines.pipe",
+    "Progress": "bundlerun.progress",
+    "Proof": "bundlerun.store.reports",
+    "PushReport": "bundlerun.remotes.push",
+    "Resources": "bundlerun.jobs.spec",
+    "RunRecord": "bundlerun.runs.record",
+    "RunResult": "bundlerun.runs.record",
+    "Settings": "bundlerun.settings",
+    "View": "bundlerun.bundles.value.view",
+    "Why": "bundlerun.pipelines.why",
     "Workspace": "bundlerun.api.workspace",
     "external": "bundlerun.pipelines.pipe",
 }
 
 __all__ = [
     "Bundle",
+    "Check",
+    "Context",
+    "Differences",
     "Directory",
+    "Entry",
     "File",
+    "Finding",
+    "GcReport",
+    "ImageInfo",
+    "JobState",
+    "Lineage",
+    "LineageTree",
+    "Parent",
     "Pipe",
+    "Progress",
+    "Proof",
+    "PushReport",
+    "Resources",
+    "RunRecord",
+    "RunResult",
+    "Settings",
+    "View",
+    "Why",
     "Workspace",
     "add",
     "apply",
@@ -88,9 +143,9 @@ __all__ = [
     "gc",
     "get",
     "latest",
+    "lineage",
     "list_jobs",
     "list_remote_jobs",
-    "lineage",
     "logs",
     "open",
     "outline",

@@ -90,9 +90,10 @@ def view(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
     return default().view(name, tags=tags)
 
 
-def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
+def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
     """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
-    those with all of ``tags``. Raises BundleNotFound."""
+    those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
+    be, UsageError where several ids start so."""
     return default().find(name, tags=tags)
 
 

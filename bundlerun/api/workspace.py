@@ -119,10 +119,14 @@ class Workspace:
         bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
         return self.scope.store.view(bundle, self.scope.fetch_of(bundle))
 
-    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle:
+    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
-        those with all of ``tags``. Raises BundleNotFound."""
-        return self.scope.entry(name, checked_tags(tags or {})).bundle
+        those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
+        be, UsageError where several ids start so."""
+        try:
+            return self.scope.entry(name, checked_tags(tags or {})).bundle
+        except BundleNotFound:
+            return None
 
     def search(
         self,
@@ -526,10 +530,10 @@ class Workspace:
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
         """The lines that a run's job wrote; what the envelope kept of them once the backend has
         forgotten the job. Raises RunNotFound."""
-        from bundlerun.runs.listing import find_run, log_lines
+        from bundlerun.runs.listing import log_lines, run_called
 
         scope = self.scope.runs()
-        yield from log_lines(find_run(run, scope), scope, follow=follow)
+        yield from log_lines(run_called(run, scope), scope, follow=follow)
 
     @outside_only(BEFORE)
     def wait(self, run: str) -> RunResult:
@@ -539,12 +543,12 @@ class Workspace:
         Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
         own engine, which cannot be asked from here.
         """
-        from bundlerun.runs.listing import find_run
+        from bundlerun.runs.listing import run_called
         from bundlerun.runs.record import RunResult
         from bundlerun.runs.watch import follow
 
         scope = self.scope.runs()
-        record, bundle = follow(find_run(run, scope), scope)
+        record, bundle = follow(run_called(run, scope), scope)
         return RunResult(record, {}, bundle)
 
     @outside_only(BEFORE)
@@ -553,11 +557,11 @@ class Workspace:
 
         One that is being submitted at this moment is stopped by whoever submits it. Raises
         Conflict, and does nothing, where the job that is noted for the run is not one of it."""
-        from bundlerun.runs.listing import find_run
+        from bundlerun.runs.listing import run_called
         from bundlerun.runs.watch import cancel
 
         scope = self.scope.runs()
-        record = find_run(run, scope)
+        record = run_called(run, scope)
         return record if record.settled else cancel(record, scope)
 
     @outside_only(BEFORE)

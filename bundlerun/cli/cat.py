@@ -37,7 +37,7 @@ ENTRIES_SHOWN = 20
 @with_workspace
 def command(workspace: Workspace, name: str, as_json: bool) -> None:
     """Show the record of NAME and what its value holds; files by name and size."""
-    bundle = workspace.find(name)
+    bundle = workspace.scope.entry(name).bundle
     outline = workspace.outline(bundle)
     if as_json:
         echo_json({**bundle.to_json(), "value": outline})

@@ -30,7 +30,7 @@ def command(workspace: Workspace, old: str, new: str, limit: int, as_json: bool)
     """Say what differs between the values of two bundles: entries, files, tables' columns and rows.
     A and B are NAME or NAME@ID-PREFIX."""
     # Once: a version that comes meanwhile is not what is compared.
-    before, after = workspace.find(old), workspace.find(new)
+    before, after = workspace.scope.entry(old).bundle, workspace.scope.entry(new).bundle
     found = workspace.diff(before, after)
     if as_json:
         echo_json(found.to_json())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bundlerun.store.journal import Row
 
 
-def find_run(run: str, scope: RunScope) -> RunRecord:
+def run_called(run: str, scope: RunScope) -> RunRecord:
     """The run whose id starts with ``run`` as the journal has it; else as the context's remote has
     it, in the journal from now on.
 
@@ -38,9 +38,9 @@ def jobs(
     run: str | None, scope: RunScope, *, limit: int | None, before: str | None
 ) -> list[RunRecord]:
     """The runs of the context (None), newest first, ``limit`` at most and older than the run
-    ``before``, or the one run, with their states of now. Raises as ``find_run``."""
+    ``before``, or the one run, with their states of now. Raises as ``run_called``."""
     if run is not None:
-        records = [find_run(run, scope)]
+        records = [run_called(run, scope)]
     else:
         rows = scope.store.journal.list(scope.context, limit=limit, before=before)
         records = _readable(rows, scope)

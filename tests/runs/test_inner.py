@@ -98,7 +98,7 @@ def _worked(
     """The worker of a run of Top over ``given``, and what it left."""
     workspace = open_workspace(folder / "store", context="work")
     run = new_id()
-    given = workspace.find("given")
+    given = workspace.scope.entry("given").bundle
     plan = RunPlan(
         run_id=run,
         backend="AWSBatch",

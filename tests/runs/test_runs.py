@@ -29,7 +29,7 @@ def test_a_run_makes_the_output_and_brings_it_home(place: Place) -> None:
     value = ws.get("total")
     assert value["sum"] == 18
     assert value["file"].read_text() == "18"
-    bundle = ws.find("total")
+    bundle = ws.scope.entry("total").bundle
     assert bundle == result.output
     assert bundle.tags == {"a": "b"}
     assert bundle.params["times"] == "3"
@@ -57,7 +57,7 @@ def test_equal_work_is_found_and_force_runs_it_again(place: Place) -> None:
     elsewhere = place.run("numbers", "other", "Double")
     assert elsewhere.reused
     assert elsewhere.output.root == first.output.root
-    assert ws.find("other").name == "other"
+    assert ws.scope.entry("other").bundle.name == "other"
     forced = place.run("numbers", "out", "Double", force=True)
     assert not forced.reused
     assert forced.output.id != first.output.id
