@@ -5,7 +5,7 @@ BIN := .venv/bin
 CODE := bundlerun tests setup.py $(wildcard examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench services services-down clean
+.PHONY: help venv demo test check coverage matrix bench services services-down clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -25,10 +25,13 @@ check: venv ## format, lint, types, import rules and the quick tests that need n
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 2 -m 'not service and not slow' \
-		--ignore=tests/crash --ignore=tests/faults --ignore=tests/remotes \
-		--ignore=tests/store/test_processes.py --ignore=tests/store/test_fsck.py \
-		--ignore=tests/store/test_stat_cache.py --ignore=tests/store/test_scale.py $(ARGS) </dev/null
+	@$(BIN)/python -m pytest -q -n 2 -m quick $(ARGS) </dev/null
+
+coverage: venv ## the quick tests, which must reach the floor in pyproject.toml
+	@$(BIN)/python -m pytest -q -n 2 -m quick --cov $(ARGS) </dev/null
+
+matrix: ## the quick tests on Python 3.10 to 3.13 and with the lowest versions of the dependencies
+	@.ci/matrix $(ARGS)
 
 bench: venv ## measure, side by side with Disdat
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -40,5 +43,5 @@ services-down: ## stop those that were started here
 	@.ci/services down
 
 clean: ## remove what was made in this folder (caches outside it stay)
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo .matrix .coverage
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """Fixtures for every test: an environment of its own, and real services on request.
 
 A test that asks for a service gets the markers `service` and the service's own, so
-`-m "not service"` selects the tests that need nothing but Python.
+`-m "not service"` selects the tests that need nothing but Python, and `-m quick` those of them that
+`make check` has time for.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         # Images and containers of one engine are seen by all: one worker at a time uses it. The
         # mark must be there before pytest-xdist looks for it, which is when all are collected.
         item.add_marker(pytest.mark.xdist_group("engine"))
+    if not any(item.get_closest_marker(name) for name in ("service", "slow", "heavy")):
+        item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True)

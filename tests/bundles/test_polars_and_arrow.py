@@ -85,7 +85,7 @@ def test_categories_do_not_depend_on_what_was_before(memory: Memory) -> None:
         pl.DataFrame({"a": [1]}).lazy(),
         pl.Series("a", [object()], dtype=pl.Object),
         pa.array([1]),
-        pa.record_batch({"a": [1]}),
+        pa.RecordBatch.from_pydict({"a": [1]}),
         pl.Int8,
     ],
     ids=lambda bad: type(bad).__name__,

@@ -14,6 +14,12 @@ from tests.crash.scene import S3Place, World, made_scene
 from tests.crash.staging import Stage
 from tests.crash.verbs import Verb
 
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each kills processes: the complete suite has time for them."""
+    item.add_marker("heavy")
+
+
 _ROOM_BYTES = 2 << 30
 
 

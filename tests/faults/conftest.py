@@ -19,6 +19,12 @@ from tests.faults.proxy import Chooser, FaultProxy
 from tests.services import S3Server
 from tests.store.conftest import small_disk as small_disk
 
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each waits for a proxy, or fills a disk: the complete suite has time for them."""
+    item.add_marker("heavy")
+
+
 Faulty = Callable[..., tuple[S3Remote, FaultProxy]]
 Client = tuple[Store, Context, S3Remote]
 

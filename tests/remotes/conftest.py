@@ -18,6 +18,12 @@ from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 from tests.remotes.watched import Counting
 
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Most carry megabytes: the complete suite has time for them."""
+    item.add_marker("heavy")
+
+
 ON_S3 = pytest.param("s3", marks=[pytest.mark.service, pytest.mark.s3])
 
 Client = tuple[Store, Context, Counting]

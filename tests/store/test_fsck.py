@@ -23,6 +23,8 @@ from bundlerun.store.reports import Finding, Kind, Proof
 from bundlerun.store.store import Store
 from tests.unreadable import keep, latin_1
 
+pytestmark = pytest.mark.heavy
+
 LARGE = 300 * 1024
 MEMBERS = 180
 

@@ -22,6 +22,8 @@ from bundlerun.store import database
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 
+pytestmark = pytest.mark.heavy
+
 CREATE = """
     import sys, time
     from pathlib import Path

@@ -10,6 +10,8 @@ import pytest
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 
+pytestmark = pytest.mark.heavy
+
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
 INSERT INTO bundles (context, id, name, record, committed, pushed, version, rank)

@@ -25,6 +25,8 @@ from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
 from bundlerun.store.store import Store
 from tests.conftest import Disk
 
+pytestmark = pytest.mark.heavy
+
 LARGE = 300_000
 
 ADDING = """

@@ -213,7 +213,9 @@ class _Freezing:
             tables.check_written(packed, kind, data)
             self._lost.check_table(packed)
 
-        link = self._written(lambda file: tables.write(packed, file), packed.nbytes, check)
+        # Not nbytes: an older pyarrow raises for columns of views.
+        size = packed.get_total_buffer_size()
+        link = self._written(lambda file: tables.write(packed, file), size, check)
         shape = [*value.shape, 1][:2]
         about = canonical_json(shape)
         return b'{"table":%s,"as":"%s","about":%s}' % (link_bytes(link), kind.encode(), about)
