@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,12 @@ from bundlerun.bundles.value import check_relative_path, decode_value, encode_va
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BadPath, IntegrityError
 from tests.bundles.memory import Memory, nested
+
+CALLS_A_FILE = 80
+"""53 on Python 3.11."""
+
+CALLS_A_VALUE = 170
+"""113 on Python 3.11."""
 
 Back = Callable[[Any], Any]
 
@@ -270,25 +276,35 @@ def test_the_outline_of_a_directory_counts_what_it_does_not_show(
     assert found["more"] == 1000 - len(found["entries"])
 
 
-def test_a_directory_of_a_thousand_files_is_frozen_fast(tmp_path: Path, memory: Memory) -> None:
-    """Under 0.3 s where the machine is free; the best of five, so that neighbours do not matter."""
+def test_a_directory_of_a_thousand_files_takes_few_steps_a_file(
+    tmp_path: Path, memory: Memory
+) -> None:
+    """Calls, Python's and the libraries', of which time is made; the benchmarks have the time."""
     folder = _thousand(tmp_path / "d")
-    took_s = []
-    for _ in range(5):
-        start_s = time.perf_counter()
-        encode_value(Directory(folder), memory)
-        took_s.append(time.perf_counter() - start_s)
-    assert min(took_s) < 0.3
+    encode_value(Directory(folder), memory)
+    assert _calls(lambda: encode_value(Directory(folder), memory)) < CALLS_A_FILE * 1000
 
 
-def test_a_small_value_is_frozen_fast(memory: Memory) -> None:
-    """Under 0.3 ms, the best of fifty."""
-    took_s = []
-    for _ in range(50):
-        start_s = time.perf_counter()
-        encode_value({"rows": 3, "mean": 2.5, "names": ["a", "b"], "none": None}, memory)
-        took_s.append(time.perf_counter() - start_s)
-    assert min(took_s) < 0.0003
+def test_a_small_value_takes_few_steps(memory: Memory) -> None:
+    """As above, of a dict of four entries."""
+    value = {"rows": 3, "mean": 2.5, "names": ["a", "b"], "none": None}
+    encode_value(value, memory)
+    assert _calls(lambda: encode_value(value, memory)) < CALLS_A_VALUE
+
+
+def _calls(act: Callable[[], object]) -> int:
+    count = 0
+
+    def seen(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def test_equal_content_is_one_folder_whatever_its_name(tmp_path: Path, memory: Memory) -> None:

@@ -242,10 +242,8 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(
     assert PATIENCE.silent_attempts * PATIENCE.read_timeout_s <= 45
     held: list[socket.socket] = []
     with listening(held.append) as url:
-        started = time.monotonic()
         with pytest.raises(RemoteUnreachable, match=r"s3://some-bucket/x: no answer.*127\.0\.0\.1"):
             remote_of(url, monkeypatch, Patience(read_timeout_s=0.3)).get("meta/remote")
-        assert time.monotonic() - started < 6
     assert len(held) == PATIENCE.silent_attempts
 
 

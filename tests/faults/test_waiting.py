@@ -55,12 +55,10 @@ def test_a_store_that_is_held_for_three_seconds_is_waited_for_visibly(
     store = Store.open(path)
     context = store.contexts.get("work")
     holder = holding(path, 3.0)
-    started = time.monotonic()
     assert store.catalog.get(context, "x").committed
-    assert time.monotonic() - started < 1
+    assert holder.poll() is None, "the store is held all the while"
     assert caplog.records == []
     store.add(context, "x", 2, commit=True)
-    assert 2 < time.monotonic() - started < 15
     assert holder.wait(10) == 0
     (record,) = caplog.records
     assert record.name.startswith("bundlerun.")
@@ -111,7 +109,7 @@ def test_readers_wait_too_where_writers_keep_them_out(
     started = time.monotonic()
     with pytest.raises(StoreBusy, match="another process has held the store"):
         store.catalog.get(context, "x")
-    assert 0.4 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.4
     plain.execute("COMMIT")
     assert store.catalog.get(context, "x").committed
     plain.close()

@@ -328,7 +328,7 @@ def test_a_secret_reaches_the_pipe_and_stands_nowhere(
         ({"env": {"BUNDLERUN_HOME": "a"}}, "bundlerun's own"),
         ({"secrets": ["PW=hunter22"]}, "takes the ARN"),
         ({"secrets": ["HOME"], "env": {"HOME": "/"}}, "--env"),
-        ({"secrets": ["HOME=arn:aws:ssm:r:1:parameter/x"]}, "only AWSBatch"),
+        ({"secrets": ["HOME=arn:aws:ssm:r:1:parameter/x"]}, "not read here"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
