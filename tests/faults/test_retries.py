@@ -241,9 +241,11 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(
     """After three silences, by name; and a silence lasts 15 s at most."""
     assert PATIENCE.silent_attempts * PATIENCE.read_timeout_s <= 45
     held: list[socket.socket] = []
-    with listening(held.append) as url:
-        with pytest.raises(RemoteUnreachable, match=r"s3://some-bucket/x: no answer.*127\.0\.0\.1"):
-            remote_of(url, monkeypatch, Patience(read_timeout_s=0.3)).get("meta/remote")
+    with (
+        listening(held.append) as url,
+        pytest.raises(RemoteUnreachable, match=r"s3://some-bucket/x: no answer.*127\.0\.0\.1"),
+    ):
+        remote_of(url, monkeypatch, Patience(read_timeout_s=0.3)).get("meta/remote")
     assert len(held) == PATIENCE.silent_attempts
 
 
