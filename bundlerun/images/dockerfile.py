@@ -126,8 +126,8 @@ def _code(module: str) -> str:
     return dedent(
         f"""\
         USER 1000:1000
-        ENTRYPOINT ["{VENV}/bin/bundlerun"]
-        CMD ["--help"]
+        ENTRYPOINT []
+        CMD ["bundlerun", "--help"]
         COPY code/ {CODE}/
         RUN python -m bundlerun.pipelines.describe {module} {CODE} > {SCHEMA} \\
          && chmod -R a+rwX {HOME}

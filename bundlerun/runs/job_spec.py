@@ -27,6 +27,9 @@ STAGING_INSIDE = "/bundlerun/staging"
 JOB_UID = 1000
 """As whom a container runs when the caller is root: the first ordinary user of Debian."""
 
+WORKER = ("python", "-m", "bundlerun", "worker")
+"""The command of every job: it needs an interpreter that has bundlerun, in an image or not."""
+
 HIDDEN = "BUNDLERUN_HIDDEN"
 """The variable that tells a worker which variables' values must not be written anywhere."""
 
@@ -71,7 +74,7 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         run_id=plan.run_id,
         name=job_base(plan.pipe),
         image=plan.image,
-        command=("worker", *command, *_told(traits.tells)),
+        command=(*WORKER, *command, *_told(traits.tells)),
         env={**plan.given.env, **values, **env, **hidden},
         secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,

@@ -22,6 +22,7 @@ from bundlerun.images.builders import buildkit_command
 from bundlerun.images.image import ImageInfo, ImageRef
 from bundlerun.images.recipe import ImageOptions
 from bundlerun.pipelines.source import source_digest
+from bundlerun.runs.job_spec import WORKER
 from bundlerun.settings import ImageSettings
 from tests.images.conftest import Listener, shop_recipe
 from tests.images.projects import PIPE, recipe_of, shop, write
@@ -64,12 +65,13 @@ def test_the_pipeline_runs_as_any_user_with_what_it_needs(
 
 
 def test_the_command_of_a_job_is_bundlerun_s(engine: Any, shop_image: Shop) -> None:
-    """`worker --help` in the container is `bundlerun worker --help`."""
+    """It needs nothing but the interpreter on the path: no entrypoint stands before it."""
     config = engine.images.get(shop_image[0].ref.id).attrs["Config"]
     assert config["User"] == "1000:1000"
-    assert config["Entrypoint"] == ["/bundlerun/venv/bin/bundlerun"]
-    output = engine.containers.run(shop_image[0].ref.pullable, ["worker", "--help"], remove=True)
-    assert b"bundlerun worker" in output
+    assert not config["Entrypoint"]
+    command = [*WORKER, "--help"]
+    output = engine.containers.run(shop_image[0].ref.pullable, command, remove=True)
+    assert b"Carry out the plan of RUN" in output
 
 
 def test_nothing_goes_in_that_is_not_needed(engine: Any, shop_image: Shop) -> None:
