@@ -48,8 +48,9 @@ def echo_table(
 ) -> None:
     """A table on standard output; as wide as the terminal at most, untruncated into a pipe.
 
-    Only the ``elastic`` columns are cut where it is narrow. A column with nothing in it is left
-    out. Of its own: rich's table takes a millisecond and more a row.
+    Only the ``elastic`` columns are cut where it is narrow, a PIPE in front: its end is what tells
+    it from others of its module. A column with nothing in it is left out. Of its own: rich's table
+    takes a millisecond and more a row.
     """
     told = [at for at, _ in enumerate(columns) if any(row[at] not in ("", "-") for row in rows)]
     cells = [[_on_one_line(clean(row[at])) for at in told] for row in rows]
@@ -57,7 +58,8 @@ def echo_table(
     out = console()
     widths = _widths(names, cells, elastic, out.width)
     header = _line(names, widths)
-    lines = [_line(row, widths) for row in cells]
+    keeps_end = [name == "PIPE" for name in names]
+    lines = [_line(row, widths, keeps_end) for row in cells]
     rule = _said("─", "-") * (sum(widths) + COLUMN_GAP * (len(widths) - 1))
     click.echo("\n".join([click.style(header, bold=True) if _is_fancy() else header, rule, *lines]))
 
@@ -75,14 +77,19 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split("\n")).expandtabs(1)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], keeps_end: Sequence[bool] = ()) -> str:
     """The cells, each as wide as its column."""
-    return (" " * COLUMN_GAP).join(map(_fitted, cells, widths)).rstrip()
+    ends = keeps_end or [False] * len(cells)
+    return (" " * COLUMN_GAP).join(map(_fitted, cells, widths, ends)).rstrip()
 
 
-def _fitted(text: str, width: int) -> str:
+def _fitted(text: str, width: int, keeps_end: bool) -> str:
     from rich.cells import cell_len, set_cell_size
 
+    if cell_len(text) > width and keeps_end:
+        while cell_len(text) > width - 1:
+            text = text[1:]
+        return set_cell_size(_said("…", "~") + text, width)
     if cell_len(text) > width:
         return set_cell_size(text, width - 1) + _said("…", "~")
     return set_cell_size(text, width)

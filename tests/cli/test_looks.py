@@ -41,8 +41,9 @@ def test_a_narrow_terminal_cuts_only_what_may_be_cut(
     rows = [["flights", "01a1f8c3", "-", "examples.flights.Delays"]]
     render.echo_table(["NAME", "ID", "TAGS", "PIPE"], rows, elastic=["PIPE"])
     shown = capsys.readouterr().out
-    assert "flights  01a1f8c3  examples.flights" in shown
-    assert "…" in shown
+    assert "flights  01a1f8c3  …mples.flights.Delays" in shown, (
+        "the class is what tells pipes apart"
+    )
     assert "TAGS" not in shown
     assert max(map(len, shown.splitlines())) <= 40
 
