@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,6 +311,38 @@ def test_a_localised_file_that_differs_goes_aside_and_is_made_anew(
     assert fsck(full, repair=True).whole
     assert fsck(full).findings == ()
     assert values(full, context) == before
+
+
+UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+"""So root reads what its mode lets it read, and no more (capabilities(7))."""
+
+
+@pytest.mark.parametrize("which", ["a file", "a file of a folder", "what holds it"])
+def test_a_localised_file_that_cannot_be_read_is_found_and_hides_nothing(
+    full: Store, which: str
+) -> None:
+    """The rest of the store is proven all the same, and the repair puts it aside."""
+    folder = full.path / "files"
+    path = next(folder.rglob("small.txt" if which == "a file" else "1.txt"))
+    if which == "what holds it":
+        path = next(folder.glob("*+d"))
+    path.chmod(0)
+    damaged = large_object(full)
+    rewritten(damaged, flipped)
+    call = f"fsck(Store.open(Path({str(full.path)!r})))"
+    told = "print(*(f.where + ': ' + f.detail for f in found.findings if f.is_damage), sep='\\n')"
+    program = (
+        "from pathlib import Path; from bundlerun.store.fsck import fsck;"
+        f" from bundlerun.store.store import Store; found = {call}; {told}"
+    )
+    command = [*(UNPRIVILEGED if os.getuid() == 0 else []), sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    path.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert "cannot be read: Permission denied" in done.stdout
+    assert damaged.name in done.stdout
 
 
 def test_a_file_that_was_put_into_a_localised_folder_is_found(full: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -46,15 +47,30 @@ class FilesProof:
                 self._litter(entry)
                 continue
             digest, kind = Digest(match[1]), match[2]
-            for path in _inside(entry):
-                if UNFINISHED.fullmatch(path.name) or path.is_symlink():
-                    self._litter(path)
-                elif kind == "+d":
-                    self._looked_at["localised folders"] += 1
-                    self._directory(path, digest)
-                else:
-                    self._looked_at["localised files"] += 1
-                    self._file(path, digest, EXECUTABLE_MODE if kind else FILE_MODE)
+            with self._reading(entry):
+                for path in _inside(entry):
+                    with self._reading(path):
+                        self._look_at(path, digest, kind)
+
+    def _look_at(self, path: Path, digest: Digest, kind: str) -> None:
+        if UNFINISHED.fullmatch(path.name) or path.is_symlink():
+            self._litter(path)
+        elif kind == "+d":
+            self._looked_at["localised folders"] += 1
+            self._directory(path, digest)
+        else:
+            self._looked_at["localised files"] += 1
+            self._file(path, digest, EXECUTABLE_MODE if kind else FILE_MODE)
+
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """One path that cannot be read is found, and hides no other."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass  # Whoever has the path took it away meanwhile.
+        except OSError as error:
+            self._damaged(path, f"it cannot be read: {error.strerror}")
 
     def _file(self, path: Path, digest: Digest, mode: int) -> None:
         if not path.is_file():
