@@ -193,7 +193,7 @@ def test_a_server_that_holds_much_is_up_all_the_same(tmp_path: Path) -> None:
         assert found.answers
     finally:
         slow.kill()
-        server.wait()
+        slow.wait()
 
 
 def commanded(folder: Path) -> dict[str, str]:
