@@ -23,6 +23,13 @@ from bundlerun.errors import UntrackedFile
 
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
+_MOVE = (
+    "Put it into the package of the pipe, or add it as a bundle and read it by bundlerun.external"
+)
+
+# Modules count that an import statement names, in whichever package they lie.
+_IMPORT = "Write an import statement of it in a module of the pipeline"
+
 _WRITE_ONLY = os.O_WRONLY | os.O_TRUNC | os.O_EXCL
 
 _PRESENT: contextvars.ContextVar[Watch | None] = contextvars.ContextVar("watch", default=None)
@@ -118,10 +125,10 @@ def warn_of(watch: Watch, pipe: str, told: Told) -> None:
     """A warning (UntrackedFile) for each file that stands in no key and was not named yet."""
     for name in watch.untracked():
         if told.first(os.path.join(watch.root, name)):
+            cure = _IMPORT if name.endswith(".py") else _MOVE
             warnings.warn(
                 f"{pipe} read {name}, which stands in no key: an edit of it alone makes nothing"
-                " new. Put it into the package of the pipe, or add it as a bundle and read it by"
-                " bundlerun.external",
+                f" new. {cure}",
                 UntrackedFile,
                 stacklevel=1,
             )

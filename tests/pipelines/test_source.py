@@ -249,6 +249,16 @@ def test_a_project_file_that_stands_in_no_key_is_named_once(
     assert len(told) == 1
 
 
+def test_a_module_that_no_import_statement_names_is_named_with_that_cure(
+    shop: Workspace, project: Project
+) -> None:
+    """It lies in the package already; a pipe that loads it by a text runs code of no key."""
+    project.write("plugin.py", "VALUE = 1\n")
+    with pytest.warns(UntrackedFile, match=r"plugin\.py, .* no key.*import statement") as told:
+        made(shop, project, params={"file": "plugin.py"})
+    assert "Put it into the package" not in str(told[0].message)
+
+
 def test_what_stands_in_the_key_or_is_the_pipe_s_own_is_not_named(
     shop: Workspace, project: Project, recwarn: pytest.WarningsRecorder
 ) -> None:
