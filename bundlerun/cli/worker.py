@@ -34,7 +34,7 @@ def command(
     from bundlerun.runs.worker import Attempt, open_job_remote, work
 
     # Not for the pipes: to them the secrets are variables like others.
-    hidden = os.environ.pop(HIDDEN, "")
+    names = [name for name in os.environ.pop(HIDDEN, "").split(",") if name]
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -47,7 +47,7 @@ def command(
         job=_told(job_variable) or socket.gethostname(),
         number=int(_told(attempt_variable) or 1),
         pipe_root=pipe_root or Path(CODE),
-        hidden=tuple(os.environ.get(name, "") for name in hidden.split(",")),
+        hidden={name: os.environ.get(name, "") for name in names},
     )
     envelope = work(attempt, say=say)
     if not envelope.succeeded:

@@ -7,8 +7,8 @@ import resource
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
 from bundlerun.remotes.staging import OverlayRemote
-from bundlerun.runs.capture import Capture, masked
+from bundlerun.runs.capture import LEAST_HIDDEN, Capture, masked
 from bundlerun.runs.index import claim
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import TAIL_BYTES, Envelope, plan_key, result_key
@@ -48,14 +48,15 @@ _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 @dataclass(frozen=True)
 class Attempt:
     """One attempt of a run: which, on which remote, and where the pipeline's source lies. ``job``
-    is the job's id, which its attempts share; ``hidden`` are texts that nothing may show."""
+    is the job's id, which its attempts share; ``hidden`` are texts that nothing may show, by
+    the names of their variables."""
 
     remote: Remote
     run_id: str
     job: str
     number: int = 1
     pipe_root: Path = Path(CODE)
-    hidden: tuple[str, ...] = ()
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
@@ -69,7 +70,10 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     """
     started_s = time.time()
     claim(attempt.remote, attempt.run_id, attempt.job)
-    with Capture(TAIL_BYTES, attempt.hidden) as captured:
+    with Capture(TAIL_BYTES, tuple(attempt.hidden.values())) as captured:
+        for name, text in attempt.hidden.items():
+            if len(text) < LEAST_HIDDEN:
+                say(f"the secret {name} is too short to be masked: what prints it shows it")
         envelope = _attempted(attempt, started_s, Lines(say))
         envelope = replace(
             envelope,
@@ -90,7 +94,7 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
 
 
 def _masked(text: str, attempt: Attempt) -> str:
-    data = masked(text.encode(errors="surrogateescape"), attempt.hidden)
+    data = masked(text.encode(errors="surrogateescape"), tuple(attempt.hidden.values()))
     return data.decode(errors="surrogateescape")
 
 

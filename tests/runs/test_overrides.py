@@ -95,6 +95,15 @@ def test_a_secret_reaches_the_container_and_stands_nowhere(
     assert found.stdout == ""
 
 
+def test_a_secret_that_is_too_short_to_be_masked_is_named(
+    shop: br.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log, by its name: the mask of three letters would hit any text."""
+    monkeypatch.setenv("PW", "abc")
+    result = shop.run(None, "out", "diving.pipes.Deep", secrets=["PW"])
+    assert "the secret PW is too short to be masked" in "\n".join(shop.logs(result.record.run_id))
+
+
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pw"
 
 
