@@ -36,11 +36,13 @@ if TYPE_CHECKING:
         logs,
         open,
         outline,
+        plan,
         pull,
         push,
         remove,
         run,
         search,
+        submit,
         switch,
         tag,
         to_remove,
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from bundlerun.pipelines.why import Why
     from bundlerun.progress import Progress
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.handle import Run
+    from bundlerun.runs.options import RunOptions
+    from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord, RunResult
     from bundlerun.settings import Settings
     from bundlerun.store.contexts import Context
@@ -90,6 +95,9 @@ _ELSEWHERE = {
     "Proof": "bundlerun.store.reports",
     "PushReport": "bundlerun.remotes.push",
     "Resources": "bundlerun.jobs.spec",
+    "Run": "bundlerun.runs.handle",
+    "RunOptions": "bundlerun.runs.options",
+    "RunPlan": "bundlerun.runs.plan",
     "RunRecord": "bundlerun.runs.record",
     "RunResult": "bundlerun.runs.record",
     "Settings": "bundlerun.settings",
@@ -119,6 +127,9 @@ __all__ = [
     "Proof",
     "PushReport",
     "Resources",
+    "Run",
+    "RunOptions",
+    "RunPlan",
     "RunRecord",
     "RunResult",
     "Settings",
@@ -149,11 +160,13 @@ __all__ = [
     "logs",
     "open",
     "outline",
+    "plan",
     "pull",
     "push",
     "remove",
     "run",
     "search",
+    "submit",
     "switch",
     "tag",
     "to_remove",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.settings import Settings, read_settings
 from bundlerun.store.reports import GRACE_S
 
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.images.image import ImageInfo
     from bundlerun.jobs.check import Check
-    from bundlerun.jobs.spec import Resources
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.handle import Run
+    from bundlerun.runs.options import RunOptions
+    from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord, RunResult
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
@@ -297,71 +298,57 @@ def write_build_context(
     )
 
 
+def plan(
+    input: str | None,
+    output: str,
+    pipe: str,
+    params: Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
+    **more: Any,
+) -> RunPlan:
+    """What ``run`` with the same arguments would do; nothing is submitted or changed.
+
+    Raises as ``run``, before anything is done.
+    """
+    return default().plan(input, output, pipe, params, options, **more)
+
+
+def submit(
+    input: str | None,
+    output: str,
+    pipe: str,
+    params: Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
+    **more: Any,
+) -> Run:
+    """Begin what ``run`` does and do not wait: the run, whose ``result()`` waits for its end.
+
+    Raises as ``run``, before anything is done, and where nothing could be submitted.
+    """
+    return default().submit(input, output, pipe, params, options, **more)
+
+
 def run(
     input: str | None,
     output: str,
     pipe: str,
-    *,
-    backend: str = DEFAULT_BACKEND,
     params: Mapping[str, Any] | None = None,
-    force: bool = False,
-    push_input: bool = True,
-    session_seconds: int | None = None,
-    input_tags: Mapping[str, str] | None = None,
-    output_tags: Mapping[str, str] | None = None,
-    wait: bool | None = None,
-    resources: Resources | None = None,
-    timeout_s: int | None = None,
-    retries: int = 0,
-    job_role_arn: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    env: Mapping[str, str] | None = None,
-    secrets: Sequence[str] = (),
-    execution_role_arn: str | None = None,
-    force_all: bool = False,
-    dry_run: bool = False,
-    build: bool = False,
+    options: RunOptions | None = None,
+    **more: Any,
 ) -> RunResult:
-    """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
-    ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
-    ``force_all`` (every pipe).
+    """Run the pipe in its container over the bundle ``input``, wait for its end, and bring back
+    ``output``; ``submit`` does the same without the waiting.
 
-    An equal run for the same ``output`` that is under way, whoever submitted it, is followed
-    instead (the result's ``followed``), unless either force is given.
-
-    ``wait`` None: as the backend's traits say. ``dry_run``: the plan only. ``build``: first
-    rebuild the image where its source changed. ``config`` and
-    ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
-    (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
-    as ``execution_role_arn``); they stand in no key, plan, record or log.
+    ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
+    ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
+    Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
+    (every pipe). An equal run for the same ``output`` that is under way, whoever submitted it,
+    is followed instead, unless either is given.
 
     Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
-    BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
+    BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote, UsageError.
     """
-    return default().run(
-        input,
-        output,
-        pipe,
-        backend=backend,
-        params=params,
-        force=force,
-        push_input=push_input,
-        session_seconds=session_seconds,
-        input_tags=input_tags,
-        output_tags=output_tags,
-        wait=wait,
-        resources=resources,
-        timeout_s=timeout_s,
-        retries=retries,
-        job_role_arn=job_role_arn,
-        config=config,
-        env=env,
-        secrets=secrets,
-        execution_role_arn=execution_role_arn,
-        force_all=force_all,
-        dry_run=dry_run,
-        build=build,
-    )
+    return default().run(input, output, pipe, params, options, **more)
 
 
 def list_jobs(

@@ -18,9 +18,7 @@ from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.bundles.record import Bundle, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 from bundlerun.jobs.check import Check
-from bundlerun.jobs.spec import Resources
 from bundlerun.progress import Progress
-from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.settings import Settings
 from bundlerun.store.reports import GRACE_S
 
@@ -29,6 +27,9 @@ if TYPE_CHECKING:
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.handle import Run
+    from bundlerun.runs.options import RunOptions
+    from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord, RunResult
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
@@ -425,84 +426,90 @@ class Workspace:
         )
 
     @outside_only(APPLY)
-    def run(
+    def plan(
         self,
+        /,
         input: str | None,
         output: str,
         pipe: str,
-        *,
-        backend: str = DEFAULT_BACKEND,
         params: Mapping[str, Any] | None = None,
-        force: bool = False,
-        push_input: bool = True,
-        session_seconds: int | None = None,
-        input_tags: Mapping[str, str] | None = None,
-        output_tags: Mapping[str, str] | None = None,
-        wait: bool | None = None,
-        resources: Resources | None = None,
-        timeout_s: int | None = None,
-        retries: int = 0,
-        job_role_arn: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Sequence[str] = (),
-        execution_role_arn: str | None = None,
-        force_all: bool = False,
-        dry_run: bool = False,
-        build: bool = False,
-    ) -> RunResult:
-        """Run the pipe in its container on ``backend``, over the bundle ``input``, and bring back
-        ``output``. Equal work is found instead of done again, unless ``force`` (the last pipe) or
-        ``force_all`` (every pipe).
+        options: RunOptions | None = None,
+        **more: Any,
+    ) -> RunPlan:
+        """What ``run`` with the same arguments would do; nothing is submitted or changed.
 
-        An equal run for the same ``output`` that is under way, whoever submitted it, is followed
-        instead (the result's ``followed``), unless either force is given.
-
-        ``wait`` None: as the backend's traits say. ``dry_run``: the plan only. ``build``: first
-        rebuild the image where its source changed. ``config`` and
-        ``env`` are as in ``apply``. ``secrets`` names variables of this process that the job gets
-        (Local), or ``NAME=ARN`` of Secrets Manager or Parameter Store (AWSBatch, which reads them
-        as ``execution_role_arn``); they stand in no key, plan, record or log.
-
-        Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
-        BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote.
+        Raises as ``run``, before anything is done.
         """
         from bundlerun.api.compare import tell_what_differs
-        from bundlerun.pipelines.overrides import Given, parsed_secrets
-        from bundlerun.runs.plan import RunRequest
-        from bundlerun.runs.submit import carry_out
+        from bundlerun.runs.options import RunOptions, request_of
+        from bundlerun.runs.submit import plan_request
 
-        if "." not in pipe:
-            raise UsageError(f"{pipe!r} is not a package.module.Class")
-        settings = self.scope.settings.run
-        options = {"job_role_arn": job_role_arn, "execution_role_arn": execution_role_arn}
-        request = RunRequest(
-            input=None if input == "-" else input,
-            output=checked_name(output),
-            pipe=pipe,
-            backend=backend,
-            params={key: str(value) for key, value in (params or {}).items()},
-            input_tags=checked_tags(input_tags or {}),
-            output_tags=checked_tags(output_tags or {}),
-            force=force,
-            force_all=force_all,
-            push_input=push_input,
-            session_seconds=session_seconds,
-            resources=resources or Resources(settings.vcpus, settings.memory_mib),
-            timeout_s=timeout_s,
-            retries=retries,
-            options={name: text for name, text in options.items() if text is not None},
-            given=Given.of(config, env),
-            secrets=parsed_secrets(secrets),
-        )
-        return carry_out(
+        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
+        request = request_of((input, output, pipe), params or {}, chosen, scope.settings)
+        return plan_request(
             request,
-            self.scope.runs(),
-            wait=wait,
-            dry_run=dry_run,
-            build=build,
+            scope,
+            build=chosen.build,
             tell=lambda plan: tell_what_differs(self.scope, plan.promised()),
         )
+
+    @outside_only(APPLY)
+    def submit(
+        self,
+        /,
+        input: str | None,
+        output: str,
+        pipe: str,
+        params: Mapping[str, Any] | None = None,
+        options: RunOptions | None = None,
+        **more: Any,
+    ) -> Run:
+        """Begin what ``run`` does and do not wait: the run, whose ``result()`` waits for its end.
+
+        Raises as ``run``, before anything is done, and where nothing could be submitted.
+        """
+        from bundlerun.api.compare import tell_what_differs
+        from bundlerun.runs.handle import Run
+        from bundlerun.runs.options import RunOptions, request_of
+        from bundlerun.runs.submit import plan_request, submit
+
+        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
+        request = request_of((input, output, pipe), params or {}, chosen, scope.settings)
+        plan = plan_request(
+            request,
+            scope,
+            build=chosen.build,
+            tell=lambda plan: tell_what_differs(self.scope, plan.promised()),
+        )
+        return Run(submit(plan, request, scope), scope)
+
+    @outside_only(APPLY)
+    def run(
+        self,
+        /,
+        input: str | None,
+        output: str,
+        pipe: str,
+        params: Mapping[str, Any] | None = None,
+        options: RunOptions | None = None,
+        **more: Any,
+    ) -> RunResult:
+        """Run the pipe in its container over the bundle ``input``, wait for its end, and bring back
+        ``output``; ``submit`` does the same without the waiting.
+
+        ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
+        ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
+        Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
+        (every pipe). An equal run for the same ``output`` that is under way, whoever submitted it,
+        is followed instead, unless either is given.
+
+        Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
+        BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote, UsageError.
+        """
+        begun = self.submit(input, output, pipe, params, options, **more)
+        if begun.run_id is not None and not begun.followed:
+            self.progress.line(f"run {begun.run_id}")
+        return begun.result()
 
     @outside_only(BEFORE)
     def list_jobs(

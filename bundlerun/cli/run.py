@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -101,26 +101,29 @@ def command(
     options["push_input"] = not options.pop("no_push_input")
     options["resources"] = _resources(workspace, options)
     params = pipe_parameters(parameters)
-    run = partial(_run, workspace, (input, output, pipe), params, wait)
+    dry_run = options.pop("dry_run")
+    begin = _planned_only if dry_run else _submitted
+    run = partial(_run, workspace, begin, (input, output, pipe), params, wait)
     result = run(options)
     if verify and result.output is not None:
         again = run({**options, "force_all": True, "build": False})
         if again.output is not None:
             workspace.verify(result.output, again.output)
-    _show(result, as_json=as_json, dry_run=options["dry_run"])
+    _show(result, as_json=as_json, dry_run=dry_run)
     if verify and result.output is not None and not as_json:
         click.echo("verified: a second run made the same value")
 
 
 def _run(
     workspace: Workspace,
+    begin: Callable[..., RunResult],
     names: tuple[str, str, str],
     params: dict[str, str],
     wait: bool,
     options: Mapping[str, Any],
 ) -> RunResult:
     try:
-        result = workspace.run(*names, params=params, wait=False, **options)
+        result = begin(workspace, *names, params=params, **options)
     except BadParameter as error:
         error.hint = misplaced(params, command) or error.hint
         raise
@@ -131,6 +134,19 @@ def _run(
         result = wait_or_detach(workspace, result.record.run_id, result.plan)
         result = dataclasses.replace(result, followed=followed)
     return result
+
+
+def _planned_only(
+    workspace: Workspace, input: str, output: str, pipe: str, **options: Any
+) -> RunResult:
+    plan = workspace.plan(input, output, pipe, **options)
+    return RunResult(None, plan.to_json(), reused=plan.found is not None)
+
+
+def _submitted(
+    workspace: Workspace, input: str, output: str, pipe: str, **options: Any
+) -> RunResult:
+    return workspace.submit(input, output, pipe, **options).now
 
 
 def _resources(workspace: Workspace, options: dict[str, Any]) -> Resources:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from bundlerun.runs.plan import plan_run
 from bundlerun.runs.record import RunResult
 from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
 from bundlerun.runs.settle import tell_of_no_job
-from bundlerun.runs.watch import follow, found_again, look, tell
+from bundlerun.runs.watch import found_again, look, tell
 
 if TYPE_CHECKING:
     from bundlerun.jobs.backend import Backend
@@ -32,20 +31,13 @@ if TYPE_CHECKING:
     from bundlerun.runs.record import RunRecord
 
 
-def carry_out(
-    request: RunRequest,
-    scope: RunScope,
-    *,
-    wait: bool | None,
-    dry_run: bool,
-    build: bool,
-    tell: Callable[[RunPlan], None],
-) -> RunResult:
-    """Plan ``request``, then find equal work, or follow an equal run that is under way, or submit;
-    with ``wait`` (None: the backend's default) to the end. ``tell`` gets a plan that found nothing.
+def plan_request(
+    request: RunRequest, scope: RunScope, *, build: bool, tell: Callable[[RunPlan], None]
+) -> RunPlan:
+    """The plan of ``request``, and nothing is submitted; with ``build`` its image is rebuilt first.
+    ``tell`` gets a plan that found no equal work.
 
-    Raises as ``plan_run``, ``start`` and ``follow``, and before anything is done what the request
-    asks of a backend that cannot do it.
+    Raises as ``plan_run``, and before that what the request asks of a backend that cannot do it.
     """
     engine = open_backend(request.backend, scope.settings)
     engine.check_limits(retries=request.retries, timeout_s=request.timeout_s)
@@ -61,8 +53,12 @@ def carry_out(
     )
     if plan.found is None:
         tell(plan)
-    if dry_run:
-        return RunResult(None, plan.to_json(), reused=plan.found is not None)
+    return plan
+
+
+def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> RunResult:
+    """Take the equal work that ``plan`` found, follow an equal run that is under way, or submit a
+    job; nothing is waited for. Raises as ``start``."""
     if plan.found is not None:
         return RunResult(None, plan.to_json(), adopt_equal_work(plan, scope), reused=True)
     forced = request.force or request.force_all
@@ -71,16 +67,8 @@ def carry_out(
         plan, record = equal
         scope.progress.line(f"run {record.run_id[:13]} does this already: it is followed")
     else:
-        record = start(plan, request, engine, scope)
-    result = RunResult(record, plan.to_json(), followed=equal is not None)
-    if wait is None:
-        wait = engine.traits.waits
-    if not wait:
-        return result
-    if equal is None:
-        scope.progress.line(f"run {record.run_id}")
-    record, bundle = follow(record, scope)
-    return dataclasses.replace(result, record=record, output=bundle)
+        record = start(plan, request, open_backend(request.backend, scope.settings), scope)
+    return RunResult(record, plan.to_json(), followed=equal is not None)
 
 
 def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope) -> RunRecord:

@@ -131,8 +131,15 @@ class Place:
 
     def run(self, input: str | None, output: str, pipe: str, **options: Any) -> Any:
         """A run of ``jobs.pipes.<pipe>`` that is waited for."""
-        chosen = {"wait": True, **self.options, **options}
-        return self.workspace.run(input, output, f"jobs.pipes.{pipe}", **chosen)
+        return self.workspace.run(input, output, f"jobs.pipes.{pipe}", **self.options | options)
+
+    def submit(self, input: str | None, output: str, pipe: str, **options: Any) -> Any:
+        """A run of ``jobs.pipes.<pipe>`` that is not waited for."""
+        return self.workspace.submit(input, output, f"jobs.pipes.{pipe}", **self.options | options)
+
+    def plan(self, input: str | None, output: str, pipe: str, **options: Any) -> Any:
+        """What a run of ``jobs.pipes.<pipe>`` would do."""
+        return self.workspace.plan(input, output, f"jobs.pipes.{pipe}", **self.options | options)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_a_run_has_what_was_set_as_an_apply_has(shop: br.Workspace, diving: Path
     assert shop.get(first.output) == [7, 7, 2, "x"]
     assert first.plan["config"] == {"Depths.depth": "7", "diving.pipes.Deep.step": "2"}
     assert shop.run(None, "out", pipe, config=given, env={"GIVEN": "x"}).reused
-    assert not shop.run(None, "out", pipe, config=given, env={"GIVEN": "y"}, dry_run=True).reused
+    assert shop.plan(None, "out", pipe, config=given, env={"GIVEN": "y"}).found is None
     (diving / "luigi.cfg").write_text("[core]\nlog_level=INFO\n[Depths]\ndepth=7\n")
     with pytest.raises(SettingsError, match=r"luigi\.cfg sets Depths\.depth.*--set Depths.depth=7"):
         shop.run(None, "out", pipe)

@@ -103,7 +103,7 @@ def test_log_lines_come_home(place: Place) -> None:
 def test_a_cancelled_run_says_so(place: Place) -> None:
     """``cancel`` stops the job; whoever waits gets Cancelled."""
     ws = place.workspace
-    run = place.run("-", "never", "Sleeps", wait=False).record.run_id
+    run = place.submit("-", "never", "Sleeps").record.run_id
     _until_running(ws, run)
     record = ws.cancel(run)
     with pytest.raises(errors.Cancelled):
@@ -118,8 +118,7 @@ def test_three_runs_at_once_all_arrive(place: Place) -> None:
     ws = place.workspace
     ws.add("numbers", [1, 2], commit=True)
     runs = [
-        place.run("numbers", f"out{n}", "Double", params={"times": str(n)}, wait=False)
-        for n in (3, 4, 5)
+        place.submit("numbers", f"out{n}", "Double", params={"times": str(n)}) for n in (3, 4, 5)
     ]
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(lambda run: ws.wait(run.record.run_id), runs))
@@ -130,7 +129,7 @@ def test_a_run_is_found_again_by_another_client(place: Place) -> None:
     """The journal and the remote are enough: a fresh workspace waits for the run."""
     ws = place.workspace
     ws.add("numbers", [4], commit=True)
-    run = place.run("numbers", "out", "Double", wait=False).record.run_id
+    run = place.submit("numbers", "out", "Double").record.run_id
     context = ws.scope.context().name
     ws.close()
     other = br.open(context=context)
@@ -146,14 +145,29 @@ def test_an_exit_without_a_result_is_missing_output(place: Place) -> None:
         place.run("-", "never", "Leaves")
 
 
+def test_a_submitted_run_is_waited_for_by_its_result(local_file: Place) -> None:
+    """``submit`` is at once, ``result`` the output; a second time is at once; equal work is found
+    by the next one, which has no job."""
+    run = local_file.submit("-", "nothing", "Nothing")
+    assert run.result().output.name == "nothing"
+    assert run.result() is run.result()
+    assert run.record.state is JobState.SUCCEEDED
+    assert list(run.logs()) == list(local_file.workspace.logs(run.run_id))
+    again = local_file.submit("-", "nothing", "Nothing")
+    assert (again.reused, again.run_id) == (True, None)
+    assert again.result().output == run.result().output
+    with pytest.raises(errors.UsageError, match=r"'forced' is not an option .* 'force'"):
+        local_file.submit("-", "nothing", "Nothing", forced=True)
+
+
 def test_a_dry_run_changes_nothing(place: Place) -> None:
     """The plan only: no push, no job, no journal."""
     ws = place.workspace
     ws.add("numbers", [1], commit=True)
-    result = place.run("numbers", "out", "Double", dry_run=True)
-    assert result.record is None
-    assert result.plan["pipe"] == "jobs.pipes.Double"
-    assert result.plan["params"] == {"times": "2"}
+    plan = place.plan("numbers", "out", "Double")
+    assert plan.found is None
+    assert plan.pipe == "jobs.pipes.Double"
+    assert plan.params == {"times": "2"}
     assert ws.list_jobs() == []
     assert not ws.search("numbers")[0].pushed
 
@@ -172,7 +186,7 @@ def test_progress_sees_the_job_s_lines_while_it_runs(local_file: Place) -> None:
     """Logs stream: a line arrives before the job ends."""
     ws = local_file.workspace
     seen = threading.Event()
-    record = local_file.run("-", "out", "Sleeps", params={"seconds": "3"}, wait=False).record
+    record = local_file.submit("-", "out", "Sleeps", params={"seconds": "3"}).record
 
     class Listening:
         def start(self, what: str, total: int | None, unit: str) -> int:
@@ -323,7 +337,7 @@ def test_a_module_without_an_image_names_the_dockerize_command(local_file: Place
 def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Path) -> None:
     """No second job starts; both stores have the output, and force does the work again."""
     ws = place.workspace
-    first = place.run("-", "slept", "Sleeps", params={"seconds": "6"}, wait=False)
+    first = place.submit("-", "slept", "Sleeps", params={"seconds": "6"})
     other = br.open(tmp_path / "other", remote=ws.scope.context().remote_url, context="work")
     copy = Place("other", other, place.options)
     second = copy.run("-", "slept", "Sleeps", params={"seconds": "6"})
@@ -332,14 +346,14 @@ def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Pat
     assert other.get(second.output) == 6
     assert ws.wait(first.record.run_id).output.id == second.output.id
     assert len(other.list_remote_jobs()) == 1
-    forced = copy.run("-", "slept", "Sleeps", params={"seconds": "0"}, force=True, wait=False)
+    forced = copy.submit("-", "slept", "Sleeps", params={"seconds": "0"}, force=True)
     assert not forced.followed
     other.cancel(forced.record.run_id)
 
 
 def test_the_command_line_follows_an_equal_run(local_file: Place) -> None:
     """It says so, with and without waiting, and starts nothing."""
-    run = local_file.run("-", "slept", "Sleeps", params={"seconds": "5"}, wait=False).record
+    run = local_file.submit("-", "slept", "Sleeps", params={"seconds": "5"}).record
     typed = ["-", "slept", "jobs.pipes.Sleeps", "--seconds", "5"]
     going = CliRunner().invoke(cli, ["-c", "work", "run", "--no-wait", *typed])
     assert f"an equal run goes on: {run.run_id[:13]}" in going.output, going.output
@@ -355,7 +369,7 @@ def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Pla
     """kill -9 before the handle was noted: nothing is lost, nothing runs twice."""
     ws = place.workspace
     ws.add("numbers", [21], commit=True)
-    options = {**place.options, "wait": False}
+    options = {**place.options}
     script = (
         "import os, signal, bundlerun as br\n"
         "from bundlerun import registry\n"
@@ -365,7 +379,7 @@ def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Pla
         "    real(self, spec)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "kind.submit = submit\n"
-        f"br.open(context='work').run('numbers', 'out', 'jobs.pipes.Double', **{options!r})\n"
+        f"br.open(context='work').submit('numbers', 'out', 'jobs.pipes.Double', **{options!r})\n"
     )
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr

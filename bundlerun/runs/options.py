@@ -1,0 +1,97 @@
+"""How a run is to be done: what `bundlerun run` has options for."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundlerun.bundles.record import checked_name, checked_tags
+from bundlerun.errors import UsageError
+from bundlerun.jobs.spec import Resources
+from bundlerun.pipelines.overrides import Given, parsed_secrets
+from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.runs.plan import RunRequest
+from bundlerun.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is to be done.
+
+    ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
+    ``build`` first rebuilds the image where its source changed. ``push_input`` False: the input
+    is on the remote already. ``session_seconds`` gives the job credentials of this life, narrowed
+    to the remote's prefix. ``config`` sets what configuration classes take, ``{"Section.key":
+    value}``, and ``env`` has variables; both are in the key. ``secrets`` names variables of this
+    process that the job gets, or ``NAME=ARN`` where the backend reads them itself; they stand in
+    no key, plan, record or log. ``resources`` None: the settings' ones; ``timeout_s`` None: no
+    limit; ``retries``: more attempts after a lost machine.
+    """
+
+    backend: str = DEFAULT_BACKEND
+    force: bool = False
+    force_all: bool = False
+    build: bool = False
+    push_input: bool = True
+    session_seconds: int | None = None
+    input_tags: Mapping[str, str] = field(default_factory=dict)
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources | None = None
+    timeout_s: int | None = None
+    retries: int = 0
+    config: Mapping[str, Any] | None = None
+    env: Mapping[str, str] | None = None
+    secrets: Sequence[str] = ()
+    job_role_arn: str | None = None
+    execution_role_arn: str | None = None
+
+    def but(self, **changes: Any) -> RunOptions:
+        """These with some changed. Raises UsageError for what is not an option."""
+        names = [each.name for each in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1, 0.0)
+                raise UsageError(
+                    f"{name!r} is not an option of a run; did you mean {near[0]!r}?",
+                    hint="help(bundlerun.RunOptions); a pipe's own parameters go into params={...}",
+                )
+        return dataclasses.replace(self, **changes)
+
+
+def request_of(
+    names: tuple[str | None, str, str],
+    params: Mapping[str, Any],
+    options: RunOptions,
+    settings: Settings,
+) -> RunRequest:
+    """The request to run ``names``, input, output and pipe. Raises UsageError, BadName."""
+    input, output, pipe = names
+    if "." not in pipe:
+        raise UsageError(f"{pipe!r} is not a package.module.Class")
+    own = {
+        "job_role_arn": options.job_role_arn,
+        "execution_role_arn": options.execution_role_arn,
+    }
+    resources = Resources(settings.run.vcpus, settings.run.memory_mib)
+    return RunRequest(
+        input=None if input == "-" else input,
+        output=checked_name(output),
+        pipe=pipe,
+        backend=options.backend,
+        params={key: str(value) for key, value in params.items()},
+        input_tags=checked_tags(options.input_tags or {}),
+        output_tags=checked_tags(options.output_tags or {}),
+        force=options.force,
+        force_all=options.force_all,
+        push_input=options.push_input,
+        session_seconds=options.session_seconds,
+        resources=options.resources or resources,
+        timeout_s=options.timeout_s,
+        retries=options.retries,
+        options={name: text for name, text in own.items() if text is not None},
+        given=Given.of(options.config, options.env),
+        secrets=parsed_secrets(options.secrets),
+    )
