@@ -201,6 +201,19 @@ class Objects:
             return row is not None and row[0] == stamp_of(found)
         return False
 
+    def is_suspect(self, digest: Digest) -> bool:
+        """Whether this is a large object whose file is gone, or another than when it was made."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT stamp FROM objects WHERE digest = ? AND stamp IS NOT NULL",
+                (bytes.fromhex(digest),),
+            ).fetchone()
+        if row is None:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            return bool(row[0] != stamp_of(file_of(self._folder, digest).stat()))
+        return True
+
     def _prove(self, link: Link, path: Path) -> None:
         """Hash the file of a large object that somebody touched; the next use need not."""
         before = stamp_of(path.stat())

@@ -292,3 +292,18 @@ def test_a_folder_that_has_no_room_is_refused_at_a_place_that_is_there(
         assert value.path
     (place,) = re.findall(r"the disk of (\S+) has", str(caught.value))
     assert Path(place).is_dir()
+
+
+def test_a_clean_up_keeps_the_copy_of_an_object_that_was_written_to(
+    store: Store, context: Context, source: Path
+) -> None:
+    """It may be the last one with the right bytes, and a repair takes them from it."""
+    link = kept_file(store, context, source).link
+    assert link is not None
+    assert kept_file(store, context, source).path.exists()
+    write_to(store.objects.path(link))
+    sweep(store, grace_s=0.0, delete=True)
+    assert fsck(store, repair=True).whole
+    assert store.objects.read(link) == (source / "large").read_bytes()
+    sweep(store, grace_s=0.0, delete=True)
+    assert files(store.path / "files") == 0

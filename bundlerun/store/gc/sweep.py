@@ -220,7 +220,11 @@ class _Sweeping:
         copied = localised.copied()
         for folder in _entries(self._store.path / "files"):
             digest = folder.name.partition("+")[0]
-            is_needed = folder.name not in copied and self._live.names(digest)
+            is_needed = self._live.names(digest) and (
+                folder.name not in copied
+                # Somebody wrote to the object: a repair may want the copy's bytes.
+                or self._store.objects.is_suspect(Digest(digest))
+            )
             if not is_needed and not self._is_young(_touched_s(folder)):
                 self._take("localised files", folder)
                 if self._delete:
