@@ -150,6 +150,7 @@ def directory(memory: Memory, contents: dict[str, Link]) -> Link:
     return put_node(b'{"format":1,"value":%s}' % term, memory.put_bytes)
 
 
+@pytest.mark.heavy
 def test_one_change_among_100_000_files_reads_few_nodes(memory: Memory) -> None:
     """Only the nodes on the way to it, in each of the two."""
     digests = random.Random(1)
@@ -240,6 +241,7 @@ VALUES = st.recursive(
 
 
 @given(old=VALUES, new=VALUES)
+@pytest.mark.heavy
 def test_values_are_equal_when_nothing_differs_and_only_then(old: object, new: object) -> None:
     """Whatever their form; and the other way round."""
     memory = Memory(Path("unused"))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -163,6 +164,7 @@ def frames(draw: Any) -> Any:
 
 @settings(max_examples=100, suppress_health_check=_FIXTURE)
 @given(frames())
+@pytest.mark.heavy
 def test_any_frame_of_pandas_comes_back(memory: Memory, frame: Any) -> None:
     """Columns, index, labels and attrs of any kept kind, with gaps; twice over, to one root."""
     root = encode_value(frame, memory)

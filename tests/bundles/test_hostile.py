@@ -293,6 +293,7 @@ def _cut_and_flipped(data: bytes, places: Iterable[int]) -> Iterable[bytes]:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.integers(0, 1 << 20), min_size=5, max_size=5))
+@pytest.mark.heavy
 def test_damaged_leaves_never_raise_anything_else(memory: Memory, places: list[int]) -> None:
     """Cut off or changed at any place: a value or an IntegrityError."""
     frames: list[Any] = [

@@ -112,6 +112,7 @@ def test_offsets_of_less_than_a_second_are_kept(back: Back, micros: int, name: t
         assert same(moment, back(moment))
 
 
+@pytest.mark.heavy
 def test_a_list_of_equal_entries_stays_small_however_long(memory: Memory, back: Back) -> None:
     """Equal entries cut nowhere or everywhere; neither may make many nodes."""
     for entry in range(100):

@@ -18,6 +18,7 @@ CHAIN = """
 """
 
 
+@pytest.mark.heavy
 def test_a_chain_of_two_thousand_pipes_is_no_trouble(project: Project, world: World) -> None:
     """Nothing recurses, and nothing grows with the square."""
     flow = project.module(CHAIN)
