@@ -138,8 +138,10 @@ def test_no_exception_of_botocore_leaves_untranslated(cls: type[Exception]) -> N
 
 def test_every_exception_that_we_name_is_one_of_botocores() -> None:
     """A name that botocore gave up would silently never match."""
-    missing = [name for name in EXCEPTIONS if not hasattr(botocore.exceptions, name)]
-    assert missing == []
+    missing = {name for name in EXCEPTIONS if not hasattr(botocore.exceptions, name)}
+    # The oldest botocore of ours does not have this one yet.
+    is_old = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 41)
+    assert missing - ({"LoginError"} if is_old else set()) == set()
 
 
 @pytest.mark.parametrize(
