@@ -124,6 +124,7 @@ def _labels(recipe: Recipe) -> dict[str, str]:
         names.CONTENT: recipe.content,
         names.PIPE_ROOT: str(recipe.pipe_root),
         names.VERSION: recipe.bundlerun_version,
+        names.PROTOCOL: names.JOB_PROTOCOL,
         # Empty, not absent: the base image's own must not show through.
         names.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
         names.OCI_REVISION: code.commit or "",

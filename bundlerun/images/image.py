@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from bundlerun.bundles.digest import Digest, checked_digest
-from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError
+from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError, StaleImage
 from bundlerun.settings import ImageSettings
 
 PREFIX = "org.bundlerun."
@@ -24,6 +24,7 @@ CONTENT = PREFIX + "content"
 PIPE_ROOT = PREFIX + "pipe_root"
 DIRTY = PREFIX + "dirty"
 VERSION = PREFIX + "version"
+PROTOCOL = PREFIX + "protocol"
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
 OCI_REVISION = "org.opencontainers.image.revision"
 OCI_CREATED = "org.opencontainers.image.created"
@@ -31,6 +32,11 @@ OCI_SOURCE = "org.opencontainers.image.source"
 OCI_TITLE = "org.opencontainers.image.title"
 OCI_VERSION = "org.opencontainers.image.version"
 OCI_BASE = "org.opencontainers.image.base.name"
+
+
+JOB_PROTOCOL = "2"
+"""The form of a job's command, plan and result. Raise it with every change of one of these: an
+image that was made for another form cannot carry out what this bundlerun submits."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,17 @@ class ImageInfo:
 
     @staticmethod
     def of(ref: ImageRef) -> ImageInfo:
-        """The labels of ``ref``, parsed. Raises ImageNotFound when bundlerun did not make it."""
+        """The labels of ``ref``, parsed. Raises ImageNotFound when bundlerun did not make it,
+        StaleImage when a bundlerun made it whose jobs have another form."""
         labels = ref.labels
+        if MODULE in labels and labels.get(PROTOCOL) != JOB_PROTOCOL:
+            made_by = labels.get(VERSION) or "another version"
+            root = labels.get(PIPE_ROOT, "PIPE_ROOT")
+            raise StaleImage(
+                f"the image {ref.name}:{ref.tag} was made by bundlerun {made_by}, whose jobs have"
+                " another form",
+                hint=f"bundlerun dockerize {root} {labels[MODULE]}.PIPE",
+            )
         try:
             schema = json.loads(labels[SCHEMA])
             if not isinstance(schema, dict) or not {"pipes", "config"} <= schema.keys():

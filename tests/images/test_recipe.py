@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.errors import BadModule, BuildFailed, EngineError, ImageNotFound, UsageError
+from bundlerun.errors import (
+    BadModule,
+    BuildFailed,
+    EngineError,
+    ImageNotFound,
+    StaleImage,
+    UsageError,
+)
 from bundlerun.images import image
 from bundlerun.images.builders import BuildSurroundings, build_classic
 from bundlerun.images.context import context_tar, write_context
@@ -164,3 +171,11 @@ def test_an_image_that_bundlerun_did_not_make_is_not_taken_for_one() -> None:
     for labels in ({}, {image.SCHEMA: "{}"}, {image.SCHEMA: "no JSON"}):
         with pytest.raises(ImageNotFound, match="bundlerun dockerize"):
             ImageInfo.of(ImageRef("bundlerun-a-b", "latest", "sha256:0", None, labels))
+
+
+def test_an_image_whose_jobs_have_another_form_is_stale() -> None:
+    """One that an older bundlerun made is told before a job is started in it, with what to type."""
+    labels = {image.MODULE: "a.b", image.PIPE_ROOT: "/there", image.VERSION: "0.0.9"}
+    for protocol in ({}, {image.PROTOCOL: "1"}):
+        with pytest.raises(StaleImage, match=r"0\.0\.9.*bundlerun dockerize /there a\.b\.PIPE"):
+            ImageInfo.of(ImageRef("bundlerun-a-b", "latest", "sha256:0", None, labels | protocol))
