@@ -295,8 +295,8 @@ def test_server_outlives_the_process_that_started_it(folder: Path) -> None:
     """It is a session of its own: another process started it, ended, and it still answers."""
     program = (
         "from pathlib import Path\n"
-        "from bundlerun.aws import sandbox\n"
-        f"print(sandbox.up(Path({str(folder)!r})).pid)"
+        "from bundlerun.sandbox import server\n"
+        f"print(server.up(Path({str(folder)!r})).pid)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -38,16 +38,25 @@ def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proce
     harness.clean()
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in marks])
-        for name, marks in {
-            "local": ["service", "engine"],
-            "moto_batch": ["service", "engine", "batch"],
-            "processes": ["slow"],
-        }.items()
-    ]
-)
+_MARKS = {
+    "local": ["service", "engine"],
+    "moto_batch": ["service", "engine", "batch"],
+    "processes": ["slow"],
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each backend in turn; those that start no image have no part in a test of images."""
+    if "harness" in metafunc.fixturenames:
+        names = [n for n in _MARKS if n != "processes" or "image" not in metafunc.function.__name__]
+        params = [
+            pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in _MARKS[name]])
+            for name in names
+        ]
+        metafunc.parametrize("harness", params, indirect=True)
+
+
+@pytest.fixture
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each backend in turn."""
     found: Harness = request.getfixturevalue(request.param)

@@ -8,7 +8,6 @@ import time
 import pytest
 
 from bundlerun.errors import ImagePull
-from bundlerun.jobs.backend import ImageAt
 from bundlerun.jobs.spec import JobHandle
 from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import Harness
@@ -148,8 +147,6 @@ def test_three_jobs_at_once_keep_apart(harness: Harness) -> None:
 
 def test_missing_image_is_no_silent_wait(harness: Harness) -> None:
     """An image that is not there is ImagePull at once, or a job that failed."""
-    if harness.backend().traits.image is ImageAt.NONE:
-        pytest.skip("its jobs have no image")
     spec = harness.spec("print(1)", image="bundlerun-no-such-image:latest")
     if harness.pulls_at_submit:
         with pytest.raises(ImagePull, match="bundlerun dockerize"):

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import BundleNotFound
+from bundlerun.remotes.base import Remote
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
@@ -93,6 +94,11 @@ class Machines(RuleBasedStateMachine):
         self.held: list[dict[str, Held]] = [{}, {}]
         self.remote: dict[str, list[Version]] = {}
         self.count = 0
+
+    def real_remote(self) -> Remote:
+        """The remote, as the first machine has it."""
+        scope = self.clients[0].scope
+        return scope.remote(scope.context())
 
     def client(self, name: str) -> Workspace:
         """A machine that is bound to the remote."""
@@ -296,7 +302,7 @@ class Machines(RuleBasedStateMachine):
                 if held.here:
                     bundle = workspace.scope.entry(f"{held.name}@{held.id}").bundle
                     assert workspace.scope.store.value(bundle) == value_of(held.number)
-        there = list(version_infos(self.clients[0].remote(self.clients[0].context())))
+        there = list(version_infos(self.real_remote()))
         assert {(s.name, s.n, s.removed) for s in there} == {
             (name, n, version.removed)
             for name, versions in self.remote.items()
@@ -305,7 +311,7 @@ class Machines(RuleBasedStateMachine):
 
     def look_from_afar(self) -> None:
         """A machine that has nothing gets every version that was not removed, whole."""
-        remote = self.clients[0].remote(self.clients[0].context())
+        remote = self.real_remote()
         self.count += 1
         store = Store.open(self.folder / f"reader-{self.count}")
         context = bind(store, store.contexts.create("work"), remote)

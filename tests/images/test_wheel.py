@@ -43,7 +43,8 @@ def test_it_requires_what_bundlerun_requires_without_extras() -> None:
     wheel = repack()
     assert any(line.startswith("pyarrow") for line in wheel.requires)
     assert not any("extra" in line or line.startswith("pytest") for line in wheel.requires)
-    assert wheel.extras["polars"] == ("polars>=1",)
+    (polars,) = wheel.extras["polars"]
+    assert polars.startswith("polars>=")
 
 
 def test_pip_installs_it_and_the_installed_one_repacks_to_the_same_bytes(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def without_the_window(patch: pytest.MonkeyPatch) -> None:
 
 def without_obeying(patch: pytest.MonkeyPatch) -> None:
     """Condemned packs are built upon."""
-    patch.setattr(condemned, "obey", lambda *given: None)
+    patch.setattr(condemned, "read_condemned", lambda *given: None)
 
 
 def without_waiting(patch: pytest.MonkeyPatch) -> None:
