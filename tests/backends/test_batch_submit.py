@@ -57,6 +57,7 @@ def backend(aws: RecordedBatch, tmp_path: Path, slept: list[float]) -> AWSBatch:
 
 @pytest.mark.parametrize("fate", [LOST_AFTER, FAILED_AFTER])
 @pytest.mark.parametrize("unlisted", [0, 3])
+@pytest.mark.heavy
 def test_a_lost_answer_to_a_submit_makes_one_job(
     aws: RecordedBatch, backend: AWSBatch, fate: str, unlisted: int
 ) -> None:

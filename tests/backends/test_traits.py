@@ -31,6 +31,7 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+@pytest.mark.heavy
 def test_no_code_but_its_own_names_a_backend() -> None:
     """A name that is compared somewhere is a trait that is missing; help may name the sandbox's."""
     found = [

@@ -63,6 +63,7 @@ def test_every_polars_dtype_comes_back(name: str, mapping: str, tmp_path: Path) 
         _same(decode_value(encode_value(value, memory), memory), value)
 
 
+@pytest.mark.heavy
 def test_polars_frames_of_any_shape_come_back(back: Back) -> None:
     """Without columns, without rows, of many chunks."""
     chunked = pl.concat([pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})], rechunk=False)

@@ -79,6 +79,7 @@ trees = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(trees)
+@pytest.mark.heavy
 def test_any_tree_comes_back_the_same(value: Any) -> None:
     """Types, order, gaps, signs and zones are kept, and the root is the same a second time."""
     with tempfile.TemporaryDirectory() as folder:

@@ -340,6 +340,7 @@ def test_what_cannot_be_meant_is_refused(
     assert "hunter22" not in str(refused.value)
 
 
+@pytest.mark.heavy
 def test_the_command_line_says_the_same(project: Project, tmp_path: Path) -> None:
     """--set, --env and --secret before IN; a --set after the class is told where it belongs."""
     project.configured("[CONF]\ndepth = 7\n")
