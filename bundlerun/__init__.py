@@ -53,15 +53,14 @@ if TYPE_CHECKING:
         write_build_context,
     )
     from bundlerun.api.workspace import Workspace
+    from bundlerun.backends.base import Check
+    from bundlerun.backends.job import JobState, Resources
     from bundlerun.bundles.lineage import Lineage, LineageTree, Parent
     from bundlerun.bundles.record import Bundle
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.bundles.value.files import Directory, File
     from bundlerun.bundles.value.view import View
     from bundlerun.images.image import ImageInfo
-    from bundlerun.jobs.check import Check
-    from bundlerun.jobs.spec import Resources
-    from bundlerun.jobs.state import JobState
     from bundlerun.pipelines.pipe import Pipe, external
     from bundlerun.pipelines.why import Why
     from bundlerun.progress import Progress
@@ -77,7 +76,7 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = {
     "Bundle": "bundlerun.bundles.record",
-    "Check": "bundlerun.jobs.check",
+    "Check": "bundlerun.backends.base",
     "Context": "bundlerun.store.contexts",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
@@ -86,7 +85,7 @@ _ELSEWHERE = {
     "Finding": "bundlerun.store.reports",
     "GcReport": "bundlerun.store.reports",
     "ImageInfo": "bundlerun.images.image",
-    "JobState": "bundlerun.jobs.state",
+    "JobState": "bundlerun.backends.job",
     "Lineage": "bundlerun.bundles.lineage",
     "LineageTree": "bundlerun.bundles.lineage",
     "Parent": "bundlerun.bundles.lineage",
@@ -94,7 +93,7 @@ _ELSEWHERE = {
     "Progress": "bundlerun.progress",
     "Proof": "bundlerun.store.reports",
     "PushReport": "bundlerun.remotes.push",
-    "Resources": "bundlerun.jobs.spec",
+    "Resources": "bundlerun.backends.job",
     "Run": "bundlerun.runs.handle",
     "RunOptions": "bundlerun.runs.options",
     "RunPlan": "bundlerun.runs.plan",

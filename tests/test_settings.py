@@ -10,9 +10,9 @@ import pytest
 
 from bundlerun import registry
 from bundlerun import settings as settings_module
+from bundlerun.backends.base import Backend
 from bundlerun.backends.open import backend_type, open_backend
 from bundlerun.errors import SettingsError
-from bundlerun.jobs.backend import Backend
 from bundlerun.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent

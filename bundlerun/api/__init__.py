@@ -15,11 +15,11 @@ from bundlerun.settings import Settings, read_settings
 from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
+    from bundlerun.backends.base import Check
     from bundlerun.bundles.lineage import LineageTree
     from bundlerun.bundles.record import Bundle
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.images.image import ImageInfo
-    from bundlerun.jobs.check import Check
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
     from bundlerun.runs.handle import Run

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.base import Check, checked
 from bundlerun.backends.open import all_backends, open_backend
 from bundlerun.errors import BundlerunError, NoRemote
-from bundlerun.jobs.check import Check, checked
 from bundlerun.store.spare import has_room
 
 if TYPE_CHECKING:

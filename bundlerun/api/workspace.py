@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bundlerun.api.checkup import checkup
 from bundlerun.api.outside import APPLY, BEFORE, COMES, TRAVELS, outside_only
 from bundlerun.api.scope import Scope
+from bundlerun.backends.base import Check
 from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.bundles.record import Bundle, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
-from bundlerun.jobs.check import Check
 from bundlerun.progress import Progress
 from bundlerun.settings import Settings
 from bundlerun.store.reports import GRACE_S

@@ -13,12 +13,10 @@ from bundlerun.aws import batch
 from bundlerun.aws.logs import LogStream
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
+from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import CloudError, Conflict, SettingsError, UsageError
-from bundlerun.jobs.backend import Backend, ImageAt, Pace, Tells, Traits
-from bundlerun.jobs.check import Check, checked
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings, option
 
 RUN_TAG = "bundlerun:run"

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus
 
 CANCEL_MARK = "cancelled by bundlerun"
 """How the reason begins with which we end a job: Batch shows it again as ``statusReason``."""

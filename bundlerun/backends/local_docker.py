@@ -16,13 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bundlerun.backends.base import Backend, Check, ImageAt, Traits, checked
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.backends.local_docker_state import job_status
 from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
 from bundlerun.errors import Conflict, EngineError, ImagePull
-from bundlerun.jobs.backend import Backend, ImageAt, Traits
-from bundlerun.jobs.check import Check, checked
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.settings import Settings
 
 RUN_LABEL = "org.bundlerun.run"

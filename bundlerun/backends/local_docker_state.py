@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus
 
 DEADLINE_EXIT_CODES = (124, 137, 143)
 """What ``timeout`` leaves behind: GNU's 124, 137 when it had to kill, 143 of busybox."""

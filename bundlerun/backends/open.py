@@ -8,7 +8,7 @@ from bundlerun import registry
 from bundlerun.errors import SettingsError
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.backend import Backend, Traits
+    from bundlerun.backends.base import Backend, Traits
     from bundlerun.settings import Settings
 
 

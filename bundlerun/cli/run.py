@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bundlerun.api.workspace import Workspace
+from bundlerun.backends.job import Resources
 from bundlerun.backends.open import traits_of
 from bundlerun.cli.options import (
     PipeCommand,
@@ -23,7 +24,6 @@ from bundlerun.cli.options import (
 from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label, pairs, short_run
 from bundlerun.cli.wait import wait_or_detach
 from bundlerun.errors import BadParameter, UsageError
-from bundlerun.jobs.spec import Resources
 from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
 from bundlerun.runs.record import RunResult
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
-from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.runs import index
 from bundlerun.runs.job_spec import job_base
@@ -20,7 +20,7 @@ from bundlerun.runs.scope import change
 from bundlerun.runs.settle import Output, judge
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.spec import JobHandle
+    from bundlerun.backends.job import JobHandle
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.scope import RunScope
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.backends.base import ImageAt
 from bundlerun.backends.open import traits_of
 from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.image import ImageInfo, ImageRef, image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
-from bundlerun.jobs.backend import ImageAt
 from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.imports import check_names_class, top_level_names
 from bundlerun.pipelines.loader import no_such_class

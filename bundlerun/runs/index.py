@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.job import JobHandle
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.record import FORMAT, check_format, checked_id, parse_record
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound, UsageError
-from bundlerun.jobs.spec import JobHandle
 from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.remotes.keys import RUN_INDEX, listed_run, run_index_key
 from bundlerun.remotes.records import create, read_record

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bundlerun.backends.job import JobSpec, Mount
 from bundlerun.backends.open import traits_of
 from bundlerun.errors import UsageError
-from bundlerun.jobs.spec import JobSpec, Mount
 from bundlerun.pipelines.overrides import check_apart, check_secrets
 from bundlerun.remotes.folder import folder_of
 from bundlerun.remotes.s3 import bucket_and_prefix
 
 if TYPE_CHECKING:
     from bundlerun.aws.session import Aws
-    from bundlerun.jobs.backend import Tells
+    from bundlerun.backends.base import Tells
     from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.settings import Settings
 

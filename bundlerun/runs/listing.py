@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.job import JobState
 from bundlerun.backends.open import traits_of
 from bundlerun.errors import BundleNotFound, IntegrityError, RunNotFound
-from bundlerun.jobs.state import JobState
 from bundlerun.runs.record import Envelope, Missing, RunRecord, newest_envelope
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.backend import Backend
-    from bundlerun.jobs.spec import JobHandle
+    from bundlerun.backends.base import Backend
+    from bundlerun.backends.job import JobHandle
     from bundlerun.runs.scope import RunScope
     from bundlerun.store.journal import Row
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bundlerun.backends.job import Resources
 from bundlerun.bundles.record import checked_name, checked_tags
 from bundlerun.errors import UsageError
-from bundlerun.jobs.spec import Resources
 from bundlerun.pipelines.overrides import Given, parsed_secrets
 from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.runs.plan import RunRequest

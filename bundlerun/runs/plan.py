@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.backends.job import Resources
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.link import Link
@@ -20,7 +21,6 @@ from bundlerun.bundles.record import (
     parse_record,
 )
 from bundlerun.errors import IntegrityError, NotCommitted
-from bundlerun.jobs.spec import Resources
 from bundlerun.pipelines.overrides import Given, check_files, checked, in_key, luigi_files
 from bundlerun.pipelines.reuse_key import request_key
 from bundlerun.pipelines.schema import normalised, significant

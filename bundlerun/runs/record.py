@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.backends.job import JobHandle, JobState
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.record import FORMAT, Bundle, check_format, parse_record
 from bundlerun.errors import IntegrityError
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import JobState
 
 if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote

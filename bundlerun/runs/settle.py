@@ -16,8 +16,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard
 
 from bundlerun import errors
+from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
-from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.runs.index import claimant
 from bundlerun.runs.record import (
     TAIL_BYTES,
@@ -31,9 +31,9 @@ from bundlerun.runs.scope import RunScope, bring_output, change, holding, read_a
 from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 
 if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.backends.job import JobHandle
     from bundlerun.bundles.record import Bundle
-    from bundlerun.jobs.backend import Backend
-    from bundlerun.jobs.spec import JobHandle
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
 

@@ -22,7 +22,7 @@ from bundlerun.runs.job_spec import STAGING_INSIDE, shared_folder
 from bundlerun.runs.record import MOST_BYTES
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.backend import Backend
+    from bundlerun.backends.base import Backend
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
     from bundlerun.runs.scope import RunScope

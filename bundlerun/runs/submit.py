@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bundlerun.backends.job import JobState
 from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
-from bundlerun.jobs.state import JobState
 from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.images import image_of_run
 from bundlerun.runs.index import Known, announce, record_of
@@ -25,8 +25,8 @@ from bundlerun.runs.settle import tell_of_no_job
 from bundlerun.runs.watch import found_again, look, tell
 
 if TYPE_CHECKING:
-    from bundlerun.jobs.backend import Backend
-    from bundlerun.jobs.spec import JobSpec
+    from bundlerun.backends.base import Backend
+    from bundlerun.backends.job import JobSpec
     from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.runs.record import RunRecord
 

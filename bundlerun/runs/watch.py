@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bundlerun import errors
+from bundlerun.backends.job import JobHandle, JobState, JobStatus
 from bundlerun.backends.open import open_backend
-from bundlerun.backends.watch import looks
+from bundlerun.backends.poll import looks
 from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import JobState, JobStatus
 from bundlerun.runs.index import note_handle
 from bundlerun.runs.job_spec import job_base
 from bundlerun.runs.record import Missing, RunRecord, newest_envelope
@@ -20,8 +19,8 @@ from bundlerun.runs.scope import RunScope, change, holding, read_again
 from bundlerun.runs.settle import ended, result_of, settle, tell_of_no_job
 
 if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
     from bundlerun.bundles.record import Bundle
-    from bundlerun.jobs.backend import Backend
     from bundlerun.remotes.base import Remote
 
 LISTED_WITHIN_S = 120.0

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
+from bundlerun.backends.base import Backend, Pace
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, Resources
 from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.backends.open import backend_type, open_backend
-from bundlerun.backends.watch import looks
-from bundlerun.jobs.backend import Backend, Pace
-from bundlerun.jobs.spec import JobHandle, JobSpec, Resources
-from bundlerun.jobs.state import JobState, JobStatus
+from bundlerun.backends.poll import looks
 from bundlerun.runs.settle import is_over
 from bundlerun.sandbox.contents import QUEUE, REGION, furnish
 from bundlerun.settings import Settings

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bundlerun.backends.base import Backend, Check, ImageAt, Traits
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.errors import Conflict
-from bundlerun.jobs.backend import Backend, ImageAt, Traits
-from bundlerun.jobs.check import Check
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.settings import Settings, option
 
 KEEPER = Path(__file__).with_name("processes_keeper.py")

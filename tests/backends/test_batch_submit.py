@@ -13,10 +13,9 @@ from bundlerun.aws.batch import SENDS
 from bundlerun.aws.retries import Patience
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch, job_name
-from bundlerun.backends.watch import Pace, looks
+from bundlerun.backends.job import JobHandle, JobState
+from bundlerun.backends.poll import Pace, looks
 from bundlerun.errors import CloudError, RemoteUnreachable, SubmitUnknown
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import JobState
 from bundlerun.sandbox.contents import QUEUE
 from tests.backends.harness import MotoBatchHarness, batch_settings, point_at
 from tests.backends.recorded_batch import (

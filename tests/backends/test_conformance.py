@@ -7,9 +7,8 @@ import time
 
 import pytest
 
+from bundlerun.backends.job import Failure, JobHandle, JobState
 from bundlerun.errors import ImagePull
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import Harness
 
 pytestmark = pytest.mark.xdist_group("engine")

@@ -8,9 +8,9 @@ import pytest
 
 import bundlerun as br
 from bundlerun import registry
+from bundlerun.backends.base import ImageAt
 from bundlerun.backends.open import backend_type, open_backend, traits_of
 from bundlerun.errors import SettingsError, UsageError
-from bundlerun.jobs.backend import ImageAt
 from bundlerun.settings import read_settings
 from tests.backends.harness import bring
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, Mount, Resources
 from bundlerun.backends.local_docker import (
     RUN_LABEL,
     LocalDocker,
@@ -27,8 +28,6 @@ from bundlerun.backends.local_docker import (
 from bundlerun.backends.local_docker_state import job_status, unix_s
 from bundlerun.docker_engine import docker_host
 from bundlerun.errors import Conflict, EngineError, ImagePull
-from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
-from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import LocalHarness
 from tests.faults.proxy import Fault, FaultProxy
 
@@ -124,7 +123,7 @@ def test_deadline_holds_when_the_client_is_killed(local: LocalHarness) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from bundlerun.backends.local_docker import LocalDocker\n"
-        "from bundlerun.jobs.spec import JobSpec\n"
+        "from bundlerun.backends.job import JobSpec\n"
         "from bundlerun.settings import Settings\n"
         f"spec = JobSpec({spec.run_id!r}, {spec.name!r}, {spec.image!r}, {spec.command!r},\n"
         "    timeout_s=3)\n"

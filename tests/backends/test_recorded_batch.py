@@ -10,10 +10,9 @@ import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.aws_batch_state import job_status, log_streams
-from bundlerun.backends.watch import Pace, looks
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, Mount, Resources
+from bundlerun.backends.poll import Pace, looks
 from bundlerun.errors import Conflict, RemoteUnreachable, SettingsError, UsageError
-from bundlerun.jobs.spec import JobHandle, JobSpec, Mount, Resources
-from bundlerun.jobs.state import Failure, JobState
 from tests.backends.harness import batch_settings, point_at
 from tests.backends.recorded_batch import (
     ENVIRONMENT_INVALID,

@@ -12,9 +12,9 @@ import pytest
 
 import bundlerun as br
 from bundlerun import registry
+from bundlerun.backends.base import Backend, ImageAt, Traits
 from bundlerun.backends.open import backend_type, open_backend, traits_of
 from bundlerun.errors import SettingsError, UsageError
-from bundlerun.jobs.backend import Backend, ImageAt, Traits
 from bundlerun.settings import Settings, read_settings
 
 PACKAGE = Path(br.__file__).parent

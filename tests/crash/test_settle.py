@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import bundlerun as br
-from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.runs.record import RunRecord
 from tests.crash.calls import counted, killed_at
 from tests.crash.staging import spread

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from bundlerun.backends.job import JobHandle
 from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.docker_engine import engine as connected
 from bundlerun.errors import EngineError, SettingsError
-from bundlerun.jobs.spec import JobHandle
 from bundlerun.settings import read_settings
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import bundlerun as br
+from bundlerun.backends.base import Backend
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import CloudError, EngineError, SubmitUnknown
-from bundlerun.jobs.backend import Backend
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import found_uuid

@@ -15,11 +15,10 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.backends.job import Failure, JobHandle, JobState, JobStatus
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.record import FORMAT
 from bundlerun.cli.main import cli
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.remotes.base import Remote
 from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.index import claim

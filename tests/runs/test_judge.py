@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from bundlerun import errors
-from bundlerun.jobs.state import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.runs.record import Envelope, Missing, Unreadable
 from bundlerun.runs.settle import Ask, Outcome, Output, is_over, judge
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.backends.job import JobState
 from bundlerun.bundles.record import new_id
 from bundlerun.cli.main import cli
-from bundlerun.jobs.state import JobState
 from tests.runs.conftest import Place
 
 
@@ -213,7 +213,7 @@ def test_a_local_job_over_its_time_is_timed_out(local_file: Place) -> None:
 
 def test_a_local_job_over_its_memory_is_out_of_memory(local_file: Place) -> None:
     """The limit of ``--memory-mib`` kills, and the reason is told."""
-    from bundlerun.jobs.spec import Resources
+    from bundlerun.backends.job import Resources
 
     with pytest.raises(errors.OutOfMemory):
         local_file.run("-", "never", "Eats", resources=Resources(memory_mib=256))

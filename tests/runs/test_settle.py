@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.cli.main import cli
-from bundlerun.jobs.state import Failure, JobState, JobStatus
 from bundlerun.runs.record import result_key
 from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Stage
 

@@ -1,18 +1,17 @@
-"""The contract of a backend: what each must do with a job, and what it may promise."""
+"""The contract of a backend: what each must do with a job, what it may promise, and what it tells
+``doctor``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bundlerun.errors import UsageError
-from bundlerun.jobs.check import Check
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import JobStatus
+from bundlerun.backends.job import JobHandle, JobSpec, JobStatus
+from bundlerun.errors import BundlerunError, UsageError
 from bundlerun.settings import Settings
 
 
@@ -177,3 +176,21 @@ class Backend(ABC):
         """The handle of the job that calls itself ``claiming`` inside, where that is another than
         the one of ``handle``; None where it is the same, or a run can have one job alone here."""
         return None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. ``ok`` None: not needed as things are configured."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    cure: str | None = None
+
+
+def checked(what: str, look: Callable[[], str]) -> Check:
+    """What ``look`` says of ``what``; an error of ours is a failing check, with its cure."""
+    try:
+        return Check(what, True, look())
+    except BundlerunError as error:
+        return Check(what, False, error.message, error.hint)

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
-from bundlerun.backends.watch import Clock, looks
+from bundlerun.backends.base import Backend, ImageAt, Pace, Traits
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
+from bundlerun.backends.poll import Clock, looks
 from bundlerun.errors import BundlerunError, EngineError, NoCredentials, TimedOut
-from bundlerun.jobs.backend import Backend, ImageAt, Pace, Traits
-from bundlerun.jobs.spec import JobHandle, JobSpec
-from bundlerun.jobs.state import JobState, JobStatus
 
 HANDLE = JobHandle("Local", "id", "run")
 QUEUED, RUNNING, DONE, LOST = (

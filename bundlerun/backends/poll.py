@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from bundlerun.backends.base import Backend, Pace
+from bundlerun.backends.job import JobHandle, JobStatus
 from bundlerun.errors import EngineError, RemoteUnreachable, TimedOut
-from bundlerun.jobs.backend import Backend, Pace
-from bundlerun.jobs.spec import JobHandle
-from bundlerun.jobs.state import JobStatus
 
 TRANSIENT = (EngineError, RemoteUnreachable)
 """What may pass by itself: an engine that restarts, a service that throttles or does not answer."""

@@ -1,1 +1,0 @@
-"""What remote work is: pure values."""
