@@ -42,19 +42,24 @@ from typing import TypeVar
 
 E = TypeVar("E", bound="BundlerunError")
 
+DOCTOR = "bundlerun doctor"
+"""The next command where an engine, AWS or a remote fails, and nothing else is known."""
+
 
 class BundlerunError(Exception):
     """The root: whatever bundlerun raises on purpose is one of these.
 
-    ``hint`` is the next command to type, or None; ``str()`` shows both.
+    ``hint`` is the next command to type; ``str()`` shows both. Where a raiser names none it is
+    the ``cure`` of the class, which is None for classes without one that fits all of them.
     """
 
     exit_code = 1
+    cure: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.cure
 
     def __str__(self) -> str:
         return f"{self.message}; try: {self.hint}" if self.hint else self.message
@@ -161,6 +166,8 @@ class StaleImage(Conflict):
 class StoreBusy(Conflict):
     """Another process held the store for too long."""
 
+    cure = "the same command again"
+
 
 class StoreReadOnly(Conflict):
     """The store may be read here, and not written."""
@@ -170,6 +177,7 @@ class RemoteError(BundlerunError):
     """The remote does not do what is asked."""
 
     exit_code = 6
+    cure = DOCTOR
 
 
 class NoRemote(RemoteError):
@@ -196,12 +204,14 @@ class IntegrityError(BundlerunError):
     """Bytes are not what their digest says, or a record is not what its key says."""
 
     exit_code = 7
+    cure = "bundlerun fsck, or bundlerun fsck --remote"
 
 
 class EngineError(BundlerunError):
     """No container engine answers, or it refuses."""
 
     exit_code = 8
+    cure = DOCTOR
 
 
 class BuildFailed(EngineError):
@@ -212,6 +222,7 @@ class CloudError(BundlerunError):
     """An AWS service refused a call; the message has service, operation and code."""
 
     exit_code = 9
+    cure = DOCTOR
 
 
 class RunFailed(BundlerunError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bundlerun.backends.base import Check, checked
+from bundlerun.backends.base import Check, checked, failing
 from bundlerun.backends.open import all_backends, open_backend
 from bundlerun.errors import BundlerunError, NoRemote
 from bundlerun.store.spare import has_room
@@ -75,10 +75,10 @@ def _remote(scope: Scope) -> Iterator[Check]:
         context = scope.context()
         remote = scope.remote(context)
     except NoRemote as error:
-        yield Check("remote", None, error.message, error.hint)
+        yield failing("remote", error, ok=None)
         return
     except BundlerunError as error:
-        yield Check("remote", False, error.message, error.hint)
+        yield failing("remote", error)
         return
 
     def read() -> str:
@@ -99,4 +99,4 @@ def _backends(scope: Scope) -> Iterator[Check]:
         try:
             yield from open_backend(name, scope.settings).checks()
         except BundlerunError as error:
-            yield Check(name, False, error.message, error.hint)
+            yield failing(name, error)

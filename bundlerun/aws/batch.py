@@ -101,11 +101,17 @@ def _sent_once(send: Callable[[], str], look: Callable[[], str | None], sleep: S
         try:
             found = _looked_for(look, sleep)
         except BundlerunError as error:
-            raise SubmitUnknown(f"it is not known whether it was done: {error.message}") from lost
+            raise SubmitUnknown(
+                f"whether AWS Batch did it is not known: {error.message}",
+                hint="aws batch list-jobs --job-queue QUEUE",
+            ) from lost
         if found is not None:
             return found
         if not left:
-            raise SubmitUnknown(f"it is not known whether it was done: {lost.message}") from lost
+            raise SubmitUnknown(
+                f"whether AWS Batch did it is not known: {lost.message}",
+                hint="aws batch list-jobs --job-queue QUEUE",
+            ) from lost
     raise AssertionError("SENDS is at least 1")
 
 

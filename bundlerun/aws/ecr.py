@@ -33,7 +33,10 @@ def ecr_repository(aws: Aws, name: str) -> EcrRepository:
     token = answer["authorizationData"][0]["authorizationToken"]
     username, colon, password = base64.b64decode(token).decode().partition(":")
     if not colon:
-        raise CloudError("ecr: GetAuthorizationToken answered a token without a password")
+        raise CloudError(
+            "ecr: GetAuthorizationToken returned a token without a password",
+            hint="aws ecr get-login-password",
+        )
     return EcrRepository(uri.removesuffix(f"/{name}"), name, username, password)
 
 
@@ -68,5 +71,8 @@ def _created(aws: Aws, name: str) -> str:
     # Another client made it since we looked.
     found = _found(aws, name)
     if found is None:
-        raise CloudError(f"ecr: the repository {name} comes and goes")
+        raise CloudError(
+            f"ecr: the repository {name} is created and deleted by others at the same time",
+            hint="the same command again",
+        )
     return found

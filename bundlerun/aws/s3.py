@@ -292,7 +292,10 @@ class Bucket:
             page = _page(self._client.list_objects_v2, Bucket=self.name, Prefix=prefix, MaxKeys=1)
         told = page["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
         if not told:
-            raise RemoteUnreachable(f"{self.where} does not say what time it is there")
+            raise RemoteUnreachable(
+                f"{self.where} does not tell the time (no Date header), which ages are measured by",
+                hint=f"curl -sI {self.endpoint}",
+            )
         return parsedate_to_datetime(told).timestamp()
 
     def delete(self, keys: Sequence[str]) -> None:

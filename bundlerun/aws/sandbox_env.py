@@ -63,4 +63,7 @@ def _exported(shell: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
         found = json.loads(shell.get(EXPORTED, "{}"))
         return {str(name): (str(value), before) for name, (value, before) in found.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{EXPORTED} was changed", hint=f"unset {EXPORTED}") from error
+        raise SettingsError(
+            f"the variable {EXPORTED} was changed since `sandbox up` exported it",
+            hint=f"unset {EXPORTED}",
+        ) from error

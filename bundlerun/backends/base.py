@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bundlerun.backends.job import JobHandle, JobSpec, JobStatus
-from bundlerun.errors import BundlerunError, UsageError
+from bundlerun.errors import DOCTOR, BundlerunError, UsageError
 from bundlerun.settings import Settings
 
 
@@ -193,4 +193,9 @@ def checked(what: str, look: Callable[[], str]) -> Check:
     try:
         return Check(what, True, look())
     except BundlerunError as error:
-        return Check(what, False, error.message, error.hint)
+        return failing(what, error)
+
+
+def failing(what: str, error: BundlerunError, *, ok: bool | None = False) -> Check:
+    """The check of ``what`` that ``error`` ended; a cure that is ``doctor`` itself is left out."""
+    return Check(what, ok, error.message, None if error.hint == DOCTOR else error.hint)

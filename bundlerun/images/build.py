@@ -191,7 +191,10 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
             continue
         if isinstance(found, dict) and isinstance(found.get("pipes"), dict):
             return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-    raise BuildFailed(f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}")
+    raise BuildFailed(
+        f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}",
+        hint=f"bundlerun -v dockerize PIPE_ROOT {recipe.code.module}.PIPE",
+    )
 
 
 def _remove_old(client: Any, recipe: Recipe) -> None:

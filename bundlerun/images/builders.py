@@ -146,8 +146,9 @@ def build_classic(
     for an index with credentials, which this builder would write into the image's history."""
     if any(_CREDENTIALS.search(url) for url in around.indexes.values()):
         raise EngineError(
-            "PIP_INDEX_URL or PIP_EXTRA_INDEX_URL holds credentials, and without BuildKit they "
-            "would stay in the image's history; install docker's buildx"
+            "PIP_INDEX_URL or PIP_EXTRA_INDEX_URL holds credentials, and without "
+            "BuildKit they would stay in the image's history",
+            hint="sudo apt-get install docker-buildx-plugin (or docker-buildx)",
         )
     index = Index.ARGUMENTS if around.indexes else Index.DEFAULT
     steps = Steps()

@@ -42,7 +42,9 @@ def write_context(recipe: Recipe, folder: Path) -> Path:
     Raises UsageError when ``folder`` holds something, BuildFailed when a file changed meanwhile.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty; name a folder that is not there yet")
+        raise UsageError(
+            f"{folder} is not empty", hint="the path of a folder that does not exist yet"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for file in recipe.files:
         path = folder / file.path
@@ -62,7 +64,9 @@ def bytes_of(file: ContextFile) -> bytes:
         raise ValueError(f"{file.path} has neither bytes nor a source")
     data = file.source.read_bytes()
     if digest_of(data) != file.digest:
-        raise BuildFailed(f"{file.source} changed while the image was being made; build it again")
+        raise BuildFailed(
+            f"{file.source} changed while the image was built", hint="the same command again"
+        )
     return data
 
 

@@ -135,7 +135,7 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
     image can have.
     """
     if not _MODULE.fullmatch(module):
-        raise BadModule(f"{module!r} is no module's name, such as pkg.module")
+        raise BadModule(f"{module!r} is not the dotted name of a module", hint="pkg.module")
     plain = module.replace(".", "-")
     name = "bundlerun-" + re.sub(r"_*-_*", "-", re.sub(r"___+", "__", plain.lower().strip("_")))
     if name != f"bundlerun-{plain}":
@@ -144,8 +144,8 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
     if prefix:
         if not _PATH.fullmatch(prefix):
             raise SettingsError(
-                f"the repository prefix {prefix!r} cannot stand in an image's name: small letters, "
-                "digits, and . _ - between them"
+                f"the repository prefix {prefix!r} is not valid in the name of an image",
+                hint="export BUNDLERUN_REPOSITORY_PREFIX=team (a-z 0-9, and . _ - between them)",
             )
         name = f"{prefix}/{name}"
     if registry and not is_ecr(registry):
@@ -163,6 +163,7 @@ def checked_registry(address: str) -> str:
     host = address.partition("/")[0]
     if not _ADDRESS.fullmatch(address) or not ("." in host or ":" in host or host == "localhost"):
         raise SettingsError(
-            f"the registry {address!r} is no address such as registry.example.org:5000/team"
+            f"the registry {address!r} is not an address",
+            hint="export BUNDLERUN_REGISTRY=registry.example.org:5000/team",
         )
     return address

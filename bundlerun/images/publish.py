@@ -76,7 +76,10 @@ def _pushed(client: Any, target: _Target, tag: str, progress: Progress) -> str:
     finally:
         sent.finish()
     if not digest:
-        raise EngineError(f"the registry gave no digest for {target.name}:{tag}")
+        raise EngineError(
+            f"the registry returned no digest for {target.name}:{tag}",
+            hint="the same command again",
+        )
     return digest
 
 
@@ -86,7 +89,7 @@ def _refused(target: _Target, reason: str) -> EngineError:
     login = target.login is None and any(word in reason.lower() for word in denied)
     return EngineError(
         f"{target.name} could not be pushed: {reason}",
-        hint=f"docker login {host}" if login else None,
+        hint=f"docker login {host}" if login else f"docker push {target.name}",
     )
 
 

@@ -110,9 +110,15 @@ def plan_image(
     """
     settings, options = settings or ImageSettings(), options or ImageOptions()
     if not code.files:
-        raise BadModule(f"there is no module {code.module} below {pipe_root}")
+        raise BadModule(
+            f"there is no module {code.module} below {pipe_root}",
+            hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe, with the folder that holds pkg",
+        )
     if options.config_dir is not None and not options.config_dir.is_dir():
-        raise UsageError(f"the configuration folder {options.config_dir} is not there")
+        raise UsageError(
+            f"the configuration folder {options.config_dir} is not there",
+            hint="--config-dir FOLDER, or leave it out",
+        )
     wheel = repack()
     requirements = find_requirements(pipe_root, options.config_dir, wheel.extras)
     base, python = _base(options.base_image or settings.base_image)
@@ -151,7 +157,9 @@ def _base(chosen: str | None) -> tuple[str, str]:
         running = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return f"python:{running}-slim", running
     if not _BASE.fullmatch(chosen):
-        raise UsageError(f"{chosen!r} is no image's name, such as python:3.11-slim")
+        raise UsageError(
+            f"{chosen!r} is not the name of an image", hint="--base-image python:3.11-slim"
+        )
     told = _VERSIONED.search(chosen)
     return chosen, told[1] if told else ""
 
@@ -161,7 +169,7 @@ def _platform(chosen: str | None) -> str:
         arch = machine.machine().lower()
         return f"linux/{_ARCHITECTURES.get(arch, arch)}"
     if not _PLATFORM.fullmatch(chosen):
-        raise UsageError(f"{chosen!r} is no platform, such as linux/amd64")
+        raise UsageError(f"{chosen!r} is not a platform", hint="--platform linux/amd64")
     return chosen
 
 

@@ -74,7 +74,10 @@ def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
     for number, line in enumerate(_text(path).splitlines(), 1):
         name = _COMMENT.sub("", line).strip()
         if name and not _DEB.fullmatch(name):
-            raise UsageError(f"{path}, line {number}: {name!r} is no Debian package's name")
+            raise UsageError(
+                f"{path}, line {number}: {name!r} is not the name of a Debian package",
+                hint="one name a line, such as libgomp1",
+            )
         names.add(name)
     return tuple(sorted(names - {""}))
 
@@ -83,13 +86,13 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
 
 
 def _logical_lines(path: Path, above: frozenset[Path]) -> list[tuple[str, str]]:
     """The lines of ``path`` and of what it includes, each with where it stands."""
     if path.resolve() in above:
-        raise UsageError(f"{path} includes itself")
+        raise UsageError(f"{path} includes itself", hint=f"grep -n -- -r {path}")
     above |= {path.resolve()}
     found: list[tuple[str, str]] = []
     for line in _CONTINUED.sub(" ", _text(path)).splitlines():
@@ -109,7 +112,9 @@ def _logical_lines(path: Path, above: frozenset[Path]) -> list[tuple[str, str]]:
 def _beside(path: Path, name: str) -> Path:
     name = name.strip("\"'")
     if "://" in name or not (path.parent / name).is_file():
-        raise UsageError(f"{path} includes {name}, which is no file beside it")
+        raise UsageError(
+            f"{path} includes {name}, which is not a file in its folder", hint=f"ls {path.parent}"
+        )
     return path.parent / name
 
 
@@ -140,13 +145,14 @@ def _sorted_out(
 def _check_line(line: str, where: str) -> None:
     if _EDITABLE.match(line):
         raise UsageError(
-            f"{where}: {line!r} is an editable install, which an image cannot have; name a release"
+            f"{where}: {line!r} is an editable install, which an image cannot have",
+            hint="a release, such as NAME==1.0",
         )
     if _SECRET.search(line):
         # The line itself is not repeated: messages end up in logs.
         raise UsageError(
-            f"{where} holds an address with credentials, which would stay in the image; "
-            "set PIP_INDEX_URL or PIP_EXTRA_INDEX_URL instead"
+            f"{where} holds a URL with credentials, which would stay in the image",
+            hint="export PIP_EXTRA_INDEX_URL=URL, and the line without its URL",
         )
     links = _LINKS.fullmatch(line)
     target = links[1] if links else _ADDRESSED.sub("", line.partition(";")[0], count=1)
@@ -154,8 +160,8 @@ def _check_line(line: str, where: str) -> None:
         not line.startswith("-") and _LOCAL.match(target.strip())
     ):
         raise UsageError(
-            f"{where}: {line!r} is a path of this machine, which the image does not have; name a "
-            "release, or an address that the image can reach"
+            f"{where}: {line!r} is a path of this machine, which an image cannot have",
+            hint="a release, such as NAME==1.0, or a URL that the image can reach",
         )
 
 
@@ -185,14 +191,16 @@ def declared_requirements(root: Path) -> tuple[list[str], Path | None]:
 
 
 def _cannot_tell(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path}: {why}; write them to {path.parent / 'requirements.txt'}")
+    return UsageError(
+        f"{path}: {why}", hint=f"write the requirements to {path.parent / 'requirements.txt'}"
+    )
 
 
 def _from_pyproject(path: Path) -> list[str] | None:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     project: dict[str, Any] = found.get("project", {})
     if "dependencies" in project:
         return [str(line) for line in project["dependencies"]]
@@ -210,7 +218,7 @@ def _from_setup_cfg(path: Path) -> list[str] | None:
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     text = parser.get("options", "install_requires", fallback=None)
     if text is None:
         return None
@@ -224,7 +232,7 @@ def _from_setup_py(path: Path) -> list[str] | None:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     names = {
         target.id: statement.value
         for statement in tree.body

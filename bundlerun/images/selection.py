@@ -93,7 +93,10 @@ def _relative(root: Path, module: Path) -> PurePosixPath:
     try:
         return PurePosixPath(path.resolve().relative_to(root).as_posix())
     except ValueError as error:
-        raise BadModule(f"the module {module} is not below {root}") from error
+        raise BadModule(
+            f"the module {module} is not below {root}",
+            hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe, with the folder that holds pkg",
+        ) from error
 
 
 def _below(root: str, top: str, rules: IgnoreRules) -> Iterator[tuple[str, str, int]]:
@@ -186,7 +189,7 @@ class IgnoreRules:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
+            raise UsageError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
         own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         return IgnoreRules(own, BUILT_IN)
 

@@ -89,7 +89,9 @@ def apply(
     checked_name(output)
     checked_tags(options.output_tags)
     if options.workers < 1:
-        raise UsageError(f"{options.workers} workers cannot do anything", hint="--workers 1")
+        raise UsageError(
+            f"the number of workers must be at least 1, not {options.workers}", hint="--workers 1"
+        )
     pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
     with in_force(options.given, options.left_out) as given:
         # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.

@@ -50,7 +50,10 @@ def walk(top: Pipe, home_of: Callable[[type[Pipe]], ModuleLocation]) -> list[Nod
             checked[cls] = _checked(cls, home_of)
         home = checked[cls]
         if len(nodes) == MAX_PIPES:
-            raise BadModule(f"the pipeline has over {MAX_PIPES} pipes; does requires() ever end?")
+            raise BadModule(
+                f"the pipeline has over {MAX_PIPES} pipes: its requires() may never end",
+                hint="a loop inside of one pipe_run, instead of a pipe for each round",
+            )
         nodes[identity] = Node(pipe, f"{home.module}.{cls.__name__}", home, params)
         return nodes[identity], True
 
@@ -66,7 +69,10 @@ def walk(top: Pipe, home_of: Callable[[type[Pipe]], ModuleLocation]) -> list[Nod
         key, pipe = following
         below, is_new = node_of(pipe)
         if below in path:
-            raise BadModule(f"the pipes need each other: {_cycle(list(path), below)}")
+            raise BadModule(
+                f"the pipes require each other: {_cycle(list(path), below)}",
+                hint="remove one of these from requires()",
+            )
         node.pipes[key] = below
         if is_new:
             path[below] = _needed(below)
@@ -104,7 +110,11 @@ def _needed(node: Node) -> Iterator[tuple[str, Pipe]]:
     found: list[tuple[str, Pipe]] = []
     for key, value in required.items():
         if not isinstance(key, str) or not key.isidentifier() or key in ("self", "pipeline_input"):
-            raise BadModule(f"{node.name}.requires() has the key {key!r}, which is no free name")
+            raise BadModule(
+                f"{node.name}.requires() has the key {key!r}, which cannot be an argument "
+                "of pipe_run",
+                hint='return {"name": Pipe()}, with any name but self and pipeline_input',
+            )
         if isinstance(value, External):
             node.externals[key] = value
         elif isinstance(value, Pipe):
@@ -112,7 +122,8 @@ def _needed(node: Node) -> Iterator[tuple[str, Pipe]]:
         else:
             raise BadModule(
                 f"{node.name}.requires() has a {type(value).__name__} under {key!r}, "
-                "which is neither a Pipe nor bundlerun.external(name)"
+                "which is neither a Pipe nor bundlerun.external(name)",
+                hint=f'return {{"{key}": Pipe()}}, or br.external("NAME") for a bundle',
             )
     _check_call(node, list(required))
     return iter(found)

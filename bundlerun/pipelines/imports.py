@@ -238,7 +238,7 @@ def _parsed(path: Path) -> _Parsed:
             return known
         data = path.read_bytes()
     except OSError as error:
-        raise BadModule(f"{path} cannot be read: {error.strerror}") from error
+        raise BadModule(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
     tree = ast.Module([], []) if path.suffix != ".py" else _tree(path, data)
     parsed = _Parsed(
         stamp=stamp,
@@ -257,9 +257,13 @@ def _tree(path: Path, data: bytes) -> ast.Module:
         with _PARSING:
             return ast.parse(data, filename=str(path))
     except SyntaxError as error:
-        raise BadModule(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise BadModule(
+            f"{path}, line {error.lineno}: {error.msg}", hint=f"python -m py_compile {path}"
+        ) from error
     except ValueError as error:
-        raise BadModule(f"{path} is no Python source: {error}") from error
+        raise BadModule(
+            f"{path} is not Python source: {error}", hint=f"python -m py_compile {path}"
+        ) from error
 
 
 def _imports(tree: ast.Module) -> Iterator[_Import]:

@@ -116,13 +116,14 @@ def location_of(cls: type[Pipe], pipe_root: Path | None = None) -> ModuleLocatio
     name = f"{cls.__module__}.{cls.__qualname__}"
     if cls.__qualname__ != cls.__name__ or getattr(module, cls.__name__, None) is not cls:
         raise BadModule(
-            f"{name} is not at the top level of its module (any more), so it cannot be found again",
+            f"{name} is not at the top level of its module (any more), so it cannot be "
+            "imported again",
             hint="move the class to the top level, and import it again",
         )
     file = getattr(module, "__file__", None)
     if module is None or file is None or not os.path.isfile(file):
         raise BadModule(
-            f"{name} was made in an interpreter or a notebook, so it cannot be found again",
+            f"{name} was defined in an interpreter or a notebook, so it cannot be imported again",
             hint="put the class in a file, and import it from there",
         )
     path = Path(os.path.abspath(file))
@@ -130,7 +131,7 @@ def location_of(cls: type[Pipe], pipe_root: Path | None = None) -> ModuleLocatio
     root = _root_of(path, known)
     if root is None:
         raise BadModule(
-            f"{path} is not where a module called {known!r} stands",
+            f"{path} is not the file of a module called {known!r}",
             hint=f"import it by its name from the folder {path.parent}",
         )
     installed = not _INSTALLED.isdisjoint(root.parts)
@@ -150,7 +151,7 @@ def _module_name(module: ModuleType, path: Path, pipe_root: Path | None) -> str:
             if all(part.isidentifier() for part in parts):
                 return ".".join(parts)
     raise BadModule(
-        f"{path.name} cannot be imported under any name, so its pipes cannot be found again",
+        f"{path.name} cannot be imported under any name, so its pipes cannot either",
         hint=f"rename it to {path.stem.replace('-', '_')}.py",
     )
 

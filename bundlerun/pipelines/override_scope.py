@@ -129,7 +129,7 @@ def _check_alone(force: _Force, changed: Mapping[str, str]) -> None:
     others = [each for each in _AT_WORK if each.root is not force.root]
     if others and (changed or any(each.given.env for each in others)):
         raise Conflict(
-            "another apply is at work in this process, and variables belong to the whole process",
+            "another apply runs in this process, and variables belong to the whole process",
             hint="an apply with --env in a process of its own",
         )
 
@@ -155,8 +155,8 @@ def _present() -> _Force | None:
     with _LOCK:
         if len({tuple(sorted(each.given.config.items())) for each in _AT_WORK}) > 1:
             raise Conflict(
-                "several applies with different settings are at work in this process, and this"
-                " thread is of none of them",
+                "several applies with different settings run in this process, and this "
+                "thread belongs to none",
                 hint="read the configuration in pipe_run itself",
             )
         return _AT_WORK[-1] if _AT_WORK else None

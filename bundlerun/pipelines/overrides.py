@@ -65,7 +65,10 @@ class Given:
         for name, value in (env or {}).items():
             check_variable(name)
             if "\0" in value:
-                raise UsageError(f"the value of {name} has a NUL, which no variable can have")
+                raise UsageError(
+                    f"the value of {name} has a NUL, which a variable cannot have",
+                    hint=f"--env {name}=VALUE",
+                )
         return Given(texts, dict(env or {}))
 
     def over(self, outer: Given) -> Given:
@@ -106,7 +109,7 @@ def checked(given: Given, sections: Sections) -> Given:
             there = ", ".join(near or sorted(names)) or "nothing"
             raise BadParameter(
                 f"nothing in the pipeline has the setting {name!r}; it has: {there}",
-                hint=f"--set {near[0]}=VALUE" if near else None,
+                hint=f"--set {near[0]}=VALUE" if near else f"leave out --set {name}",
             )
         config[name] = written("--set", name, names[name], text)
     return Given(config, given.env)
@@ -171,7 +174,9 @@ def read_luigi(path: str, kind: str = "cfg") -> tuple[str, dict[str, str]]:
         rows = _toml(text) if kind == "toml" else _cfg(text)
     except (OSError, UnicodeDecodeError, configparser.Error, tomllib.TOMLDecodeError) as error:
         said = str(error).partition("\n")[0]
-        raise SettingsError(f"{name} cannot be read as luigi's configuration: {said}") from error
+        raise SettingsError(
+            f"{name} cannot be read as luigi's configuration: {said}", hint=f"ls -l {name}"
+        ) from error
     return name, {f"{section}.{key.replace('-', '_')}": value for section, key, value in rows}
 
 

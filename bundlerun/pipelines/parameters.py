@@ -20,7 +20,7 @@ from luigi.task_register import Register
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BadParameter
 from bundlerun.pipelines.override_scope import config_path, given_value
-from bundlerun.pipelines.schema import not_of_type
+from bundlerun.pipelines.schema import not_of_type, parameter_cure
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.pipe import Pipe
@@ -50,7 +50,8 @@ def with_params(cls: type[Pipe], name: str, params: Mapping[str, object]) -> Pip
     for key in params:
         if key not in known:
             raise BadParameter(
-                f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}"
+                f"{name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}",
+                hint=parameter_cure(key, known),
             )
     parsed: dict[str, Any] = {
         key: _parsed(name, key, known[key], value) for key, value in params.items()

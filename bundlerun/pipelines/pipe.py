@@ -109,7 +109,10 @@ class Pipe(luigi.Task):
         ``pipeline_input`` is the value of the input bundle (None without one), the same for
         every pipe of a pipeline; each dependency's value comes under its key.
         """
-        raise BadModule(f"{type(self).__qualname__} has no pipe_run method")
+        raise BadModule(
+            f"{type(self).__qualname__} has no pipe_run method",
+            hint="def pipe_run(self, pipeline_input, ...), returning the value",
+        )
 
     def run(self) -> None:
         """A pipe is run by ``bundlerun.apply``. Raises UsageError."""
@@ -125,7 +128,10 @@ class Pipe(luigi.Task):
         """A folder to write files in: fresh for each run of ``pipe_run``, removed once the value
         that it returned is kept. Raises UsageError at any other time."""
         if self._scratch is None:
-            raise UsageError("self.scratch is there only while pipe_run runs")
+            raise UsageError(
+                "self.scratch exists only while pipe_run runs",
+                hint="self.scratch inside of pipe_run, or tempfile.mkdtemp()",
+            )
         return self._scratch.path
 
     @classmethod
@@ -189,8 +195,9 @@ def check_class(cls: type[Pipe]) -> None:
         for name, value in vars(base).items():
             if isinstance(value, luigi.Parameter) and name in _RESERVED:
                 raise BadParameter(
-                    f"{cls.__qualname__}: a parameter cannot be called {name!r}, for luigi or "
-                    "bundlerun uses that name; choose another one"
+                    f"{cls.__qualname__}: luigi or bundlerun uses the name {name!r} already, "
+                    "and a parameter cannot have it",
+                    hint="another name for the parameter",
                 )
             if name in _ENGINE_METHODS:
                 raise BadModule(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bundlerun.errors import BadParameter
@@ -22,7 +23,10 @@ def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, 
     for given in params:
         if given not in schema:
             known = ", ".join(schema) or "none"
-            raise BadParameter(f"{name} has no parameter {given!r}; it has: {known}")
+            raise BadParameter(
+                f"{name} has no parameter {given!r}; it has: {known}",
+                hint=parameter_cure(given, schema),
+            )
     full: dict[str, str] = {}
     for key, row in schema.items():
         if key in params:
@@ -32,6 +36,12 @@ def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, 
         elif row["required"]:
             raise BadParameter(f"{name} needs the parameter {key!r}", hint=f"--{key} VALUE")
     return full
+
+
+def parameter_cure(key: str, known: Iterable[str]) -> str:
+    """The next thing to type for an unknown parameter: the nearest name, or none of it."""
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"--{near[0]} VALUE" if near else f"leave out --{key}"
 
 
 def significant(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, str]:
@@ -59,11 +69,9 @@ def not_of_type(pipe: str, key: str, row: Mapping[str, Any], value: object) -> B
         kind = f"one of {', '.join(row['choices'])}"
     else:
         kind = f"of type {row['class'] if row['type'] == 'other' else row['type']}"
-    # What stands alone on a command line reads "true".
-    alone = value == "true" and row["type"] != "bool"
     return BadParameter(
         f"{pipe}: the parameter {key!r} must be {kind}, not {value!r:.80}",
-        hint=f"--{key.replace('_', '-')} VALUE" if alone else None,
+        hint=f"--{key.replace('_', '-')} VALUE",
     )
 
 

@@ -126,7 +126,10 @@ class Session:
         """See task_queue.Work. Raises BundleNotFound when another process removed the bundle."""
         entry = self.done.get(node) or self.host.by_id(id)
         if entry is None:
-            raise BundleNotFound(f"the bundle {id} that {node.name} made has been removed since")
+            raise BundleNotFound(
+                f"the bundle {id} that {node.name} made has been removed since",
+                hint="the same command again",
+            )
         self._settle(node, entry, ran=ran)
         ready = []
         for other in self._needed_by.get(node, ()):

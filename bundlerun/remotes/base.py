@@ -147,7 +147,7 @@ def checked_key(key: str) -> str:
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{key!r:.200} is no key of a remote") from error
+        raise UsageError(f"{key!r:.200} is not a key of a remote") from error
     if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
-        raise UsageError(f"{key!r:.200} is no key of a remote")
+        raise UsageError(f"{key!r:.200} is not a key of a remote")
     return key

@@ -71,7 +71,7 @@ class CondemnedRecord:
             packs = tuple(checked_uuid(pack) for pack in parsed(data)["packs"])
             record = CondemnedRecord(remote, epoch, packs)
             if record.to_bytes() != data:
-                raise IntegrityError("it is not what its writer wrote, or another remote's")
+                raise IntegrityError("the list belongs to another remote, or its bytes changed")
         return record
 
 

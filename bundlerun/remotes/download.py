@@ -49,7 +49,7 @@ def gather(store: Store, link: Link, read: Read) -> None:
             os.truncate(file.fileno(), 0)
         gathering = _Gathering(link, read, file.fileno(), digests)
         if gathering.run() != link.digest:
-            raise IntegrityError(f"its bytes have another digest{gathering.damage()}")
+            raise IntegrityError(f"the bytes have another digest{gathering.damage()}")
         store.objects.keep(link, path)
 
 

@@ -401,7 +401,7 @@ def _uuid_here(remote: Remote) -> str:
     uuid = found_uuid(remote)
     if uuid is None:
         raise RemoteChanged(
-            f"at {remote.url} there is no remote of bundlerun any more",
+            f"there is no bundlerun remote at {remote.url} any more",
             hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
         )
     return uuid

@@ -232,11 +232,13 @@ class FileRemote(Remote):
         os.close(handle)
         if stat.S_ISDIR(kind):
             return None
-        raise RemoteUnreachable(f"{key} at {self.url} is no regular file")
+        raise RemoteUnreachable(
+            f"{key} at {self.url} is not a regular file", hint=f"ls -l {self._path(key)}"
+        )
 
     def _path(self, key: str) -> Path:
         if key.split("/")[0] == ASIDE:
-            raise UsageError(f"{key!r:.200} is no key of a remote")
+            raise UsageError(f"{key!r:.200} is not a key of a remote")
         return self._unlinked(self.root / checked_key(key))
 
     def _growing(self, upload: Upload) -> Path:
@@ -248,7 +250,7 @@ class FileRemote(Remote):
         while folder != self.root:
             if folder.is_symlink():
                 raise RemoteUnreachable(
-                    f"{folder.name} at {self.url} is a symbolic link; a remote has none",
+                    f"{folder.name} at {self.url} is a symbolic link, which a remote cannot have",
                     hint=f"ls -l {folder}",
                 )
             folder = folder.parent
@@ -306,11 +308,14 @@ class FileRemote(Remote):
             ) from error
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise RemoteUnreachable(f"{what} at {self.url}: it is a symbolic link") from error
+                raise RemoteUnreachable(
+                    f"{what} at {self.url}: the path is a symbolic link", hint=f"ls -l {self.root}"
+                ) from error
             words = error.strerror or str(error)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise RemoteUnreachable(
-                f"{what} at {self.url}: {words}", hint=f"df -h {self.root}" if full else None
+                f"{what} at {self.url}: {words}",
+                hint=f"df -h {self.root}" if full else f"ls -ld {self.root}",
             ) from error
 
 
@@ -321,7 +326,10 @@ def folder_of(url: str) -> Path:
     if parts.scheme != "file" or parts.netloc or not path.startswith("/") or "\0" in path:
         raise UsageError(f"{url!r} must name a folder by its absolute path", hint="file:///dir")
     if parts.query or parts.fragment:
-        raise UsageError(f"{url!r}: write ? as %3F and # as %23")
+        raise UsageError(
+            f"{url!r} has a ? or #, which a URL must have as %3F and %23",
+            hint=url.replace("?", "%3F").replace("#", "%23"),
+        )
     return Path(os.path.normpath(path))
 
 

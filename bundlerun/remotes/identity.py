@@ -46,10 +46,10 @@ class Identity:
         check_format(found)
         window_s = found.get("window_s")
         if type(window_s) is not float or not 0 < window_s <= MAX_WINDOW_S:
-            raise IntegrityError(f"its window_s is {window_s!r:.40}")
+            raise IntegrityError(f"window_s is {window_s!r:.40}")
         identity = Identity(checked_uuid(found.get("uuid")), window_s)
         if identity.to_bytes() != data:
-            raise IntegrityError("its digest is of other bytes")
+            raise IntegrityError("the digest belongs to other bytes")
         return identity
 
 
@@ -78,7 +78,10 @@ def bind(
         create(remote, _REMOTE, made.to_bytes())
         identity = found_identity(remote)
         if identity is None:
-            raise RemoteError(f"{remote.url} forgets what is written: {_REMOTE} is not there")
+            raise RemoteError(
+                f"{remote.url} does not keep what is written: {_REMOTE} is gone again",
+                hint="another folder or bucket: bundlerun remote CONTEXT URL",
+            )
     create(remote, _marker(identity.uuid), b"")
     bound = store.contexts.bind(context, remote.url, identity.uuid)
     store.known.note_window(identity.uuid, identity.window_s)
@@ -149,9 +152,9 @@ def check_remote(remote: Remote, uuid: str) -> list[KeyInfo]:
 def check_uuid(remote: Remote, found: str | None, bound: str) -> None:
     """Raises RemoteChanged unless ``found`` is the uuid that was bound."""
     if found != bound:
-        said = "no remote of bundlerun" if found is None else f"the remote {found}"
+        said = "no bundlerun remote" if found is None else f"the remote {found}"
         raise RemoteChanged(
-            f"at {remote.url} there is {said}, not {bound} as when it was bound",
+            f"{remote.url} has {said}, not the remote {bound} to which the context was bound",
             hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
         )
 
@@ -161,8 +164,9 @@ def check_conditional(remote: Remote) -> None:
     create(remote, _CONDITIONAL, b"")
     if remote.put_new(_CONDITIONAL, b""):
         raise RemoteError(
-            f"{remote.url} does not keep create-only keys (If-None-Match: *), which versions"
-            " need; another S3 server does"
+            f"{remote.url} does not support create-only writes (If-None-Match: *), "
+            "which versions need",
+            hint="bundlerun remote CONTEXT URL, on a server that does (AWS S3, Ceph, MinIO)",
         )
 
 

@@ -63,7 +63,8 @@ def _checked_s3(url: str) -> str:
     parts = prefix.split("/") if prefix else []
     if not _PREFIX.fullmatch(prefix) or any(part in ("", ".", "..") for part in parts):
         raise UsageError(
-            f"{url!r:.200}: a prefix has no control characters, none of * ? $ and \\, and no"
-            " empty part, '.' or '..'"
+            f"{url!r:.200}: the prefix has a control character, one of * ? $ and \\, or "
+            "an empty part, '.' or '..'",
+            hint=f"s3://{bucket}/prefix",
         )
     return "/".join([f"s3://{bucket}", *parts])

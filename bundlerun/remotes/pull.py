@@ -207,7 +207,9 @@ def _found(
 def _listed_version(remote: Remote, uuid: str, name: str, n: int) -> VersionRecord:
     data = read_record(remote, version_key(name, n))
     if data is None:
-        raise IntegrityError(f"{version_key(name, n)} at {remote.url} is listed and not there")
+        raise IntegrityError(
+            f"{version_key(name, n)} is listed at {remote.url}, and cannot be read"
+        )
     return _version(remote, uuid, data, name, n)
 
 
@@ -272,7 +274,8 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
         if entry is not None:
             return entry
         raise BundleNotFound(
-            f"{found.standing.name}@{found.id} was removed here meanwhile", hint="bundlerun pull"
+            f"{found.standing.name}@{found.id} was removed here while it was pulled",
+            hint="bundlerun pull",
         )
     bundle = found.record.bundle
     store.known.note_value(uuid, bundle.root.digest, found.record.shares)
@@ -347,7 +350,8 @@ def _check_newest(remote: Remote, name: str, newest: int, known: int) -> None:
     if newest < known:
         raise RemoteChanged(
             f"{remote.url} had {known} versions of {name!r} and has {newest}: it was rolled back",
-            hint=f"restore it, or make it another remote: bundlerun remote CONTEXT {remote.url}",
+            hint="restore it from a backup, or accept it: bundlerun remote CONTEXT "
+            f"{remote.url} --rebind",
         )
 
 

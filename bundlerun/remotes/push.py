@@ -276,8 +276,8 @@ class _Push:
                 if settled is not None:
                     return settled
         raise RemoteError(
-            f"{self._remote.url} answers too slowly, or is cleaned up all the time:"
-            f" {_what(entry.bundle)} could not be written in time",
+            f"{self._remote.url} answers too slowly, or clean-ups follow each other: "
+            f"{_what(entry.bundle)} was not written in time",
             hint="the same command again",
         )
 
@@ -301,7 +301,10 @@ class _Push:
             # In condemned packs, which are there for a while yet.
             fetcher.bring([link for link in missing if link.digest in away])
         elif away:
-            raise BundleNotFound(f"bytes of {_what(bundle)} are neither here nor there")
+            raise BundleNotFound(
+                f"bytes of {_what(bundle)} are neither on this disk nor at {self._remote.url}",
+                hint=f"bundlerun rm {_what(bundle)}, or push from the machine that has them",
+            )
         self._digests[bundle.root.digest] = list(links)
         return missing
 

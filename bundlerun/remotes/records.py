@@ -97,7 +97,7 @@ class BundleRecord:
             after = _number(found["after"], 0, MAX_VERSION - 1)
             shares = tuple(_share(row) for row in found["packs"])
             if bundle.id != id:
-                raise IntegrityError(f"it is the record of another bundle, {bundle.id}")
+                raise IntegrityError(f"the record is of another bundle, {bundle.id}")
         return BundleRecord(bundle, after, shares)
 
 
@@ -135,7 +135,7 @@ class VersionRecord:
                 record=checked_digest(found["record"]),
             )
             if (record.name, record.n) != (name, n):
-                raise IntegrityError(f"it is of version {record.n} of {record.name!r}")
+                raise IntegrityError(f"the record is of version {record.n} of {record.name!r}")
         return record
 
 
@@ -160,10 +160,10 @@ class TagsRecord:
         with reading(key):
             tags = parsed(data).get("tags")
             if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
-                raise IntegrityError("it has no tags")
+                raise IntegrityError("the record has no tags")
             record = TagsRecord(key, tags)
             if record.to_bytes() != data:
-                raise IntegrityError("it has other tags than it was written with")
+                raise IntegrityError("the tags are not those that were written")
         return record
 
 
@@ -202,7 +202,7 @@ def create(remote: Remote, key: str, data: bytes) -> bytes | None:
         if there is not None:
             return there
     raise RemoteError(
-        f"{key} at {remote.url} cannot be created and is not there, {_CREATES} times in a row",
+        f"{key} at {remote.url} can be neither created nor read, {_CREATES} times in a row",
         hint="the same command again, later",
     )
 
@@ -213,8 +213,8 @@ def checked_uuid(text: object) -> str:
         if isinstance(text, str) and str(uuids.UUID(text)) == text:
             return text
     except ValueError as error:
-        raise IntegrityError(f"{text!r:.80} is no UUID") from error
-    raise IntegrityError(f"{text!r:.80} is no UUID")
+        raise IntegrityError(f"{text!r:.80} is not a UUID") from error
+    raise IntegrityError(f"{text!r:.80} is not a UUID")
 
 
 def _share(row: Any) -> Share:
@@ -246,5 +246,5 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 def _number(found: object, least: int, most: int = (1 << 62)) -> int:
     if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
-        raise IntegrityError(f"{found!r:.80} is no number from {least} to {most}")
+        raise IntegrityError(f"{found!r:.80} is not a number from {least} to {most}")
     return found

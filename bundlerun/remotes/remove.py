@@ -73,8 +73,8 @@ def _numbered(store: Store, context: Context, remote: Remote, entry: Entry) -> E
         entry = pull_id(store, context, remote, entry.bundle.id)
         if entry.version is None:
             raise Conflict(
-                f"{entry.bundle.name}@{entry.bundle.id} is at {remote.url} as a part of a run, and"
-                " has no version that could be removed",
+                f"{entry.bundle.name}@{entry.bundle.id} is at {remote.url} only as a part "
+                "of a run: there is no version to remove",
                 hint=f"bundlerun rm {entry.bundle.name}@{entry.bundle.id}",
             )
     return entry

@@ -31,8 +31,9 @@ class S3Remote(Remote):
         limit = sandbox_env.LARGEST_BYTES
         if size > limit and sandbox_env.leads_to(self._bucket.endpoint):
             raise RemoteError(
-                f"{self.url} is in the sandbox, which cannot carry a file of {size / 1e9:.1f} GB:"
-                f" {limit / 1e9:.1f} GB at most; nothing was sent or brought",
+                f"{self.url} is in the sandbox, which cannot hold a file of "
+                f"{size / 1e9:.1f} GB ({limit / 1e9:.1f} GB at most); nothing was "
+                "transferred",
                 hint="bundlerun remote CONTEXT file:///FOLDER for runs on this machine, or export"
                 " AWS_ENDPOINT_URL_S3=URL of another S3 server",
             )

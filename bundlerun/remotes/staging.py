@@ -43,7 +43,10 @@ def publish(remote: Remote, staging: FileRemote) -> list[str]:
     """
     identity = found_identity(remote)
     if identity is None:
-        raise RemoteChanged(f"at {remote.url} there is no remote of bundlerun any more")
+        raise RemoteChanged(
+            f"there is no bundlerun remote at {remote.url} any more",
+            hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
+        )
     records = _records(staging)
     versions = _versions(staging, identity.uuid, records)
     packs = {s.pack.uuid: s.pack for record in records.values() for s in record.shares}
@@ -83,8 +86,8 @@ class _Copies:
                 if settled is not None:
                     return settled
         raise RemoteError(
-            f"{self._remote.url} answers too slowly, or is cleaned up all the time:"
-            f" {bundle_key(record.bundle.id)} could not be written in time",
+            f"{self._remote.url} answers too slowly, or clean-ups follow each other: "
+            f"{bundle_key(record.bundle.id)} was not written in time",
             hint="bundlerun pull",
         )
 
@@ -120,7 +123,9 @@ def _versions(
         check_uuid(staging, version.remote, uuid)
         record = records.get(version.id)
         if record is None or record.bundle.name != version.name:
-            raise IntegrityError(f"{version.key} at {staging.url} names a bundle that is not there")
+            raise IntegrityError(
+                f"{version.key} at {staging.url} names a bundle that was not pushed"
+            )
         versions.append(version)
     return _in_order(versions, records)
 
@@ -144,7 +149,9 @@ def _in_order(
     try:
         return [by_id[id] for id in TopologicalSorter(before).static_order()]
     except CycleError as error:
-        raise IntegrityError(f"{error.args[1][0]} is said to be an ancestor of its own") from error
+        raise IntegrityError(
+            f"the lineage names {error.args[1][0]} as an ancestor of itself"
+        ) from error
 
 
 def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) -> None:
@@ -168,7 +175,7 @@ def _verified(staging: Remote, pack: PackInfo, folder: Path) -> Path:
     if not staging.get_file(pack_key(pack.uuid), copy, pack.size + 1):
         raise IntegrityError(f"pack {pack.uuid} is not at {staging.url} any more")
     if copy.stat().st_size != pack.size:
-        raise IntegrityError(f"pack {pack.uuid} in {staging.url} has not its {pack.size} bytes")
+        raise IntegrityError(f"pack {pack.uuid} in {staging.url} does not have {pack.size} bytes")
     with copy.open("rb") as file:
         file.seek(pack.size - pack.index_length)
         members = members_of(pack, file.read())
@@ -275,5 +282,8 @@ class OverlayRemote(Remote):
         """See Remote. Raises AccessDenied for keys of the lower remote, before any is deleted."""
         for key in keys:
             if self.base.get(key, 0, 0) is not None:
-                raise AccessDenied(f"deleting {key} at {self.url}: this remote is only read here")
+                raise AccessDenied(
+                    f"deleting {key} at {self.url}: a job cannot delete from this remote",
+                    hint="bundlerun rm --remote NAME, when the run has ended",
+                )
         self.upper.delete(keys)

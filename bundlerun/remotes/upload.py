@@ -157,7 +157,7 @@ class _Sending:
                 raise damaged(member.digest)
         pack = replace(local, uuid=str(uuids.uuid4()))
         if len(data) != pack.size:
-            raise IntegrityError(f"the store's pack {local.uuid} has not its {pack.size} bytes")
+            raise IntegrityError(f"the store's pack {local.uuid} does not have {pack.size} bytes")
         self._remote.put(pack_key(pack.uuid), data)
         self._advance(pack.size - pack.index_length)
         return _SentPack(pack, [replace(member, pack=pack.uuid) for member in members])

@@ -103,7 +103,7 @@ def _put(remote: Remote, record: BundleRecord) -> Created:
         nonlocal there
         found, there = there or read_record(remote, key), None
         if found is None:
-            raise IntegrityError(f"{key} at {remote.url} was there and is gone")
+            raise IntegrityError(f"{key} at {remote.url} was deleted")
         return Created(BundleRecord.from_bytes(found, record.bundle.id), digest_of(found), False)
 
     return twice(settled)
@@ -115,7 +115,7 @@ def _id_at(remote: Remote, name: str, n: int) -> str:
     def read() -> str:
         data = read_record(remote, key)
         if data is None:
-            raise IntegrityError(f"{key} at {remote.url} is taken and is not there")
+            raise IntegrityError(f"{key} at {remote.url} can be neither created nor read")
         return VersionRecord.from_bytes(data, name, n).id
 
     return twice(read)
@@ -147,7 +147,10 @@ def send_tags(store: Store, context: Context, remote: Remote, id: str) -> None:
         if remote.put_new(record.key, record.to_bytes()) or _is_there(remote, record):
             store.catalog.tags_sent(context, id, pending)
             return
-    raise RemoteError(f"{version_key(name, n)} at {remote.url} is tagged by others all the time")
+    raise RemoteError(
+        f"others set tags of {version_key(name, n)} at {remote.url} at the same time",
+        hint="the same command again",
+    )
 
 
 def read_tags(remote: Remote, name: str, n: int, k: int) -> TagsRecord:

@@ -38,11 +38,17 @@ class Catalog(Queries):
         try:
             bundle.to_bytes()
         except UnicodeEncodeError as error:
-            raise BadValue(f"a parameter of {bundle.name!r} is no valid Unicode") from error
+            raise BadValue(
+                f"a parameter of {bundle.name!r} is not valid Unicode",
+                hint="text.encode(errors='replace').decode()",
+            ) from error
         with self._database.writing() as tx:
             check_alive(tx, context)
             if _find(tx, context, bundle.id) is not None:
-                raise Conflict(f"the context {context.name!r} has a bundle {bundle.id} already")
+                raise Conflict(
+                    f"the context {context.name!r} has a bundle {bundle.id} already",
+                    hint=f"bundlerun ls {bundle.name}",
+                )
             rank = _next_rank(tx, context, bundle.name) if committed else None
             placed = {"committed": int(committed), "pushed": 0, "rank": rank}
             seq = insert(tx, context, bundle, placed)
@@ -134,7 +140,7 @@ class Catalog(Queries):
             try:
                 seq = self._met(tx, context, bundle, record_digest)
             except UnicodeEncodeError as error:
-                raise IntegrityError(f"the record of {bundle.id} is no valid Unicode") from error
+                raise IntegrityError(f"the record of {bundle.id} is not valid Unicode") from error
             _place(tx, context, bundle, seq, version)
             return entry_at(tx, context, seq)
 
@@ -241,8 +247,9 @@ class Catalog(Queries):
         same = (before.name, before.root) == (bundle.name, bundle.root)
         if (pushed and not same) or (known and digest and known != digest):
             raise IntegrityError(
-                f"the remote's record of {bundle.name}@{bundle.id} is another than it was",
-                hint="bundlerun doctor",
+                f"the remote's record of {bundle.name}@{bundle.id} is not the one that was "
+                "there before",
+                hint="bundlerun fsck --remote",
             )
         pending = self.pending_tags(context, bundle.id)
         tags = {**(before.tags if same else {}), **bundle.tags, **pending}
@@ -319,9 +326,9 @@ def _place(
     ).fetchone()
     if other is not None:
         raise IntegrityError(
-            f"version {version} of {bundle.name!r} was {other[0]} and is said to be {bundle.id}:"
-            " the remote was rolled back or rewritten",
-            hint="bundlerun doctor",
+            f"version {version} of {bundle.name!r} was {other[0]} and is {bundle.id} "
+            "now: the remote was rolled back or rewritten",
+            hint="bundlerun fsck --remote",
         )
     given_up = tx.execute(
         f"SELECT 1 FROM given_up WHERE context = ? AND remote = {BOUND} AND name = ?"

@@ -92,7 +92,10 @@ class Database:
             try:
                 yield connection
                 if connection is not self._connection:
-                    raise StoreBusy("this process was forked inside a transaction of its parent")
+                    raise StoreBusy(
+                        "this process was forked inside of a transaction of its parent",
+                        hint="multiprocessing.get_context('spawn')",
+                    )
                 if self._depth == 1:
                     connection.execute("COMMIT")
             except BaseException:

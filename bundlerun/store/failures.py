@@ -38,12 +38,14 @@ def _of_sqlite(error: sqlite3.Error, folder: Path) -> BundlerunError:
     if is_full(error, folder):
         return _full(folder)
     if "locked" in text or "locking protocol" in text:
-        return StoreBusy(f"another process holds the store {folder}", hint="the same once more")
+        return StoreBusy(f"another process holds the store {folder}", hint="the same command again")
     if "readonly" in text or "unable to open" in text:
         return _denied(folder, error)
     if "malformed" in text or "not a database" in text or "no such table" in text:
-        return IntegrityError(f"{folder} is no whole store: {text}")
-    return BundlerunError(f"the store {folder} fails: {text}")
+        return IntegrityError(
+            f"the store {folder} is damaged: {text}", hint="bundlerun fsck --repair"
+        )
+    return BundlerunError(f"the store {folder} fails: {text}", hint="bundlerun fsck")
 
 
 def is_full(error: sqlite3.Error, folder: Path) -> bool:

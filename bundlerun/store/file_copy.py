@@ -50,8 +50,8 @@ class Copying:
         # Some file systems do not say how large they are (ramfs, many of FUSE): all zeros.
         if disk.total and disk.free < self._total_bytes:
             raise BundlerunError(
-                f"a path needs a copy of {_mb(self._total_bytes)}, and the disk of {self._into}"
-                f" has {_mb(disk.free)} left",
+                f"a path needs a copy of {_mb(self._total_bytes)}, and the disk of "
+                f"{self._into} has only {_mb(disk.free)} left",
                 hint="bundlerun gc --delete (old copies go first), or File.open(), which reads"
                 " without a copy",
             )

@@ -49,7 +49,10 @@ class Journal:
                     (*_columns(run), context.id, str(run["id"])),
                 )
             except sqlite3.IntegrityError as error:
-                raise Conflict(f"the run {run['id']} is in the journal already") from error
+                raise Conflict(
+                    f"the run {run['id']} is in the journal already",
+                    hint=f"bundlerun jobs {str(run['id'])[:13]}",
+                ) from error
         return 1
 
     def replace(self, context: Context, run: Mapping[str, Any], revision: int) -> int | None:

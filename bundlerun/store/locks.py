@@ -151,8 +151,8 @@ class Guard:
                 except BlockingIOError as error:
                     if time.monotonic() >= end_s:
                         raise StoreBusy(
-                            f"the store {self._folder} is being cleaned up or added to for more"
-                            f" than {BUSY_S:.0f} s",
+                            f"another process has cleaned up the store {self._folder}, "
+                            f"or added to it, for more than {BUSY_S:.0f} s",
                             hint="the same command again",
                         ) from error
                 notice.due()

@@ -59,7 +59,7 @@ class Trust:
             raise SettingsError(
                 f"[store] trust_times must not name {kind}: a write through mmap leaves no trace"
                 " there",
-                hint="a folder on a disk",
+                hint="leave it out; a folder on a disk needs no trust_times",
             )
         self._known: dict[bytes, tuple[bool, float]] = {}
 

@@ -286,7 +286,7 @@ def _by_prefix(
     if len(rows) > 1:
         names = ", ".join(f"{name}@{row[-1]}" for row in rows[:3])
         more = " and more" if len(rows) > 3 else ""
-        raise UsageError(f"{name}@{prefix} can be {names}{more}", hint="more digits of the id")
+        raise UsageError(f"{name}@{prefix} matches {names}{more}", hint="more digits of the id")
     return rows[0][:-1] if rows else None
 
 

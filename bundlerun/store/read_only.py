@@ -113,7 +113,7 @@ def _copied(path: Path, connect: Connect) -> tuple[sqlite3.Connection, Stamps]:
                 # Once it is open it needs no name.
                 return connect(copy, "mode=ro&immutable=1"), stamps
     raise StoreBusy(
-        f"another process writes the store {path.parent} all the time",
+        f"the store {path.parent} changes faster than it can be copied",
         hint="the same command again",
     )
 

@@ -38,8 +38,8 @@ class Scope:
         name = which.partition("@")[0]
         key = name if name.isidentifier() else "data"
         return BundleNotFound(
-            f"{self.pipe} does not see the bundle {which!r}: inside of a pipe there are its inputs,"
-            " its dependencies and what it made itself",
+            f"{self.pipe} does not see the bundle {which!r}: a pipe sees its inputs, "
+            "its dependencies and what it made itself",
             hint=f'requires() with {{"{key}": br.external("{name}")}}, and {key} as an argument of'
             " pipe_run",
         )

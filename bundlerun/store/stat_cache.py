@@ -160,7 +160,9 @@ def _hashed(file: Path) -> tuple[Link, Stamp, bool]:
             again = stamp_of(os.fstat(stream.fileno()))
         if again == stamp:
             return link, stamp, changed_ns(stamp) <= now_ns - YOUNG_NS
-    raise BadPath(f"{file} changes while it is read", hint="wait until it is written")
+    raise BadPath(
+        f"{file} changes while it is read", hint="the same command again, when the file is complete"
+    )
 
 
 def _link_of(stream: BinaryIO) -> Link:
@@ -227,7 +229,9 @@ class CachedWriter:
             changed = self._changed()
             if not changed:
                 return found
-        raise BadPath(f"{changed[0]} changes all the while", hint="add it once it is complete")
+        raise BadPath(
+            f"{changed[0]} keeps changing", hint="the same command again, when the file is complete"
+        )
 
     def write(self, tx: sqlite3.Connection) -> None:
         """Put what waits, and what was seen of the files, into the transaction ``tx``."""

@@ -237,10 +237,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         # NONBLOCK: a named pipe would wait for its writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise BadPath(f"{path} cannot be read: {error.strerror}") from error
+        raise BadPath(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
     with os.fdopen(handle, "rb", buffering=0) as source:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise BadPath(f"{path} is no regular file")
+            raise BadPath(f"{path} is not a regular file", hint=f"ls -l {path}")
         yield source
 
 
@@ -253,7 +253,7 @@ def _read(source: BinaryIO, path: Path, size: int) -> bytes:
     try:
         return source.read(size)
     except OSError as error:
-        raise BadPath(f"{path} cannot be read: {error.strerror}") from error
+        raise BadPath(f"{path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
 
 
 def _parts(source: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -273,4 +273,7 @@ def _write(target: BinaryIO, data: bytes | memoryview) -> None:
 
 def _check(source: BinaryIO, path: Path, before: tuple[int, int], read: int) -> None:
     if _state(source) != before or read != before[0]:
-        raise BadPath(f"{path} changed while it was read; add it once it is complete")
+        raise BadPath(
+            f"{path} changed while it was read",
+            hint="the same command again, when the file is complete",
+        )

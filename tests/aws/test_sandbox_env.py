@@ -62,7 +62,7 @@ def test_what_the_sandbox_cannot_carry_is_refused_before_it_begins(
     """Neither a push nor a pull of a file that is too large asks the server anything."""
     small, large = Link(digest_of(b"x"), 1), Link(digest_of(b"y"), LARGEST_BYTES + 1)
     store = Store.open(tmp_path / "store")
-    with pytest.raises(RemoteError, match="is in the sandbox, which cannot carry"):
+    with pytest.raises(RemoteError, match="is in the sandbox, which cannot hold"):
         send(store, sandboxed, "uuid", [small, large], SILENT)
     with pytest.raises(RemoteError, match="AWS_ENDPOINT_URL_S3"):
         Fetcher(store, sandboxed, "uuid", "x@1").bring([small, large])

@@ -126,7 +126,7 @@ def test_a_key_that_is_said_to_be_there_and_never_is_ends_as_the_remotes_fault(
 ) -> None:
     """After a few attempts, and not as damaged data."""
     bad, proxy = faulty(taken("b", times=100))
-    with pytest.raises(RemoteError, match=r"b/x .*cannot be created and is not there") as caught:
+    with pytest.raises(RemoteError, match=r"b/x .*can be neither created nor read") as caught:
         create(bad, "b/x", b"x")
     assert not isinstance(caught.value, IntegrityError)
     assert len(proxy.asked) <= 20

@@ -105,7 +105,7 @@ def test_dependencies_that_only_running_tells_are_refused(
     tmp_path: Path, name: str, text: str
 ) -> None:
     """The message says where to write them instead."""
-    with pytest.raises(UsageError, match=r"write them to .*requirements\.txt"):
+    with pytest.raises(UsageError, match=r"write the requirements to .*requirements\.txt"):
         found(write(tmp_path, {name: text}))
 
 
@@ -133,7 +133,7 @@ def test_addresses_are_let_through(tmp_path: Path, line: str) -> None:
 def test_credentials_in_a_line_are_refused_and_not_repeated(tmp_path: Path) -> None:
     """They would be in the image for all who have it."""
     line = "--index-url https://me:hunter2@host.example/simple\n"
-    with pytest.raises(UsageError, match="PIP_INDEX_URL") as caught:
+    with pytest.raises(UsageError, match="PIP_EXTRA_INDEX_URL") as caught:
         found(write(tmp_path, {"requirements.txt": line}))
     assert "hunter2" not in str(caught.value)
 

@@ -24,7 +24,7 @@ RUNS = "    def pipe_run(self, pipeline_input):\n        return 1\n"
 )
 def test_a_parameter_cannot_have_a_name_that_luigi_uses(project: Project, name: str) -> None:
     """It would break luigi in places that are hard to find."""
-    with pytest.raises(BadParameter, match=f"Top: a parameter cannot be called '{name}'"):
+    with pytest.raises(BadParameter, match=f"Top: luigi or bundlerun uses the name '{name}'"):
         project.module(f"class Top(Pipe):\n    {name} = luigi.IntParameter(default=1)\n{RUNS}")
 
 

@@ -66,7 +66,7 @@ class Scripted(Backend):
                 (self.state / f"{spec.run_id}.mount").write_text(mount.source)
         self.script(spec.run_id, RUNNING)
         if (self.state / "deaf").exists():
-            raise SubmitUnknown("it is not known whether it was done")
+            raise SubmitUnknown("whether it was done is not known")
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:

@@ -169,7 +169,7 @@ def _rewrite(path: Path, done: threading.Event) -> None:
 def test_a_named_pipe_is_refused_at_once(store: Store, tmp_path: Path) -> None:
     """It would be waited for for ever."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(BadPath, match="no regular file"):
+    with pytest.raises(BadPath, match="not a regular file"):
         store.objects.put_file(tmp_path / "pipe")
 
 

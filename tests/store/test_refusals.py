@@ -93,7 +93,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / database.FILE).write_bytes(content)
-        with pytest.raises(IntegrityError, match=f"{folder} is no whole store"):
+        with pytest.raises(IntegrityError, match=f"{folder} is damaged"):
             Store.open(folder)
 
 

@@ -104,10 +104,10 @@ def _claimed(remote: Remote, uuid: str, size: int) -> PackInfo:
         raise IntegrityError(f"pack {uuid} has {size} bytes, fewer than any pack")
     data = remote.get(pack_key(uuid), size - TRAILER.size, TRAILER.size)
     if data is None or len(data) != TRAILER.size:
-        raise IntegrityError(f"pack {uuid} is listed and cannot be read")
+        raise IntegrityError(f"pack {uuid} is listed, and cannot be read")
     _, start, length, _ = TRAILER.unpack(data)
     if start + length + TRAILER.size != size:
-        raise IntegrityError(f"pack {uuid} does not end as a pack of {size} bytes does")
+        raise IntegrityError(f"the end of pack {uuid} is not that of a pack of {size} bytes")
     return PackInfo(uuid, size, length + TRAILER.size)
 
 

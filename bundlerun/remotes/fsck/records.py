@@ -194,9 +194,9 @@ class RecordsProof:
     def _version_in(self, name: str, n: int, data: bytes) -> VersionRecord:
         version = VersionRecord.from_bytes(data, name, n)
         if version.to_bytes() != data:
-            raise IntegrityError("it is not written as records are")
+            raise IntegrityError("the record is not in the canonical form")
         if version.remote != self._uuid:
-            raise IntegrityError(f"it is of the remote {version.remote}")
+            raise IntegrityError(f"the record belongs to the remote {version.remote}")
         return version
 
     def _version(self, version: VersionRecord, *, again: bool = False) -> None:
@@ -214,7 +214,7 @@ class RecordsProof:
                 detail = f"{version.key} names it"
                 self.wrong(Kind.MISSING, f"b/{version.id}", detail, id=version.id, name=name, n=n)
         elif facts is not None and facts.name != name:
-            raise IntegrityError(f"it names {version.id}, a bundle of {facts.name!r}")
+            raise IntegrityError(f"the record names {version.id}, a bundle of {facts.name!r}")
         elif facts is not None and facts.digest != version.record:
             detail = f"it is not the record that {version.key} names"
             self.wrong(Kind.DAMAGED, f"b/{version.id}", detail, id=version.id, name=name, n=n)
@@ -296,7 +296,7 @@ def _tags_in(key: str, data: bytes) -> TagsRecord:
 def _facts(id: str, data: bytes) -> Facts:
     record = BundleRecord.from_bytes(data, id)
     if record.to_bytes() != data:
-        raise IntegrityError(f"the record {bundle_key(id)} is not written as records are")
+        raise IntegrityError(f"the record {bundle_key(id)} is not in the canonical form")
     bundle = record.bundle
     keys = filter(None, (bundle.lineage.task, bundle.lineage.request))
     return Facts(

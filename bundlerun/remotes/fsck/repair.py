@@ -92,7 +92,7 @@ class PackRestoring:
     def _mend(self, claimed: PackInfo, members: Sequence[Location]) -> None:
         info, _, tail = laid_out([Link(m.digest, m.length) for m in members])
         if info.size != claimed.size:
-            raise IntegrityError(f"pack {claimed.uuid} would come out with other bytes")
+            raise IntegrityError(f"pack {claimed.uuid} would get other bytes than it had")
         with tempfile.TemporaryDirectory(prefix="bundlerun-fsck-") as folder:
             path = Path(folder) / claimed.uuid
             with path.open("wb") as file:
@@ -104,7 +104,7 @@ class PackRestoring:
             self._remote.put_file(pack_key(claimed.uuid), path, tail)
         state = pack_read(self._remote, KeyInfo(pack_key(claimed.uuid), claimed.size))
         if state.problem or state.info != claimed:
-            raise IntegrityError(f"pack {claimed.uuid} was put again and is not whole")
+            raise IntegrityError(f"pack {claimed.uuid} was sent again, and is not whole")
 
     def _check(self, path: Path, members: Sequence[Location]) -> None:
         """Raises IntegrityError unless each member has its bytes: nothing else is ever put."""

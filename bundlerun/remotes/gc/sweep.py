@@ -191,7 +191,9 @@ def _condemn(remote: Remote, uuid: str, packs: Sequence[str]) -> None:
         record = CondemnedRecord(uuid, newest + 1, tuple(packs))
         if remote.put_new(record.key, record.to_bytes()):
             return
-    raise RemoteError(f"others clean {remote.url} up all the time", hint="the same command again")
+    raise RemoteError(
+        f"other clean-ups of {remote.url} run at the same time", hint="the same command again"
+    )
 
 
 def _mostly_dead(picture: Inventory) -> tuple[MostlyDead, ...]:

@@ -200,7 +200,7 @@ class ObjectsProof:
                 self._store.objects.packs.index(pack)
                 found = path.stat()
                 if found.st_size != pack.size:
-                    raise IntegrityError(f"it has {found.st_size} bytes, not {pack.size}")
+                    raise IntegrityError(f"the file has {found.st_size} bytes, not {pack.size}")
                 self._check_mode(path, found.st_mode, f"local pack {pack.uuid}")
             except IntegrityError as error:
                 self.bad_packs[pack.uuid] = error.message

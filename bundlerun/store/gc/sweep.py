@@ -69,7 +69,9 @@ def sweep(
     negative grace period, StoreReadOnly.
     """
     if not grace_s >= 0:
-        raise UsageError(f"a grace period of {grace_s} s is none", hint="--grace 7d")
+        raise UsageError(
+            f"a grace period must be 0 s or longer, not {grace_s} s", hint="--grace 7d"
+        )
     if delete:
         store.check_writable()
     database = Database(store.path)
