@@ -450,7 +450,7 @@ class Workspace:
             request,
             scope,
             build=chosen.build,
-            tell=lambda plan: tell_what_differs(self.scope, plan.promised()),
+            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
         )
 
     @outside_only(APPLY)
@@ -479,7 +479,7 @@ class Workspace:
             request,
             scope,
             build=chosen.build,
-            tell=lambda plan: tell_what_differs(self.scope, plan.promised()),
+            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
         )
         return Run(submit(plan, request, scope), scope)
 

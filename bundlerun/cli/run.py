@@ -178,14 +178,15 @@ def _show(result: RunResult, *, as_json: bool, dry_run: bool) -> None:
 
 
 def _planned(plan: Mapping[str, Any]) -> list[str]:
-    given = plan["input"]
+    task = plan["task"]
+    given = task["input"]
     return [
-        f"pipe     {plan['pipe']}  {pairs(plan['params'])}".rstrip(),
+        f"pipe     {task['pipe']}  {pairs(task['params'])}".rstrip(),
         f"input    {'-' if given is None else given['name'] + '@' + given['id'][:ID_SHOWN]}",
-        f"output   {plan['output']}  {pairs(plan['output_tags'])}".rstrip(),
-        *(f"set      {name}={value}" for name, value in plan["config"].items()),
-        *(f"env      {name}={value}" for name, value in plan["env"].items()),
-        f"image    {plan['image']}",
+        f"output   {task['output']}  {pairs(task['output_tags'])}".rstrip(),
+        *(f"set      {name}={value}" for name, value in task["config"].items()),
+        *(f"env      {name}={value}" for name, value in task["env"].items()),
+        f"image    {plan['image'] or '-'}",
         f"backend  {plan['backend']}",
     ]
 

@@ -34,7 +34,7 @@ OCI_VERSION = "org.opencontainers.image.version"
 OCI_BASE = "org.opencontainers.image.base.name"
 
 
-JOB_PROTOCOL = "2"
+JOB_PROTOCOL = "3"
 """The form of a job's command, plan and result. Raise it with every change of one of these: an
 image that was made for another form cannot carry out what this bundlerun submits."""
 

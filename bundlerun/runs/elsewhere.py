@@ -70,7 +70,7 @@ def doing(plan: RunPlan, world: RunScope) -> tuple[RunPlan, RunRecord] | None:
     backend says is alive: its plan and its record, in the journal from now on. One request, and a
     few for each such run."""
     remote = world.remote
-    ids = index.making(remote, plan.output, plan.request.digest)[:READ_AT_MOST]
+    ids = index.making(remote, plan.task.output, plan.task.request.digest)[:READ_AT_MOST]
     for known in index.read_all(remote, ids):
         if isinstance(known, IntegrityError) or not _is_equal(known.plan, plan):
             continue
@@ -89,7 +89,7 @@ def maker_of(output: str, world: RunScope) -> str | None:
     result yet; None where there is none. One request, and two for each such run."""
     remote = world.remote
     for known in index.read_all(remote, index.making(remote, output)[:READ_AT_MOST]):
-        if isinstance(known, IntegrityError) or known.plan.output != output:
+        if isinstance(known, IntegrityError) or known.plan.task.output != output:
             continue
         if newest_envelope(remote, known.plan.run_id) is Missing.ABSENT:
             return known.plan.run_id
@@ -119,8 +119,9 @@ def _in_journal(run_id: str, world: RunScope) -> RunRecord | None:
 
 
 def _is_equal(other: RunPlan, plan: RunPlan) -> bool:
-    same = other.request == plan.request and other.output == plan.output
-    return same and dict(other.output_tags) == dict(plan.output_tags)
+    one, two = other.task, plan.task
+    same = one.request == two.request and one.output == two.output
+    return same and dict(one.output_tags) == dict(two.output_tags)
 
 
 def _is_alive(record: RunRecord, world: RunScope) -> bool:

@@ -64,7 +64,7 @@ def note_handle(remote: Remote, handle: JobHandle) -> None:
 
 def index_key(plan: RunPlan) -> str:
     """Where the run of ``plan`` is listed."""
-    mark = _mark(plan.output) + _mark(str(plan.request.digest))
+    mark = _mark(plan.task.output) + _mark(str(plan.task.request.digest))
     return run_index_key(plan.run_id, _ms(plan.run_id), mark)
 
 
@@ -137,14 +137,15 @@ def read_all(remote: Remote, ids: Iterable[str]) -> list[Known | IntegrityError]
 
 def record_of(known: Known, remote_url: str, remote_uuid: str | None) -> RunRecord:
     """The run as a journal keeps it, from what the remote has of it."""
-    plan = known.plan
+    plan, task = known.plan, known.plan.task
     return RunRecord(
         run_id=plan.run_id,
         backend=plan.backend,
-        pipe=plan.pipe,
-        input=None if plan.input is None else f"{plan.input.name}@{plan.input.id}",
-        output=plan.output,
-        output_id=plan.output_id,
+        kind=task.kind,
+        pipe=task.pipe,
+        input=None if task.input is None else f"{task.input.name}@{task.input.id}",
+        output=task.output,
+        output_id=task.output_id,
         image=plan.image,
         remote_url=remote_url,
         remote_uuid=remote_uuid,

@@ -68,14 +68,14 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
     else:
         env = _aws_env(request, around)
     values = {name: os.environ[name] for name, arn in request.secrets.items() if arn is None}
-    _check_apart(env, {*plan.given.env, *request.secrets})
+    _check_apart(env, {*plan.task.given.env, *request.secrets})
     hidden = {HIDDEN: ",".join(request.secrets)} if request.secrets else {}
     return JobSpec(
         run_id=plan.run_id,
-        name=job_base(plan.pipe),
-        image=plan.image,
+        name=job_base(plan.task.pipe),
+        image=plan.image or "",
         command=(*WORKER, *command, *_told(traits.tells)),
-        env={**plan.given.env, **values, **env, **hidden},
+        env={**plan.task.given.env, **values, **env, **hidden},
         secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,
         timeout_s=request.timeout_s,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.backends.job import Resources
-from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
-from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.link import Link
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import (
     FORMAT,
-    Bundle,
     check_format,
     checked_id,
     checked_name,
@@ -26,6 +23,7 @@ from bundlerun.pipelines.reuse_key import request_key
 from bundlerun.pipelines.schema import normalised, significant
 from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.remotes.push import find_reuse
+from bundlerun.runs.task import INPUT_ROLE, PipeTask, Task, task_of
 
 if TYPE_CHECKING:
     from bundlerun.images.image import ImageInfo
@@ -36,29 +34,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Everything that a job must know, and what the client promised to bring home.
+    """Everything that a job must know: a task, and where it is carried out.
 
-    ``output_id`` is chosen now, so that whoever looks later knows what to look for. ``found`` is
-    the id of a bundle that equal work made already, or None; it does not travel. ``left_out`` has
-    the digests of the files that the image left out for their size, by path.
+    ``image`` is where the image of the job lies, None where it runs without one; ``environment``
+    what the task's code runs on, as keys and records name it. ``array`` is how many jobs carry the
+    task out, each at an index of its own, from 0. ``found`` is the id of a bundle that equal work
+    made already, or None; it does not travel.
     """
 
     run_id: str
     backend: str
-    pipe: str
-    input: Parent | None
-    output: str
-    output_id: str
-    image: str
+    image: str | None
     environment: str
-    code: CodeVersion
-    request: ReuseKey
-    params: Mapping[str, str] = field(default_factory=dict)
-    output_tags: Mapping[str, str] = field(default_factory=dict)
-    force: bool = False
-    force_all: bool = False
-    left_out: Mapping[str, Digest] = field(default_factory=dict)
-    given: Given = field(default_factory=Given)
+    task: Task
+    array: int = 1
     found: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -67,34 +56,11 @@ class RunPlan:
             "format": FORMAT,
             "run_id": self.run_id,
             "backend": self.backend,
-            "pipe": self.pipe,
-            "input": self.input and dataclasses.asdict(self.input),
-            "output": self.output,
-            "output_id": self.output_id,
             "image": self.image,
             "environment": self.environment,
-            "code": dataclasses.asdict(self.code),
-            "request": dict(sorted(self.request.parts.items())),
-            "params": dict(self.params),
-            "output_tags": dict(self.output_tags),
-            "force": self.force,
-            "force_all": self.force_all,
-            "left_out": dict(self.left_out),
-            "config": dict(self.given.config),
-            "env": dict(self.given.env),
+            "array": self.array,
+            "task": self.task.to_json(),
         }
-
-    def promised(self) -> Bundle:
-        """The output as far as it is known before the job: all but its value."""
-        parents = () if self.input is None else (self.input,)
-        return Bundle(
-            id=self.output_id,
-            name=self.output,
-            root=Link(digest_of(b""), 0),
-            params=self.params,
-            tags=self.output_tags,
-            lineage=Lineage(pipe=self.pipe, parents=parents, code=self.code, request=self.request),
-        )
 
     def to_bytes(self) -> bytes:
         """The plan as canonical JSON."""
@@ -105,24 +71,15 @@ class RunPlan:
         """The inverse of ``to_json``. Raises IntegrityError."""
         check_format(found)
         try:
-            code = found["code"]
+            if type(found["array"]) is not int or found["array"] < 1:
+                raise ValueError(f"an array of {found['array']!r:.20}")
             return RunPlan(
                 run_id=checked_id(found["run_id"]),
                 backend=str(found["backend"]),
-                pipe=str(found["pipe"]),
-                input=None if found["input"] is None else _parent(found["input"]),
-                output=checked_name(found["output"]),
-                output_id=checked_id(found["output_id"]),
-                image=str(found["image"]),
+                image=None if found["image"] is None else str(found["image"]),
                 environment=str(found["environment"]),
-                code=CodeVersion(checked_digest(code["source"]), code["commit"], code["dirty"]),
-                request=ReuseKey(dict(found["request"])),
-                params=dict(found["params"]),
-                output_tags=dict(found["output_tags"]),
-                force=bool(found["force"]),
-                force_all=bool(found["force_all"]),
-                left_out={p: checked_digest(d) for p, d in found["left_out"].items()},
-                given=Given.of(found["config"], found["env"]),
+                task=task_of(found["task"]),
+                array=found["array"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"not a run plan: {error!r:.200}") from error
@@ -162,15 +119,11 @@ def plan_run(
     )
     forced = request.force or request.force_all
     found = None if forced else _equal_work(key, store, context, remote)
-    return RunPlan(
-        run_id=new_id(),
-        backend=request.backend,
+    task = PipeTask(
         pipe=request.pipe,
         input=parent,
         output=request.output,
         output_id=new_id(),
-        image=image.ref.pullable,
-        environment=image.environment,
         code=CodeVersion(image.source, image.commit, image.dirty),
         request=key,
         params=params,
@@ -179,16 +132,14 @@ def plan_run(
         force_all=request.force_all,
         left_out=image.left_out,
         given=given,
-        found=found,
     )
-
-
-def _parent(found: Mapping[str, Any]) -> Parent:
-    return Parent(
-        role=str(found["role"]),
-        name=checked_name(found["name"]),
-        id=checked_id(found["id"]),
-        root=checked_digest(found["root"]),
+    return RunPlan(
+        run_id=new_id(),
+        backend=request.backend,
+        image=image.ref.pullable,
+        environment=image.environment,
+        task=task,
+        found=found,
     )
 
 
@@ -205,7 +156,7 @@ def _input(request: RunRequest, store: Store, context: Context) -> Parent | None
             hint=f"bundlerun commit {name}",
         )
     bundle = entry.bundle
-    return Parent("pipeline_input", bundle.name, bundle.id, bundle.root.digest)
+    return Parent(INPUT_ROLE, bundle.name, bundle.id, bundle.root.digest)
 
 
 def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -> str | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class RunRecord:
     """One run of this store. Times are Unix seconds.
 
+    ``kind`` is that of the task which the run carries out; ``image`` None: its job has none.
     ``remote_url`` and ``remote_uuid`` name the remote that the run works on, whatever its context
     is bound to later. ``lost_s``: since when the backend does not know the job, by the look before;
     ``orphaned_s``: when it was first seen that whoever submitted has ended and left no job;
@@ -36,7 +37,7 @@ class RunRecord:
     pipe: str
     output: str
     output_id: str
-    image: str
+    image: str | None
     remote_url: str
     remote_uuid: str | None = None
     kind: str = "pipe"

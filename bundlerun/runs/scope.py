@@ -66,12 +66,12 @@ def adopt_equal_work(plan: RunPlan, world: RunScope) -> Bundle:
     """The output of ``plan`` from the equal work that it found: a new version of the output's
     name over the same value, pushed, unless that is the latest already."""
     if plan.found is None:
-        raise Conflict(f"no equal work was found for {plan.pipe}")
-    store, context = world.store, world.context
+        raise Conflict(f"no equal work was found for {plan.task.pipe}")
+    store, context, task = world.store, world.context, plan.task
     found = store.catalog.by_id(context, plan.found)
     if found is None:
         found = pull_id(store, context, world.remote, plan.found)
-    latest = store.catalog.find(context, plan.output, committed_only=True)
+    latest = store.catalog.find(context, task.output, committed_only=True)
     if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
         entry = latest
     else:
@@ -80,9 +80,9 @@ def adopt_equal_work(plan: RunPlan, world: RunScope) -> Bundle:
             dataclasses.replace(
                 found.bundle,
                 id=new_id(),
-                name=plan.output,
-                tags=plan.output_tags,
-                params=dict(plan.params),
+                name=task.output,
+                tags=task.output_tags,
+                params=dict(task.params),
             ),
             commit=True,
         )
@@ -164,6 +164,6 @@ def bring_output(record: RunRecord, world: RunScope) -> Bundle:
 
 
 def _is_the_same(latest: Bundle, found: Bundle, plan: RunPlan) -> bool:
-    tagged = plan.output_tags.items() <= latest.tags.items()
+    tagged = plan.task.output_tags.items() <= latest.tags.items()
     same_work = latest.lineage.request == found.lineage.request
     return latest.root == found.root and same_work and tagged

@@ -141,18 +141,18 @@ def _tell_others(record: RunRecord, world: RunScope) -> None:
 
 
 def _send_input(plan: RunPlan, request: RunRequest, world: RunScope) -> None:
-    if plan.input is None:
+    if plan.task.input is None:
         return
-    entry = world.store.catalog.by_id(world.context, plan.input.id)
+    entry = world.store.catalog.by_id(world.context, plan.task.input.id)
     if entry is None:
         raise Conflict(
-            f"{plan.input.name} was removed while the run was planned",
-            hint=f"bundlerun ls {plan.input.name}",
+            f"{plan.task.input.name} was removed while the run was planned",
+            hint=f"bundlerun ls {plan.task.input.name}",
         )
     if request.push_input:
         send(entry, world)
     elif not entry.pushed:
         raise Conflict(
-            f"{plan.input.name} is not on {world.remote.url}, and --no-push-input was given",
-            hint=f"bundlerun push {plan.input.name}",
+            f"{plan.task.input.name} is not on {world.remote.url}, and --no-push-input was given",
+            hint=f"bundlerun push {plan.task.input.name}",
         )

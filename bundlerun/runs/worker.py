@@ -10,36 +10,25 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bundlerun.bundles.lineage import ReuseKey
+from bundlerun import registry
+from bundlerun.bundles.record import check_format, parse_record
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
 from bundlerun.images.dockerfile import CODE
-from bundlerun.pipelines.apply import apply
-from bundlerun.pipelines.loader import importing_from, load_pipe
-from bundlerun.pipelines.override_scope import in_force
-from bundlerun.pipelines.session import ApplyOptions
-from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.progress import Lines, Progress
-from bundlerun.remotes.fetch import fetcher
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.open import open_remote
-from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
-from bundlerun.remotes.push import find_reuse, push
 from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.runs.capture import LEAST_HIDDEN, Capture, masked
 from bundlerun.runs.index import claim
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import TAIL_BYTES, Envelope, plan_key, result_key
+from bundlerun.runs.task import TASKS, kind_of
 from bundlerun.settings import read_settings
-from bundlerun.store.store import Store
 
 if TYPE_CHECKING:
-    from bundlerun.pipelines.pipe import External
     from bundlerun.remotes.base import Remote
-    from bundlerun.store.catalog import Entry
-    from bundlerun.store.contexts import Context
 
 # The largest counts: a pipe with a worker_timeout runs in a child.
 _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -57,6 +46,21 @@ class Attempt:
     number: int = 1
     pipe_root: Path = Path(CODE)
     hidden: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a task that was carried out has made: the id of its output bundle, where it has one, and
+    the pipes that ran, or of which equal work was found."""
+
+    output: str | None = None
+    ran: tuple[str, ...] = ()
+    reused: tuple[str, ...] = ()
+
+
+Carry = Callable[[RunPlan, Attempt, Path, Progress], Done]
+"""Carries out a plan's task in an attempt, with a folder that is removed afterwards. What it raises
+is the run's failure."""
 
 
 def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
@@ -110,7 +114,7 @@ def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelo
     )
     try:
         with tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
-            return _applied(attempt, Path(folder), blank, progress)
+            return _carried_out(attempt, Path(folder), blank, progress)
     except BundlerunError as error:
         kind = type(error).__name__ if isinstance(error, RunFailed) else InfraError.__name__
         evidence = error.evidence if isinstance(error, RunFailed) else ""
@@ -124,53 +128,36 @@ def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelo
         )
 
 
-def _applied(attempt: Attempt, folder: Path, blank: Envelope, progress: Progress) -> Envelope:
-    remote = attempt.remote
-    data = remote.get(plan_key(attempt.run_id))
+def _carried_out(attempt: Attempt, folder: Path, blank: Envelope, progress: Progress) -> Envelope:
+    plan = _plan(attempt, blank.versions["bundlerun"])
+    kind = plan.task.kind
+    carry: Carry = registry.load({kind: TASKS[kind].carry}, kind, what="task")
+    done = carry(plan, attempt, folder, progress)
+    return replace(blank, state="succeeded", output=done.output, ran=done.ran, reused=done.reused)
+
+
+def _plan(attempt: Attempt, version: str) -> RunPlan:
+    """The plan of the run. Raises InfraError where there is none, or of a task that is not known
+    here, IntegrityError for what is not a plan."""
+    remote, run_id = attempt.remote, attempt.run_id
+    data = remote.get(plan_key(run_id))
     if data is None:
-        raise InfraError(f"{remote.url} has no plan for run {attempt.run_id}")
-    plan = RunPlan.from_bytes(data)
-    store = Store.open(folder / "store")
-    context = _context(store, remote)
-    bundle = None
-    if plan.input is not None:
-        bundle = pull_id(store, context, remote, plan.input.id).bundle
-    options = ApplyOptions(
-        force=plan.force,
-        force_all=plan.force_all,
-        output_tags=plan.output_tags,
-        commit=True,
-        environment=plan.environment,
-        code=plan.code,
-        run=plan.run_id,
-        image=plan.image,
-        request=plan.request,
-        output_id=plan.output_id,
-        left_out=plan.left_out,
-        given=plan.given,
-    )
-    # Also while the module is imported, and for what it imports when it runs.
-    with in_force(plan.given), importing_from(attempt.pipe_root):
-        result = apply(
-            load_pipe(plan.pipe, attempt.pipe_root),
-            host=RemoteHost(store, context, remote),
-            input=bundle,
-            output=plan.output,
-            params=dict(plan.params),
-            options=options,
-            progress=progress,
+        raise InfraError(
+            f"{remote.url} has no plan for run {run_id}", hint=f"bundlerun jobs {run_id[:13]}"
         )
-    return replace(
-        blank,
-        state="succeeded",
-        output=result.entry.bundle.id,
-        ran=tuple(result.ran),
-        reused=tuple(result.reused),
-    )
-
-
-def _context(store: Store, remote: Remote) -> Context:
-    return store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
+    found: Any = parse_record(data)
+    check_format(found)
+    kind = kind_of(found.get("task"))
+    if kind not in TASKS:
+        made = "environment" if found.get("image") is None else "image"
+        raise InfraError(
+            f"run {run_id} carries out a task of the kind {kind!r:.40}, which the bundlerun"
+            f" {version} of this job's {made} does not know (it knows {', '.join(TASKS)})",
+            hint="bundlerun dockerize PIPE_ROOT pkg.module.Pipe"
+            if made == "image"
+            else "pip install --upgrade bundlerun",
+        )
+    return RunPlan.from_json(found)
 
 
 def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remote:
@@ -182,33 +169,3 @@ def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remot
         if staging is None
         else OverlayRemote(remote, FileRemote(staging.absolute().as_uri()))
     )
-
-
-class RemoteHost(StoreTargets):
-    """The engine's world inside a container: what is not here is looked for on the remote, and
-    each finished bundle is pushed at once."""
-
-    def __init__(self, store: Store, context: Context, remote: Remote) -> None:
-        super().__init__(store, context, fetch=lambda bundle: fetcher(store, remote, bundle))
-        self._remote = remote
-
-    def find(self, task: ReuseKey) -> Entry | None:
-        """See Host."""
-        here = super().find(task)
-        if here is not None:
-            return here
-        id = find_reuse(self._remote, task)
-        return None if id is None else pull_id(self.store, self.context, self._remote, id)
-
-    def external(self, wanted: External) -> Entry:
-        """See Host."""
-        if wanted.tags:
-            pull_all(self.store, self.context, self._remote, wanted.name, all_versions=True)
-        else:
-            pull_latest(self.store, self.context, self._remote, wanted.name)
-        return super().external(wanted)
-
-    def finished(self, entry: Entry) -> None:
-        """See Host."""
-        if not entry.pushed:
-            push(self.store, self.context, self._remote, [entry])

@@ -27,7 +27,12 @@ def submit(stage: Stage, plan: RunPlan) -> Callable[[], None]:
 
     def act() -> None:
         workspace = br.open(context="work")
-        start(plan, RunRequest(None, plan.output, plan.pipe), stage.backend, workspace.scope.runs())
+        start(
+            plan,
+            RunRequest(None, plan.task.output, plan.task.pipe),
+            stage.backend,
+            workspace.scope.runs(),
+        )
         workspace.close()
 
     return act

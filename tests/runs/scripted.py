@@ -19,7 +19,7 @@ from bundlerun.backends.base import Backend
 from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.lineage import CodeVersion, ReuseKey
+from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import CloudError, EngineError, SubmitUnknown
 from bundlerun.remotes.base import Remote
@@ -32,6 +32,7 @@ from bundlerun.runs.job_spec import STAGING_INSIDE
 from bundlerun.runs.plan import RunPlan, RunRequest
 from bundlerun.runs.record import Envelope, RunRecord, result_key
 from bundlerun.runs.submit import start
+from bundlerun.runs.task import PipeTask
 from bundlerun.settings import Settings
 from bundlerun.store.store import Store
 
@@ -152,7 +153,10 @@ class Stage:
         """A run that was submitted, and whose job runs."""
         plan = plan_of(output)
         return start(
-            plan, RunRequest(None, output, plan.pipe), self.backend, self.workspace.scope.runs()
+            plan,
+            RunRequest(None, output, plan.task.pipe),
+            self.backend,
+            self.workspace.scope.runs(),
         )
 
     def record(self, run_id: str) -> RunRecord:
@@ -193,19 +197,21 @@ class Stage:
         self.backend.script(record.run_id, DONE)
 
 
-def plan_of(output: str) -> RunPlan:
+def plan_of(output: str, input: Parent | None = None) -> RunPlan:
     """A plan of a pipe that no image has: its job is a script."""
     return RunPlan(
         run_id=new_id(),
         backend="Local",
-        pipe="jobs.pipes.Double",
-        input=None,
-        output=output,
-        output_id=new_id(),
         image="image",
         environment="environment",
-        code=CodeVersion(digest_of(b"source")),
-        request=ReuseKey({"pipe": output}),
+        task=PipeTask(
+            pipe="jobs.pipes.Double",
+            input=input,
+            output=output,
+            output_id=new_id(),
+            code=CodeVersion(digest_of(b"source")),
+            request=ReuseKey({"pipe": output}),
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import claim_key, plan_key, result_key
+from bundlerun.runs.task import PipeTask
 from bundlerun.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -52,14 +53,16 @@ class Scene:
         plan = RunPlan(
             run_id=self.run,
             backend="AWSBatch",
-            pipe="jobs.slow.Slow",
-            input=None,
-            output="out",
-            output_id=new_id(),
             image="image",
             environment="e",
-            code=CodeVersion(digest_of(b""), None, False),
-            request=ReuseKey({"pipe": "jobs.slow.Slow"}),
+            task=PipeTask(
+                pipe="jobs.slow.Slow",
+                input=None,
+                output="out",
+                output_id=new_id(),
+                code=CodeVersion(digest_of(b""), None, False),
+                request=ReuseKey({"pipe": "jobs.slow.Slow"}),
+            ),
         )
         self.remote.put_new(plan_key(self.run), plan.to_bytes())
 

@@ -263,7 +263,7 @@ def test_an_equal_run_that_is_alive_is_followed(stage: Stage, other: br.Workspac
     assert found is not None
     assert found[1].run_id == record.run_id
     assert doing(plan_of("another"), world) is None
-    assert doing(replace(plan, output_tags={"a": "b"}), world) is None
+    assert doing(replace(plan, task=replace(plan.task, output_tags={"a": "b"})), world) is None
     for status in (AWAY, DONE, JobStatus(JobState.LOST)):
         stage.backend.script(record.run_id, status)
         assert doing(plan, world) is None

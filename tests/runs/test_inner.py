@@ -16,6 +16,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import Envelope, plan_key, result_key
+from bundlerun.runs.task import PipeTask
 from bundlerun.store.store import Store
 
 PIPES = """
@@ -102,15 +103,17 @@ def _worked(
     plan = RunPlan(
         run_id=run,
         backend="AWSBatch",
-        pipe=PIPE,
-        input=Parent("pipeline_input", given.name, given.id, given.root.digest),
-        output="out",
-        output_id=new_id(),
         image="image",
         environment="e",
-        code=CodeVersion(digest_of(b""), None, False),
-        request=ReuseKey({"pipe": PIPE}),
-        params=params,
+        task=PipeTask(
+            pipe=PIPE,
+            input=Parent("pipeline_input", given.name, given.id, given.root.digest),
+            output="out",
+            output_id=new_id(),
+            code=CodeVersion(digest_of(b""), None, False),
+            request=ReuseKey({"pipe": PIPE}),
+            params=params,
+        ),
     )
     remote.put_new(plan_key(run), plan.to_bytes())
     workspace.close()

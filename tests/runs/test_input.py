@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,9 +44,9 @@ def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
     lineage = Lineage(parents=(parent(far),))
     context = workspace.scope.context()
     made = workspace.scope.store.add(context, "made", 1, lineage=lineage, commit=True).bundle
-    plan = replace(plan_of("out"), input=parent(made))
+    plan = plan_of("out", parent(made))
     record = start(
-        plan, RunRequest("made", "out", plan.pipe), stage.backend, stage.workspace.scope.runs()
+        plan, RunRequest("made", "out", plan.task.pipe), stage.backend, stage.workspace.scope.runs()
     )
     assert stage.backend.asked("submit") == [record.run_id]
     assert [entry.pushed for entry in workspace.search("made")] == [True]
@@ -56,10 +55,13 @@ def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
 
 def test_an_input_that_lies_elsewhere_submits_nothing(stage: Stage, far: Bundle) -> None:
     """The error names it, and how to have its bytes."""
-    plan = replace(plan_of("out"), input=parent(far))
+    plan = plan_of("out", parent(far))
     with pytest.raises(PushIncomplete, match="far@") as caught:
         start(
-            plan, RunRequest("far", "out", plan.pipe), stage.backend, stage.workspace.scope.runs()
+            plan,
+            RunRequest("far", "out", plan.task.pipe),
+            stage.backend,
+            stage.workspace.scope.runs(),
         )
     assert "/away --rebind; bundlerun pull far@" in (caught.value.hint or "")
     assert stage.backend.asked("submit") == []

@@ -69,7 +69,7 @@ def test_a_run_has_what_was_set_as_an_apply_has(shop: br.Workspace, diving: Path
     pipe = "diving.pipes.Deep"
     first = shop.run(None, "out", pipe, config=given, env={"GIVEN": "x"})
     assert shop.get(first.output) == [7, 7, 2, "x"]
-    assert first.plan["config"] == {"Depths.depth": "7", "diving.pipes.Deep.step": "2"}
+    assert first.plan["task"]["config"] == {"Depths.depth": "7", "diving.pipes.Deep.step": "2"}
     assert shop.run(None, "out", pipe, config=given, env={"GIVEN": "x"}).reused
     assert shop.plan(None, "out", pipe, config=given, env={"GIVEN": "y"}).found is None
     (diving / "luigi.cfg").write_text("[core]\nlog_level=INFO\n[Depths]\ndepth=7\n")

@@ -50,5 +50,5 @@ def test_a_plan_names_its_input_and_leaves_its_record_at_home(tmp_path: Path) ->
     assert len(data) < 2_000
     assert RunPlan.from_bytes(data) == plan
     parent = Parent("pipeline_input", "numbers", given.id, given.root.digest)
-    assert plan.promised().lineage.parents == (parent,)
+    assert plan.task.promised().lineage.parents == (parent,)
     store.close()

@@ -166,8 +166,8 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
     ws.add("numbers", [1], commit=True)
     plan = place.plan("numbers", "out", "Double")
     assert plan.found is None
-    assert plan.pipe == "jobs.pipes.Double"
-    assert plan.params == {"times": "2"}
+    assert plan.task.pipe == "jobs.pipes.Double"
+    assert plan.task.params == {"times": "2"}
     assert ws.list_jobs() == []
     assert not ws.search("numbers")[0].pushed
 

@@ -1,0 +1,94 @@
+"""Carrying out a pipe inside a job: its input is pulled, each finished bundle pushed at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.pipelines.apply import apply
+from bundlerun.pipelines.loader import importing_from, load_pipe
+from bundlerun.pipelines.override_scope import in_force
+from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.remotes.fetch import fetcher
+from bundlerun.remotes.identity import found_uuid
+from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
+from bundlerun.remotes.push import find_reuse, push
+from bundlerun.runs.worker import Done
+from bundlerun.store.store import Store
+
+if TYPE_CHECKING:
+    from bundlerun.bundles.lineage import ReuseKey
+    from bundlerun.pipelines.pipe import External
+    from bundlerun.progress import Progress
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.worker import Attempt
+    from bundlerun.store.catalog import Entry
+    from bundlerun.store.contexts import Context
+
+
+def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
+    """See ``worker.Carry``. Raises as ``apply``, and what the remote raises."""
+    task, remote = plan.task, attempt.remote
+    store = Store.open(folder / "store")
+    context = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
+    bundle = None
+    if task.input is not None:
+        bundle = pull_id(store, context, remote, task.input.id).bundle
+    options = ApplyOptions(
+        force=task.force,
+        force_all=task.force_all,
+        output_tags=task.output_tags,
+        commit=True,
+        environment=plan.environment,
+        code=task.code,
+        run=plan.run_id,
+        image=plan.image,
+        request=task.request,
+        output_id=task.output_id,
+        left_out=task.left_out,
+        given=task.given,
+    )
+    # Also while the module is imported, and for what it imports when it runs.
+    with in_force(task.given), importing_from(attempt.pipe_root):
+        result = apply(
+            load_pipe(task.pipe, attempt.pipe_root),
+            host=RemoteTargets(store, context, remote),
+            input=bundle,
+            output=task.output,
+            params=dict(task.params),
+            options=options,
+            progress=progress,
+        )
+    return Done(result.entry.bundle.id, tuple(result.ran), tuple(result.reused))
+
+
+class RemoteTargets(StoreTargets):
+    """The targets of a job: what is not here is looked for on the remote, and each finished bundle
+    is pushed at once."""
+
+    def __init__(self, store: Store, context: Context, remote: Remote) -> None:
+        super().__init__(store, context, fetch=lambda bundle: fetcher(store, remote, bundle))
+        self._remote = remote
+
+    def find(self, task: ReuseKey) -> Entry | None:
+        """See Targets."""
+        here = super().find(task)
+        if here is not None:
+            return here
+        id = find_reuse(self._remote, task)
+        return None if id is None else pull_id(self.store, self.context, self._remote, id)
+
+    def external(self, wanted: External) -> Entry:
+        """See Targets."""
+        if wanted.tags:
+            pull_all(self.store, self.context, self._remote, wanted.name, all_versions=True)
+        else:
+            pull_latest(self.store, self.context, self._remote, wanted.name)
+        return super().external(wanted)
+
+    def finished(self, entry: Entry) -> None:
+        """See Targets."""
+        if not entry.pushed:
+            push(self.store, self.context, self._remote, [entry])
