@@ -46,7 +46,7 @@ def _context() -> Any:
     """The module, with a context called `work` made and chosen."""
     import bundlerun as br
 
-    br.context_create("work")
+    br.context("work")
     br.switch("work")
     return br
 
@@ -116,7 +116,7 @@ def chain(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     import bundlerun as br
 
     for number in range(given.contexts):
-        br.context_create(f"context{number}")
+        br.context(f"context{number}")
     br.switch("context0")
     from chain_pipes import Step
 

@@ -30,9 +30,9 @@ def bound(remote: str) -> Any:
     """The module, with a context called `work` made, chosen and bound."""
     import bundlerun as br
 
-    br.context_create("work")
+    br.context("work")
     br.switch("work")
-    br.bind_remote("work", remote)
+    br.remote("work", remote)
     return br
 
 
@@ -97,7 +97,7 @@ def push_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     again = []
     for _ in range(3):
         again.append(seconds_of(add))
-        br.remove(f"files@{found['id']}")
+        br.rm(f"files@{found['id']}")
     found.update(median_and_best("again", again))
     write_random(many_path(folder, given.count // 2), SMALL_FILE_BYTES, 10_000_000)
     time.sleep(TRUSTED_AFTER_S)

@@ -22,7 +22,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     import bundlerun as br
     from bundlerun.bundles.record import Bundle, new_id
 
-    br.context_create("work")
+    br.context("work")
     br.switch("work")
     root = br.add("name0", {"number": [1]}, commit=True).root
     workspace = br.open()
@@ -38,7 +38,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     names = [f"name{number}" for number in range(NAMES)]
     random.Random(1).shuffle(names)
     seconds = [seconds_of(lambda name=name: br.get(name)) for name in names]  # type: ignore[misc]
-    if br.get(names[0]) != {"number": [1]} or len(br.search(names[0])) != given.count // NAMES:
+    if br.get(names[0]) != {"number": [1]} or len(br.ls(names[0])) != given.count // NAMES:
         raise RuntimeError("the catalog has not what was written into it")
     return {
         **median_and_best("seconds", seconds),
@@ -55,7 +55,7 @@ def get_contexts(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
     names = [f"context{number}" for number in range(given.contexts)]
     for number, name in enumerate(names):
-        br.context_create(name)
+        br.context(name)
         br.switch(name)
         br.add("name", number, commit=True)
     for number, name in enumerate(names):

@@ -39,13 +39,13 @@ def open(
     """A workspace over the store at the folder ``store``, in ``context`` (made when it is new;
     "default" unless given), bound to ``remote`` when that is given.
 
-    Without ``store`` the settings' store is used. Raises what ``bind_remote`` raises.
+    Without ``store`` the settings' store is used. Raises what ``remote`` raises.
     """
     settings = read_settings()
     workspace = Workspace(settings, None if store is None else Path(store), context, create=True)
     found = workspace.scope.context()
     if remote is not None and found.remote_url != remote:
-        workspace.bind_remote(found.name, remote)
+        workspace.remote(found.name, remote)
     return workspace
 
 
@@ -98,23 +98,23 @@ def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
     return default().find(name, tags=tags)
 
 
-def search(
-    name: str | None = None, *, tags: Mapping[str, str] | None = None, committed: bool | None = None
+def ls(
+    name: str | None = None,
+    *,
+    tags: Mapping[str, str] | None = None,
+    committed: bool | None = None,
+    all_versions: bool = False,
 ) -> list[Entry]:
-    """All versions, newest first, of this exact name (None: any), with all of ``tags``,
-    committed or not (None: both)."""
-    return default().search(name, tags=tags, committed=committed)
+    """The latest version of each name, by name; with a ``name``, ``tags`` or ``committed``
+    every version, newest first, that has this exact name, all of the tags, and is committed or
+    not; ``all_versions``: every version of every name."""
+    return default().ls(name, tags=tags, committed=committed, all_versions=all_versions)
 
 
-def latest() -> list[Entry]:
-    """The latest version of each name, newest first."""
-    return default().latest()
-
-
-def outline(name: str | Bundle) -> Any:
+def cat(name: str | Bundle) -> Any:
     """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
     its files' bytes."""
-    return default().outline(name)
+    return default().cat(name)
 
 
 def commit(name: str) -> Bundle:
@@ -128,27 +128,17 @@ def tag(name: str, tags: Mapping[str, str]) -> Bundle:
     return default().tag(name, tags)
 
 
-def remove(
-    name: str, *, old: bool = False, all: bool = False, remote: bool = False
+def rm(
+    name: str, *, old: bool = False, all: bool = False, remote: bool = False, dry_run: bool = False
 ) -> list[Bundle]:
     """Remove here the bundle ``name``, or every version of it (``all``), or all but the
-    latest (``old``); what was removed.
+    latest (``old``); what was removed, or with ``dry_run`` what would be.
 
     With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
     again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
     BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
     """
-    return default().remove(name, old=old, all=all, remote=remote)
-
-
-def to_remove(
-    name: str, *, old: bool = False, all: bool = False, remote: bool = False
-) -> list[Bundle]:
-    """What ``remove`` with the same arguments would remove now; nothing is removed.
-
-    Raises as ``remove``.
-    """
-    return default().to_remove(name, old=old, all=all, remote=remote)
+    return default().rm(name, old=old, all=all, remote=remote, dry_run=dry_run)
 
 
 def push(name: str | None = None) -> PushReport:
@@ -351,22 +341,23 @@ def run(
     return default().run(input, output, pipe, params, options, **more)
 
 
-def list_jobs(
-    run: str | None = None, *, limit: int | None = None, before: str | None = None
+def jobs(
+    run: str | None = None,
+    *,
+    limit: int | None = None,
+    before: str | None = None,
+    remote: bool = False,
 ) -> list[RunRecord]:
     """The runs of this context (None), newest first, or the run whose id starts so, with
     their states of now; a run that another store submitted to the context's remote as well.
 
     ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
-    that one. Raises RunNotFound.
+    that one. With ``remote`` those of the context's remote, whoever submitted them: two to
+    four requests a run, and nothing is written.
+
+    Raises RunNotFound, and with ``remote`` NoRemote.
     """
-    return default().list_jobs(run, limit=limit, before=before)
-
-
-def list_remote_jobs(*, limit: int = 50) -> list[RunRecord]:
-    """The newest ``limit`` runs of the context's remote, whoever submitted them, newest first,
-    with their states of now; nothing is written. Raises NoRemote."""
-    return default().list_remote_jobs(limit=limit)
+    return default().jobs(run, limit=limit, before=before, remote=remote)
 
 
 def logs(run: str, *, follow: bool = False) -> Iterator[str]:
@@ -393,22 +384,22 @@ def cancel(run: str) -> RunRecord:
     return default().cancel(run)
 
 
-def context_create(name: str) -> Context:
+def context(name: str) -> Context:
     """A new context, chosen when none was. Raises Conflict when there is one of that name."""
-    return default().context_create(name)
+    return default().context(name)
 
 
-def context_list() -> list[Context]:
+def contexts() -> list[Context]:
     """All contexts of the store, by name."""
-    return default().context_list()
+    return default().contexts()
 
 
-def context_delete(name: str, *, force: bool = False) -> None:
+def delete_context(name: str, *, force: bool = False) -> None:
     """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
 
     Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
     """
-    default().context_delete(name, force=force)
+    default().delete_context(name, force=force)
 
 
 def switch(name: str) -> Context:
@@ -416,7 +407,7 @@ def switch(name: str) -> Context:
     return default().switch(name)
 
 
-def bind_remote(context: str, url: str, *, rebind: bool = False) -> Context:
+def remote(context: str, url: str, *, rebind: bool = False) -> Context:
     """Bind ``context`` to the remote at ``url`` after reading and writing there.
 
     What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
@@ -424,7 +415,7 @@ def bind_remote(context: str, url: str, *, rebind: bool = False) -> Context:
     is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
     behind, where the context is bound to another remote, unless ``rebind``.
     """
-    return default().bind_remote(context, url, rebind=rebind)
+    return default().remote(context, url, rebind=rebind)
 
 
 def fsck(*, remote: bool = False, repair: bool = False) -> Proof:

@@ -129,25 +129,24 @@ class Workspace:
         except BundleNotFound:
             return None
 
-    def search(
+    def ls(
         self,
         name: str | None = None,
         *,
         tags: Mapping[str, str] | None = None,
         committed: bool | None = None,
+        all_versions: bool = False,
     ) -> list[Entry]:
-        """All versions, newest first, of this exact name (None: any), with all of ``tags``,
-        committed or not (None: both)."""
-        scope = self.scope
-        return scope.store.catalog.search(
-            scope.context(), name=name, tags=checked_tags(tags or {}) or None, committed=committed
-        )
+        """The latest version of each name, by name; with a ``name``, ``tags`` or ``committed``
+        every version, newest first, that has this exact name, all of the tags, and is committed or
+        not; ``all_versions``: every version of every name."""
+        catalog, context = self.scope.store.catalog, self.scope.context()
+        wanted = checked_tags(tags or {}) or None
+        if name is None and wanted is None and committed is None and not all_versions:
+            return catalog.latest(context)
+        return catalog.search(context, name=name, tags=wanted, committed=committed)
 
-    def latest(self) -> list[Entry]:
-        """The latest version of each name, newest first."""
-        return self.scope.store.catalog.latest(self.scope.context())
-
-    def outline(self, name: str | Bundle) -> Any:
+    def cat(self, name: str | Bundle) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
         its files' bytes."""
         bundle = self.scope.entry(name).bundle
@@ -167,11 +166,17 @@ class Workspace:
         scope.store.catalog.tag(scope.context(), entry.bundle.id, checked_tags(tags or {}))
         return scope.entry(entry.bundle).bundle
 
-    def remove(
-        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
+    def rm(
+        self,
+        name: str,
+        *,
+        old: bool = False,
+        all: bool = False,
+        remote: bool = False,
+        dry_run: bool = False,
     ) -> list[Bundle]:
         """Remove here the bundle ``name``, or every version of it (``all``), or all but the
-        latest (``old``); what was removed.
+        latest (``old``); what was removed, or with ``dry_run`` what would be.
 
         With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
         again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
@@ -182,25 +187,14 @@ class Workspace:
         store, context = self.scope.store, self.scope.context()
         at = self.scope.remote(context) if remote else None
         entries = chosen(store, context, at, name, old=old, every=all)
+        if dry_run:
+            return [entry.bundle for entry in entries]
         with store.freeing():
             if at is not None:
                 removed = forget(store, context, at, entries)
             else:
                 removed = store.catalog.remove(context, [entry.bundle.id for entry in entries])
         return [entry.bundle for entry in removed]
-
-    def to_remove(
-        self, name: str, *, old: bool = False, all: bool = False, remote: bool = False
-    ) -> list[Bundle]:
-        """What ``remove`` with the same arguments would remove now; nothing is removed.
-
-        Raises as ``remove``.
-        """
-        from bundlerun.remotes.remove import chosen
-
-        store, context = self.scope.store, self.scope.context()
-        at = self.scope.remote(context) if remote else None
-        return [e.bundle for e in chosen(store, context, at, name, old=old, every=all)]
 
     @outside_only(TRAVELS)
     def push(self, name: str | None = None) -> PushReport:
@@ -512,26 +506,34 @@ class Workspace:
         return begun.result()
 
     @outside_only(BEFORE)
-    def list_jobs(
-        self, run: str | None = None, *, limit: int | None = None, before: str | None = None
+    def jobs(
+        self,
+        run: str | None = None,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        remote: bool = False,
     ) -> list[RunRecord]:
         """The runs of this context (None), newest first, or the run whose id starts so, with
         their states of now; a run that another store submitted to the context's remote as well.
 
         ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
-        that one. Raises RunNotFound.
+        that one. With ``remote`` those of the context's remote, whoever submitted them: two to
+        four requests a run, and nothing is written.
+
+        Raises RunNotFound, and with ``remote`` NoRemote.
         """
+        from bundlerun.runs.elsewhere import listed
         from bundlerun.runs.listing import jobs
 
-        return jobs(run, self.scope.runs(), limit=limit, before=before)
-
-    @outside_only(BEFORE)
-    def list_remote_jobs(self, *, limit: int = 50) -> list[RunRecord]:
-        """The newest ``limit`` runs of the context's remote, whoever submitted them, newest first,
-        with their states of now; nothing is written. Raises NoRemote."""
-        from bundlerun.runs.elsewhere import listed
-
-        return listed(self.scope.runs(), limit)
+        if not remote:
+            return jobs(run, self.scope.runs(), limit=limit, before=before)
+        if run is not None:
+            raise UsageError(
+                "the runs of the remote are listed; one is shown without it",
+                hint=f"bundlerun jobs {run}",
+            )
+        return listed(self.scope.runs(), limit=limit, before=before)
 
     @outside_only(BEFORE)
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
@@ -572,7 +574,7 @@ class Workspace:
         return record if record.settled else cancel(record, scope)
 
     @outside_only(BEFORE)
-    def context_create(self, name: str) -> Context:
+    def context(self, name: str) -> Context:
         """A new context, chosen when none was. Raises Conflict when there is one of that name."""
         contexts = self.scope.store.contexts
         context = contexts.create(checked_name(name))
@@ -581,12 +583,12 @@ class Workspace:
         return context
 
     @outside_only(BEFORE)
-    def context_list(self) -> list[Context]:
+    def contexts(self) -> list[Context]:
         """All contexts of the store, by name."""
         return self.scope.store.contexts.list()
 
     @outside_only(BEFORE)
-    def context_delete(self, name: str, *, force: bool = False) -> None:
+    def delete_context(self, name: str, *, force: bool = False) -> None:
         """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
 
         Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
@@ -610,7 +612,7 @@ class Workspace:
         return contexts.get(name)
 
     @outside_only(BEFORE)
-    def bind_remote(self, context: str, url: str, *, rebind: bool = False) -> Context:
+    def remote(self, context: str, url: str, *, rebind: bool = False) -> Context:
         """Bind ``context`` to the remote at ``url`` after reading and writing there.
 
         What was pushed to, and pulled from, a remote is known by the remote itself, whatever its

@@ -38,7 +38,7 @@ ENTRIES_SHOWN = 20
 def command(workspace: Workspace, name: str, as_json: bool) -> None:
     """Show the record of NAME and what its value holds; files by name and size."""
     bundle = workspace.scope.entry(name).bundle
-    outline = workspace.outline(bundle)
+    outline = workspace.cat(bundle)
     if as_json:
         echo_json({**bundle.to_json(), "value": outline})
         return

@@ -25,17 +25,17 @@ def command(
         _list(workspace, as_json)
     elif delete:
         url = workspace.scope.store.contexts.get(name).remote_url
-        workspace.context_delete(name, force=force)
+        workspace.delete_context(name, force=force)
         click.echo(f"deleted {name}" + (f"; {url} keeps what was pushed" if url else ""))
     else:
-        made = workspace.context_create(name)
+        made = workspace.context(name)
         current = workspace.scope.store.contexts.current()
         note = "" if current == name else f"; bundlerun switch {name} chooses it"
         click.echo(f"made {made.name}{note}")
 
 
 def _list(workspace: Workspace, as_json: bool) -> None:
-    contexts = workspace.context_list()
+    contexts = workspace.contexts()
     current = workspace.scope.store.contexts.current()
     if as_json:
         echo_json(

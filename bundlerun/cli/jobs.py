@@ -7,7 +7,6 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import clean, echo_json, echo_table, minute, short_run, when
-from bundlerun.errors import UsageError
 from bundlerun.runs.record import RunRecord
 
 SHOWN = 50
@@ -30,13 +29,8 @@ SHOWN = 50
 @with_workspace
 def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_json: bool) -> None:
     """List the runs of this context, newest first, or show RUN; states are asked for now."""
-    if remote and run is not None:
-        raise UsageError("--remote lists runs; one is shown without it", hint="bundlerun jobs RUN")
     # One more tells whether there are more.
-    if remote:
-        records = workspace.list_remote_jobs(limit=limit + 1)
-    else:
-        records = workspace.list_jobs(run, limit=limit + 1)
+    records = workspace.jobs(run, limit=limit + 1, remote=remote)
     if len(records) > limit:
         records = records[:limit]
         more = f"bundlerun jobs {'--remote ' * remote}-n {limit * 10}"

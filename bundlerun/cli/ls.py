@@ -27,10 +27,7 @@ def command(
 ) -> None:
     """List the latest bundle of each name, or every version of NAME, newest first."""
     committed = False if uncommitted else None
-    if name is None and not tags and not uncommitted:
-        entries = workspace.latest()
-    else:
-        entries = workspace.search(name, tags=tags, committed=committed)
+    entries = workspace.ls(name, tags=tags, committed=committed)
     if name is not None and not entries:
         raise BundleNotFound(f"no bundle is called {name!r} here", hint="bundlerun ls")
     if as_json:

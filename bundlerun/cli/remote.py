@@ -25,7 +25,7 @@ def command(workspace: Workspace, context: str, url: str, rebind: bool) -> None:
     --rebind; without it, what only the old remote has is listed.
     """
     try:
-        bound = workspace.bind_remote(context, url, rebind=rebind)
+        bound = workspace.remote(context, url, rebind=rebind)
     except OtherRemote as error:
         if isinstance(error.leaving, Leaving):
             _show(error.leaving)

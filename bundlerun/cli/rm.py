@@ -38,8 +38,7 @@ def command(
     if old and every:
         raise click.UsageError("--old and --all exclude each other")
     only_shown = remote and (old or every) and not yes
-    act = workspace.to_remove if only_shown else workspace.remove
-    bundles = act(name, old=old, all=every, remote=remote)
+    bundles = workspace.rm(name, old=old, all=every, remote=remote, dry_run=only_shown)
     if as_json:
         echo_json([bundle.to_json() for bundle in bundles])
         return

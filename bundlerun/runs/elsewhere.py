@@ -43,15 +43,16 @@ def adopt(prefix: str, world: RunScope) -> RunRecord:
     return _adopted(known, world)
 
 
-def listed(world: RunScope, limit: int) -> list[RunRecord]:
-    """The newest runs of the context's remote, whoever submitted them, with their states of now;
-    nothing is written. What cannot be read is named by ``world.progress``.
+def listed(world: RunScope, *, limit: int | None, before: str | None) -> list[RunRecord]:
+    """The newest runs of the context's remote, ``limit`` at most and older than the run ``before``,
+    whoever submitted them, with their states of now; nothing is written. What cannot be read is
+    named by ``world.progress``.
 
     One listing, and for each run that this store has not settled two to four requests; a poll a
     backend.
     """
     remote = world.remote
-    ids = index.newest(remote, limit)
+    ids = index.newest(remote, limit=limit, before=before)
     own = {run_id: kept for run_id in ids if (kept := _in_journal(run_id, world)) is not None}
     asked = [run_id for run_id in ids if run_id not in own or not own[run_id].judged]
     read: dict[str, RunRecord] = {}

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 LOOKED_THROUGH = 1000
 """Of so many of the newest runs it is told which make an output: a page of a listing."""
 
+_LAST_MARK = "~"
+"""Sorts after every mark of one run."""
+
 _RUN = re.compile(r"[0-9a-f-]{36}")
 _RUN_KEY = re.compile(r"runs/([0-9a-f-]{36})/.*")
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
@@ -68,9 +71,10 @@ def index_key(plan: RunPlan) -> str:
     return run_index_key(plan.run_id, _ms(plan.run_id), mark)
 
 
-def newest(remote: Remote, limit: int) -> list[str]:
-    """The ids of the newest runs, newest first. One request a 1,000."""
-    return [run for run, _ in _listed(remote, limit)]
+def newest(remote: Remote, *, limit: int | None, before: str | None) -> list[str]:
+    """The ids of the newest runs, newest first, ``limit`` at most; ``before``, a run's id or how it
+    starts: those older than that one. One request a 1,000. Raises as ``whole_id``."""
+    return [run for run, _ in _listed(remote, limit, before and whole_id(remote, before))]
 
 
 def making(remote: Remote, output: str, request: Digest | None = None) -> list[str]:
@@ -167,8 +171,9 @@ def _handle(data: bytes | None, plan: RunPlan) -> JobHandle | None:
     return handle if right else None
 
 
-def _listed(remote: Remote, limit: int) -> list[tuple[str, str]]:
-    found = (listed_run(entry.key) for entry in remote.list(RUN_INDEX, limit=limit))
+def _listed(remote: Remote, limit: int | None, before: str | None = None) -> list[tuple[str, str]]:
+    after = run_index_key(before, _ms(before), _LAST_MARK) if before else ""
+    found = (listed_run(entry.key) for entry in remote.list(RUN_INDEX, after=after, limit=limit))
     return [(run, mark) for run, mark in filter(None, found) if _RUN.fullmatch(run)]
 
 

@@ -42,7 +42,10 @@ def jobs(
     if run is not None:
         records = [run_called(run, scope)]
     else:
-        rows = scope.store.journal.list(scope.context, limit=limit, before=before)
+        journal = scope.store.journal
+        if before is not None:
+            before = str(journal.get(scope.context, before).run["id"])
+        rows = journal.list(scope.context, limit=limit, before=before)
         records = _readable(rows, scope)
     return records if all(record.settled for record in records) else _refreshed(records, scope)
 

@@ -12,6 +12,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.cli.main import VERBS
 
 GIVEN_BY_PYTHON = {
     "Any",
@@ -23,6 +24,47 @@ GIVEN_BY_PYTHON = {
     "Sequence",
     "TracebackType",
 }
+
+
+COMMAND_LINE_ALONE = {
+    "sandbox": "what it prints is for the shell that asks for it",
+    "worker": "what a container runs; nobody calls it",
+}
+"""Verbs of the command line without a function, and why."""
+
+FUNCTIONS_ALONE = {
+    "contexts": "bundlerun context",
+    "delete_context": "bundlerun context NAME --delete",
+    "find": "bundlerun ls NAME: in Python a bundle is an object, or None",
+    "get": "a value is had in Python alone",
+    "open": "bundlerun --context NAME, BUNDLERUN_HOME: a workspace of one's own",
+    "plan": "bundlerun run --dry-run",
+    "submit": "bundlerun run --no-wait",
+    "verify": "bundlerun run --verify",
+    "view": "a value is had in Python alone, part by part",
+    "write_build_context": "bundlerun dockerize --no-build",
+}
+"""Functions without a verb of their name, and what the command line has instead."""
+
+
+def test_a_verb_has_one_name_on_the_command_line_and_in_python() -> None:
+    """Who knows one knows the other."""
+    functions = {name for name in br.__all__ if inspect.isfunction(getattr(br, name))} - {
+        "external"
+    }
+    assert set(VERBS) - set(COMMAND_LINE_ALONE) == functions - set(FUNCTIONS_ALONE)
+    assert set(COMMAND_LINE_ALONE) < set(VERBS)
+    assert set(FUNCTIONS_ALONE) < functions
+
+
+def test_each_verb_says_the_same_of_the_module_and_of_a_workspace() -> None:
+    """The same parameters and the same words, but for self."""
+    for name in sorted({*VERBS, *FUNCTIONS_ALONE} - {*COMMAND_LINE_ALONE, "open"}):
+        function, method = getattr(br, name), getattr(br.Workspace, name)
+        of_method = inspect.signature(method)
+        parameters = [p for p in of_method.parameters.values() if p.name != "self"]
+        assert inspect.signature(function) == of_method.replace(parameters=parameters), name
+        assert inspect.getdoc(function) == inspect.getdoc(method), name
 
 
 def test_every_type_of_the_verbs_can_be_had_from_br() -> None:
@@ -78,3 +120,28 @@ def test_find_returns_none_where_get_raises(tmp_path: Path) -> None:
     assert here.find("x", tags={"k": "w"}) is None
     with pytest.raises(errors.BundleNotFound):
         here.get("y")
+
+
+def test_what_would_be_removed_is_looked_at_by_the_same_verb(tmp_path: Path) -> None:
+    """And it stays."""
+    here = br.open(store=tmp_path / "store")
+    made = [here.add("x", number) for number in range(3)]
+    would = here.rm("x", old=True, dry_run=True)
+    assert sorted(bundle.id for bundle in would) == [bundle.id for bundle in made[:2]]
+    assert len(here.ls("x")) == 3
+    assert here.rm("x", old=True) == would
+    assert len(here.ls("x")) == 1
+
+
+def test_ls_gives_each_name_once_unless_something_is_chosen(tmp_path: Path) -> None:
+    """As ``bundlerun ls`` does."""
+    here = br.open(store=tmp_path / "store")
+    for name, tags in (("b", {}), ("a", {"k": "v"}), ("a", {})):
+        here.add(name, 1, tags=tags)
+    here.commit("b")
+    names = lambda **chosen: [entry.bundle.name for entry in here.ls(**chosen)]  # noqa: E731
+    assert names() == ["a", "b"]
+    assert names(all_versions=True) == ["a", "a", "b"]
+    assert names(name="a") == ["a", "a"]
+    assert names(tags={"k": "v"}) == ["a"]
+    assert names(committed=False) == ["a", "a"]

@@ -273,7 +273,7 @@ def test_equal_work_under_another_name_was_reused(made: Apply) -> None:
 def test_a_value_that_is_gone_leaves_the_reason(made: Apply, shop: Workspace) -> None:
     """The input's bundle was removed meanwhile: its mention is left."""
     made()
-    shop.remove("sales")
+    shop.rm("sales")
     shop.add("sales", {"days": [4]})
     (change,) = only_part(made(), "input").changes
     assert change.old is not None

@@ -164,7 +164,7 @@ def test_lineage_keeps_the_mention_of_a_removed_ancestor(
     monkeypatch.syspath_prepend(str(tmp_path))
     br.add("n", [1])
     br.apply("n", "out", "morepipes.Times", pipe_root=tmp_path)
-    br.remove("n", all=True)
+    br.rm("n", all=True)
     (parent,) = br.lineage("out").parents
     assert (parent.name, parent.known) == ("n", False)
 
@@ -218,7 +218,7 @@ def test_one_workspace_serves_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(ws.search("x")) == 40
+    assert len(ws.ls("x")) == 40
 
 
 def test_a_push_of_everything_sends_tags_too(tmp_path: Path, remote: str) -> None:
@@ -263,7 +263,7 @@ def test_a_tag_that_is_none_is_refused_by_every_verb_alike(
         lambda: here.add("y", 1, tags=tags),
         lambda: here.tag("x", tags),
         lambda: here.find("x", tags=tags),
-        lambda: here.search("x", tags=tags),
+        lambda: here.ls("x", tags=tags),
         lambda: here.apply("x", "out", "no.such.Pipe", input_tags=tags),
     ):
         with pytest.raises(errors.BadName) as caught:

@@ -73,7 +73,7 @@ def test_add_refuses_two_paths_of_one_basename_and_names_the_cure(
     said = bundlerun("add", "n", tmp_path / "x/same.csv", tmp_path / "y/same.csv")
     assert said.code == 2
     assert "same.csv" in said.err
-    assert br.search("n") == []
+    assert br.ls("n") == []
 
 
 def test_key_path_gives_a_dict_by_key(ok: Cli, table: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_parquet_file_with_latin_1_in_a_text_column_is_refused(
     assert said.code == 2
     assert "column 'city', row 1: it is not valid string" in said.err
     assert 'decode("latin-1")' in said.err
-    assert br.search("old") == []
+    assert br.ls("old") == []
 
 
 def test_a_deep_folder_is_kept_and_one_that_is_too_deep_is_refused(

@@ -96,7 +96,7 @@ def test_old_versions_are_removed_everywhere(tmp_path: Path) -> None:
         one.add("x", n, commit=True)
     one.push()
     two.pull("x")
-    removed = two.remove("x", old=True, remote=True)
+    removed = two.rm("x", old=True, remote=True)
     assert len(removed) == 2
     assert [two.get(bundle) for bundle in one.pull("x", all_versions=True)] == [2]
     assert two.gc(grace_s=0.0, delete=True).deleted
@@ -104,6 +104,6 @@ def test_old_versions_are_removed_everywhere(tmp_path: Path) -> None:
     assert one.gc(remote=True).condemned is None, "it is young"
     report = one.gc(remote=True, grace_s=0.0)
     assert (report.deleted, report.wait_s) == (False, 7200.0)
-    one.remove(f"x@{removed[0].id}", remote=True)
+    one.rm(f"x@{removed[0].id}", remote=True)
     for workspace in (one, two):
         workspace.close()

@@ -139,10 +139,10 @@ def test_what_the_machine_refuses_is_one_line(
 ) -> None:
     """No traceback, unless -v stands before the verb."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **_more: object) -> None:
         raise OSError(5, "Input/output error", "/dev/x")
 
-    monkeypatch.setattr("bundlerun.api.workspace.Workspace.latest", refuse)
+    monkeypatch.setattr("bundlerun.api.workspace.Workspace.ls", refuse)
     said = bundlerun("ls", "-v")
     assert said.code == 1
     assert "Input/output error" in said.err
@@ -191,7 +191,7 @@ def test_lineage_tells_a_shared_ancestor_once(ok: Cli, tmp_path: Path) -> None:
     there.pull("best")
     tree = there.lineage("best")
     assert {parent.role: parent.known for parent in tree.parents} == {"first": True, "second": True}
-    assert [entry.bundle.name for entry in there.latest()] == ["best"]
+    assert [entry.bundle.name for entry in there.ls()] == ["best"]
     there.close()
 
 

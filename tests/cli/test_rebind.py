@@ -116,7 +116,7 @@ def test_a_version_that_was_removed_for_everybody_is_no_damage(
     other.push()
     packs = set((home / "a" / "packs").iterdir())
     record = (home / "a" / "b" / old.id).read_bytes()
-    assert [bundle.id for bundle in other.remove("x", old=True, remote=True)] == [old.id]
+    assert [bundle.id for bundle in other.rm("x", old=True, remote=True)] == [old.id]
     other.close()
     # As two clean-ups leave it, first the packs, then the records.
     gone = min(packs, key=lambda path: path.stat().st_mtime_ns)

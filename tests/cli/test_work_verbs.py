@@ -46,7 +46,7 @@ def test_apply_selects_input_by_tag_labels_the_output_and_commits(ok: Cli, proje
     ok("add", "text", project / "a.txt", "-t", "kind:short")
     arguments = ["--pipe-root", project, "-it", "kind:long", "-ot", "by:three", "--commit"]
     ok("apply", *arguments, "text", "out", "clipipes.scale.Scaled", "--by", "3")
-    (entry,) = br.search("out")
+    (entry,) = br.ls("out")
     assert br.get("out") == 9
     assert entry.committed
     assert entry.bundle.tags == {"by": "three"}
@@ -65,7 +65,7 @@ def test_a_pipe_that_raises_shows_its_traceback_and_code_11(bundlerun: Cli, proj
     assert said.code == 11
     assert "ValueError: out of paper" in said.err
     assert "luigi" not in said.err
-    assert br.search("out") == []
+    assert br.ls("out") == []
 
 
 @pytest.mark.parametrize(

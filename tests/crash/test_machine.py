@@ -105,8 +105,8 @@ class Machines(RuleBasedStateMachine):
         workspace = Workspace(
             Settings(home=self.folder / "home", store=self.folder / name), context="work"
         )
-        workspace.context_create("work")
-        workspace.bind_remote("work", self.url)
+        workspace.context("work")
+        workspace.remote("work", self.url)
         return workspace
 
     def teardown(self) -> None:
@@ -198,7 +198,7 @@ class Machines(RuleBasedStateMachine):
 
             def act() -> None:
                 with contextlib.suppress(BundleNotFound):
-                    self.clients[who].remove(known)
+                    self.clients[who].rm(known)
 
             self.killed_first(moment, act)
             act()
@@ -213,7 +213,7 @@ class Machines(RuleBasedStateMachine):
 
             def act() -> None:
                 with contextlib.suppress(BundleNotFound):
-                    self.clients[who].remove(known, remote=True)
+                    self.clients[who].rm(known, remote=True)
 
             self.killed_first(moment, act)
             act()
@@ -288,7 +288,7 @@ class Machines(RuleBasedStateMachine):
         for who, workspace in enumerate(self.clients):
             found = {
                 e.bundle.id: (e.bundle.name, e.committed, e.version, dict(e.bundle.tags))
-                for e in workspace.search()
+                for e in workspace.ls(all_versions=True)
             }
             assert found == {
                 h.id: (h.name, h.rank is not None, h.version, h.tags)

@@ -24,7 +24,7 @@ def settling(run_id: str) -> Callable[[], None]:
 
     def act() -> None:
         workspace = br.open(context="work")
-        workspace.list_jobs(run_id)
+        workspace.jobs(run_id)
         workspace.close()
 
     return act
@@ -59,8 +59,8 @@ def test_a_settling_is_killed_at_each_write(
         record = ended(f"out{number}")
         ending = killed_at(settling(record.run_id), number)
         assert not ending.error, ending.error
-        workspace.list_jobs(record.run_id)
-        kept = workspace.list_jobs(record.run_id)[0]
+        workspace.jobs(record.run_id)
+        kept = workspace.jobs(record.run_id)[0]
         assert kept.settled, (number, kept)
         if end is succeeds:
             assert workspace.get(workspace.wait(record.run_id).output) == record.output

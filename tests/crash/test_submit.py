@@ -77,9 +77,9 @@ def check(
     if not has_plan:
         for store in (workspace, other):
             with pytest.raises(errors.RunNotFound):
-                store.list_jobs(run)
+                store.jobs(run)
         return
-    found = [store.list_jobs(run)[0] for store in (workspace, other)]
+    found = [store.jobs(run)[0] for store in (workspace, other)]
     assert not any(record.settled for record in found)
     assert all((record.handle is not None) == has_job for record in found)
     if has_job:

@@ -111,7 +111,7 @@ class Later(Counting):
 def _forget_everywhere(workspace: Workspace, source: Path) -> None:
     """Both versions, so that packs are dead."""
     workspace.push()
-    workspace.remove("data", all=True, remote=True)
+    workspace.rm("data", all=True, remote=True)
 
 
 def _collect(workspace: Workspace, days: int) -> GcReport:
@@ -137,7 +137,7 @@ def _nothing_to_collect(workspace: Workspace, source: Path) -> None:
 
 def _forget(workspace: Workspace, source: Path) -> None:
     _touch_data(workspace, source)
-    workspace.remove("data", all=True)
+    workspace.rm("data", all=True)
 
 
 def _sweep(workspace: Workspace, source: Path) -> None:
@@ -154,14 +154,14 @@ LOCAL = (
     Verb("add-much", _add_much, 20),
     Verb("commit", lambda workspace, _: workspace.commit("draft"), 24),
     Verb("tag", lambda workspace, _: workspace.tag("data", {"year": "2014", "a": "b"}), 24),
-    Verb("rm", lambda workspace, _: workspace.remove("data", all=True), 30, done=BundleNotFound),
+    Verb("rm", lambda workspace, _: workspace.rm("data", all=True), 30, done=BundleNotFound),
     Verb("apply", _apply, 36, proof=_sum_is_right),
     Verb("get", _touch, 30, before=_pull_localized),
-    Verb("context", lambda workspace, _: workspace.context_create("new"), 22, done=Conflict),
+    Verb("context", lambda workspace, _: workspace.context("new"), 22, done=Conflict),
     Verb("gc", _sweep, 36, before=_forget, proof=_nothing_to_sweep),
     Verb(
         "context-delete",
-        lambda workspace, _: workspace.context_delete("other", force=True),
+        lambda workspace, _: workspace.delete_context("other", force=True),
         35,
         done=ContextNotFound,
     ),
@@ -176,7 +176,7 @@ REMOTE = (
     Verb("pull-all", lambda workspace, _: workspace.pull(all_versions=True), 36),
     Verb(
         "rm-remote",
-        lambda workspace, _: workspace.remove("data", all=True, remote=True),
+        lambda workspace, _: workspace.rm("data", all=True, remote=True),
         32,
         done=BundleNotFound,
     ),

@@ -233,7 +233,7 @@ def test_an_apply_whose_output_does_not_fit(small_disk: Disk, tmp_path: Path) ->
         with pytest.raises(BundlerunError) as caught:
             workspace.apply("size", "out", "growpipes.Grow", pipe_root=tmp_path)
         assert "no space left" in str(caught.value)
-        assert workspace.search("out") == []
+        assert workspace.ls("out") == []
         grow(disk)
         workspace.apply("size", "out", "growpipes.Grow", pipe_root=tmp_path)
         assert workspace.get("out")["grown"].path.stat().st_size == 20 << 20

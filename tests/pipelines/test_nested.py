@@ -86,7 +86,7 @@ SEES = """
 import bundlerun as br
 from bundlerun.errors import BundleNotFound, UsageError
 def names():
-    return sorted(entry.bundle.name for entry in br.search())
+    return sorted(entry.bundle.name for entry in br.ls(all_versions=True))
 class Dep(Pipe):
     def pipe_run(self, pipeline_input):
         return "dep"
@@ -252,7 +252,7 @@ def test_a_pipe_sees_the_same_whether_equal_work_was_found_or_done(
             def pipe_run(self, pipeline_input):
                 br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
                 br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
-                return [entry.bundle.name for entry in br.search()]
+                return [entry.bundle.name for entry in br.ls(all_versions=True)]
         """
     )
     for n in (1, 2):
@@ -274,9 +274,9 @@ def test_a_pipe_changes_only_what_it_made(project: Project, world: World) -> Non
                 br.add("gone", 1)
                 br.tag("note", {"a": "b"})
                 br.commit("note")
-                br.remove("gone")
+                br.rm("gone")
                 said = []
-                for change in (br.commit, br.remove, lambda name: br.tag(name, {"a": "b"})):
+                for change in (br.commit, br.rm, lambda name: br.tag(name, {"a": "b"})):
                     try:
                         change("given")
                     except UsageError as error:
@@ -292,8 +292,8 @@ def test_a_pipe_changes_only_what_it_made(project: Project, world: World) -> Non
     assert world.store.catalog.get(world.context, "note").bundle.tags == {"a": "b"}
 
 
-SEEING = {"add", "get", "view", "find", "search", "latest", "commit", "tag", "remove", "to_remove"}
-SEEING |= {"lineage", "outline", "diff", "why", "verify", "apply"}
+SEEING = {"add", "get", "view", "find", "ls", "cat", "commit", "tag", "rm"}
+SEEING |= {"lineage", "diff", "why", "verify", "apply"}
 
 
 def test_each_verb_sees_the_pipe_or_is_refused_inside_of_one(

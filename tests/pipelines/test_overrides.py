@@ -121,7 +121,7 @@ def test_what_is_set_reaches_configuration_classes_and_is_in_the_key(
     assert made(shop, project, config=given) == [7, "w", 1, "/", None, 7]
     assert made(shop, project, config={**given, f"{project.conf}.depth": 8})[0] == 8
     assert made(shop, project, config=given)[0] == 7
-    assert len(shop.search("out")) == 3
+    assert len(shop.ls("out")) == 3
     assert made(shop, project)[0] == 3
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_sets_what_the_pipeline_has_is_refused(
     wanted = cure.replace("CONF", project.conf).replace("MODULE", project.module)
     assert str(path) in str(refused.value)
     assert refused.value.hint == wanted
-    assert shop.search("out") == []
+    assert shop.ls("out") == []
     name = wanted.removeprefix("--set ").partition("=")[0]
     made(shop, project, config={name: "5"})
 

@@ -105,7 +105,7 @@ def test_an_edited_data_file_makes_a_new_result_and_why_names_it(
     assert [change.what for change in reason.changes] == [f"{project.package}/words.txt"]
     project.write("words.txt", "old")
     assert made(shop, project) == "old"
-    assert len(shop.search("out")) == 3
+    assert len(shop.ls("out")) == 3
 
 
 def test_why_names_the_folder_where_the_files_are_too_many_for_a_record(
@@ -342,7 +342,7 @@ def test_a_file_that_is_edited_while_the_pipe_runs_is_refused(
     )
     with pytest.raises(BadModule, match=r"words\.txt was edited while .*Hasty ran.*again"):
         made(shop, project, f"{project.package}.hasty.Hasty")
-    assert shop.search("out") == []
+    assert shop.ls("out") == []
 
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_cure(project: Project) -> None:

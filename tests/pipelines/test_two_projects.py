@@ -82,4 +82,4 @@ def test_a_module_that_another_project_s_hides_is_refused(
     assert here.get("a") == "first"
     with pytest.raises(BadModule, match="another module twin_helper already"):
         here.apply(None, "b", "second_flow.Told", pipe_root=tmp_path / "second")
-    assert here.search("b") == []
+    assert here.ls("b") == []

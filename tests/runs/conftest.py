@@ -211,7 +211,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def cancel_all(workspace: br.Workspace) -> None:
     """Leave no container behind."""
-    for record in workspace.list_jobs():
+    for record in workspace.jobs():
         if not record.settled:
             workspace.cancel(record.run_id)
 

@@ -46,7 +46,7 @@ def test_a_run_is_waited_for_from_another_store(stage: Stage, other: br.Workspac
     """By a prefix of its id: what its container staged is published, and both stores get it."""
     record = stage.submit()
     stage.succeed(record, [1, 2])
-    assert other.list_jobs() == []
+    assert other.jobs() == []
     result = other.wait(record.run_id[:13])
     assert other.get(result.output) == [1, 2]
     assert stage.backend.asked("release") == [record.run_id]
@@ -68,14 +68,14 @@ def test_a_run_that_its_backend_has_forgotten_is_known_by_its_result(
         stage.backend.script(record.run_id, FAILED)
     else:
         stage.succeed(record)
-    assert stage.workspace.list_jobs()[0].settled
+    assert stage.workspace.jobs()[0].settled
     remote_of(stage).delete([handle_key(record.run_id)])
     if failed:
         with pytest.raises(errors.UserError, match="no"):
             other.wait(record.run_id)
     else:
         assert other.get(other.wait(record.run_id).output) == 42
-    assert other.list_jobs()[0].settled
+    assert other.jobs()[0].settled
 
 
 def test_a_failure_that_left_no_result_is_told_to_every_store(
@@ -99,16 +99,16 @@ def test_a_run_that_never_had_a_job_is_told_to_every_store(
     client, run = held_up(stage)
     client.send_signal(signal.SIGKILL)
     client.wait()
-    assert not stage.workspace.list_jobs()[0].settled
+    assert not stage.workspace.jobs()[0].settled
     aged(stage, run, orphaned_s=121)
     with pytest.raises(errors.InfraError, match="never submitted"):
         stage.workspace.wait(run)
-    (listed,) = other.list_remote_jobs()
+    (listed,) = other.jobs(remote=True)
     assert (listed.state, listed.failure) == (JobState.FAILED, "InfraError")
     assert "never submitted" in listed.reason
     with pytest.raises(errors.InfraError, match="never submitted"):
         other.wait(run)
-    assert other.list_jobs()[0].settled
+    assert other.jobs()[0].settled
 
 
 def test_a_run_that_cannot_be_submitted_is_told_to_every_store(
@@ -118,7 +118,7 @@ def test_a_run_that_cannot_be_submitted_is_told_to_every_store(
     (stage.backend.state / "refuses").touch()
     with pytest.raises(errors.CloudError, match="no queue"):
         stage.submit()
-    (listed,) = other.list_remote_jobs()
+    (listed,) = other.jobs(remote=True)
     assert listed.state is JobState.FAILED
     assert "no queue" in listed.reason
     with pytest.raises(errors.InfraError, match="no queue"):
@@ -138,7 +138,7 @@ def test_logs_come_from_any_store(stage: Stage, other: br.Workspace) -> None:
     """While the job runs from its backend; the run stands in this journal too from then on."""
     record = stage.submit()
     assert list(other.logs(record.run_id[:18])) == [f"a line of {record.run_id}"]
-    assert [run.run_id for run in other.list_jobs()] == [record.run_id]
+    assert [run.run_id for run in other.jobs()] == [record.run_id]
 
 
 def test_the_remote_lists_the_runs_of_all_stores(stage: Stage, other: br.Workspace) -> None:
@@ -154,14 +154,20 @@ def test_the_remote_lists_the_runs_of_all_stores(stage: Stage, other: br.Workspa
     remote_of(stage).put(plan_key(odd.run_id), b"{}")
     counting = Counting(other.scope.remote(other.scope.context()))
     other.scope._remotes[counting.url] = counting
-    runs = other.list_remote_jobs()
+    runs = other.jobs(remote=True)
     assert [run.output for run in runs] == ["c", "b", "a"]
     states = [JobState.RUNNING, JobState.FAILED, JobState.SUCCEEDED]
     assert [run.state for run in runs] == states
     assert runs[1].failure == "UserError"
     assert counting.requests.count(("list", "r/")) == 1
-    assert other.list_jobs() == []
-    assert [run.output for run in other.list_remote_jobs(limit=2)] == ["c"]
+    assert other.jobs() == []
+    assert [run.output for run in other.jobs(remote=True, limit=2)] == ["c"]
+    older = other.jobs(remote=True, before=runs[0].run_id)
+    assert [run.output for run in older] == ["b", "a"], "the page after c"
+    with pytest.raises(errors.RunNotFound):
+        other.jobs(remote=True, before="0123-not-a-run")
+    with pytest.raises(errors.UsageError, match="listed"):
+        other.jobs(open_.run_id, remote=True)
     assert open_.run_id == runs[0].run_id
 
 
@@ -211,7 +217,7 @@ def test_a_run_of_which_it_is_not_known_whether_it_has_a_job_stays_open(
     (stage.backend.state / "deaf").touch()
     with pytest.raises(errors.SubmitUnknown, match="bundlerun wait"):
         stage.submit()
-    (record,) = other.list_remote_jobs()
+    (record,) = other.jobs(remote=True)
     assert record.reason == "no job of it is noted yet"
     stage.succeed(record)
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
@@ -237,7 +243,7 @@ def test_a_handle_that_is_not_the_run_s_is_not_believed(
     remote_of(stage).put(handle_key(record.run_id), lies[what])
     other.cancel(record.run_id)
     assert stage.backend.asked("cancel") == [record.run_id]
-    assert stage.workspace.list_jobs(bystander.run_id)[0].state is JobState.RUNNING
+    assert stage.workspace.jobs(bystander.run_id)[0].state is JobState.RUNNING
 
 
 def test_a_run_on_another_host_s_engine_names_the_host(stage: Stage, other: br.Workspace) -> None:
@@ -246,7 +252,7 @@ def test_a_run_on_another_host_s_engine_names_the_host(stage: Stage, other: br.W
     stage.backend.script(record.run_id, AWAY)
     with pytest.raises(errors.EngineError, match="far-host"):
         other.wait(record.run_id)
-    (shown,) = other.list_jobs()
+    (shown,) = other.jobs()
     assert (shown.state, shown.settled) == (JobState.ELSEWHERE, False)
     assert "far-host" in shown.reason
     stage.leave_output(record)
@@ -409,7 +415,7 @@ def test_an_interrupted_follower_cancels_nothing(stage: Stage, other: br.Workspa
     follower.communicate()
     assert follower.returncode != 0
     assert stage.backend.asked("cancel") == []
-    assert stage.workspace.list_jobs(record.run_id)[0].state is JobState.RUNNING
+    assert stage.workspace.jobs(record.run_id)[0].state is JobState.RUNNING
     stage.succeed(record)
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
 

@@ -25,9 +25,9 @@ def far(stage: Stage, tmp_path: Path) -> Bundle:
     maker.push()
     maker.close()
     workspace = stage.workspace
-    workspace.bind_remote("work", away, rebind=True)
+    workspace.remote("work", away, rebind=True)
     workspace.pull("far")
-    workspace.bind_remote("work", f"file://{tmp_path}/remote", rebind=True)
+    workspace.remote("work", f"file://{tmp_path}/remote", rebind=True)
     return bundle
 
 
@@ -49,8 +49,8 @@ def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
         plan, RunRequest("made", "out", plan.task.pipe), stage.backend, stage.workspace.scope.runs()
     )
     assert stage.backend.asked("submit") == [record.run_id]
-    assert [entry.pushed for entry in workspace.search("made")] == [True]
-    assert [entry.pushed for entry in workspace.search("far")] == [False]
+    assert [entry.pushed for entry in workspace.ls("made")] == [True]
+    assert [entry.pushed for entry in workspace.ls("far")] == [False]
 
 
 def test_an_input_that_lies_elsewhere_submits_nothing(stage: Stage, far: Bundle) -> None:

@@ -61,7 +61,7 @@ def test_equal_work_is_found_and_force_runs_it_again(place: Place) -> None:
     forced = place.run("numbers", "out", "Double", force=True)
     assert not forced.reused
     assert forced.output.id != first.output.id
-    assert len(ws.list_jobs()) == 2
+    assert len(ws.jobs()) == 2
 
 
 def test_a_pipe_that_raises_is_a_user_error_with_its_traceback(place: Place) -> None:
@@ -73,11 +73,11 @@ def test_a_pipe_that_raises_is_a_user_error_with_its_traceback(place: Place) -> 
     assert "ValueError: the pipe has had enough" in raised.value.evidence
     assert "jobs/pipes.py" in raised.value.evidence
     assert raised.value.exit_code == 11
-    assert ws.search("never") == []
+    assert ws.ls("never") == []
     assert ws.get(ws.pull("jobs.pipes.Double")[0]) == [2]
     with pytest.raises(errors.BundleNotFound):
         ws.pull("never")
-    record = ws.list_jobs()[0]
+    record = ws.jobs()[0]
     assert record.state is JobState.FAILED
     assert record.failure == "UserError"
 
@@ -108,9 +108,9 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
     record = ws.cancel(run)
     with pytest.raises(errors.Cancelled):
         ws.wait(run)
-    assert ws.list_jobs(run)[0].state is JobState.CANCELLED
+    assert ws.jobs(run)[0].state is JobState.CANCELLED
     assert record.run_id == run
-    assert ws.search("never") == []
+    assert ws.ls("never") == []
 
 
 def test_three_runs_at_once_all_arrive(place: Place) -> None:
@@ -134,7 +134,7 @@ def test_a_run_is_found_again_by_another_client(place: Place) -> None:
     ws.close()
     other = br.open(context=context)
     assert other.get(other.wait(run[:20]).output) == [8]
-    assert other.list_jobs(run)[0].settled
+    assert other.jobs(run)[0].settled
     # Waiting once more finds the settled result.
     assert other.get(other.wait(run).output) == [8]
 
@@ -168,18 +168,18 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
     assert plan.found is None
     assert plan.task.pipe == "jobs.pipes.Double"
     assert plan.task.params == {"times": "2"}
-    assert ws.list_jobs() == []
-    assert not ws.search("numbers")[0].pushed
+    assert ws.jobs() == []
+    assert not ws.ls("numbers")[0].pushed
 
 
 def _until_running(ws: br.Workspace, run: str) -> None:
     for _ in range(200):
         if any("going to sleep" in line for line in ws.logs(run)) or (
-            ws.list_jobs(run)[0].state is JobState.RUNNING
+            ws.jobs(run)[0].state is JobState.RUNNING
         ):
             return
         time.sleep(0.05)
-    raise AssertionError(ws.list_jobs(run))
+    raise AssertionError(ws.jobs(run))
 
 
 def test_progress_sees_the_job_s_lines_while_it_runs(local_file: Place) -> None:
@@ -197,7 +197,7 @@ def test_progress_sees_the_job_s_lines_while_it_runs(local_file: Place) -> None:
         def finish(self, bar: int) -> None: ...
 
         def line(self, text: str) -> None:
-            if "going to sleep" in text and not ws.search("out"):
+            if "going to sleep" in text and not ws.ls("out"):
                 seen.set()
 
     ws.progress = Listening()
@@ -259,7 +259,7 @@ def test_a_folder_remote_is_refused_for_batch(local_file: Place, monkeypatch: ob
     """A job elsewhere cannot see this machine's folders: refused before anything is done."""
     with pytest.raises(errors.UsageError, match="cannot reach"):
         local_file.run("-", "out", "Nothing", backend="AWSBatch")
-    assert local_file.workspace.list_jobs() == []
+    assert local_file.workspace.jobs() == []
 
 
 def test_an_edited_helper_module_stops_the_run_until_it_is_built(
@@ -303,7 +303,7 @@ def test_what_cannot_run_is_refused_before_anything_is_done(
     ws.add("scratch", [1])
     with pytest.raises(error):
         local_file.run(input, "out", pipe, params=params)
-    assert ws.list_jobs() == []
+    assert ws.jobs() == []
 
 
 def test_doctor_looks_at_the_images_that_were_made(local_file: Place) -> None:
@@ -345,7 +345,7 @@ def test_an_equal_run_is_followed_from_another_store(place: Place, tmp_path: Pat
     assert second.record.run_id == first.record.run_id
     assert other.get(second.output) == 6
     assert ws.wait(first.record.run_id).output.id == second.output.id
-    assert len(other.list_remote_jobs()) == 1
+    assert len(other.jobs(remote=True)) == 1
     forced = copy.submit("-", "slept", "Sleeps", params={"seconds": "0"}, force=True)
     assert not forced.followed
     other.cancel(forced.record.run_id)
@@ -359,7 +359,7 @@ def test_the_command_line_follows_an_equal_run(local_file: Place) -> None:
     assert f"an equal run goes on: {run.run_id[:13]}" in going.output, going.output
     followed = CliRunner().invoke(cli, ["-c", "work", "run", *typed])
     assert "(an equal run was followed)" in followed.output, followed.output
-    assert len(local_file.workspace.list_jobs()) == 1
+    assert len(local_file.workspace.jobs()) == 1
     found = CliRunner().invoke(cli, ["-c", "work", "run", *typed])
     assert "equal work was found" in found.output, found.output
 
@@ -383,9 +383,9 @@ def test_a_client_killed_right_after_it_submitted_finds_its_job_again(place: Pla
     )
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    (record,) = ws.list_jobs()
+    (record,) = ws.jobs()
     assert ws.get(ws.wait(record.run_id).output) == [42]
-    assert len(ws.list_jobs()) == 1
+    assert len(ws.jobs()) == 1
 
 
 def test_a_run_whose_client_died_before_it_submitted_is_told(
@@ -397,9 +397,9 @@ def test_a_run_whose_client_died_before_it_submitted_is_told(
     begun = run.changed(handle=None, judged=False, settled=False, run_id=new_id())
     journal, context = ws.scope.store.journal, ws.scope.context()
     journal.add(context, begun.to_json())
-    (listed,) = ws.list_jobs(begun.run_id)
+    (listed,) = ws.jobs(begun.run_id)
     assert not listed.settled
     journal.replace(context, listed.changed(orphaned_s=0.0).to_json(), listed.revision)
-    assert ws.list_jobs(begun.run_id)[0].failure == "InfraError"
+    assert ws.jobs(begun.run_id)[0].failure == "InfraError"
     with pytest.raises(errors.InfraError, match="never submitted"):
         ws.wait(begun.run_id)

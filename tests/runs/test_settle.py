@@ -24,7 +24,7 @@ from bundlerun.runs.record import result_key
 from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Stage
 
 LOOKS: dict[str, Callable[[Stage, str], object]] = {
-    "jobs": lambda stage, run: stage.workspace.list_jobs(run),
+    "jobs": lambda stage, run: stage.workspace.jobs(run),
     "pull": lambda stage, run: stage.workspace.pull(),
     "cancel": lambda stage, run: stage.workspace.cancel(run),
 }
@@ -38,7 +38,7 @@ def test_a_run_that_left_its_output_has_succeeded(stage: Stage) -> None:
     result = stage.workspace.wait(record.run_id)
     assert stage.workspace.get(result.output) == [1, 2]
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == [1, 2]
-    (kept,) = stage.workspace.list_jobs()
+    (kept,) = stage.workspace.jobs()
     assert (kept.state, kept.settled, kept.failure) == (JobState.SUCCEEDED, True, None)
     assert stage.backend.asked("release") == [record.run_id]
     assert not (stage.workspace.scope.store.path / "staging" / record.run_id).exists()
@@ -70,7 +70,7 @@ def test_a_loss_and_then_a_success_is_a_success(stage: Stage) -> None:
     """What one loss could have hidden for ever comes home."""
     record = stage.submit()
     stage.backend.script(record.run_id, LOST)
-    assert not stage.workspace.list_jobs(record.run_id)[0].settled
+    assert not stage.workspace.jobs(record.run_id)[0].settled
     stage.succeed(record)
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
 
@@ -112,7 +112,7 @@ def test_a_garbled_envelope_ends_its_own_run_alone(stage: Stage, what: str) -> N
     stage.backend.script(garbled.run_id, DONE)
     stage.succeed(good)
     stage.workspace.pull()
-    kept = {record.output: record for record in stage.workspace.list_jobs()}
+    kept = {record.output: record for record in stage.workspace.jobs()}
     assert (kept["a"].failure, kept["a"].settled) == ("InfraError", True)
     assert "cannot be read" in kept["a"].reason
     assert (kept["b"].state, kept["c"].state) == (JobState.SUCCEEDED, JobState.RUNNING)
@@ -132,7 +132,7 @@ def test_an_error_of_no_known_name_is_an_infra_error(stage: Stage, name: str | N
     stage.backend.script(record.run_id, FAILED)
     with pytest.raises(errors.InfraError, match="it said so"):
         stage.workspace.wait(record.run_id)
-    assert stage.workspace.list_jobs()[0].failure == "InfraError"
+    assert stage.workspace.jobs()[0].failure == "InfraError"
 
 
 def test_staged_bytes_that_are_wrong_end_their_own_run_alone(stage: Stage) -> None:
@@ -145,10 +145,10 @@ def test_staged_bytes_that_are_wrong_end_their_own_run_alone(stage: Stage) -> No
     pack.chmod(0o644)
     pack.write_bytes(data)
     stage.succeed(good)
-    kept = {record.output: record for record in stage.workspace.list_jobs()}
+    kept = {record.output: record for record in stage.workspace.jobs()}
     assert (kept["a"].failure, kept["b"].failure) == ("InfraError", None)
     assert "cannot be published" in kept["a"].reason
-    assert stage.workspace.search("a") == []
+    assert stage.workspace.ls("a") == []
 
 
 def test_a_damaged_record_in_the_journal_is_in_no_other_s_way(stage: Stage) -> None:
@@ -160,17 +160,17 @@ def test_a_damaged_record_in_the_journal_is_in_no_other_s_way(stage: Stage) -> N
     good = stage.submit()
     stage.succeed(good)
     workspace.pull()
-    assert [record.run_id for record in workspace.list_jobs()] == [good.run_id]
+    assert [record.run_id for record in workspace.jobs()] == [good.run_id]
     assert stage.record(good.run_id).state is JobState.SUCCEEDED
     with pytest.raises(errors.IntegrityError, match="bundlerun fsck"):
-        workspace.list_jobs("odd")
+        workspace.jobs("odd")
 
 
 def test_an_engine_that_is_down_ends_no_run(stage: Stage) -> None:
     """The runs are listed as they were, with the reason, and pull goes on."""
     record = stage.submit()
     (stage.backend.state / "down").touch()
-    (listed,) = stage.workspace.list_jobs()
+    (listed,) = stage.workspace.jobs()
     assert "is down" in listed.reason
     stage.workspace.pull()
     assert not stage.record(record.run_id).judged
@@ -183,8 +183,8 @@ def test_a_run_is_judged_against_its_own_remote(stage: Stage, tmp_path: Path) ->
     stage.succeed(record, list(range(3000)))
     (tmp_path / "other").mkdir()
     workspace = stage.workspace
-    workspace.bind_remote("work", f"file://{tmp_path}/other", rebind=True)
-    workspace.list_jobs()
+    workspace.remote("work", f"file://{tmp_path}/other", rebind=True)
+    workspace.jobs()
     kept = stage.record(record.run_id)
     assert (kept.state, kept.failure) == (JobState.SUCCEEDED, None)
     os.rename(tmp_path / "remote", tmp_path / "away")
@@ -201,7 +201,7 @@ def test_a_failure_is_not_blamed_on_the_present_remote(stage: Stage, tmp_path: P
     stage.backend.script(record.run_id, FAILED)
     workspace = stage.workspace
     workspace.scope.store.contexts.bind(workspace.scope.context(), None, None)
-    assert workspace.list_jobs()[0].failure == "UserError"
+    assert workspace.jobs()[0].failure == "UserError"
 
 
 def test_a_remote_that_moved_is_the_same_remote(stage: Stage, tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_a_remote_that_moved_is_the_same_remote(stage: Stage, tmp_path: Path) ->
     record = stage.submit()
     stage.succeed(record)
     os.rename(tmp_path / "remote", tmp_path / "moved")
-    stage.workspace.bind_remote("work", f"file://{tmp_path}/moved")
+    stage.workspace.remote("work", f"file://{tmp_path}/moved")
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
-    assert stage.workspace.search("out")[0].pushed
+    assert stage.workspace.ls("out")[0].pushed
 
 
 def test_another_remote_at_the_same_place_ends_no_run(stage: Stage, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_another_remote_at_the_same_place_ends_no_run(stage: Stage, tmp_path: Pa
     stage.succeed(record)
     os.rename(tmp_path / "remote", tmp_path / "away")
     (tmp_path / "remote").mkdir()
-    (listed,) = stage.workspace.list_jobs()
+    (listed,) = stage.workspace.jobs()
     assert str(tmp_path / "remote") in listed.reason
     os.rename(tmp_path / "remote", tmp_path / "wrong")
     os.rename(tmp_path / "away", tmp_path / "remote")
@@ -243,7 +243,7 @@ def test_a_cancel_during_submit_wins(stage: Stage) -> None:
     submitting.start()
     while not stage.backend.asked("submit"):
         time.sleep(0.01)
-    (record,) = stage.workspace.list_jobs()
+    (record,) = stage.workspace.jobs()
     assert stage.workspace.cancel(record.run_id).state is JobState.CANCELLED
     assert not stage.record(record.run_id).settled
     hold.unlink()
@@ -290,13 +290,13 @@ def test_a_submit_may_take_as_long_as_it_takes(stage: Stage) -> None:
     client, run = held_up(stage)
     aged(stage, run, submitted_s=3600)
     for _ in range(2):
-        (listed,) = stage.workspace.list_jobs()
+        (listed,) = stage.workspace.jobs()
         assert (listed.state, listed.settled) == (JobState.QUEUED, False)
         assert listed.reason == "being submitted"
     assert stage.backend.asked("find") == []
     (stage.backend.state / "hold").unlink()
     assert client.wait() == 0
-    assert stage.workspace.list_jobs()[0].state is JobState.RUNNING
+    assert stage.workspace.jobs()[0].state is JobState.RUNNING
 
 
 def test_a_client_that_was_killed_while_it_submitted_is_told(stage: Stage) -> None:
@@ -304,11 +304,11 @@ def test_a_client_that_was_killed_while_it_submitted_is_told(stage: Stage) -> No
     client, run = held_up(stage)
     client.send_signal(signal.SIGKILL)
     client.wait()
-    (listed,) = stage.workspace.list_jobs()
+    (listed,) = stage.workspace.jobs()
     assert (listed.state, listed.settled) == (JobState.QUEUED, False)
     assert "client ended" in listed.reason
     aged(stage, run, orphaned_s=121)
-    assert stage.workspace.list_jobs()[0].failure == "InfraError"
+    assert stage.workspace.jobs()[0].failure == "InfraError"
     with pytest.raises(errors.InfraError, match="never submitted"):
         stage.workspace.wait(run)
 
@@ -320,9 +320,9 @@ def test_a_cancel_reaches_the_job_of_a_client_that_was_killed(stage: Stage) -> N
     stage.workspace.cancel(run)
     client.send_signal(signal.SIGKILL)
     client.wait()
-    assert not stage.workspace.list_jobs()[0].settled
+    assert not stage.workspace.jobs()[0].settled
     stage.backend.script(run, RUNNING)
-    assert stage.workspace.list_jobs()[0].state is JobState.CANCELLED
+    assert stage.workspace.jobs()[0].state is JobState.CANCELLED
     assert stage.backend.asked("cancel") == [run]
     assert stage.record(run).settled
 
@@ -336,7 +336,7 @@ def test_what_cannot_be_released_is_released_later(stage: Stage) -> None:
     kept = stage.record(record.run_id)
     assert (kept.judged, kept.settled) == (True, False)
     (stage.backend.state / "sticky").unlink()
-    stage.workspace.list_jobs()
+    stage.workspace.jobs()
     assert stage.record(record.run_id).settled
 
 
@@ -348,10 +348,10 @@ def test_what_the_backend_said_outlives_a_client_that_dies_before_it_is_settled(
     killed = JobStatus(JobState.FAILED, Failure.OUT_OF_MEMORY, "at its limit")
     stage.backend.script(record.run_id, killed)
     (stage.backend.state / "sticky").touch()
-    stage.workspace.list_jobs()
+    stage.workspace.jobs()
     (stage.backend.state / "sticky").unlink()
     stage.backend.script(record.run_id, LOST)
-    stage.workspace.list_jobs()
+    stage.workspace.jobs()
     kept = stage.record(record.run_id)
     assert (kept.failure, kept.settled) == ("OutOfMemory", True)
 
@@ -422,8 +422,10 @@ def test_jobs_lists_the_newest(stage: Stage) -> None:
     listed = json.loads(shown.stdout)
     assert [row["output"] for row in listed] == ["out3", "out2"]
     assert "bundlerun jobs -n 20" in shown.stderr
-    older = stage.workspace.list_jobs(before=runs[2].run_id)
+    older = stage.workspace.jobs(before=runs[2].run_id)
     assert [record.output for record in older] == ["out1", "out0"]
+    with pytest.raises(errors.RunNotFound):
+        stage.workspace.jobs(before="0123-not-a-run")
 
 
 def test_logs_of_a_settled_run_outlive_a_garbled_envelope(stage: Stage) -> None:
@@ -431,7 +433,7 @@ def test_logs_of_a_settled_run_outlive_a_garbled_envelope(stage: Stage) -> None:
     record = stage.submit()
     stage.leave_bytes(record, b"}{")
     stage.backend.script(record.run_id, DONE)
-    stage.workspace.list_jobs()
+    stage.workspace.jobs()
     assert list(stage.workspace.logs(record.run_id)) == [f"a line of {record.run_id}"]
     remote = stage.workspace.scope.remote(stage.workspace.scope.context())
     assert remote.get(result_key(record.run_id, 1)) == b"}{"

@@ -69,10 +69,10 @@ def test_verify_names_the_pipe_that_is_not_deterministic(
     assert "jobs.pipes.Noise is not deterministic: equal inputs made different values" in said.err
     assert run_cli([*command, "doubled", "jobs.pipes.Double"]) == 0
     assert "verified: a second run made the same value" in capfd.readouterr().out
-    assert len(ws.list_jobs()) == 4
+    assert len(ws.jobs()) == 4
     # What is there already is verified by one more run.
     assert run_cli([*command, "doubled", "jobs.pipes.Double"]) == 0
-    assert len(ws.list_jobs()) == 5
+    assert len(ws.jobs()) == 5
 
 
 def test_verify_needs_both_results(capfd: pytest.CaptureFixture[str]) -> None:
