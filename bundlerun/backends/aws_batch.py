@@ -107,7 +107,7 @@ class AWSBatch(Backend):
         definition = job_definition(spec, replace(self._options, **spec.options))
         request = submission(spec, queue)
         self.check_options(spec.options, spec.secrets)
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)

@@ -118,15 +118,21 @@ class Backend(ABC):
                 )
 
     @classmethod
-    def check_limits(cls, *, retries: int, timeout_s: int | None) -> None:
+    def check_limits(cls, *, retries: int, timeout_s: int | None, array: int = 1) -> None:
         """Raises UsageError where a job cannot be repeated ``retries`` times here after a lost
-        machine, or no limit of ``timeout_s`` is kept (None: no limit)."""
+        machine, no limit of ``timeout_s`` is kept (None: no limit), or no array of ``array`` jobs
+        can be submitted."""
         most, least_s = cls.traits.most_retries, cls.traits.least_timeout_s
         if not 0 <= retries <= most:
             can = f"0 to {most} times" if most else "no job"
             raise UsageError(
                 f"{cls.name} repeats {can} after a lost machine, not {retries} times",
                 hint=f"--retries {most}",
+            )
+        if not 1 <= array <= cls.traits.largest_array:
+            raise UsageError(
+                f"{cls.name} takes {cls.traits.largest_array} jobs a submission, not {array}",
+                hint=f"no more than {cls.traits.largest_array} jobs at once",
             )
         if timeout_s is not None and timeout_s < least_s:
             raise UsageError(

@@ -35,6 +35,8 @@ class JobSpec:
     ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``env`` reaches this
     job alone; names in ``secret`` are never logged; ``host_network`` lets a local container
     reach a server on the client's loopback; ``user`` is ``uid:gid``; ``timeout_s`` None: no limit.
+    ``array`` is how many jobs this is, each told its index from 0 by the variable that
+    ``Traits.tells`` names, else by BUNDLERUN_INDEX.
     ``secrets`` are variables that the service fills in, by the ARN of each; ``options`` are those
     of the backend's own that were given for this job.
     """
@@ -48,6 +50,7 @@ class JobSpec:
     resources: Resources = field(default_factory=Resources)
     timeout_s: int | None = None
     retries: int = 0
+    array: int = 1
     mounts: tuple[Mount, ...] = ()
     host_network: bool = False
     user: str | None = None

@@ -70,7 +70,7 @@ class LocalDocker(Backend):
         Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
         engine does not answer or refuses, UsageError as check_limits does.
         """
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         try:
             return self._submitted(spec)
         except EngineError as error:

@@ -19,6 +19,7 @@ from bundlerun.progress import Lines
 @click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
 @click.option("--job-variable", help="The variable that tells the job's id.")
 @click.option("--attempt-variable", help="The variable that counts the job's attempts, from 1.")
+@click.option("--index-variable", help="The variable that tells the job's index, of many.")
 def command(
     remote: str,
     run: str,
@@ -26,6 +27,7 @@ def command(
     pipe_root: Path | None,
     job_variable: str | None,
     attempt_variable: str | None,
+    index_variable: str | None,
 ) -> None:
     """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
     from bundlerun.images.dockerfile import CODE
@@ -46,6 +48,7 @@ def command(
         # All attempts of a job see one id; where none is told, a run has one container.
         job=_told(job_variable) or socket.gethostname(),
         number=int(_told(attempt_variable) or 1),
+        index=0 if index_variable is None else _index(index_variable),
         pipe_root=pipe_root or Path(CODE),
         hidden={name: os.environ.get(name, "") for name in names},
     )
@@ -53,6 +56,17 @@ def command(
     if not envelope.succeeded:
         kind = errors.named(envelope.error, errors.InfraError, errors.RunFailed)
         raise click.exceptions.Exit(kind.exit_code)
+
+
+def _index(variable: str) -> int:
+    """Which of the jobs of its run this is: none is guessed. Raises InfraError."""
+    text = os.environ.get(variable, "")
+    if not (text.isascii() and text.isdecimal()):
+        raise errors.InfraError(
+            f"{variable} must tell this job's index among those of its run, and it is {text!r:.40}",
+            hint="bundlerun doctor",
+        )
+    return int(text)
 
 
 def _told(variable: str | None) -> str | None:

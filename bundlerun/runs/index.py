@@ -186,15 +186,15 @@ def _mark(text: str) -> str:
     return str(digest_of(text.encode()))[-8:]
 
 
-def claim(remote: Remote, run_id: str, job: str) -> None:
-    """Take the run for ``job``, which every attempt of that job may do again.
+def claim(remote: Remote, run_id: str, index: int, job: str) -> None:
+    """Take the part ``index`` of the run for ``job``, which every attempt of that job may do again.
 
     Raises Conflict where another job has it, IntegrityError for a claim that cannot be read.
     """
     data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
-    if create(remote, claim_key(run_id), data) is None:
+    if create(remote, claim_key(run_id, index), data) is None:
         return
-    holder = claimant(remote, run_id)
+    holder = claimant(remote, run_id, index)
     if holder != job:
         raise Conflict(
             f"run {run_id} is carried out by the job {holder}; this one, {job}, does nothing",
@@ -202,12 +202,15 @@ def claim(remote: Remote, run_id: str, job: str) -> None:
         )
 
 
-def claimant(remote: Remote, run_id: str) -> str | None:
-    """The job that has the run, None while none has. Raises IntegrityError."""
-    data = remote.get(claim_key(run_id))
+def claimant(remote: Remote, run_id: str, index: int = 0) -> str | None:
+    """The job that has the part ``index`` of the run, None while none has.
+
+    Raises IntegrityError.
+    """
+    data = remote.get(claim_key(run_id, index))
     if data is None:
         return None
-    place = f"{claim_key(run_id)} at {remote.url}"
+    place = f"{claim_key(run_id, index)} at {remote.url}"
     try:
         found = parse_record(data)
         check_format(found)

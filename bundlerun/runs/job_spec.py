@@ -30,6 +30,9 @@ JOB_UID = 1000
 WORKER = ("python", "-m", "bundlerun", "worker")
 """The command of every job: it needs an interpreter that has bundlerun, in an image or not."""
 
+INDEX = "BUNDLERUN_INDEX"
+"""The variable in which a backend that has none of its own tells a job its index in its array."""
+
 HIDDEN = "BUNDLERUN_HIDDEN"
 """The variable that tells a worker which variables' values must not be written anywhere."""
 
@@ -74,11 +77,12 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         run_id=plan.run_id,
         name=job_base(plan.task.pipe),
         image=plan.image or "",
-        command=(*WORKER, *command, *_told(traits.tells)),
+        command=(*WORKER, *command, *_told(traits.tells, plan.array)),
         env={**plan.task.given.env, **values, **env, **hidden},
         secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,
         timeout_s=request.timeout_s,
+        array=plan.array,
         retries=request.retries,
         mounts=mounts,
         host_network=traits.sees_folders and any(_loopback(value) for value in env.values()),
@@ -88,8 +92,11 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
     )
 
 
-def _told(tells: Tells) -> Iterator[str]:
-    """The options by which a worker learns the variables that tell it which job it is."""
+def _told(tells: Tells, array: int) -> Iterator[str]:
+    """The options by which a worker learns the variables that tell it which job it is. The one job
+    of a run reads no index: a variable of that name may be that of an array around it."""
+    if array > 1:
+        yield from ("--index-variable", tells.index or INDEX)
     if tells.job is not None:
         yield from ("--job-variable", tells.job)
     if tells.attempt is not None:

@@ -121,7 +121,7 @@ _STATES = ("succeeded", "failed")
 
 @dataclass(frozen=True)
 class Envelope:
-    """One attempt's result.
+    """The result of one attempt of the job at ``index`` of its run, from 0.
 
     ``state`` is "succeeded" or "failed"; ``error`` the class name of a bundlerun error, ``message``
     and ``traceback`` its evidence; ``output`` the id of the output bundle; times are Unix seconds,
@@ -142,6 +142,7 @@ class Envelope:
     finished_s: float = 0.0
     peak_memory_mib: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+    index: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -188,20 +189,24 @@ class Unreadable:
     found: str
 
 
-def newest_envelope(remote: Remote, run_id: str) -> Envelope | Unreadable | Missing:
-    """What the last attempt of a run left on the remote. Two requests at most."""
-    prefix = result_key(run_id, 0).partition(".0.json")[0] + "."
+def newest_envelope(remote: Remote, run_id: str, index: int = 0) -> Envelope | Unreadable | Missing:
+    """What the last attempt of the job at ``index`` of a run left on the remote. Two requests at
+    most."""
+    prefix = result_key(run_id, index, 0).removesuffix("0.json")
     attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
     numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())
-    data = remote.get(result_key(run_id, numbers[-1]), 0, MOST_BYTES + 1) if numbers else None
+    data = (
+        remote.get(result_key(run_id, index, numbers[-1]), 0, MOST_BYTES + 1) if numbers else None
+    )
     if data is None:
         return Missing.ABSENT
     try:
         envelope = Envelope.from_bytes(data)
     except IntegrityError as error:
         return Unreadable(numbers[-1], error.message)
-    if (envelope.run_id, envelope.attempt) != (run_id, numbers[-1]):
-        return Unreadable(numbers[-1], f"it is of attempt {envelope.attempt} of {envelope.run_id}")
+    if (envelope.run_id, envelope.index, envelope.attempt) != (run_id, index, numbers[-1]):
+        of = f"attempt {envelope.attempt} of the job {envelope.index} of {envelope.run_id}"
+        return Unreadable(numbers[-1], f"it is of {of}")
     return envelope
 
 
@@ -209,7 +214,7 @@ def _fits(name: str, value: object) -> bool:
     """Whether the field ``name`` may have this value."""
     if name == "state":
         return value in _STATES
-    if name == "attempt":
+    if name in ("attempt", "index"):
         return type(value) is int
     if name in _TEXTS:
         return isinstance(value, str)
@@ -222,9 +227,10 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
-def result_key(run_id: str, attempt: int) -> str:
-    """Where attempt number ``attempt`` of a run leaves its envelope on the remote."""
-    return f"runs/{run_id}/result.{attempt}.json"
+def result_key(run_id: str, index: int, attempt: int) -> str:
+    """Where attempt number ``attempt`` of the job at ``index`` of a run leaves its envelope on the
+    remote; the one job of a run has the index 0."""
+    return f"runs/{run_id}/{index}/result.{attempt}.json"
 
 
 def plan_key(run_id: str) -> str:
@@ -232,9 +238,9 @@ def plan_key(run_id: str) -> str:
     return f"runs/{run_id}/plan.json"
 
 
-def claim_key(run_id: str) -> str:
-    """Where the job that carries a run out says so on the remote."""
-    return f"runs/{run_id}/claim"
+def claim_key(run_id: str, index: int) -> str:
+    """Where the job that carries out the part ``index`` of a run says so on the remote."""
+    return f"runs/{run_id}/{index}/claim"
 
 
 def handle_key(run_id: str) -> str:

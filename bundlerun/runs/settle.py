@@ -88,7 +88,8 @@ def judge(
     output: Output = Output.UNKNOWN,
 ) -> Outcome:
     """What became of a run, by the looks at its job (oldest first, the last two count), the newest
-    result envelope, and the output.
+    result envelope, and the output; of a run of many jobs, what became of the one at an index, by
+    the looks at that one and its envelope.
 
     A run has succeeded when its output is on the remote and no envelope of its last attempt says
     otherwise; whatever the backend says of a job that succeeds and leaves no output, it failed. A
@@ -163,7 +164,7 @@ def tell_of_no_job(record: RunRecord, failure: str, why: str, world: RunScope) -
     that comes all the same writes its own over it. Raises what the remote raises."""
     error = errors.named(failure, errors.InfraError, RunFailed).__name__
     envelope = Envelope(run_id=record.run_id, attempt=1, state="failed", error=error, message=why)
-    world.remote_of(record).put_new(result_key(record.run_id, 1), envelope.to_bytes())
+    world.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
 
 
 def result_of(record: RunRecord, world: RunScope) -> Bundle:
@@ -370,7 +371,7 @@ def _tell_the_end(
         started_s=status.started_s or 0.0,
         finished_s=status.finished_s or 0.0,
     )
-    remote.put_new(result_key(record.run_id, attempt), envelope.to_bytes())
+    remote.put_new(result_key(record.run_id, 0, attempt), envelope.to_bytes())
 
 
 def _brought(record: RunRecord, world: RunScope) -> tuple[Output, str]:

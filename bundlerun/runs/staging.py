@@ -8,6 +8,7 @@ moved aside as one before it is removed, so that none of them sees a part.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
     from bundlerun.runs.scope import RunScope
+
+
+_RESULT = re.compile(r"runs/[^/]+/[0-9]+/result\.[0-9]+\.json")
 
 
 def staging_of(record: RunRecord, backend: Backend, world: RunScope) -> Path | None:
@@ -69,7 +73,9 @@ def remove_staging(staging: Path) -> None:
 def _publish(record: RunRecord, staging: Path, remote: Remote) -> None:
     upper = FileRemote(staging.absolute().as_uri())
     publish(remote, upper)
-    for entry in list(upper.list(f"runs/{record.run_id}/result.")):
+    for entry in list(upper.list(f"runs/{record.run_id}/")):
+        if not _RESULT.fullmatch(entry.key):
+            continue
         data = upper.get(entry.key, 0, MOST_BYTES + 1)
         if data is not None:
             create(remote, entry.key, data)

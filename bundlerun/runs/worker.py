@@ -36,14 +36,16 @@ _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a run: which, on which remote, and where the pipeline's source lies. ``job``
-    is the job's id, which its attempts share; ``hidden`` are texts that nothing may show, by
+    """One attempt of a run's job: which, on which remote, and where the pipeline's source lies.
+    ``job`` is the job's id, which its attempts share; ``index`` the job's place among those of its
+    run; ``hidden`` are texts that nothing may show, by
     the names of their variables."""
 
     remote: Remote
     run_id: str
     job: str
     number: int = 1
+    index: int = 0
     pipe_root: Path = Path(CODE)
     hidden: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,7 +75,7 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     Raises Conflict, before anything is done, where another job has the run.
     """
     started_s = time.time()
-    claim(attempt.remote, attempt.run_id, attempt.job)
+    claim(attempt.remote, attempt.run_id, attempt.index, attempt.job)
     with Capture(TAIL_BYTES, tuple(attempt.hidden.values())) as captured:
         for name, text in attempt.hidden.items():
             if len(text) < LEAST_HIDDEN:
@@ -93,7 +95,8 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
         # ru_maxrss is in KiB on Linux (getrusage(2)).
         peak_memory_mib=max(resource.getrusage(who).ru_maxrss for who in _PROCESSES) / 1024,
     )
-    attempt.remote.put(result_key(attempt.run_id, attempt.number), envelope.to_bytes())
+    key = result_key(attempt.run_id, attempt.index, attempt.number)
+    attempt.remote.put(key, envelope.to_bytes())
     return envelope
 
 
@@ -108,6 +111,7 @@ def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelo
     blank = Envelope(
         run_id=attempt.run_id,
         attempt=attempt.number,
+        index=attempt.index,
         state="failed",
         started_s=started_s,
         versions={"bundlerun": __version__, "python": platform.python_version()},
@@ -157,7 +161,14 @@ def _plan(attempt: Attempt, version: str) -> RunPlan:
             if made == "image"
             else "pip install --upgrade bundlerun",
         )
-    return RunPlan.from_json(found)
+    plan = RunPlan.from_json(found)
+    if attempt.index >= plan.array:
+        raise InfraError(
+            f"run {run_id} has {plan.array} jobs, and this one is told that its index is"
+            f" {attempt.index}",
+            hint=f"bundlerun cancel {run_id[:13]}",
+        )
+    return plan
 
 
 def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remote:

@@ -45,7 +45,7 @@ class Processes(Backend):
         yield Check("processes", True, str(self._folder))
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s)
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         self.check_options(spec.options, spec.secrets)
         job = self._folder / spec.run_id
         with contextlib.suppress(FileExistsError):

@@ -128,3 +128,12 @@ def test_doctor_says_what_every_backend_says_of_itself(
     assert "engine" in checks
     assert checks["AWSBatch"].ok is False
     assert "queu" in checks["AWSBatch"].detail
+
+
+@pytest.mark.parametrize("name", registry.BACKENDS)
+def test_an_array_that_a_backend_cannot_take_is_refused(name: str) -> None:
+    """A job more than its largest array, and none at all."""
+    backend = backend_type(name)
+    for array in (0, backend.traits.largest_array + 1):
+        with pytest.raises(UsageError, match="a submission"):
+            backend.check_limits(retries=0, timeout_s=None, array=array)

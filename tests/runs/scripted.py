@@ -188,7 +188,7 @@ class Stage:
 
     def leave_bytes(self, record: RunRecord, data: bytes, attempt: int = 1) -> None:
         """The job leaves an envelope of these bytes."""
-        self.container(record).put(result_key(record.run_id, attempt), data)
+        self.container(record).put(result_key(record.run_id, 0, attempt), data)
 
     def succeed(self, record: RunRecord, value: Any = 42) -> None:
         """The job does all that it promised."""

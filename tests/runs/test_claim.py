@@ -88,7 +88,7 @@ class Scene:
 
     def results(self) -> list[str]:
         """The keys of the envelopes."""
-        return [entry.key for entry in self.remote.list(f"runs/{self.run}/result.")]
+        return [entry.key for entry in self.remote.list(f"runs/{self.run}/0/result.")]
 
     def worked(self) -> int:
         """How often the pipe began."""
@@ -112,7 +112,7 @@ def test_of_two_jobs_of_one_run_one_works(scene: Scene) -> None:
     (busy,) = workers.keys() - {idle}
     assert ended[idle][2] == 5
     assert f"is carried out by the job {busy}; this one, {idle}, does nothing" in ended[idle][1]
-    assert scene.results() == [result_key(scene.run, 1)]
+    assert scene.results() == [result_key(scene.run, 0, 1)]
     assert scene.worked() == 1
 
 
@@ -122,12 +122,12 @@ def test_the_attempts_of_one_job_share_its_claim(scene: Scene) -> None:
     assert scene.worker("job-a").wait() == 0
     assert scene.worker("job-a", attempt=2).wait() == 0
     assert scene.worker("job-b").wait() == 5
-    assert scene.results() == [result_key(scene.run, 1), result_key(scene.run, 2)]
+    assert scene.results() == [result_key(scene.run, 0, 1), result_key(scene.run, 0, 2)]
 
 
 def test_a_claim_that_cannot_be_read_stops_the_job(scene: Scene) -> None:
     """Who has the run is not known, so nothing is done."""
-    scene.remote.put(claim_key(scene.run), b"{}")
+    scene.remote.put(claim_key(scene.run, 0), b"{}")
     worker = scene.worker("job-a")
     assert "claim" in worker.communicate()[1]
     assert worker.returncode == 7

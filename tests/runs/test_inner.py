@@ -124,7 +124,7 @@ def _worked(
         text=True,
         timeout=60,
     )
-    data = remote.get(result_key(run, 1))
+    data = remote.get(result_key(run, 0, 1))
     assert data is not None, found
     return found, Envelope.from_bytes(data)
 

@@ -436,4 +436,4 @@ def test_logs_of_a_settled_run_outlive_a_garbled_envelope(stage: Stage) -> None:
     stage.workspace.jobs()
     assert list(stage.workspace.logs(record.run_id)) == [f"a line of {record.run_id}"]
     remote = stage.workspace.scope.remote(stage.workspace.scope.context())
-    assert remote.get(result_key(record.run_id, 1)) == b"}{"
+    assert remote.get(result_key(record.run_id, 0, 1)) == b"}{"
