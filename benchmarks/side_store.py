@@ -20,7 +20,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     The bundles share one value; the catalog's own code writes their records, many a transaction.
     """
     import bundlerun as br
-    from bundlerun.bundles.record import Bundle, new_id
+    from bundlerun.bundles.record import BundleRecord, new_id
 
     br.context("work")
     br.switch("work")
@@ -31,7 +31,7 @@ def get_of_many(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     for start in range(1, given.count, _AT_A_TIME):
         with store.catalog._database.writing():
             for number in range(start, min(start + _AT_A_TIME, given.count)):
-                bundle = Bundle(new_id(), f"name{number % NAMES}", root)
+                bundle = BundleRecord(new_id(), f"name{number % NAMES}", root)
                 store.catalog.add(context, bundle, committed=True)
     built = time.perf_counter() - begin
     workspace.close()

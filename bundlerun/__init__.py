@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from bundlerun.backends.base import Check
     from bundlerun.backends.job import JobState, Resources
     from bundlerun.bundles.lineage import Lineage, LineageTree, Parent
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.bundles.value.files import Directory, File
     from bundlerun.bundles.value.view import View
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from bundlerun.store.rows import Entry
 
 _ELSEWHERE = {
-    "Bundle": "bundlerun.bundles.record",
+    "BundleRecord": "bundlerun.bundles.record",
     "Check": "bundlerun.backends.base",
     "Context": "bundlerun.store.contexts",
     "Differences": "bundlerun.bundles.value.diff",
@@ -104,7 +104,7 @@ _ELSEWHERE = {
 }
 
 __all__ = [
-    "Bundle",
+    "BundleRecord",
     "Check",
     "Context",
     "Differences",

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from bundlerun.bundles.lineage import Lineage
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.store.contexts import Context
 from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
@@ -28,5 +28,5 @@ def keep(store: Store, context: Context, name: str, table: Any) -> Entry:
     link = f'"{leaf.digest}",{leaf.size}' + (f',"{leaf.parts}"' if leaf.parts else "")
     about = f'"as":"arrow","about":[{table.num_rows},{table.num_columns}]'
     root = store.objects.put_bytes(f'{{"format":1,"value":{{"table":[{link}],{about}}}}}'.encode())
-    bundle = Bundle(new_id(), name, root, {}, {}, Lineage(pipe="a.B"))
+    bundle = BundleRecord(new_id(), name, root, {}, {}, Lineage(pipe="a.B"))
     return store.add_root(context, bundle, commit=True)

@@ -17,7 +17,7 @@ from bundlerun.store.reports import GRACE_S
 if TYPE_CHECKING:
     from bundlerun.backends.base import Check
     from bundlerun.bundles.lineage import LineageTree
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.why import Why
@@ -66,7 +66,7 @@ def add(
     tags: Mapping[str, str] | None = None,
     commit: bool = False,
     reread: bool = False,
-) -> Bundle:
+) -> BundleRecord:
     """A new version of ``name`` with this value, kept whole or not at all.
 
     A file that did not change since it was read last is not read again; with ``reread`` it is.
@@ -76,13 +76,13 @@ def add(
     return default().add(name, value, tags=tags, commit=commit, reread=reread)
 
 
-def get(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+def get(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
     """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
     disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
     return default().get(name, tags=tags)
 
 
-def view(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+def view(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
     """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
     each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
 
@@ -91,7 +91,7 @@ def view(name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
     return default().view(name, tags=tags)
 
 
-def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
+def find(name: str, *, tags: Mapping[str, str] | None = None) -> BundleRecord | None:
     """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
     those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
     be, UsageError where several ids start so."""
@@ -111,18 +111,18 @@ def ls(
     return default().ls(name, tags=tags, committed=committed, all_versions=all_versions)
 
 
-def cat(name: str | Bundle) -> Any:
+def cat(name: str | BundleRecord) -> Any:
     """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
     its files' bytes."""
     return default().cat(name)
 
 
-def commit(name: str) -> Bundle:
+def commit(name: str) -> BundleRecord:
     """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
     return default().commit(name)
 
 
-def tag(name: str, tags: Mapping[str, str]) -> Bundle:
+def tag(name: str, tags: Mapping[str, str]) -> BundleRecord:
     """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
     them. Raises BundleNotFound."""
     return default().tag(name, tags)
@@ -130,7 +130,7 @@ def tag(name: str, tags: Mapping[str, str]) -> Bundle:
 
 def rm(
     name: str, *, old: bool = False, all: bool = False, remote: bool = False, dry_run: bool = False
-) -> list[Bundle]:
+) -> list[BundleRecord]:
     """Remove here the bundle ``name``, or every version of it (``all``), or all but the
     latest (``old``); what was removed, or with ``dry_run`` what would be.
 
@@ -156,7 +156,7 @@ def pull(
     localize: bool = False,
     all_versions: bool = False,
     paths: Sequence[str] = (),
-) -> list[Bundle]:
+) -> list[BundleRecord]:
     """Bring the records of ``name`` (None: every name) from the remote: the latest version or
     ``all_versions``, and with ``localize`` their bytes.
 
@@ -170,13 +170,13 @@ def pull(
     return default().pull(name, localize=localize, all_versions=all_versions, paths=paths)
 
 
-def lineage(name: str | Bundle) -> LineageTree:
+def lineage(name: str | BundleRecord) -> LineageTree:
     """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
     what other machines and containers made, on the remote, of which only records are read."""
     return default().lineage(name)
 
 
-def diff(old: str | Bundle, new: str | Bundle) -> Differences:
+def diff(old: str | BundleRecord, new: str | BundleRecord) -> Differences:
     """What differs from the value of the bundle ``old`` to that of ``new``, both names or
     ``name@id-prefix``. Of what is not on this disk only nodes are fetched, and tables of up to
     16 MiB to tell their columns.
@@ -186,7 +186,7 @@ def diff(old: str | Bundle, new: str | Bundle) -> Differences:
     return default().diff(old, new)
 
 
-def why(name: str | Bundle) -> Why:
+def why(name: str | BundleRecord) -> Why:
     """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
     those of the nearest earlier version (of its name, else of its pipe), and in what.
 
@@ -195,7 +195,7 @@ def why(name: str | Bundle) -> Why:
     return default().why(name)
 
 
-def verify(first: str | Bundle, second: str | Bundle) -> None:
+def verify(first: str | BundleRecord, second: str | BundleRecord) -> None:
     """Check that two bundles that the same work made have equal values.
 
     Raises NotDeterministic, which names the pipes whose outputs differ although what went into
@@ -222,7 +222,7 @@ def apply(
     env: Mapping[str, str] | None = None,
     secrets: Sequence[str] = (),
     **parameters: Any,
-) -> Bundle:
+) -> BundleRecord:
     """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
     return the bundle ``output`` that it made, or equal work that was found.
 

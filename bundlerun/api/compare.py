@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bundlerun.api.scope import Scope
     from bundlerun.bundles.lineage import Parent
     from bundlerun.bundles.link import Link
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.diff import Columns
     from bundlerun.store.contexts import Context
     from bundlerun.store.rows import Entry
@@ -43,7 +43,7 @@ class Comparing:
         self._scope = scope
         self._ancestry = Ancestry(scope, scope.context())
 
-    def differences(self, old: Bundle, new: Bundle) -> Differences:
+    def differences(self, old: BundleRecord, new: BundleRecord) -> Differences:
         """What differs between two values; of what is not here, only nodes and small tables are
         fetched. Raises BundleNotFound, IntegrityError, RemoteErrors."""
         return differences(
@@ -58,12 +58,12 @@ class Comparing:
         why = self.why_in_short(entry.bundle, entry)
         return dataclasses.replace(why, reasons=tuple(map(self._looked_into, why.reasons)))
 
-    def why_in_short(self, bundle: Bundle, entry: Entry | None = None) -> Why:
+    def why_in_short(self, bundle: BundleRecord, entry: Entry | None = None) -> Why:
         """Why ``bundle`` was made, or is going to be (then it has no ``entry`` yet): the reasons,
         without a look into the values that went in."""
         return explain(bundle, self._nearest(bundle, entry))
 
-    def verify(self, first: Bundle, second: Bundle) -> None:
+    def verify(self, first: BundleRecord, second: BundleRecord) -> None:
         """Check that two makings of one bundle have equal values.
 
         Raises NotDeterministic, which names the pipes whose outputs differ although what went in
@@ -87,16 +87,16 @@ class Comparing:
             evidence="\n".join(evidence),
         )
 
-    def _made(self, at: Parent, *known: Bundle) -> Bundle | None:
+    def _made(self, at: Parent, *known: BundleRecord) -> BundleRecord | None:
         return next((b for b in known if b.id == at.id), None) or self._ancestry.find(at)
 
-    def _told(self, label: str, old: Bundle, new: Bundle) -> str:
+    def _told(self, label: str, old: BundleRecord, new: BundleRecord) -> str:
         try:
             return f"{label}: {self.differences(old, new).summary()}"
         except BundlerunError as error:
             return f"{label}: the values cannot be compared: {error}"
 
-    def _nearest(self, bundle: Bundle, entry: Entry | None) -> Bundle | None:
+    def _nearest(self, bundle: BundleRecord, entry: Entry | None) -> BundleRecord | None:
         if key_of(bundle) is None:
             return None
         found = nearest(bundle, self._earlier(entry, bundle.name))
@@ -106,7 +106,7 @@ class Comparing:
         others = (each for each in self._earlier(entry, None) if each.lineage.pipe == pipe)
         return nearest(bundle, others)
 
-    def _earlier(self, entry: Entry | None, name: str | None) -> list[Bundle]:
+    def _earlier(self, entry: Entry | None, name: str | None) -> list[BundleRecord]:
         search, context = self._scope.store.catalog.search, self._scope.context()
         found = search(context, name=name, limit=MOST_EARLIER)
         if entry is None:
@@ -133,17 +133,17 @@ class Comparing:
             # The reason stands without it: a value may be gone, or its remote not answer.
             return change
 
-    def _found(self, parent: Parent | None) -> Bundle | None:
+    def _found(self, parent: Parent | None) -> BundleRecord | None:
         return None if parent is None else self._ancestry.find(parent)
 
-    def _read(self, link: Link, *bundles: Bundle) -> bytes:
+    def _read(self, link: Link, *bundles: BundleRecord) -> bytes:
         found = self._scope.store.objects.find(link)
         if found is None:
             self._bring(link, *bundles)
             found = self._scope.store.objects.read(link)
         return found
 
-    def _bring(self, link: Link, *bundles: Bundle) -> None:
+    def _bring(self, link: Link, *bundles: BundleRecord) -> None:
         """Bring an object that belongs to one of the bundles or to all."""
         failure: BundlerunError | None = None
         for bundle in bundles:
@@ -160,7 +160,7 @@ class Comparing:
         if failure is not None:
             raise failure
 
-    def _columns(self, link: Link, *bundles: Bundle) -> Columns | None:
+    def _columns(self, link: Link, *bundles: BundleRecord) -> Columns | None:
         from bundlerun.bundles.value import tables
 
         objects = self._scope.store.objects
@@ -171,7 +171,7 @@ class Comparing:
         return tables.columns(objects.held(link))
 
 
-def tell_what_differs(scope: Scope, bundle: Bundle, entry: Entry | None = None) -> None:
+def tell_what_differs(scope: Scope, bundle: BundleRecord, entry: Entry | None = None) -> None:
     """Say on one line of the progress what kept ``bundle`` from being found; nothing where nothing
     differs."""
     if scope.progress is SILENT:
@@ -221,7 +221,7 @@ class Ancestry:
             parents=tuple(self.tree(parent, generations - 1) for parent in parents),
         )
 
-    def find(self, at: Parent) -> Bundle | None:
+    def find(self, at: Parent) -> BundleRecord | None:
         """The bundle that ``at`` mentions; None where only its mention is left."""
         entry = self._scope.store.catalog.by_id(self._context, at.id)
         if entry is not None:
@@ -236,12 +236,12 @@ class Ancestry:
             self._asks = False
             return None
 
-    def _read(self, at: Parent) -> Bundle | None:
+    def _read(self, at: Parent) -> BundleRecord | None:
         from bundlerun.remotes.keys import bundle_key
-        from bundlerun.remotes.records import BundleRecord, read_record
+        from bundlerun.remotes.records import PushedBundle, read_record
 
         data = read_record(self._scope.remote(self._context), bundle_key(at.id))
         if data is None:
             return None
-        found = BundleRecord.from_bytes(data, at.id).bundle
+        found = PushedBundle.from_bytes(data, at.id).bundle
         return found if found.root.digest == at.root else None

@@ -16,7 +16,7 @@ from bundlerun.settings import Settings
 if TYPE_CHECKING:
     from bundlerun.aws.session import Aws
     from bundlerun.bundles.link import Link
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.pipelines.targets import StoreTargets
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.scope import RunScope
@@ -123,8 +123,8 @@ class Scope:
             self._remotes[url] = open_remote(url, self.settings, self.progress)
         return self._remotes[url]
 
-    def entry(self, name: str | Bundle, tags: Mapping[str, str] | None = None) -> Entry:
-        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a Bundle) means here.
+    def entry(self, name: str | BundleRecord, tags: Mapping[str, str] | None = None) -> Entry:
+        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a record) means here.
 
         Raises BundleNotFound.
         """
@@ -132,7 +132,7 @@ class Scope:
             return self.store.catalog.get(self.context(), name.name, id_prefix=name.id)
         return self.store.catalog.named(self.context(), name, tags=tags or None)
 
-    def fetch_of(self, bundle: Bundle) -> Fetch:
+    def fetch_of(self, bundle: BundleRecord) -> Fetch:
         """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
         is opened when it is called."""
         inner = self.inner
@@ -140,7 +140,7 @@ class Scope:
             return inner.fetch(bundle)
         return self._fetch(self.store, self.context(), bundle)
 
-    def _fetch(self, store: Store, context: Context, bundle: Bundle) -> Fetch:
+    def _fetch(self, store: Store, context: Context, bundle: BundleRecord) -> Fetch:
         made: list[Fetch] = []
 
         def fetch(links: Sequence[Link]) -> None:

@@ -16,7 +16,7 @@ from bundlerun.api.outside import APPLY, BEFORE, COMES, TRAVELS, outside_only
 from bundlerun.api.scope import Scope
 from bundlerun.backends.base import Check
 from bundlerun.bundles.lineage import LineageTree, Parent
-from bundlerun.bundles.record import Bundle, checked_name, checked_tags
+from bundlerun.bundles.record import BundleRecord, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
 from bundlerun.progress import Progress
 from bundlerun.settings import Settings
@@ -86,7 +86,7 @@ class Workspace:
         tags: Mapping[str, str] | None = None,
         commit: bool = False,
         reread: bool = False,
-    ) -> Bundle:
+    ) -> BundleRecord:
         """A new version of ``name`` with this value, kept whole or not at all.
 
         A file that did not change since it was read last is not read again; with ``reread`` it is.
@@ -105,13 +105,13 @@ class Workspace:
         )
         return entry.bundle
 
-    def get(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+    def get(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
         disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
         bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
         return self.scope.store.value(bundle, self.scope.fetch_of(bundle))
 
-    def view(self, name: str | Bundle, *, tags: Mapping[str, str] | None = None) -> Any:
+    def view(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
         each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
 
@@ -120,7 +120,7 @@ class Workspace:
         bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
         return self.scope.store.view(bundle, self.scope.fetch_of(bundle))
 
-    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
+    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> BundleRecord | None:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
         those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
         be, UsageError where several ids start so."""
@@ -146,19 +146,19 @@ class Workspace:
             return catalog.latest(context)
         return catalog.search(context, name=name, tags=wanted, committed=committed)
 
-    def cat(self, name: str | Bundle) -> Any:
+    def cat(self, name: str | BundleRecord) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
         its files' bytes."""
         bundle = self.scope.entry(name).bundle
         return self.scope.store.outline(bundle, self.scope.fetch_of(bundle))
 
-    def commit(self, name: str) -> Bundle:
+    def commit(self, name: str) -> BundleRecord:
         """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
         entry = self.scope.entry(name)
         self.scope.store.catalog.commit(self.scope.context(), [entry.bundle.id])
         return entry.bundle
 
-    def tag(self, name: str, tags: Mapping[str, str]) -> Bundle:
+    def tag(self, name: str, tags: Mapping[str, str]) -> BundleRecord:
         """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
         them. Raises BundleNotFound."""
         scope = self.scope
@@ -174,7 +174,7 @@ class Workspace:
         all: bool = False,
         remote: bool = False,
         dry_run: bool = False,
-    ) -> list[Bundle]:
+    ) -> list[BundleRecord]:
         """Remove here the bundle ``name``, or every version of it (``all``), or all but the
         latest (``old``); what was removed, or with ``dry_run`` what would be.
 
@@ -226,7 +226,7 @@ class Workspace:
         localize: bool = False,
         all_versions: bool = False,
         paths: Sequence[str] = (),
-    ) -> list[Bundle]:
+    ) -> list[BundleRecord]:
         """Bring the records of ``name`` (None: every name) from the remote: the latest version or
         ``all_versions``, and with ``localize`` their bytes.
 
@@ -260,7 +260,7 @@ class Workspace:
             localise(store, remote, bundles, progress=progress)
         return bundles
 
-    def lineage(self, name: str | Bundle) -> LineageTree:
+    def lineage(self, name: str | BundleRecord) -> LineageTree:
         """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
         what other machines and containers made, on the remote, of which only records are read."""
         from bundlerun.api.compare import Ancestry
@@ -269,7 +269,7 @@ class Workspace:
         at = Parent("", bundle.name, bundle.id, bundle.root.digest)
         return Ancestry(self.scope, self.scope.context()).tree(at)
 
-    def diff(self, old: str | Bundle, new: str | Bundle) -> Differences:
+    def diff(self, old: str | BundleRecord, new: str | BundleRecord) -> Differences:
         """What differs from the value of the bundle ``old`` to that of ``new``, both names or
         ``name@id-prefix``. Of what is not on this disk only nodes are fetched, and tables of up to
         16 MiB to tell their columns.
@@ -281,7 +281,7 @@ class Workspace:
         scope = self.scope
         return Comparing(scope).differences(scope.entry(old).bundle, scope.entry(new).bundle)
 
-    def why(self, name: str | Bundle) -> Why:
+    def why(self, name: str | BundleRecord) -> Why:
         """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
         those of the nearest earlier version (of its name, else of its pipe), and in what.
 
@@ -291,7 +291,7 @@ class Workspace:
 
         return Comparing(self.scope).why(self.scope.entry(name))
 
-    def verify(self, first: str | Bundle, second: str | Bundle) -> None:
+    def verify(self, first: str | BundleRecord, second: str | BundleRecord) -> None:
         """Check that two bundles that the same work made have equal values.
 
         Raises NotDeterministic, which names the pipes whose outputs differ although what went into
@@ -321,7 +321,7 @@ class Workspace:
         env: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
         **parameters: Any,
-    ) -> Bundle:
+    ) -> BundleRecord:
         """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
         return the bundle ``output`` that it made, or equal work that was found.
 

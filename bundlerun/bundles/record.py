@@ -31,7 +31,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 
 
 @dataclass(frozen=True)
-class Bundle:
+class BundleRecord:
     """One immutable version of named data.
 
     ``id`` is a UUIDv7 (RFC 9562), so it also says when the bundle was made; ``root`` names the
@@ -67,11 +67,11 @@ class Bundle:
         return canonical_json(self.to_json())
 
     @staticmethod
-    def from_json(found: Any) -> Bundle:
+    def from_json(found: Any) -> BundleRecord:
         """The inverse of ``to_json``. Raises IntegrityError for anything that is no such record."""
         try:
             check_format(found)
-            return Bundle(
+            return BundleRecord(
                 id=checked_id(found["id"]),
                 name=checked_name(found["name"]),
                 root=Link.from_json(found["root"]),
@@ -83,9 +83,9 @@ class Bundle:
             raise IntegrityError(f"not a bundle record: {error!r:.200}") from error
 
     @staticmethod
-    def from_bytes(data: bytes) -> Bundle:
+    def from_bytes(data: bytes) -> BundleRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError."""
-        return Bundle.from_json(parse_record(data))
+        return BundleRecord.from_json(parse_record(data))
 
 
 def parse_record(data: bytes) -> Any:

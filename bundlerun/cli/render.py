@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.store.catalog import Entry
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -146,7 +146,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def short(bundle: Bundle) -> str:
+def short(bundle: BundleRecord) -> str:
     """As much of a bundle's id as a person needs."""
     return bundle.id[:ID_SHOWN]
 
@@ -156,7 +156,7 @@ def short_run(run_id: str) -> str:
     return run_id[:RUN_SHOWN]
 
 
-def label(bundle: Bundle) -> str:
+def label(bundle: BundleRecord) -> str:
     """``name@id``, as commands take it."""
     return f"{bundle.name}@{short(bundle)}"
 

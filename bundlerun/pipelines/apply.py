@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from luigi.task_register import Register
 
-from bundlerun.bundles.record import Bundle, checked_name, checked_tags
+from bundlerun.bundles.record import BundleRecord, checked_name, checked_tags
 from bundlerun.errors import UsageError
 from bundlerun.pipelines import scheduler
 from bundlerun.pipelines.environment import local_environment
@@ -41,7 +41,7 @@ def apply_named(
     pipe: type[Pipe] | str,
     *,
     host: Targets,
-    input: Bundle | None,
+    input: BundleRecord | None,
     output: str,
     params: Mapping[str, object],
     options: ApplyOptions,
@@ -67,7 +67,7 @@ def apply(
     pipe: type[Pipe],
     *,
     host: Targets,
-    input: Bundle | None,
+    input: BundleRecord | None,
     output: str,
     params: Mapping[str, object] | None = None,
     options: ApplyOptions | None = None,

@@ -19,7 +19,7 @@ from bundlerun.progress import Progress
 from bundlerun.store.scope import Scope
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.store.rows import Entry
 
 ROLE = "inner"
@@ -83,7 +83,7 @@ class Inner(StoreTargets):
 
 
 def inner_of(
-    outer: StoreTargets, token: str, pipe: str, given: Sequence[Bundle], progress: Progress
+    outer: StoreTargets, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
 ) -> Inner:
     """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
     path = f"{outer.path}{token}/{new_id()}/"

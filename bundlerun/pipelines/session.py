@@ -15,7 +15,7 @@ from luigi import Event
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
 from bundlerun.pipelines import events, failures, parameters
 from bundlerun.pipelines.git import git_version
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class Target:
     """What the apply is for: its input, the name of its output, and the pipes, the top one last."""
 
-    input: Bundle | None
+    input: BundleRecord | None
     output: str
     nodes: Sequence[Node]
 
@@ -177,7 +177,7 @@ class Session:
         if hit.bundle.id == self.options.output_id:
             return self._committed(hit)  # An earlier attempt got as far as this.
         lineage = replace(hit.bundle.lineage, run=self.options.run, request=self._request)
-        bundle = Bundle(
+        bundle = BundleRecord(
             id=self.options.output_id or new_id(),
             name=self.target.output,
             root=hit.bundle.root,
@@ -277,7 +277,7 @@ class Session:
             found.append((f"external:{key}", key, entry))
         return found
 
-    def _goes_in(self, node: Node) -> list[tuple[str, Bundle]]:
+    def _goes_in(self, node: Node) -> list[tuple[str, BundleRecord]]:
         """All that goes in: role and bundle."""
         given = [("pipeline_input", self.target.input)] if self.target.input else []
         return given + [(role, entry.bundle) for role, _, entry in self._inputs(node)]

@@ -11,7 +11,7 @@ from bundlerun.bundles.lineage import Lineage, ReuseKey
 
 if TYPE_CHECKING:
     from bundlerun.bundles.digest import Digest
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.pipelines.inner import Inner
     from bundlerun.pipelines.pipe import External
     from bundlerun.progress import Progress
@@ -59,13 +59,13 @@ class Targets(Protocol):
     def is_own(self, path: str) -> bool:
         """Whether the absolute ``path`` is a file of the host's own, which a value may name."""
 
-    def value(self, bundle: Bundle) -> object:
+    def value(self, bundle: BundleRecord) -> object:
         """The value, made anew each time: what a pipe does to it, no other pipe sees."""
 
     def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
         """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""
 
-    def add_root(self, bundle: Bundle, *, commit: bool) -> Entry:
+    def add_root(self, bundle: BundleRecord, *, commit: bool) -> Entry:
         """A new bundle over a value that is kept already."""
 
     def commit(self, entry: Entry) -> Entry:
@@ -74,7 +74,9 @@ class Targets(Protocol):
     def drop(self, entry: Entry) -> None:
         """Forget a bundle that was added a moment ago."""
 
-    def inner(self, token: str, pipe: str, given: Sequence[Bundle], progress: Progress) -> Inner:
+    def inner(
+        self, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
+    ) -> Inner:
         """The workspace of one run of ``pipe``, which was ``given`` these, in the apply called
         ``token``."""
 
@@ -91,7 +93,11 @@ class StoreTargets:
     is that of the scope (see store.scope) that it is seen from."""
 
     def __init__(
-        self, store: Store, context: Context, *, fetch: Callable[[Bundle], Fetch] | None = None
+        self,
+        store: Store,
+        context: Context,
+        *,
+        fetch: Callable[[BundleRecord], Fetch] | None = None,
     ) -> None:
         self.store = store
         self.context = context
@@ -123,7 +129,7 @@ class StoreTargets:
         """See Host."""
         return Path(path).is_relative_to(self.store.path)
 
-    def value(self, bundle: Bundle) -> object:
+    def value(self, bundle: BundleRecord) -> object:
         """See Host."""
         return self.store.value(bundle, self.fetch and self.fetch(bundle))
 
@@ -141,7 +147,7 @@ class StoreTargets:
             scratch=draft.scratch,
         )
 
-    def add_root(self, bundle: Bundle, *, commit: bool) -> Entry:
+    def add_root(self, bundle: BundleRecord, *, commit: bool) -> Entry:
         """See Host."""
         return self.store.add_root(self.context, bundle, commit=commit)
 
@@ -154,7 +160,9 @@ class StoreTargets:
         """See Host."""
         self.store.catalog.remove(self.context, [entry.bundle.id])
 
-    def inner(self, token: str, pipe: str, given: Sequence[Bundle], progress: Progress) -> Inner:
+    def inner(
+        self, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
+    ) -> Inner:
         """See Host."""
         from bundlerun.pipelines.inner import inner_of
 

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from bundlerun.bundles.lineage import Parent, ReuseKey
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value.diff import Differences
 
 _INPUT_ROLE = "pipeline_input"
@@ -76,9 +76,9 @@ class Reason:
 class Why:
     """Why ``bundle`` was made, beside ``nearest``: the earlier version that shares most parts."""
 
-    bundle: Bundle
+    bundle: BundleRecord
     verdict: Verdict
-    nearest: Bundle | None = None
+    nearest: BundleRecord | None = None
     reasons: tuple[Reason, ...] = ()
     same: tuple[str, ...] = field(default=())
 
@@ -94,14 +94,14 @@ class Why:
         }
 
 
-def key_of(bundle: Bundle) -> ReuseKey | None:
+def key_of(bundle: BundleRecord) -> ReuseKey | None:
     """The key that the bundle is compared by; None for one that no pipe made."""
     return bundle.lineage.task or bundle.lineage.request
 
 
-def nearest(bundle: Bundle, earlier: Iterable[Bundle]) -> Bundle | None:
+def nearest(bundle: BundleRecord, earlier: Iterable[BundleRecord]) -> BundleRecord | None:
     """Of ``earlier``, newest first, the newest of those that share most parts with ``bundle``."""
-    best: tuple[int, Bundle] | None = None
+    best: tuple[int, BundleRecord] | None = None
     key = key_of(bundle)
     for each in earlier:
         other = key_of(each)
@@ -113,7 +113,7 @@ def nearest(bundle: Bundle, earlier: Iterable[Bundle]) -> Bundle | None:
     return None if best is None else best[1]
 
 
-def explain(bundle: Bundle, before: Bundle | None) -> Why:
+def explain(bundle: BundleRecord, before: BundleRecord | None) -> Why:
     """Why ``bundle`` is another than ``before``, part by part."""
     key = key_of(bundle)
     if key is None:
@@ -161,7 +161,7 @@ def _told_in_short(reason: Reason) -> str:
     return words if words == reason.part else f"{reason.part} {words}".rstrip()
 
 
-def _reason(part: str, before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
+def _reason(part: str, before: BundleRecord, bundle: BundleRecord, old: str, new: str) -> Reason:
     if part == "params":
         return Reason(part, tuple(_params(before, bundle, old, new)))
     if part in _GIVEN:
@@ -177,7 +177,7 @@ def _reason(part: str, before: Bundle, bundle: Bundle, old: str, new: str) -> Re
     return Reason(part, (Changed(part, old, new),))
 
 
-def _params(before: Bundle, bundle: Bundle, old: str, new: str) -> Iterator[Changed]:
+def _params(before: BundleRecord, bundle: BundleRecord, old: str, new: str) -> Iterator[Changed]:
     was, now = _rows(old), _rows(new)
     if was is None or now is None:
         # Too long for a key; the record has them all.
@@ -192,7 +192,7 @@ def _given(part: str, old: str, new: str) -> Reason:
     return Reason(part, tuple(_changed(was, now)))
 
 
-def _source(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
+def _source(before: BundleRecord, bundle: BundleRecord, old: str, new: str) -> Reason:
     codes = before.lineage.code, bundle.lineage.code
     files = [dict(code.files) if code else {} for code in codes]
     if all(files):
@@ -200,7 +200,7 @@ def _source(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
     return Reason("source", (Changed("source", old, new),), "which files is not recorded")
 
 
-def _dependencies(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
+def _dependencies(before: BundleRecord, bundle: BundleRecord, old: str, new: str) -> Reason:
     was, now = _rows(old), _rows(new)
     if was is None or now is None:
         return Reason("dependencies", (), "they are too many to be recorded one by one")
@@ -209,7 +209,7 @@ def _dependencies(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
     return Reason("dependencies", tuple(changes))
 
 
-def _environment(before: Bundle, bundle: Bundle, old: str, new: str) -> Reason:
+def _environment(before: BundleRecord, bundle: BundleRecord, old: str, new: str) -> Reason:
     was, now = old.split(), new.split()
     if len(was) == len(now) == len(_LOCAL) and was[0] == now[0] == _LOCAL[0]:
         rows = [dict(zip(_LOCAL, words, strict=True)) for words in (was, now)]
@@ -230,12 +230,12 @@ def _kind(text: str) -> str:
     return text if text.startswith("python ") else f"image environment {text[:16]}"
 
 
-def _parent_changed(what: str, before: Bundle, bundle: Bundle, *roles: str) -> Changed:
+def _parent_changed(what: str, before: BundleRecord, bundle: BundleRecord, *roles: str) -> Changed:
     old, new = (_parent(each, roles) for each in (before, bundle))
     return Changed(what, _label(old), _label(new), (old, new))
 
 
-def _parent(bundle: Bundle, roles: tuple[str, ...]) -> Parent | None:
+def _parent(bundle: BundleRecord, roles: tuple[str, ...]) -> Parent | None:
     return next((each for each in bundle.lineage.parents if each.role in roles), None)
 
 

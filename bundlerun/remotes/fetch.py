@@ -12,7 +12,7 @@ from dataclasses import replace
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.packs import MAX_PACK_BYTES, members_of
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import (
     BundleNotFound,
     IntegrityError,
@@ -25,7 +25,7 @@ from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.keys import bundle_key, pack_key
 from bundlerun.remotes.pull import _given_up, _is_given_up, _other_record
 from bundlerun.remotes.records import (
-    BundleRecord,
+    PushedBundle,
     read_record,
     twice,
 )
@@ -294,7 +294,7 @@ def _runs(members: Sequence[Location]) -> Iterator[list[Location]]:
 
 
 def localise(
-    store: Store, remote: Remote, bundles: Iterable[Bundle], *, progress: Progress = SILENT
+    store: Store, remote: Remote, bundles: Iterable[BundleRecord], *, progress: Progress = SILENT
 ) -> None:
     """Bring every byte of these bundles to this disk; about a request a pack, none when all is
     here already.
@@ -318,7 +318,7 @@ def localise(
 def localise_parts(
     store: Store,
     remote: Remote,
-    bundle: Bundle,
+    bundle: BundleRecord,
     patterns: Sequence[str],
     *,
     progress: Progress = SILENT,
@@ -343,7 +343,9 @@ def localise_parts(
         bring([link for digest, link in found.links.items() if digest in missing])
 
 
-def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress = SILENT) -> Fetch:
+def fetcher(
+    store: Store, remote: Remote, bundle: BundleRecord, *, progress: Progress = SILENT
+) -> Fetch:
     """What Store.value calls for objects of ``bundle`` that are not here: it brings these alone,
     and asks the remote nothing before it is called."""
     made: list[tuple[str, Fetcher]] = []
@@ -360,7 +362,7 @@ def fetcher(store: Store, remote: Remote, bundle: Bundle, *, progress: Progress 
 
 
 @contextmanager
-def _perhaps_given_up(remote: Remote, uuid: str, bundle: Bundle) -> Iterator[None]:
+def _perhaps_given_up(remote: Remote, uuid: str, bundle: BundleRecord) -> Iterator[None]:
     """Bytes that are not to be had are no damage where the version was removed for everybody:
     GivenUp then, which asks the remote once more."""
     try:
@@ -372,7 +374,7 @@ def _perhaps_given_up(remote: Remote, uuid: str, bundle: Bundle) -> Iterator[Non
 
 
 def _fetcher(
-    store: Store, remote: Remote, uuid: str, bundle: Bundle, progress: Progress
+    store: Store, remote: Remote, uuid: str, bundle: BundleRecord, progress: Progress
 ) -> Fetcher:
     shares = store.known.noted_value(uuid, bundle.root.digest)
     if shares is None:
@@ -381,7 +383,7 @@ def _fetcher(
     return Fetcher(store, remote, uuid, f"{bundle.name}@{bundle.id}", shares, progress)
 
 
-def _shares_of(store: Store, remote: Remote, bundle: Bundle) -> list[Share]:
+def _shares_of(store: Store, remote: Remote, bundle: BundleRecord) -> list[Share]:
     data = read_record(remote, bundle_key(bundle.id))
     if data is None:
         what, others = f"{bundle.name}@{bundle.id}", store.known.urls_of(bundle.root.digest)
@@ -391,7 +393,7 @@ def _shares_of(store: Store, remote: Remote, bundle: Bundle) -> list[Share]:
             if others and others[0] != remote.url
             else f"bundlerun push {bundle.name}, where they are",
         )
-    record = BundleRecord.from_bytes(data, bundle.id)
+    record = PushedBundle.from_bytes(data, bundle.id)
     if record.bundle.root != bundle.root:
         raise _other_record(remote, bundle.id)
     return list(record.shares)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from bundlerun.bundles.digest import Digest, digest_of
-from bundlerun.bundles.record import Bundle, checked_id
+from bundlerun.bundles.record import BundleRecord, checked_id
 from bundlerun.errors import (
     BundleNotFound,
     BundlerunError,
@@ -21,7 +21,7 @@ from bundlerun.remotes.identity import bound_uuid, check_remote, check_uuid
 from bundlerun.remotes.keys import VersionInfo, bundle_key, version_infos, version_key
 from bundlerun.remotes.records import (
     RECORDS_AT_ONCE,
-    BundleRecord,
+    PushedBundle,
     VersionRecord,
     read_record,
     twice,
@@ -39,7 +39,7 @@ class _Found:
     standing: VersionInfo
     id: str
     digest: Digest
-    record: BundleRecord | None
+    record: PushedBundle | None
     tags: dict[str, str]
 
 
@@ -100,14 +100,14 @@ def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
     uuid = bound_uuid(context)
     check_remote(remote, uuid)
 
-    def read() -> tuple[Digest, BundleRecord]:
+    def read() -> tuple[Digest, PushedBundle]:
         data = read_record(remote, bundle_key(id))
         if data is None:
             known = store.catalog.by_id(context, id)
             if known is not None and _is_given_up(remote, uuid, known.bundle):
                 raise _given_up(remote, known.bundle)
             raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
-        return digest_of(data), BundleRecord.from_bytes(data, id)
+        return digest_of(data), PushedBundle.from_bytes(data, id)
 
     digest, record = twice(read)
     bundle = record.bundle
@@ -172,7 +172,7 @@ def _pull_all(
     return [*entries, *adopted]
 
 
-def _given_up(remote: Remote, bundle: Bundle) -> GivenUp:
+def _given_up(remote: Remote, bundle: BundleRecord) -> GivenUp:
     return GivenUp(
         f"{bundle.name}@{bundle.id} was removed at {remote.url} for everybody, and its bytes are"
         " not there any more",
@@ -180,7 +180,7 @@ def _given_up(remote: Remote, bundle: Bundle) -> GivenUp:
     )
 
 
-def _is_given_up(remote: Remote, uuid: str, bundle: Bundle) -> bool:
+def _is_given_up(remote: Remote, uuid: str, bundle: BundleRecord) -> bool:
     try:
         removed = (standing for standing in version_infos(remote, bundle.name) if standing.removed)
         return _standing_among(remote, uuid, bundle, removed) is not None
@@ -213,7 +213,7 @@ def _listed_version(remote: Remote, uuid: str, name: str, n: int) -> VersionReco
     return _version(remote, uuid, data, name, n)
 
 
-def _named_record(remote: Remote, version: VersionRecord) -> BundleRecord:
+def _named_record(remote: Remote, version: VersionRecord) -> PushedBundle:
     data = read_record(remote, bundle_key(version.id))
     if data is None:
         raise IntegrityError(
@@ -221,11 +221,11 @@ def _named_record(remote: Remote, version: VersionRecord) -> BundleRecord:
         )
     if digest_of(data) != version.record:
         raise _other_record(remote, version.id)
-    return BundleRecord.from_bytes(data, version.id)
+    return PushedBundle.from_bytes(data, version.id)
 
 
 def _standing_of(
-    remote: Remote, uuid: str, bundle: Bundle, after: int
+    remote: Remote, uuid: str, bundle: BundleRecord, after: int
 ) -> tuple[VersionInfo, VersionRecord] | None:
     """The version that is the bundle, None when it has no number; sought from the newest down to
     the one that its writer knew."""
@@ -234,7 +234,7 @@ def _standing_of(
 
 
 def _standing_among(
-    remote: Remote, uuid: str, bundle: Bundle, candidates: Iterator[VersionInfo]
+    remote: Remote, uuid: str, bundle: BundleRecord, candidates: Iterator[VersionInfo]
 ) -> tuple[VersionInfo, VersionRecord] | None:
     name = bundle.name
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import links as links_of
 from bundlerun.errors import BundleNotFound, NotCommitted, PushIncomplete, RemoteError
 from bundlerun.progress import SILENT, Progress
@@ -18,7 +18,7 @@ from bundlerun.remotes.condemned import PushLease, lease_of
 from bundlerun.remotes.fetch import Fetcher
 from bundlerun.remotes.identity import bound_uuid
 from bundlerun.remotes.keys import reuse_key
-from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.records import PushedBundle
 from bundlerun.remotes.upload import Sent, send
 from bundlerun.remotes.versions import Created, send_tags, settle_bundle, settle_version
 from bundlerun.store.contexts import Context
@@ -42,11 +42,11 @@ class PushReport:
     order they were written, and how much went: objects, their bytes, and packs. ``left``: those
     that did not go, since bytes of theirs, or of an older version, are neither here nor there."""
 
-    bundles: tuple[Bundle, ...]
+    bundles: tuple[BundleRecord, ...]
     objects: int
     bytes: int
     packs: int
-    left: tuple[Bundle, ...] = ()
+    left: tuple[BundleRecord, ...] = ()
 
 
 def push(
@@ -237,7 +237,7 @@ class _Push:
                 found.append(entry)
         return found
 
-    def write(self, entry: Entry) -> Bundle:
+    def write(self, entry: Entry) -> BundleRecord:
         """The record, the version and the reuse look-up of a bundle; the bundle as it stands
         there."""
         store, context, remote, mine = self._store, self._context, self._remote, entry.bundle
@@ -271,7 +271,7 @@ class _Push:
                         hint=f"bundlerun rm {_what(entry.bundle)}",
                     )
             elif not self._permit.expired:
-                record = BundleRecord(entry.bundle, after, tuple(shares))
+                record = PushedBundle(entry.bundle, after, tuple(shares))
                 settled = settle_bundle(self._remote, record, self._permit)
                 if settled is not None:
                     return settled
@@ -281,7 +281,7 @@ class _Push:
             hint="the same command again",
         )
 
-    def _missing(self, bundle: Bundle) -> list[Link]:
+    def _missing(self, bundle: BundleRecord) -> list[Link]:
         """What the remote lacks of a value, every byte of it on this disk. Raises BundleNotFound
         where it is neither here nor there."""
         store, uuid = self._store, self._uuid
@@ -308,7 +308,7 @@ class _Push:
         self._digests[bundle.root.digest] = list(links)
         return missing
 
-    def _shares(self, bundle: Bundle) -> list[Share] | None:
+    def _shares(self, bundle: BundleRecord) -> list[Share] | None:
         """The packs of a value, None when some of it is in no sound one."""
         known, uuid = self._store.known, self._uuid
         digests = self._digests.get(bundle.root.digest)
@@ -326,5 +326,5 @@ class _Push:
         return [Share(info, used[info.uuid]) for info in infos]
 
 
-def _what(bundle: Bundle) -> str:
+def _what(bundle: BundleRecord) -> str:
     return f"{bundle.name}@{bundle.id}"

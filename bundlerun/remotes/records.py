@@ -7,7 +7,7 @@
     meta/conditional               *  empty: what binding tries create-only writes on
     meta/condemned-<E>             *  CondemnedRecord: packs that may be deleted; E from 1
     packs/UUID                        see packs
-    b/ID                           *  BundleRecord
+    b/ID                           *  PushedBundle
     v/NAME/<9999999999-n>          *  VersionRecord, n from 1; inverted: the newest comes first
     v/NAME/<9999999999-n>+t<k>     *  TagsRecord, k from 1
     v/NAME/<9999999999-n>+x        *  empty: version n was removed
@@ -31,7 +31,7 @@ from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, dig
 from bundlerun.bundles.packs import check_claims
 from bundlerun.bundles.record import (
     FORMAT,
-    Bundle,
+    BundleRecord,
     check_format,
     checked_id,
     checked_name,
@@ -67,11 +67,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class BundleRecord:
+class PushedBundle:
     """``b/ID``: the bundle, the newest version of its name that its writer knew (0: none), and the
     packs in which its bytes lie."""
 
-    bundle: Bundle
+    bundle: BundleRecord
     after: int
     shares: tuple[Share, ...]
 
@@ -88,17 +88,17 @@ class BundleRecord:
         )
 
     @staticmethod
-    def from_bytes(data: bytes, id: str) -> BundleRecord:
+    def from_bytes(data: bytes, id: str) -> PushedBundle:
         """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of bundle ``id``
         or claims what no pack has."""
         with reading(bundle_key(id)):
             found = parsed(data)
-            bundle = Bundle.from_json(found["bundle"])
+            bundle = BundleRecord.from_json(found["bundle"])
             after = _number(found["after"], 0, MAX_VERSION - 1)
             shares = tuple(_share(row) for row in found["packs"])
             if bundle.id != id:
                 raise IntegrityError(f"the record is of another bundle, {bundle.id}")
-        return BundleRecord(bundle, after, shares)
+        return PushedBundle(bundle, after, shares)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from bundlerun.remotes.condemned import PushLease, ShortMemory
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import check_uuid, found_identity
 from bundlerun.remotes.keys import bundle_key, pack_key, reuse_key, version_infos, version_key
-from bundlerun.remotes.records import BundleRecord, VersionRecord, read_record
+from bundlerun.remotes.records import PushedBundle, VersionRecord, read_record
 from bundlerun.remotes.versions import Created, settle_bundle, settle_version
 from bundlerun.store.remote_cache import PackInfo, Share
 
@@ -74,7 +74,7 @@ class _Copies:
         self._folder = folder
         self._moved: dict[str, PackInfo] = {}
 
-    def settled(self, record: BundleRecord) -> Created:
+    def settled(self, record: PushedBundle) -> Created:
         """The record as it stands on the remote then. Raises IntegrityError where a pack is gone
         by now, RemoteError."""
         for _ in range(_TRIES):
@@ -104,17 +104,17 @@ class _Copies:
         return replace(share, pack=pack)
 
 
-def _records(staging: FileRemote) -> dict[str, BundleRecord]:
+def _records(staging: FileRemote) -> dict[str, PushedBundle]:
     records = {}
     for entry in staging.list("b/"):
         id = checked_id(entry.key.removeprefix("b/"))
         data = read_record(staging, bundle_key(id))
-        records[id] = BundleRecord.from_bytes(data or b"", id)
+        records[id] = PushedBundle.from_bytes(data or b"", id)
     return records
 
 
 def _versions(
-    staging: FileRemote, uuid: str, records: Mapping[str, BundleRecord]
+    staging: FileRemote, uuid: str, records: Mapping[str, PushedBundle]
 ) -> list[VersionRecord]:
     versions = []
     for standing in version_infos(staging):
@@ -131,7 +131,7 @@ def _versions(
 
 
 def _in_order(
-    versions: Iterable[VersionRecord], records: Mapping[str, BundleRecord]
+    versions: Iterable[VersionRecord], records: Mapping[str, PushedBundle]
 ) -> list[VersionRecord]:
     """Ancestors before their descendants, and those of one name by number.
 

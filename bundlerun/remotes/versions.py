@@ -20,7 +20,7 @@ from bundlerun.remotes.keys import (
 )
 from bundlerun.remotes.records import (
     RECORDS_AT_ONCE,
-    BundleRecord,
+    PushedBundle,
     TagsRecord,
     VersionRecord,
     create,
@@ -36,12 +36,12 @@ from bundlerun.store.store import Store
 class Created:
     """A bundle's record as it stands on the remote; ``created``: surely by this call."""
 
-    record: BundleRecord
+    record: PushedBundle
     digest: Digest
     created: bool
 
 
-def settle_bundle(remote: Remote, record: BundleRecord, permit: PushLease) -> Created | None:
+def settle_bundle(remote: Remote, record: PushedBundle, permit: PushLease) -> Created | None:
     """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned.
 
     None where a sweep may have overlooked it and deleted packs that it needs: it is gone again,
@@ -92,7 +92,7 @@ def newest_number(remote: Remote, name: str) -> int:
     return next((found.n for found in version_infos(remote, name)), 0)
 
 
-def _put(remote: Remote, record: BundleRecord) -> Created:
+def _put(remote: Remote, record: PushedBundle) -> Created:
     data = record.to_bytes()
     key = bundle_key(record.bundle.id)
     there = create(remote, key, data)
@@ -104,7 +104,7 @@ def _put(remote: Remote, record: BundleRecord) -> Created:
         found, there = there or read_record(remote, key), None
         if found is None:
             raise IntegrityError(f"{key} at {remote.url} was deleted")
-        return Created(BundleRecord.from_bytes(found, record.bundle.id), digest_of(found), False)
+        return Created(PushedBundle.from_bytes(found, record.bundle.id), digest_of(found), False)
 
     return twice(settled)
 

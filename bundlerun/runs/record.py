@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.backends.job import JobHandle, JobState
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.bundles.record import FORMAT, Bundle, check_format, parse_record
+from bundlerun.bundles.record import FORMAT, BundleRecord, check_format, parse_record
 from bundlerun.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class RunResult:
 
     record: RunRecord | None
     plan: Mapping[str, Any]
-    output: Bundle | None = None
+    output: BundleRecord | None = None
     reused: bool = False
     followed: bool = False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
 from bundlerun.progress import Progress
 from bundlerun.remotes.fetch import localise
@@ -17,7 +17,7 @@ from bundlerun.remotes.identity import bound_url, check_remote
 from bundlerun.remotes.keys import bundle_key
 from bundlerun.remotes.pull import pull_id
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import BundleRecord, read_record
+from bundlerun.remotes.records import PushedBundle, read_record
 from bundlerun.runs.record import RunRecord
 from bundlerun.store.locks import held
 
@@ -62,7 +62,7 @@ class RunScope:
         return self.store.path / "staging" / run_id
 
 
-def adopt_equal_work(plan: RunPlan, world: RunScope) -> Bundle:
+def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
     """The output of ``plan`` from the equal work that it found: a new version of the output's
     name over the same value, pushed, unless that is the latest already."""
     if plan.found is None:
@@ -135,7 +135,7 @@ def holding(run_id: str, world: RunScope, *, wait: bool) -> AbstractContextManag
     return held(world.store.path / "locks" / run_id, wait=wait)
 
 
-def bring_output(record: RunRecord, world: RunScope) -> Bundle:
+def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
     """The promised output, from the run's own remote. Where the context is bound to another one by
     now, its bytes are brought too, and it is a bundle that this other one does not have yet.
 
@@ -154,7 +154,7 @@ def bring_output(record: RunRecord, world: RunScope) -> Bundle:
     data = read_record(remote, bundle_key(id))
     if data is None:
         raise BundleNotFound(f"{remote.url} has no bundle {id}")
-    bundle = BundleRecord.from_bytes(data, id).bundle
+    bundle = PushedBundle.from_bytes(data, id).bundle
     world.progress.line(
         f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"
         f" from {remote.url}"
@@ -163,7 +163,7 @@ def bring_output(record: RunRecord, world: RunScope) -> Bundle:
     return store.add_root(context, bundle, commit=True).bundle
 
 
-def _is_the_same(latest: Bundle, found: Bundle, plan: RunPlan) -> bool:
+def _is_the_same(latest: BundleRecord, found: BundleRecord, plan: RunPlan) -> bool:
     tagged = plan.task.output_tags.items() <= latest.tags.items()
     same_work = latest.lineage.request == found.lineage.request
     return latest.root == found.root and same_work and tagged

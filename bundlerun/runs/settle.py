@@ -33,7 +33,7 @@ from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.backends.job import JobHandle
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
 
@@ -167,7 +167,7 @@ def tell_of_no_job(record: RunRecord, failure: str, why: str, world: RunScope) -
     world.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
 
 
-def result_of(record: RunRecord, world: RunScope) -> Bundle:
+def result_of(record: RunRecord, world: RunScope) -> BundleRecord:
     """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
     where the output was removed meanwhile."""
     if record.failure is not None:

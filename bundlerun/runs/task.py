@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from bundlerun.bundles.digest import Digest, checked_digest, digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, checked_id, checked_name
+from bundlerun.bundles.record import BundleRecord, checked_id, checked_name
 from bundlerun.errors import IntegrityError
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import Row
@@ -46,10 +46,10 @@ class PipeTask:
     left_out: Mapping[str, Digest] = field(default_factory=dict)
     given: Given = field(default_factory=Given)
 
-    def promised(self) -> Bundle:
+    def promised(self) -> BundleRecord:
         """The output as far as it is known before the job: all but its value."""
         parents = () if self.input is None else (self.input,)
-        return Bundle(
+        return BundleRecord(
             id=self.output_id,
             name=self.output,
             root=Link(digest_of(b""), 0),

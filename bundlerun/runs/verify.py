@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from bundlerun.bundles.lineage import Parent
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
 
-Find = Callable[[Parent], "Bundle | None"]
+Find = Callable[[Parent], "BundleRecord | None"]
 """The bundle that a lineage mentions; None where only its mention is left."""
 
 
 def where_two_makings_part(
-    first: Bundle, second: Bundle, find: Find
+    first: BundleRecord, second: BundleRecord, find: Find
 ) -> list[tuple[Parent, Parent]]:
     """The outputs, of ``first`` and of ``second``, that differ although what went into their pipes
     is equal: those pipes are not deterministic. Empty when the two values are equal.
@@ -39,7 +39,7 @@ def where_two_makings_part(
 
 
 def _differing_parents(
-    old: Parent, new: Parent, first: Bundle, second: Bundle, find: Find
+    old: Parent, new: Parent, first: BundleRecord, second: BundleRecord, find: Find
 ) -> list[tuple[Parent, Parent]]:
     was = first if old.id == first.id else find(old)
     now = second if new.id == second.id else find(new)
@@ -53,5 +53,5 @@ def _differing_parents(
     ]
 
 
-def _mentioned(bundle: Bundle) -> Parent:
+def _mentioned(bundle: BundleRecord) -> Parent:
     return Parent("output", bundle.name, bundle.id, bundle.root.digest)

@@ -20,7 +20,7 @@ from bundlerun.runs.settle import ended, result_of, settle, tell_of_no_job
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
-    from bundlerun.bundles.record import Bundle
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.remotes.base import Remote
 
 LISTED_WITHIN_S = 120.0
@@ -33,7 +33,7 @@ LOG_GRACE_S = 5.0
 _ORPHAN_POLL_S = 2.0
 
 
-def follow(record: RunRecord, world: RunScope) -> tuple[RunRecord, Bundle]:
+def follow(record: RunRecord, world: RunScope) -> tuple[RunRecord, BundleRecord]:
     """Wait for the run's end, its log lines going to ``world.progress``; the settled record and
     the output, pulled.
 

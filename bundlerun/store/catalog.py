@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bundlerun.bundles.digest import Digest
-from bundlerun.bundles.record import Bundle, checked_tags
+from bundlerun.bundles.record import BundleRecord, checked_tags
 from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
 from bundlerun.store.contexts import BOUND, Context, check_alive
 from bundlerun.store.queries import Queries
@@ -32,7 +32,7 @@ class Catalog(Queries):
     Every change raises ContextNotFound when somebody deleted the context meanwhile.
     """
 
-    def add(self, context: Context, bundle: Bundle, *, committed: bool) -> Entry:
+    def add(self, context: Context, bundle: BundleRecord, *, committed: bool) -> Entry:
         """A new bundle of this machine's. Raises Conflict when its id is there already, BadValue
         for params that are no valid Unicode."""
         try:
@@ -124,7 +124,7 @@ class Catalog(Queries):
     def adopt(
         self,
         context: Context,
-        bundle: Bundle,
+        bundle: BundleRecord,
         *,
         version: int | None,
         record_digest: Digest | None = None,
@@ -232,7 +232,7 @@ class Catalog(Queries):
         return entry
 
     def _met(
-        self, tx: sqlite3.Connection, context: Context, bundle: Bundle, digest: Digest | None
+        self, tx: sqlite3.Connection, context: Context, bundle: BundleRecord, digest: Digest | None
     ) -> int:
         """The row of the remote's ``bundle``, made or brought up to date."""
         row = tx.execute(
@@ -243,7 +243,7 @@ class Catalog(Queries):
             placed = {"committed": 1, "pushed": 1, "record_digest": digest}
             return insert(tx, context, bundle, placed)
         seq, record, pushed, known = int(row[0]), row[1], row[2], row[3]
-        before = Bundle.from_bytes(record)
+        before = BundleRecord.from_bytes(record)
         same = (before.name, before.root) == (bundle.name, bundle.root)
         if (pushed and not same) or (known and digest and known != digest):
             raise IntegrityError(
@@ -310,7 +310,7 @@ def _next_rank(tx: sqlite3.Connection, context: Context, name: str) -> int:
 
 
 def _place(
-    tx: sqlite3.Connection, context: Context, bundle: Bundle, seq: int, version: int | None
+    tx: sqlite3.Connection, context: Context, bundle: BundleRecord, seq: int, version: int | None
 ) -> None:
     """Give the row of a bundle that the remote holds its place among the versions."""
     if version is None:

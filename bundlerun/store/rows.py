@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.store.contexts import Context
 
 COLUMNS = "b.seq, b.record, b.committed, b.pushed, b.version"
@@ -22,7 +22,7 @@ class Entry:
     None where it has none; ``pushed`` whether the remote holds the record.
     """
 
-    bundle: Bundle
+    bundle: BundleRecord
     context: str
     seq: int
     committed: bool
@@ -33,7 +33,7 @@ class Entry:
 def entry_of(context: Context, row: tuple[Any, ...]) -> Entry:
     """The entry of a row of COLUMNS."""
     seq, record, committed, pushed, version = row
-    bundle = Bundle.from_bytes(record)
+    bundle = BundleRecord.from_bytes(record)
     return Entry(bundle, context.name, seq, bool(committed), version, bool(pushed))
 
 
@@ -44,7 +44,7 @@ def entry_at(connection: sqlite3.Connection, context: Context, seq: int) -> Entr
 
 
 def insert(
-    tx: sqlite3.Connection, context: Context, bundle: Bundle, placed: Mapping[str, object]
+    tx: sqlite3.Connection, context: Context, bundle: BundleRecord, placed: Mapping[str, object]
 ) -> int:
     """A new row for ``bundle`` and its tags; ``placed`` has the columns that the record does not
     say. Its order of arrival."""
@@ -70,7 +70,7 @@ def insert(
     return seq
 
 
-def write_record(tx: sqlite3.Connection, seq: int, bundle: Bundle) -> None:
+def write_record(tx: sqlite3.Connection, seq: int, bundle: BundleRecord) -> None:
     """Make ``bundle`` the record of the row ``seq``."""
     record = bundle.to_bytes()
     tx.execute(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, checked_id, checked_name, checked_tags, new_id
+from bundlerun.bundles.record import BundleRecord, checked_id, checked_name, checked_tags, new_id
 from bundlerun.errors import BundleNotFound
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import StoreSettings
@@ -140,7 +140,7 @@ class Store:
                 )
                 lost = LostPaths(scratch=scratch, store=self.path)
                 root = intake.settled(lambda: encode_value(value, intake, lost))
-                bundle = Bundle(number, name, root, dict(params), wanted, lineage)
+                bundle = BundleRecord(number, name, root, dict(params), wanted, lineage)
                 with self._database.writing() as tx:
                     # The record last: a crash leaves litter, never a lie.
                     intake.write(tx)
@@ -148,7 +148,7 @@ class Store:
         finally:
             progress.finish(bar)
 
-    def add_root(self, context: Context, bundle: Bundle, *, commit: bool) -> Entry:
+    def add_root(self, context: Context, bundle: BundleRecord, *, commit: bool) -> Entry:
         """Keep a new bundle over a value that is here already, or on the remote.
 
         Raises BadName, BundleNotFound where the value is neither, Conflict for an id that is there
@@ -166,7 +166,7 @@ class Store:
                 )
             return self.catalog.add(context, bundle, committed=commit)
 
-    def value(self, bundle: Bundle, fetch: Fetch | None = None) -> object:
+    def value(self, bundle: BundleRecord, fetch: Fetch | None = None) -> object:
         """The value back, equal to what was added.
 
         ``fetch`` is called for objects that are not on this disk; files and folders are brought
@@ -177,7 +177,7 @@ class Store:
 
         return decode_value(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
-    def view(self, bundle: Bundle, fetch: Fetch | None = None) -> View:
+    def view(self, bundle: BundleRecord, fetch: Fetch | None = None) -> View:
         """The value as a view, of which each part is read when it is touched.
 
         What is wrong or absent is raised as by ``value``, at the touch.
@@ -193,7 +193,7 @@ class Store:
 
         return pick(root, self.objects.find, patterns)
 
-    def outline(self, bundle: Bundle, fetch: Fetch | None = None) -> dict[str, Any]:
+    def outline(self, bundle: BundleRecord, fetch: Fetch | None = None) -> dict[str, Any]:
         """What the value holds, as ``bundles.outlining.outline`` gives it; nodes alone are read.
 
         Raises as ``value``.

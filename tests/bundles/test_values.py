@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value import decode_value, encode_value, links, outline
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
@@ -145,7 +145,7 @@ def test_a_bundle_inside_a_value_comes_back_and_its_objects_count(memory: Memory
         task=ReuseKey({"pipe": "a.B"}),
         started_s=1.25,
     )
-    bundle = Bundle(new_id(), "inner", root, {"p": "1"}, {"t": "é"}, lineage)
+    bundle = BundleRecord(new_id(), "inner", root, {"p": "1"}, {"t": "é"}, lineage)
     outer = encode_value([bundle], memory)
     assert decode_value(outer, memory) == [bundle]
     assert {link.digest for link, _ in links(outer, memory.read)} == set(memory.objects)

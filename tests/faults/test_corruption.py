@@ -20,7 +20,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import bundle_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
-from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.records import PushedBundle
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.store.remote_cache import Location, PackInfo
 from bundlerun.store.store import Store
@@ -52,10 +52,10 @@ def filled(template: tuple[Path, dict[str, Any]], tmp_path: Path) -> Filled:
     return FileRemote(f"file://{tmp_path}/remote"), template[1]
 
 
-def record_of(remote: Remote) -> BundleRecord:
+def record_of(remote: Remote) -> PushedBundle:
     """The record of the newest version of "bad"."""
     id = id_of(remote, BAD, 2)
-    return BundleRecord.from_bytes(remote.get(bundle_key(id)) or b"", id)
+    return PushedBundle.from_bytes(remote.get(bundle_key(id)) or b"", id)
 
 
 def packs_of(remote: Remote) -> list[PackInfo]:
@@ -163,7 +163,7 @@ def test_packs_of_a_large_file(filled: Filled, tmp_path: Path) -> None:
 def other_pack(remote: Remote) -> str:
     """The pack of "good"."""
     id = id_of(remote, "good")
-    record = BundleRecord.from_bytes(remote.get(bundle_key(id)) or b"", id)
+    record = PushedBundle.from_bytes(remote.get(bundle_key(id)) or b"", id)
     return record.shares[0].pack.uuid
 
 

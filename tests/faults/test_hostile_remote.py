@@ -14,14 +14,14 @@ import pytest
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.packs import laid_out
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteUnreachable
 from bundlerun.remotes.fetch import fetcher, localise
 from bundlerun.remotes.folder import ASIDE, FileRemote
 from bundlerun.remotes.keys import bundle_key, version_key
 from bundlerun.remotes.pull import pull_latest
-from bundlerun.remotes.records import BundleRecord, VersionRecord
+from bundlerun.remotes.records import PushedBundle, VersionRecord
 from bundlerun.store.remote_cache import PackInfo, Share
 from tests.faults.damaged import GOOD, Client, fill, opened, replaced
 
@@ -97,9 +97,9 @@ def write_evil(
     links = [Link(digest, len(data)) for digest, data in found.items()]
     pack, _, tail = laid_out(links)
     remote.put(f"packs/{pack.uuid}", b"".join(found.values()) + tail)
-    bundle = Bundle(new_id(), EVIL, Link(digest_of(root), len(root)))
+    bundle = BundleRecord(new_id(), EVIL, Link(digest_of(root), len(root)))
     share = Share(pack, pack.size - pack.index_length)
-    record = BundleRecord(bundle, 0, (change(share) if change else share,)).to_bytes()
+    record = PushedBundle(bundle, 0, (change(share) if change else share,)).to_bytes()
     remote.put(bundle_key(bundle.id), record)
     good = VersionRecord.from_bytes(remote.get(version_key("good", 1)) or b"", "good", 1)
     version = VersionRecord(good.remote, EVIL, 1, bundle.id, digest_of(record))
@@ -225,7 +225,7 @@ def test_links_in_a_folder_remote_are_not_followed(
     where what it points to would be right."""
     write_evil(remote, canonical_json({"format": 1, "value": 5}))
     id = VersionRecord.from_bytes(remote.get(version_key(EVIL, 1)) or b"", EVIL, 1).id
-    record = BundleRecord.from_bytes(remote.get(bundle_key(id)) or b"", id)
+    record = PushedBundle.from_bytes(remote.get(bundle_key(id)) or b"", id)
     key = {
         "pack": f"packs/{record.shares[0].pack.uuid}",
         "record": bundle_key(id),

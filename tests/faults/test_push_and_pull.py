@@ -17,7 +17,7 @@ from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import PushReport, push
-from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.records import PushedBundle
 from bundlerun.remotes.s3 import S3Remote
 from tests.faults.conftest import Client, Faulty
 from tests.faults.proxy import CHOSEN, Fault, first_of_each, kind_of, seeded
@@ -60,7 +60,7 @@ def check_once(remote: S3Remote) -> None:
     named: dict[str, int] = {}
     for entry in remote.list("b/"):
         id = entry.key.removeprefix("b/")
-        record = BundleRecord.from_bytes(remote.get(entry.key) or b"", id)
+        record = PushedBundle.from_bytes(remote.get(entry.key) or b"", id)
         named |= {share.pack.uuid: share.pack.size for share in record.shares}
     assert packs == named
     seen: list[Digest] = []

@@ -17,7 +17,7 @@ import pytest
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value.files import File
 from bundlerun.errors import (
     BadModule,
@@ -442,7 +442,7 @@ def test_values_that_are_not_on_this_disk_are_fetched(project: Project, tmp_path
     given = elsewhere.add("rows", {"rows": [1, 2, 3]})
     fetched: list[str] = []
 
-    def fetch_of(bundle: Bundle) -> Callable[[Sequence[Link]], None]:
+    def fetch_of(bundle: BundleRecord) -> Callable[[Sequence[Link]], None]:
         def fetch(links: Sequence[Link]) -> None:
             fetched.append(bundle.name)
             for link in links:

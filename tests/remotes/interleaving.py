@@ -22,7 +22,7 @@ from bundlerun.errors import BundlerunError
 from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.keys import bundle_key, pack_key, version_infos, version_key
-from bundlerun.remotes.records import BundleRecord, VersionRecord
+from bundlerun.remotes.records import PushedBundle, VersionRecord
 
 WINDOW_S = 100
 
@@ -81,7 +81,7 @@ class World:
                 if self.inner.get(pack_key(share.pack.uuid), 0, 0) is None:
                     self.lost.append(f"{name} lacks pack {share.pack.uuid}")
 
-    def versions(self) -> Iterator[tuple[str, BundleRecord]]:
+    def versions(self) -> Iterator[tuple[str, PushedBundle]]:
         """The records of the versions that were not removed."""
         for standing in version_infos(self.inner):
             if standing.removed:
@@ -93,7 +93,7 @@ class World:
             if record is None or digest_of(record) != version.record:
                 self.lost.append(f"{what} has not its record")
             else:
-                yield what, BundleRecord.from_bytes(record, version.id)
+                yield what, PushedBundle.from_bytes(record, version.id)
 
     def read_everything(self) -> int:
         """Every byte of every version that a reader can see is there and has its digest; how many

@@ -25,7 +25,7 @@ from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import removed_key, tags_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import BundleRecord
+from bundlerun.remotes.records import PushedBundle
 from bundlerun.remotes.versions import withdraw
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck import fsck
@@ -194,7 +194,7 @@ def unneeded(place: Place) -> set[str]:
     """The keys that a clean-up may take: of the version that was removed."""
     ids = [key.removeprefix("b/") for key in place.contents if key.startswith("b/")]
     live = {entry.bundle.id for entry in place.store.catalog.search(place.context)}
-    records = {id: BundleRecord.from_bytes(place.contents[f"b/{id}"], id) for id in ids}
+    records = {id: PushedBundle.from_bytes(place.contents[f"b/{id}"], id) for id in ids}
     needed = {share.pack.uuid for id in live for share in records[id].shares}
     packs = {key for key in place.contents if key.startswith("packs/")}
     gone = {f"b/{id}" for id in ids if id not in live}

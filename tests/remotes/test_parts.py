@@ -11,7 +11,7 @@ import pytest
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value import links
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.bundles.value.view import MappingView
@@ -21,7 +21,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.keys import bundle_key
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.records import BundleRecord, VersionRecord
+from bundlerun.remotes.records import PushedBundle, VersionRecord
 from bundlerun.store import stat_cache
 from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
@@ -138,7 +138,7 @@ def written(client: Client, name: str, first: int, last: int) -> None:
     root = store.objects.put_bytes(b'{"format":1,"value":1}')
     assert context.remote_uuid is not None
     for n in range(first, last + 1):
-        record = BundleRecord(Bundle(new_id(), name, root), n - 1, ())
+        record = PushedBundle(BundleRecord(new_id(), name, root), n - 1, ())
         data = record.to_bytes()
         version = VersionRecord(context.remote_uuid, name, n, record.bundle.id, digest_of(data))
         for key, content in ((bundle_key(version.id), data), (version.key, version.to_bytes())):

@@ -8,7 +8,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun.bundles.lineage import Lineage, Parent
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import PushIncomplete
 from bundlerun.runs.plan import RunRequest
 from bundlerun.runs.submit import start
@@ -16,7 +16,7 @@ from tests.runs.scripted import Stage, plan_of
 
 
 @pytest.fixture
-def far(stage: Stage, tmp_path: Path) -> Bundle:
+def far(stage: Stage, tmp_path: Path) -> BundleRecord:
     """A bundle of which the workspace has the record alone: its bytes lie on another remote than
     the one that the context is bound to by now."""
     away = f"file://{tmp_path}/away"
@@ -31,13 +31,13 @@ def far(stage: Stage, tmp_path: Path) -> Bundle:
     return bundle
 
 
-def parent(bundle: Bundle) -> Parent:
+def parent(bundle: BundleRecord) -> Parent:
     """The bundle as plans and lineages name it."""
     return Parent("input", bundle.name, bundle.id, bundle.root.digest)
 
 
 def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
-    stage: Stage, far: Bundle
+    stage: Stage, far: BundleRecord
 ) -> None:
     """The input goes, its lineage names the ancestor, and the job is submitted."""
     workspace = stage.workspace
@@ -53,7 +53,7 @@ def test_an_ancestor_that_lies_elsewhere_keeps_no_run_from_its_input(
     assert [entry.pushed for entry in workspace.ls("far")] == [False]
 
 
-def test_an_input_that_lies_elsewhere_submits_nothing(stage: Stage, far: Bundle) -> None:
+def test_an_input_that_lies_elsewhere_submits_nothing(stage: Stage, far: BundleRecord) -> None:
     """The error names it, and how to have its bytes."""
     plan = plan_of("out", parent(far))
     with pytest.raises(PushIncomplete, match="far@") as caught:

@@ -9,20 +9,20 @@ from bundlerun import errors
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, Parent
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.cli.main import run_cli
 from bundlerun.runs.verify import where_two_makings_part
 from tests.runs.conftest import Place
 
 
-def made(name: str, value: str, **parents: Bundle) -> Bundle:
+def made(name: str, value: str, **parents: BundleRecord) -> BundleRecord:
     """A bundle of this value, made of others."""
     went_in = [Parent(role, b.name, b.id, b.root.digest) for role, b in parents.items()]
     lineage = Lineage(pipe=f"pkg.{name}", parents=tuple(went_in))
-    return Bundle(new_id(), name, Link(digest_of(value.encode()), 1), lineage=lineage)
+    return BundleRecord(new_id(), name, Link(digest_of(value.encode()), 1), lineage=lineage)
 
 
-def parted(first: Bundle, second: Bundle, *known: Bundle) -> list[str]:
+def parted(first: BundleRecord, second: BundleRecord, *known: BundleRecord) -> list[str]:
     """The names of those that differ although nothing that went in does."""
     found = {bundle.id: bundle for bundle in known}
     pairs = where_two_makings_part(first, second, lambda parent: found.get(parent.id))

@@ -11,7 +11,7 @@ import pytest
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import (
     BadName,
@@ -201,7 +201,7 @@ def test_a_deleted_context_takes_nothing_more(store: Store, context: Context) ->
 def test_a_value_can_get_a_second_record(store: Store, context: Context) -> None:
     """A new version over the same root stores no bytes."""
     first = store.add(context, "in", {"n": 1}, commit=True)
-    again = store.add_root(context, Bundle(new_id(), "out", first.bundle.root), commit=True)
+    again = store.add_root(context, BundleRecord(new_id(), "out", first.bundle.root), commit=True)
     assert store.value(again.bundle) == {"n": 1}
     assert store.catalog.get(context, "out") == again
 

@@ -9,19 +9,19 @@ import pytest
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import BundleNotFound, IntegrityError, UsageError
 from bundlerun.store.contexts import Context
 from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 
-def made(name: str = "x", **fields: object) -> Bundle:
+def made(name: str = "x", **fields: object) -> BundleRecord:
     """A bundle as another machine makes it."""
-    return dataclasses.replace(Bundle(new_id(), name, Link(digest_of(b"r"), 1)), **fields)  # type: ignore[arg-type]
+    return dataclasses.replace(BundleRecord(new_id(), name, Link(digest_of(b"r"), 1)), **fields)  # type: ignore[arg-type]
 
 
-def latest(store: Store, context: Context, *, committed_only: bool = False) -> Bundle | None:
+def latest(store: Store, context: Context, *, committed_only: bool = False) -> BundleRecord | None:
     """The latest bundle called x."""
     found = store.catalog.find(context, "x", committed_only=committed_only)
     return None if found is None else found.bundle

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.digest import digest_of
-from bundlerun.bundles.record import Bundle, new_id
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundleNotFound, IntegrityError, StoreBusy, UsageError
 from bundlerun.store import locks
@@ -43,7 +43,7 @@ def files(store: Store, folder: str) -> set[str]:
     return {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
 
 
-def remove(store: Store, context: Context, *bundles: Bundle) -> None:
+def remove(store: Store, context: Context, *bundles: BundleRecord) -> None:
     store.catalog.remove(context, [bundle.id for bundle in bundles])
 
 
@@ -324,7 +324,7 @@ def _add_and_remove(path: Path, name: str, count: int) -> None:
     store = Store.open(path)
     context = store.contexts.get("work")
     shared = [bytes([n]) * size for n, size in enumerate((2000, 300_000, 9000, 600_000))]
-    before: list[Bundle] = []
+    before: list[BundleRecord] = []
     for n in range(count):
         value = {"a": shared[n % 4], "b": shared[(n * 3 + 1) % 4], "n": [name, n % 5]}
         before.append(store.add(context, "x", value, commit=True).bundle)

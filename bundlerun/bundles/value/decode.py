@@ -10,7 +10,7 @@ from typing import Any
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.paths import check_file_name
-from bundlerun.bundles.record import Bundle, check_format
+from bundlerun.bundles.record import BundleRecord, check_format
 from bundlerun.bundles.value import arrays, files, tables
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.bundles.value.nodes import entries_of, only, read_node
@@ -170,7 +170,7 @@ class Thawing:
         if tag == "scalar":
             return arrays.scalar_of(only(term, tag)[tag])
         if tag == "bundle":
-            return Bundle.from_json(only(term, tag)[tag])
+            return BundleRecord.from_json(only(term, tag)[tag])
         if tag == "array":
             return arrays.read(self._bytes(Link.from_json(only(term, tag, "about")[tag])))
         if tag == "table":

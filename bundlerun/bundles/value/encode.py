@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.paths import check_file_name
-from bundlerun.bundles.record import FORMAT, Bundle
+from bundlerun.bundles.record import FORMAT, BundleRecord
 from bundlerun.bundles.value import arrays, files, tables
 from bundlerun.bundles.value.cures import cure, key_cure
 from bundlerun.bundles.value.files import Directory, File
@@ -149,7 +149,7 @@ class _Freezing:
             return self._file(value)
         if kind is Directory:
             return self._directory(value)
-        if kind is Bundle:
+        if kind is BundleRecord:
             return b'{"bundle":%s}' % _record(value)
         if arrays.is_array(value):
             self._lost.check_array(value)
@@ -260,11 +260,11 @@ def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
         raise BadPath(f"{value!r:.300}: {error}") from error
 
 
-def _record(bundle: Bundle) -> bytes:
+def _record(bundle: BundleRecord) -> bytes:
     """A bundle's record. Raises CannotKeep when it would not come back equal."""
     try:
         record = bundle.to_bytes()
-        if Bundle.from_bytes(record) == bundle:
+        if BundleRecord.from_bytes(record) == bundle:
             return record
     except (TypeError, ValueError, AttributeError, IntegrityError) as error:
         raise CannotKeep(f"a bundle whose record is malformed ({error!s:.200})") from error

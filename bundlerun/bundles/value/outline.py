@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import arrays, files
 from bundlerun.bundles.value.decode import file_name, is_long, node_term, root_term, size_of
 from bundlerun.bundles.value.nodes import Read, count_of, entries_of, only, read_node
@@ -137,7 +137,7 @@ def _leaf(tag: str, term: dict[str, Any]) -> dict[str, Any]:
         found = {"type": tag, "as": term["as"], "rows": rows, "columns": columns}
         return found | {"size": Link.from_json(term[tag]).size}
     if tag == "bundle":
-        bundle = Bundle.from_json(only(term, tag)[tag])
+        bundle = BundleRecord.from_json(only(term, tag)[tag])
         return {"type": tag, "name": bundle.name, "id": bundle.id}
     if tag == "scalar":
         try:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import files
 from bundlerun.bundles.value.decode import file_name, is_long, node_term, root_term
 from bundlerun.bundles.value.nodes import MAX_NODE_BYTES, check_level, children, only, parse_node
@@ -220,7 +220,7 @@ class _Picking:
             else:
                 self._below(tag, term[tag], part, 0)
         elif tag == "bundle":
-            root = Bundle.from_json(only(term, tag)[tag]).root
+            root = BundleRecord.from_json(only(term, tag)[tag]).root
             self._pending.append(_Node(root, "root", part._replace(depth=part.depth + 1)))
         else:
             self._leaf(tag, term, part)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import files
 from bundlerun.bundles.value.decode import is_long, node_term, root_term
 from bundlerun.bundles.value.nodes import (
@@ -165,7 +165,7 @@ def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
         elif tag == "node":
             yield _Node(Link.from_json(inner), "term")
         elif tag == "bundle":
-            yield _Node(Bundle.from_json(inner).root, "root")
+            yield _Node(BundleRecord.from_json(inner).root, "root")
         elif tag == "table":
             yield _Table(Link.from_json(inner))
         elif is_long(tag, term) or tag in ("file", "array"):

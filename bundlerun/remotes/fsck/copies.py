@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.fetch import Fetcher
 from bundlerun.remotes.identity import check_remote
 from bundlerun.remotes.keys import bundle_key
-from bundlerun.remotes.records import BundleRecord, read_record
+from bundlerun.remotes.records import PushedBundle, read_record
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck.bundles import User
 from bundlerun.store.store import Store
@@ -29,7 +29,7 @@ class RemoteCopies:
         self._fetchers: dict[tuple[str, str], Fetcher] = {}
         self._checked: set[str] = set()
 
-    def record(self, context: Context, id: str) -> Bundle | None:
+    def record(self, context: Context, id: str) -> BundleRecord | None:
         """See store.fsck.Remotes."""
         record = self._record(context, id)
         return None if record is None else record.bundle
@@ -54,9 +54,9 @@ class RemoteCopies:
             self._store.close()
         self._folder.cleanup()
 
-    def _record(self, context: Context, id: str) -> BundleRecord | None:
+    def _record(self, context: Context, id: str) -> PushedBundle | None:
         data = read_record(self._remote(context), bundle_key(id))
-        return None if data is None else BundleRecord.from_bytes(data, id)
+        return None if data is None else PushedBundle.from_bytes(data, id)
 
     def _remote(self, context: Context) -> Remote:
         remote = self._remote_of(context)

@@ -28,7 +28,7 @@ from bundlerun.remotes.keys import (
 )
 from bundlerun.remotes.records import (
     RECORDS_AT_ONCE,
-    BundleRecord,
+    PushedBundle,
     TagsRecord,
     VersionRecord,
     read_record,
@@ -294,7 +294,7 @@ def _tags_in(key: str, data: bytes) -> TagsRecord:
 
 
 def _facts(id: str, data: bytes) -> Facts:
-    record = BundleRecord.from_bytes(data, id)
+    record = PushedBundle.from_bytes(data, id)
     if record.to_bytes() != data:
         raise IntegrityError(f"the record {bundle_key(id)} is not in the canonical form")
     bundle = record.bundle

@@ -13,7 +13,7 @@ from pathlib import Path
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import PART_BYTES, Link
 from bundlerun.bundles.packs import Location, PackInfo, laid_out
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.fsck.packs import PackState, pack_read
@@ -21,7 +21,7 @@ from bundlerun.remotes.fsck.records import Problem, RecordsProof
 from bundlerun.remotes.fsck.scratch import Ledger
 from bundlerun.remotes.identity import WINDOW_S, Identity
 from bundlerun.remotes.keys import META, pack_key, tags_key
-from bundlerun.remotes.records import BundleRecord, TagsRecord, VersionRecord, read_record
+from bundlerun.remotes.records import PushedBundle, TagsRecord, VersionRecord, read_record
 from bundlerun.store.contexts import Context
 from bundlerun.store.reports import Kind
 from bundlerun.store.rows import Entry as Row
@@ -203,7 +203,7 @@ class RecordRestoring:
             afters = range(row.version or newest + 1)[::-1]
             tries = itertools.product(_with_fewer_tags(row.bundle), afters)
             for bundle, after in itertools.islice(tries, _TRIES):
-                data = BundleRecord(bundle, after, tuple(shares)).to_bytes()
+                data = PushedBundle(bundle, after, tuple(shares)).to_bytes()
                 if digest_of(data) == wanted:
                     return data
         return None
@@ -233,7 +233,7 @@ class RecordRestoring:
             return None
 
 
-def _with_fewer_tags(bundle: Bundle) -> Iterator[Bundle]:
+def _with_fewer_tags(bundle: BundleRecord) -> Iterator[BundleRecord]:
     """The bundle with its tags, then with fewer of them: some were set after it was pushed."""
     tags = list(bundle.tags.items())
     sizes = range(len(tags), -1, -1) if len(tags) <= _MOST_TAGS else (len(tags), 0)

@@ -24,7 +24,7 @@ from bundlerun.remotes.keys import (
     version_infos,
     version_key,
 )
-from bundlerun.remotes.records import BundleRecord, VersionRecord, read_record, twice
+from bundlerun.remotes.records import PushedBundle, VersionRecord, read_record, twice
 
 READERS = 16
 
@@ -119,7 +119,7 @@ def _mark(remote: Remote, picture: Inventory) -> None:
         data = read_record(remote, bundle_key(id))
         if data is None:
             return []  # another clean-up took it
-        record = BundleRecord.from_bytes(data, id)
+        record = PushedBundle.from_bytes(data, id)
         return [(s.pack.uuid, s.used + s.pack.index_length) for s in record.shares]
 
     live = [id for id in picture.records if id not in picture.given_up]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.store.contexts import Context
@@ -31,7 +31,7 @@ _INDEX_WORDS = ("missing from index", "wrong # of entries in index", "non-unique
 class Remotes(Protocol):
     """The remotes of a store's contexts, for mending what is here."""
 
-    def record(self, context: Context, id: str) -> Bundle | None:
+    def record(self, context: Context, id: str) -> BundleRecord | None:
         """The record of a bundle there. Raises BundlerunError."""
 
     def bring(self, user: User, link: Link) -> bytes | Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value.walk import parts
 from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
@@ -29,7 +29,7 @@ class User:
     """A bundle that needs an object."""
 
     context: Context
-    bundle: Bundle
+    bundle: BundleRecord
     pushed: bool
     given_up: bool = False
 
@@ -39,7 +39,7 @@ class User:
         return f"{self.bundle.name}@{self.bundle.id}"
 
 
-FetchRecord = Callable[[Context, str], "Bundle | None"]
+FetchRecord = Callable[[Context, str], "BundleRecord | None"]
 """The record that a context's remote has of the bundle of that id."""
 
 
@@ -95,7 +95,7 @@ class RecordsProof:
                 return
             last = rows[-1][0]
 
-    def _record(self, row: dict[str, Any], context: Context | None) -> Bundle | None:
+    def _record(self, row: dict[str, Any], context: Context | None) -> BundleRecord | None:
         """The bundle of a row, proven; a fault and perhaps None where it is not."""
         data = row["record"]
         data = data if isinstance(data, bytes) else str(data).encode("utf-8", "surrogatepass")
@@ -103,7 +103,7 @@ class RecordsProof:
             self._damaged_record(row, context, "it has other bytes than it was written with")
             return None
         try:
-            bundle = Bundle.from_bytes(data)
+            bundle = BundleRecord.from_bytes(data)
         except IntegrityError as error:
             self._damaged_record(row, context, error.message)
             return None
@@ -130,7 +130,7 @@ class RecordsProof:
         return bundle
 
     def _mend_row(
-        self, row: dict[str, Any], bundle: Bundle, detail: str, columns: Mapping[str, object]
+        self, row: dict[str, Any], bundle: BundleRecord, detail: str, columns: Mapping[str, object]
     ) -> None:
         def mend() -> None:
             sets = ", ".join(f"{column} = ?" for column in columns)
@@ -143,7 +143,9 @@ class RecordsProof:
         finding = Finding(Kind.DAMAGED, what, FILE, detail, "from its record")
         self.faults.append(Fault(finding, mend))
 
-    def _mend_tags(self, row: dict[str, Any], bundle: Bundle, context: Context | None) -> None:
+    def _mend_tags(
+        self, row: dict[str, Any], bundle: BundleRecord, context: Context | None
+    ) -> None:
         def mend() -> None:
             if context is None:
                 raise IntegrityError("its context is gone")
