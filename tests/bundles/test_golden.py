@@ -19,7 +19,7 @@ import pytest
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import Bundle
+from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import encode_value
 from bundlerun.bundles.value.files import Directory, File
 from tests.bundles.memory import Memory
@@ -43,9 +43,9 @@ def _directory(folder: Path) -> Directory:
     return Directory(inside)
 
 
-def _bundle(folder: Path) -> Bundle:
+def _bundle(folder: Path) -> BundleRecord:
     id = "01920000-0000-7000-8000-000000000001"
-    return Bundle(id, "inner", Link(digest_of(b"root"), 4), {"p": "1"}, {"t": "2"}, Lineage())
+    return BundleRecord(id, "inner", Link(digest_of(b"root"), 4), {"p": "1"}, {"t": "2"}, Lineage())
 
 
 GOLDEN: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -1,7 +1,7 @@
 """The value and its nodes: the door to what the modules beside this one do.
 
 A value is frozen into a root, an object named by its digest that names the rest; the root holds no
-location. ``terms`` has the grammar, ``nodes`` the cutting, ``codecs`` and ``arrays`` the leaves.
+location. ``kinds`` is the table of what can be kept, ``nodes`` does the cutting.
 """
 
 from __future__ import annotations

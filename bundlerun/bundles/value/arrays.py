@@ -10,12 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bundlerun.bundles.value.scalars import CannotKeep, base64_bytes
-from bundlerun.errors import IntegrityError
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value.kind import CannotKeep, Decoder, Encoder, Kind, malformed
+from bundlerun.bundles.value.nodes import link_bytes, only
+from bundlerun.bundles.value.scalars import base64_bytes
+from bundlerun.errors import IntegrityError, SettingsError
 from bundlerun.registry import needed
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 20
+_SHOWN = 200
+"""Characters shown of a scalar."""
+
 _ANOTHER = "value.astype(value.dtype.descr), or value.tolist()"
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, SyntaxError, OverflowError)
 
@@ -190,3 +197,65 @@ def scalar_of(found: Any) -> Any:
     if array.shape != ():
         raise IntegrityError("a numpy scalar has dimensions")
     return array[()]
+
+
+def _write_scalar(value: Any) -> bytes:
+    return b'{"scalar":"%s"}' % scalar_base64(value)
+
+
+def _encode_scalar(value: Any, encoder: Encoder) -> bytes:
+    if isinstance(value, str):
+        encoder.check_text(str(value))
+    return _write_scalar(value)
+
+
+def _read_scalar(term: dict[str, Any]) -> Any:
+    return scalar_of(only(term, "scalar")["scalar"])
+
+
+def _outline_scalar(term: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = _read_scalar(term)
+    except SettingsError:
+        return {"type": "numpy scalar", "value": "(numpy is not installed)"}
+    return {"type": f"numpy.{type(value).__name__}", "value": str(value)[:_SHOWN]}
+
+
+SCALAR = Kind(
+    tags=("scalar",),
+    is_of=is_scalar,
+    write=_write_scalar,
+    encode=_encode_scalar,
+    read=_read_scalar,
+    outline=_outline_scalar,
+)
+
+
+def _encode(value: Any, encoder: Encoder) -> bytes:
+    encoder.check_array(value)
+    link = encoder.written(lambda file: write(value, file), value.nbytes)
+    about = canonical_json([value.dtype.str, list(value.shape)])
+    return b'{"array":%s,"about":%s}' % (link_bytes(link), about)
+
+
+def _decode(term: dict[str, Any], decoder: Decoder) -> Any:
+    return read(decoder.held(Link.from_json(only(term, "array", "about")["array"])))
+
+
+def _outline(term: dict[str, Any]) -> dict[str, Any]:
+    about = only(term, "array", "about")["about"]
+    if type(about) is not list or [type(each) for each in about] != [str, list]:
+        raise malformed(about)
+    dtype, shape = about
+    size = Link.from_json(term["array"]).size
+    return {"type": "array", "dtype": dtype, "shape": shape, "size": size}
+
+
+ARRAY = Kind(
+    tags=("array",),
+    is_of=is_array,
+    encode=_encode,
+    decode=_decode,
+    links=lambda term: (Link.from_json(term["array"]),),
+    outline=_outline,
+)

@@ -13,18 +13,28 @@ from typing import Any, NamedTuple, TypeVar
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value import files
-from bundlerun.bundles.value.decode import file_name, is_long, node_term, root_term
-from bundlerun.bundles.value.nodes import Read, check_level, children, count_of, only, read_node
-from bundlerun.bundles.value.outline import outline_of
-from bundlerun.bundles.value.scalars import (
+from bundlerun.bundles.value.kind import (
+    BY_TAG,
     CONTAINERS,
-    MAPPINGS,
+    HAVE_ENTRIES,
     MAX_DEPTH,
     PLAIN,
-    is_scalar,
-    scalar,
+    entry_pair,
+    inline_value,
+    kind_in,
     tag_of,
 )
+from bundlerun.bundles.value.nodes import (
+    Read,
+    check_level,
+    children,
+    count_of,
+    node_term,
+    only,
+    read_node,
+    root_term,
+)
+from bundlerun.bundles.value.outline import leaf_outline
 from bundlerun.errors import IntegrityError
 
 MOST_CHANGES = 1_000
@@ -123,15 +133,15 @@ class _Comparing:
         if depth > MAX_DEPTH:
             raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
         old, new = self._inner(old), self._inner(new)
-        tags = _tag(old), _tag(new)
-        if tags[0] != tags[1] or tags[0] not in (*CONTAINERS, "directory"):
+        tag = _tag(old)
+        if tag != _tag(new) or tag not in HAVE_ENTRIES:
             self.note("changed", where, old, new)
-        elif tags[0] == "directory":
-            self._directories(old, new, where)
-        elif tags[0] in MAPPINGS:
-            self._dicts(tags[0], old, new, where, depth)
+        elif tag not in CONTAINERS:
+            self._directories(tag, old, new, where)
+        elif CONTAINERS[tag].is_mapping:
+            self._dicts(tag, old, new, where, depth)
         else:
-            self._lists(only(old, tags[0])[tags[0]], only(new, tags[0])[tags[0]], where, depth)
+            self._lists(only(old, tag)[tag], only(new, tag)[tag], where, depth)
 
     def note(self, what: str, where: str, old: Any = None, new: Any = None) -> None:
         """Take a change down; ``old`` and ``new`` are terms."""
@@ -140,7 +150,8 @@ class _Comparing:
             return
         before = None if what == "added" else self._told(old)
         after = None if what == "removed" else self._told(new)
-        both = _tag(old) == _tag(new) == "table"
+        tag = _tag(old)
+        both = tag == _tag(new) and tag in BY_TAG and BY_TAG[tag].is_table
         columns = tuple(self._columns(old, new)) if both else ()
         self.changes.append(Change(what, where, before, after, columns))
 
@@ -155,17 +166,17 @@ class _Comparing:
         tag = _tag(term)
         if tag in CONTAINERS:
             return {"type": tag, "count": count_of(only(term, tag)[tag])}
-        if tag == "directory":
-            count = count_of(only(term, tag, "name", "size")[tag])
-            name, size = file_name(term["name"]), term["size"]
-            return {"type": tag, "name": name, "count": count, "size": size}
-        return outline_of(term, self._read)
+        found = leaf_outline(tag, term)
+        if tag in HAVE_ENTRIES:
+            found["count"] = count_of(term[tag])
+        return found
 
     def _columns(self, old: Any, new: Any) -> Iterator[tuple[str, str | None, str | None]]:
-        links = Link.from_json(old["table"]), Link.from_json(new["table"])
-        if links[0] == links[1]:
+        kind = kind_in(_tag(old), old)
+        (left,), (right,) = kind.links(old), kind.links(new)
+        if left == right:
             return
-        before, after = self._schema(links[0]), self._schema(links[1])
+        before, after = self._schema(left), self._schema(right)
         if before is None or after is None:
             return
         was, now = dict(before), dict(after)
@@ -173,10 +184,9 @@ class _Comparing:
             if was.get(name) != now.get(name):
                 yield name, was.get(name), now.get(name)
 
-    def _directories(self, old: Any, new: Any, where: str) -> None:
-        for term in (old, new):
-            only(term, "directory", "name", "size")
-        left, right = differing_entries(old["directory"], new["directory"], self._read)
+    def _directories(self, tag: str, old: Any, new: Any, where: str) -> None:
+        names = [leaf_outline(tag, term).get("name") for term in (old, new)]
+        left, right = differing_entries(old[tag], new[tag], self._read)
         was = {entry.path: entry for entry in map(files.entry_of, left)}
         now = {entry.path: entry for entry in map(files.entry_of, right)}
         for path in sorted(was.keys() | now.keys()):
@@ -184,7 +194,7 @@ class _Comparing:
             what = "added" if before is None else "removed" if after is None else "changed"
             if before != after:
                 self._file(what, f"{where}/{path}", before, after)
-        if old["name"] != new["name"]:
+        if names[0] != names[1]:
             self.note("changed", where, old, new)
 
     def _file(self, what: str, where: str, old: Any, new: Any) -> None:
@@ -231,9 +241,8 @@ def _tag(term: Any) -> str:
 
 def _pair(found: Any) -> tuple[bytes, Any]:
     """The key of a dict's entry as JSON, and the term below it."""
-    if type(found) is not list or len(found) != 2:
-        raise IntegrityError(f"an entry of a dict is malformed: {found!r:.120}")
-    return canonical_json(found[0]), found[1]
+    key, term = entry_pair(found)
+    return canonical_json(key), term
 
 
 def _key(data: bytes) -> str:
@@ -242,9 +251,8 @@ def _key(data: bytes) -> str:
     tag = _tag(term)
     if tag == "":
         return data.decode()[:200] if type(term) is str else repr(term)
-    if is_scalar(tag) and not is_long(tag, term):
-        return f"{scalar(term)!r:.200}"
-    return f"({tag} of {Link.from_json(term[tag]).size} bytes)"
+    links = kind_in(tag, term).links(term)
+    return f"({tag} of {links[0].size} bytes)" if links else f"{inline_value(term)!r:.200}"
 
 
 def _entry(entry: Any) -> dict[str, Any] | None:

@@ -11,8 +11,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.paths import PathTree, are_ordinary, check_depth
+from bundlerun.bundles.paths import PathTree, are_ordinary, check_depth, check_file_name
+from bundlerun.bundles.value.kind import Decoder, Encoder, Kind
+from bundlerun.bundles.value.nodes import cut, entries_of, link_bytes, only
+from bundlerun.bundles.value.scalars import text_term
 from bundlerun.bundles.value.storage import DirectoryEntry, Stamp, stamp_of
 from bundlerun.errors import BadPath, IntegrityError
 
@@ -263,3 +267,146 @@ def checked(entries: Iterable[Any], size: int) -> Iterator[DirectoryEntry]:
         yield entry
     if left:
         raise IntegrityError("a directory has not the bytes it is said to have")
+
+
+_FILES_AT_ONCE = 10_000
+"""Of larger folders, so many files are looked up, and remembered, at once."""
+
+
+def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
+    """Where a file or folder lies, and what it is. Raises BadPath when it is not there."""
+    try:
+        path = value.path
+        return path, os.stat(path)
+    except OSError as error:
+        raise BadPath(f"{error.filename!s:.300} is not there: {error.strerror}") from error
+    except ValueError as error:
+        raise BadPath(f"{value!r:.300}: {error}") from error
+
+
+def file_name(found: Any) -> str:
+    """A name that passes the check. Raises IntegrityError."""
+    if type(found) is not str:
+        raise IntegrityError(f"{found!r:.80} is no file name")
+    try:
+        return check_file_name(found)
+    except BadPath as error:
+        raise IntegrityError(error.message) from error
+
+
+def size_of(found: Any) -> int:
+    """A number of bytes. Raises IntegrityError."""
+    if type(found) is not int or found < 0:
+        raise IntegrityError(f"{found!r:.80} is no size")
+    return found
+
+
+def directory_root(body: Any) -> Link:
+    """What names the content of a Directory, whatever its own name: the digest of its entries.
+
+    Raises IntegrityError.
+    """
+    try:
+        data = canonical_json(body)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"a directory is malformed: {error!s:.120}") from error
+    return Link(digest_of(data), len(data))
+
+
+def _encode_file(value: File, encoder: Encoder) -> bytes:
+    unseen = value.unseen()
+    path, found = (unseen[0], unseen[0].stat()) if unseen else _present(value)
+    if not stat.S_ISREG(found.st_mode):
+        raise BadPath(f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)")
+    name = text_term(check_file_name(value.name))
+    (link,) = encoder.put_files(path.parent, [(path.name, stamp_of(found))])
+    runs = unseen[1] if unseen else is_executable(found.st_mode)
+    flag = b',"x":true' if runs else b""
+    return b'{"file":%s,"name":%s%s}' % (link_bytes(link), name, flag)
+
+
+def _checked_file(term: dict[str, Any]) -> tuple[Link, str, bool]:
+    only(term, "file", "name", optional=frozenset({"x"}))
+    link, name = Link.from_json(term["file"]), file_name(term["name"])
+    executable = term.get("x", False)
+    if type(executable) is not bool:
+        raise IntegrityError(f"a file is malformed: {term!r:.120}")
+    return link, name, executable
+
+
+def _decode_file(term: dict[str, Any], decoder: Decoder) -> File:
+    link, name, executable = _checked_file(term)
+    source = decoder.source
+
+    def held() -> Path | bytes:
+        found = source.map(link)
+        return found if isinstance(found, Path) else source.read(link)
+
+    fetch = lambda: source.file(link, name, executable)  # noqa: E731
+    return File(name=name, link=link, fetch=fetch, held=held, executable=executable)
+
+
+def _outline_file(term: dict[str, Any]) -> dict[str, Any]:
+    link, name, _ = _checked_file(term)
+    return {"type": "file", "name": name, "size": link.size}
+
+
+FILE = Kind(
+    tags=("file",),
+    types=(File,),
+    encode=_encode_file,
+    decode=_decode_file,
+    links=lambda term: (Link.from_json(term["file"]),),
+    outline=_outline_file,
+    name=lambda term: file_name(term["name"]) if "name" in term else "value",
+    on_touch=True,
+)
+
+
+def _encode_directory(value: Directory, encoder: Encoder) -> bytes:
+    path, found = _present(value)
+    if not stat.S_ISDIR(found.st_mode):
+        raise BadPath(f"{str(path)!r:.300} is no folder", hint="bundlerun.File(path)")
+    name = text_term(check_file_name(value.name))
+    inside = scan(path)
+    entries, size = [], 0
+    for start in range(0, len(inside), _FILES_AT_ONCE):
+        some = inside[start : start + _FILES_AT_ONCE]
+        stamps = [(each.path, each.stamp) for each in some if each.stamp is not None]
+        links = iter(encoder.put_files(path, stamps))
+        for each in some:
+            link = None if each.stamp is None else next(links)
+            size += 0 if link is None else link.size
+            linked = None if link is None else link_bytes(link)
+            entries.append(entry_bytes(text_term(each.path), linked, each.executable))
+    body = cut(entries, encoder.put_bytes)
+    return b'{"directory":%s,"name":%s,"size":%d}' % (body, name, size)
+
+
+def _decode_directory(term: dict[str, Any], decoder: Decoder) -> Directory:
+    body = only(term, "directory", "name", "size")["directory"]
+    name, size, root = file_name(term["name"]), size_of(term["size"]), directory_root(body)
+    source = decoder.source
+
+    def entries() -> list[DirectoryEntry]:
+        # A list: no path is given away before the last one is checked.
+        return list(checked(entries_of(body, source.read), size))
+
+    return Directory(name=name, fetch=lambda: source.directory(root, name, entries))
+
+
+def _outline_directory(term: dict[str, Any]) -> dict[str, Any]:
+    only(term, "directory", "name", "size")
+    name, size = file_name(term["name"]), size_of(term["size"])
+    return {"type": "directory", "name": name, "size": size}
+
+
+DIRECTORY = Kind(
+    tags=("directory",),
+    types=(Directory,),
+    encode=_encode_directory,
+    decode=_decode_directory,
+    outline=_outline_directory,
+    has_files=True,
+    on_touch=True,
+)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from bundlerun.bundles.value import tables
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.bundles.value.tables.texts import Wanted
 
 MAX_PATH_LENGTH = 4096

@@ -14,6 +14,7 @@ from typing import Any
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.link import Link
+from bundlerun.bundles.record import check_format
 from bundlerun.errors import BadValue, IntegrityError
 
 INLINE_ENTRIES = 64
@@ -175,3 +176,20 @@ def check_level(found: Any, level: int) -> dict[str, Any]:
     if fields["level"] != level or type(fields["entries"]) is not list:
         raise IntegrityError(f"a node of level {level} is malformed: {found!r:.120}")
     return fields
+
+
+def root_term(found: Any) -> Any:
+    """The term in a parsed root. Raises IntegrityError, also for an unknown format."""
+    check_format(found)
+    return only(found, "format", "value")["value"]
+
+
+def node_term(found: Any) -> Any:
+    """The term in a parsed node of one term, which is not just another such node.
+
+    Raises IntegrityError.
+    """
+    term = only(found, "term")["term"]
+    if type(term) is dict and "node" in term:
+        raise IntegrityError("a node holds nothing but another node")
+    return term

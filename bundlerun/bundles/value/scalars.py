@@ -9,43 +9,27 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bundlerun.bundles.value.nodes import only
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value.kind import CannotKeep, Decoder, Encoder, Kind, inline_value
+from bundlerun.bundles.value.nodes import link_bytes, only
 from bundlerun.errors import IntegrityError, SettingsError
 
-MAX_DEPTH = 100
-"""Containers within containers."""
-
-FLATTER = "a flatter value, or its text: json.dumps(value)"
-"""What to do with a value that is nested deeper."""
-
-MAX_VALUES = 1 << 24
-"""Single values in one bundle. What has more is a table, an array or a file; and a small hostile
-value cannot unfold to fill the memory."""
+LONG_BYTES = 1024
+LONG_TEXT = 4096
+"""Bytes, and texts as JSON, that are longer are objects of their own."""
 
 _HEX_INT = re.compile(r"-?0x[0-9a-f]+")
 _HEX_FLOAT = re.compile(r"-?0x[01]\.[0-9a-f]+p[+-][0-9]+|-?inf|nan")
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-][0-9]+)?|Infinity|s?NaN[0-9]*)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-_BARE = "collections.Counter(dict(value)), with the attributes beside it"
 _MICROSECOND = timedelta(microseconds=1)
-_MALFORMED = (ValueError, TypeError, KeyError, ArithmeticError, AttributeError)
-
-
-class CannotKeep(Exception):
-    """Why a value cannot be kept; whoever knows its path in the tree makes a BadValue of it."""
-
-    def __init__(self, reason: str, *, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
 
 
 def _int(value: int) -> bytes:
@@ -80,8 +64,22 @@ def text_of(data: bytes) -> str:
         raise IntegrityError(f"a text is no UTF-8: {error!s:.120}") from error
 
 
+def _encode_text(value: str, encoder: Encoder) -> bytes:
+    encoder.check_text(value)
+    term = text_term(value)
+    if len(term) <= LONG_TEXT:
+        return term
+    return b'{"str":%s}' % link_bytes(encoder.put_bytes(text_bytes(value)))
+
+
 def _bytes(value: bytes) -> bytes:
     return b'{"bytes":"%s"}' % base64.b64encode(value)
+
+
+def _encode_bytes(value: bytes, encoder: Encoder) -> bytes:
+    if len(value) <= LONG_BYTES:
+        return _bytes(value)
+    return b'{"bytes":%s}' % link_bytes(encoder.put_bytes(value))
 
 
 def _moment(tag: str, value: datetime | time) -> bytes:
@@ -124,39 +122,6 @@ def _decimal(value: Decimal) -> bytes:
     if not _DECIMAL.fullmatch(text):
         raise CannotKeep(f"the decimal.Decimal {text:.80}", hint="str(value)")
     return b'{"decimal":"%s"}' % text.encode()
-
-
-SCALARS: Mapping[type, Callable[[Any], bytes]] = {
-    type(None): lambda value: b"null",
-    bool: lambda value: b"true" if value else b"false",
-    int: _int,
-    float: _float,
-    str: text_term,
-    bytes: _bytes,
-    datetime: lambda value: _moment("datetime", value),
-    date: lambda value: b'{"date":"%s"}' % value.isoformat().encode(),
-    time: lambda value: _moment("time", value),
-    timedelta: _timedelta,
-    Decimal: _decimal,
-}
-"""How each single value is written. Each raises CannotKeep."""
-
-PLAIN = (str, int, bool, type(None))
-"""What stands for itself in JSON."""
-
-SEQUENCES: Mapping[str, type] = {"list": list, "tuple": tuple}
-MAPPINGS: Mapping[str, type] = {"dict": dict, "Counter": Counter}
-CONTAINERS: Mapping[str, type] = {**SEQUENCES, **MAPPINGS}
-"""What has parts, by the tag of its term. A mapping is made of a dict of its entries."""
-
-CONTAINER_TAGS: Mapping[type, str] = {kind: tag for tag, kind in CONTAINERS.items()}
-
-
-def check_bare(value: Any) -> None:
-    """Raises CannotKeep for a Counter that somebody set attributes on: they would be lost."""
-    if getattr(value, "__dict__", None):
-        names = ", ".join(map(repr, value.__dict__))
-        raise CannotKeep(f"a {type(value).__name__} with attributes ({names:.80})", hint=_BARE)
 
 
 def base64_bytes(found: Any) -> bytes:
@@ -210,7 +175,7 @@ def _read_moment(tag: str, term: dict[str, Any]) -> datetime | time:
     if "tzname" in term:
         if type(zone) is not timezone:
             raise ValueError("a zone's name without its offset")
-        zone = timezone(zone.utcoffset(None), scalar(term["tzname"]))
+        zone = timezone(zone.utcoffset(None), inline_value(term["tzname"]))
     if term.get("fold", 1) != 1:
         raise ValueError("fold is 1 or left out")
     return found.replace(tzinfo=zone, fold=1 if "fold" in term else 0)
@@ -231,41 +196,88 @@ def _read_decimal(term: dict[str, Any]) -> Decimal:
     return Decimal(text)
 
 
-_READERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
-    "int": _read_int,
-    "float": _read_float,
-    "surrogates": lambda term: text_of(base64_bytes(only(term, "surrogates")["surrogates"])),
-    "bytes": lambda term: base64_bytes(only(term, "bytes")["bytes"]),
-    "datetime": lambda term: _read_moment("datetime", term),
-    "date": lambda term: date.fromisoformat(only(term, "date")["date"]),
-    "time": lambda term: _read_moment("time", term),
-    "timedelta": _read_timedelta,
-    "decimal": _read_decimal,
-}
+def _read_text(term: dict[str, Any]) -> str:
+    return text_of(base64_bytes(only(term, "surrogates")["surrogates"]))
 
 
-def tag_of(term: Any) -> str:
-    """What a term is: its first key. Raises IntegrityError for what is no object with a key."""
-    if type(term) is not dict or not term:
-        raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
-    tag: str = next(iter(term))
-    return tag
+def _decode_text(term: dict[str, Any], decoder: Decoder) -> str:
+    if "str" not in term:
+        return _read_text(term)
+    return text_of(decoder.read(Link.from_json(only(term, "str")["str"])))
 
 
-def is_scalar(tag: str) -> bool:
-    """Whether ``scalar`` reads terms of this tag."""
-    return tag in _READERS
+def _text_links(term: Mapping[str, Any]) -> tuple[Link, ...]:
+    return (Link.from_json(term["str"]),) if "str" in term else ()
 
 
-def scalar(term: Any) -> Any:
-    """The single value of a term. Raises IntegrityError for all else, SettingsError for a time
-    zone that this machine does not know."""
-    if type(term) in PLAIN:
-        return term
-    read = _READERS.get(tag_of(term))
-    if read is None:
-        raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
-    try:
-        return read(term)
-    except _MALFORMED as error:
-        raise IntegrityError(f"a part of a value is malformed: {term!r:.120}") from error
+def _read_bytes(term: dict[str, Any]) -> bytes:
+    return base64_bytes(only(term, "bytes")["bytes"])
+
+
+def _decode_bytes(term: dict[str, Any], decoder: Decoder) -> bytes:
+    links = _bytes_links(only(term, "bytes"))
+    return decoder.read(links[0]) if links else _read_bytes(term)
+
+
+def _bytes_links(term: Mapping[str, Any]) -> tuple[Link, ...]:
+    return (Link.from_json(term["bytes"]),) if type(term["bytes"]) is list else ()
+
+
+def _single(
+    kind: type,
+    write: Callable[[Any], bytes],
+    tag: str | None = None,
+    read: Callable[[dict[str, Any]], Any] | None = None,
+) -> Kind:
+    """A kind that is whole in its term; None and booleans stand for themselves and have no tag."""
+    tags = () if tag is None else (tag,)
+    return Kind(tags=tags, types=(kind,), write=write, read=read, is_key=True)
+
+
+KINDS: Sequence[Kind] = (
+    _single(type(None), lambda value: b"null"),
+    _single(bool, lambda value: b"true" if value else b"false"),
+    _single(int, _int, "int", _read_int),
+    _single(float, _float, "float", _read_float),
+    Kind(
+        tags=("str", "surrogates"),
+        types=(str,),
+        write=text_term,
+        read=_read_text,
+        encode=_encode_text,
+        decode=_decode_text,
+        links=_text_links,
+        is_key=True,
+    ),
+    Kind(
+        tags=("bytes",),
+        types=(bytes,),
+        write=_bytes,
+        read=_read_bytes,
+        encode=_encode_bytes,
+        decode=_decode_bytes,
+        links=_bytes_links,
+        is_key=True,
+    ),
+    _single(
+        datetime,
+        lambda value: _moment("datetime", value),
+        "datetime",
+        lambda term: _read_moment("datetime", term),
+    ),
+    _single(
+        date,
+        lambda value: b'{"date":"%s"}' % value.isoformat().encode(),
+        "date",
+        lambda term: date.fromisoformat(only(term, "date")["date"]),
+    ),
+    _single(
+        time,
+        lambda value: _moment("time", value),
+        "time",
+        lambda term: _read_moment("time", term),
+    ),
+    _single(timedelta, _timedelta, "timedelta", _read_timedelta),
+    _single(Decimal, _decimal, "decimal", _read_decimal),
+)
+"""The rows of single values."""

@@ -16,29 +16,33 @@ from typing import Any, NamedTuple
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import files
-from bundlerun.bundles.value.decode import file_name, is_long, node_term, root_term
-from bundlerun.bundles.value.nodes import MAX_NODE_BYTES, check_level, children, only, parse_node
-from bundlerun.bundles.value.scalars import (
+from bundlerun.bundles.value.kind import (
+    BY_TAG,
     CONTAINERS,
-    MAPPINGS,
+    HAVE_ENTRIES,
     MAX_DEPTH,
     MAX_VALUES,
     PLAIN,
-    is_scalar,
-    scalar,
+    entry_pair,
+    inline_value,
+    kind_in,
     tag_of,
-    text_of,
 )
+from bundlerun.bundles.value.nodes import (
+    MAX_NODE_BYTES,
+    check_level,
+    children,
+    node_term,
+    parse_node,
+    root_term,
+)
+from bundlerun.bundles.value.scalars import text_of
 from bundlerun.bundles.value.walk import MaybeRead
 from bundlerun.errors import IntegrityError
 
 MOST_TOLD = 12
 """Paths that a message names of what is there."""
-
-_TOUCHED = frozenset({"file", "directory", "bundle"})
-"""What is brought when it is touched, and not when the value around it is made."""
 
 _WILD = re.compile(r"[*?[]")
 
@@ -62,7 +66,7 @@ def pick(root: Link, read: MaybeRead, patterns: Sequence[str]) -> Picked:
     ``images/*`` is all in ``images``, as is ``images`` itself. Raises IntegrityError for malformed
     nodes.
     """
-    picking = _Picking(read, patterns, frozenset())
+    picking = _Picking(read, patterns)
     picking.look_into(root)
     return picking.all()
 
@@ -70,7 +74,7 @@ def pick(root: Link, read: MaybeRead, patterns: Sequence[str]) -> Picked:
 def pick_term(term: Any, read: MaybeRead) -> Picked:
     """All that it takes to make the value of ``term``: files and folders stay where they are, and
     so does the value of a bundle within it. Raises IntegrityError for malformed nodes."""
-    picking = _Picking(read, ["*"], _TOUCHED)
+    picking = _Picking(read, ["*"], untouched=True)
     picking.take(term)
     return picking.all()
 
@@ -98,9 +102,11 @@ class _Node(NamedTuple):
 
 
 class _Picking:
-    def __init__(self, read: MaybeRead, patterns: Sequence[str], apart: frozenset[str]) -> None:
+    def __init__(
+        self, read: MaybeRead, patterns: Sequence[str], *, untouched: bool = False
+    ) -> None:
         self._read = read
-        self._apart = apart
+        self._untouched = untouched
         self._patterns = {each: _fitting(each.rstrip("/")) for each in patterns}
         self._starts = [_WILD.split(each.rstrip("/"), maxsplit=1)[0] for each in patterns]
         self._unmatched = dict.fromkeys(patterns)
@@ -162,31 +168,30 @@ class _Picking:
 
     def _entries(self, kind: str, entries: list[Any], part: _Part, at: int) -> None:
         for index, entry in enumerate(entries, start=at):
-            if kind == "directory":
+            if kind not in CONTAINERS:
                 found = files.entry_of(entry)
                 inner = self._wanted(part.inner(found.path))
                 if inner is not None and inner.hit and found.link is not None:
                     self._take(found.link)
                 continue
             term, name = entry, str(index)
-            if kind in MAPPINGS:
-                if type(entry) is not list or len(entry) != 2:
-                    raise IntegrityError("an entry of a dict is malformed")
-                term, name = entry[1], self._key(entry[0])
+            if CONTAINERS[kind].is_mapping:
+                key, term = entry_pair(entry)
+                name = self._key(key)
             inner = self._wanted(part.inner(name))
             if inner is not None:
                 self._term(term, inner)
 
     def _key(self, term: Any) -> str:
-        if type(term) in PLAIN or not is_long(tag_of(term), term):
-            return str(scalar(term))
+        links = () if type(term) in PLAIN else kind_in(tag_of(term), term).links(term)
+        if not links:
+            return str(inline_value(term))
         # A long key is an object of its own, and needed whatever is asked for.
-        tag, link = tag_of(term), Link.from_json(term[tag_of(term)])
-        data = self._read(link)
+        data = self._read(links[0])
         if data is None:
-            self._found.absent[link.digest] = link
+            self._found.absent[links[0].digest] = links[0]
             return ""
-        return text_of(data) if tag == "str" else str(data)
+        return text_of(data) if tag_of(term) == "str" else str(data)
 
     def _wanted(self, part: _Part) -> _Part | None:
         """``part`` with what its own path says; None when nothing in it is wanted."""
@@ -212,33 +217,32 @@ class _Picking:
         tag = "" if type(term) in PLAIN else tag_of(term)
         if tag == "node":
             self._pending.append(_Node(Link.from_json(term[tag]), "term", part))
-        elif tag in self._apart:
+        elif self._untouched and tag in BY_TAG and BY_TAG[tag].on_touch:
             return
-        elif tag in CONTAINERS or tag == "directory":
+        elif tag in HAVE_ENTRIES:
             if type(term[tag]) is list:
                 self._entries(tag, term[tag], part, 0)
             else:
                 self._below(tag, term[tag], part, 0)
-        elif tag == "bundle":
-            root = BundleRecord.from_json(only(term, tag)[tag]).root
-            self._pending.append(_Node(root, "root", part._replace(depth=part.depth + 1)))
+        elif tag in BY_TAG and (root := BY_TAG[tag].root) is not None:
+            inner = part._replace(depth=part.depth + 1)
+            self._pending.append(_Node(root(term), "root", inner))
         else:
             self._leaf(tag, term, part)
 
     def _leaf(self, tag: str, term: Any, part: _Part) -> None:
+        kind = kind_in(tag, term) if tag else None
         if not part.path:
-            single = file_name(term["name"]) if tag == "file" and "name" in term else "value"
+            single = kind.name(term) if kind else "value"
             alone = self._wanted(part._replace(path=single))
             if alone is None:
                 return
             part = alone
         if not part.hit:
             self._tell(part.path)
-        if tag in ("file", "table", "array") or (tag and is_long(tag, term)):
-            if part.hit:
-                self._take(Link.from_json(term[tag]))
-        elif tag and not is_scalar(tag) and tag != "scalar":
-            raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
+        elif kind is not None:
+            for link in kind.links(term):
+                self._take(link)
 
     def _take(self, link: Link) -> None:
         for each in _with_parts(link):

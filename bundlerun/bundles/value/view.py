@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.value.decode import Thawing, node_term, root_term
+from bundlerun.bundles.value.decode import Thawing
+from bundlerun.bundles.value.kind import CONTAINERS, PLAIN, entry_pair, tag_of
 from bundlerun.bundles.value.nodes import (
     check_level,
     children,
     count_of,
     entries_of,
+    node_term,
     only,
     read_node,
+    root_term,
 )
-from bundlerun.bundles.value.scalars import MAPPINGS, PLAIN, SEQUENCES, tag_of
 from bundlerun.bundles.value.storage import Source
 from bundlerun.errors import IntegrityError
 
@@ -127,10 +128,9 @@ class MappingView(_Container, Mapping[Any, Any]):
             key_of = Thawing(self._source).key
             keys: dict[Any, int] = {}
             for at, entry in enumerate(self._entries()):
-                if type(entry) is not list or len(entry) != 2:
-                    raise IntegrityError(f"an entry of a dict is malformed: {entry!r:.120}")
-                if keys.setdefault(key_of(entry[0]), at) != at:
-                    raise IntegrityError(f"a dict has the key {entry[0]!r:.80} twice")
+                key, _ = entry_pair(entry)
+                if keys.setdefault(key_of(key), at) != at:
+                    raise IntegrityError(f"a dict has the key {key!r:.80} twice")
             self._keys = keys
         return self._keys
 
@@ -138,8 +138,14 @@ class MappingView(_Container, Mapping[Any, Any]):
 class CounterView(MappingView):
     """A Counter, read where it is touched: what is not in it has the count 0."""
 
+    def __init__(
+        self, tag: str, term: Any, source: Source, depth: int, absent: Callable[[], Any]
+    ) -> None:
+        super().__init__(tag, term, source, depth)
+        self._absent = absent
+
     def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if key in self else 0
+        return super().__getitem__(key) if key in self else self._absent()
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The count of ``key``, or ``default``, as of a dict."""
@@ -151,9 +157,11 @@ def _viewed(term: Any, source: Source, depth: int) -> View:
     if tag == "node":
         term = node_term(read_node(Link.from_json(only(term, tag)[tag]), source.read))
         tag = "" if type(term) in PLAIN else tag_of(term)
-    if tag in MAPPINGS:
-        kind = CounterView if MAPPINGS[tag] is Counter else MappingView
-        return kind(tag, term, source, depth)
-    if tag in SEQUENCES:
+    row = CONTAINERS.get(tag)
+    if row is None:
+        return View(term, source, depth)
+    if not row.is_mapping:
         return SequenceView(tag, term, source, depth)
-    return View(term, source, depth)
+    if row.absent is None:
+        return MappingView(tag, term, source, depth)
+    return CounterView(tag, term, source, depth, row.absent)

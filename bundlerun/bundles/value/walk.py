@@ -8,28 +8,27 @@ from typing import Any, NamedTuple
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import BundleRecord
 from bundlerun.bundles.value import files
-from bundlerun.bundles.value.decode import is_long, node_term, root_term
+from bundlerun.bundles.value.kind import (
+    CONTAINERS,
+    HAVE_ENTRIES,
+    MAX_DEPTH,
+    PLAIN,
+    entry_pair,
+    kind_in,
+    tag_of,
+)
 from bundlerun.bundles.value.nodes import (
     MAX_NODE_BYTES,
     check_level,
     children,
+    node_term,
     parse_node,
-)
-from bundlerun.bundles.value.scalars import (
-    CONTAINERS,
-    MAPPINGS,
-    MAX_DEPTH,
-    PLAIN,
-    is_scalar,
-    tag_of,
+    root_term,
 )
 from bundlerun.errors import IntegrityError
 
 MaybeRead = Callable[[Link], "bytes | None"]
-
-_CONTAINERS = frozenset({*CONTAINERS, "directory"})
 
 
 class _Node(NamedTuple):
@@ -127,23 +126,21 @@ def _below(kind: str, body: Any) -> Iterator[_Node]:
         yield _Node(link, kind, level - 1)
 
 
-def _in_entries(kind: str, entries: list[Any]) -> Iterator[_Node | _Table | Link]:
-    if kind == "directory":
-        for each in entries:
-            link = files.entry_of(each).link
-            if link is not None:
-                yield link
-    else:
-        yield from _in_terms([(each, 0) for each in _flat(kind, entries)])
+def _in_entries(tag: str, entries: list[Any]) -> Iterator[_Node | _Table | Link]:
+    if tag in CONTAINERS:
+        yield from _in_terms([(each, 0) for each in _flat(tag, entries)])
+        return
+    for each in entries:
+        link = files.entry_of(each).link
+        if link is not None:
+            yield link
 
 
-def _flat(kind: str, entries: list[Any]) -> list[Any]:
+def _flat(tag: str, entries: list[Any]) -> list[Any]:
     """The terms in a container's entries."""
-    if kind not in MAPPINGS:
+    if not CONTAINERS[tag].is_mapping:
         return entries
-    if any(type(each) is not list or len(each) != 2 for each in entries):
-        raise IntegrityError("an entry of a dict is malformed")
-    return [term for each in entries for term in each]
+    return [term for each in entries for term in entry_pair(each)]
 
 
 def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
@@ -153,22 +150,20 @@ def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
         if type(term) in PLAIN:
             continue
         tag = tag_of(term)
-        inner = term[tag]
-        if tag in _CONTAINERS and type(inner) is not list:
-            yield from _below(tag, inner)
-        elif tag == "directory":
-            yield from _in_entries(tag, inner)
-        elif tag in _CONTAINERS:
-            if depth > MAX_DEPTH:
+        if tag in HAVE_ENTRIES:
+            inner = term[tag]
+            if type(inner) is not list:
+                yield from _below(tag, inner)
+            elif tag not in CONTAINERS:
+                yield from _in_entries(tag, inner)
+            elif depth > MAX_DEPTH:
                 raise IntegrityError(f"a value is nested deeper than {MAX_DEPTH}")
-            stack.extend((each, depth + 1) for each in reversed(_flat(tag, inner)))
+            else:
+                stack.extend((each, depth + 1) for each in reversed(_flat(tag, inner)))
         elif tag == "node":
-            yield _Node(Link.from_json(inner), "term")
-        elif tag == "bundle":
-            yield _Node(BundleRecord.from_json(inner).root, "root")
-        elif tag == "table":
-            yield _Table(Link.from_json(inner))
-        elif is_long(tag, term) or tag in ("file", "array"):
-            yield Link.from_json(inner)
-        elif not is_scalar(tag) and tag != "scalar":
-            raise IntegrityError(f"a part of a value is malformed: {term!r:.120}")
+            yield _Node(Link.from_json(term[tag]), "term")
+        else:
+            kind = kind_in(tag, term)
+            if kind.root is not None:
+                yield _Node(kind.root(term), "root")
+            yield from map(_Table, kind.links(term)) if kind.is_table else kind.links(term)

@@ -14,7 +14,7 @@ from pathlib import Path
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.link import PART_BYTES, Hashing, Link
 from bundlerun.bundles.value import files
-from bundlerun.bundles.value.decode import directory_root
+from bundlerun.bundles.value.files import directory_root
 from bundlerun.bundles.value.nodes import cut, link_bytes
 from bundlerun.bundles.value.scalars import text_term
 from bundlerun.errors import BadPath

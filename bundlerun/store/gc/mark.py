@@ -8,7 +8,7 @@ from typing import Any
 
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value import links
-from bundlerun.bundles.value.decode import directory_root
+from bundlerun.bundles.value.files import directory_root
 from bundlerun.errors import IntegrityError
 from bundlerun.store.database import Database
 from bundlerun.store.objects import Objects

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.value.kind import CannotKeep, Decoder, Encoder, Kind, malformed
+from bundlerun.bundles.value.nodes import link_bytes, only
 from bundlerun.bundles.value.tables import arrow, pandas, polars, validity
 from bundlerun.bundles.value.tables.texts import Wanted, of_table
 from bundlerun.errors import BadPath, BadValue, IntegrityError
@@ -168,6 +171,50 @@ def texts(table: Any, wanted: Wanted) -> Iterator[tuple[str, str]]:
     import pyarrow.compute
 
     return of_table(pa, table, wanted)
+
+
+def _encode(value: Any, encoder: Encoder) -> bytes:
+    kind = table_kind(value)
+    assert kind is not None
+    packed = pack(value, kind)
+
+    def check(data: Any) -> None:
+        check_written(packed, kind, data)
+        encoder.check_table(packed)
+
+    # Not nbytes: an older pyarrow raises for columns of views.
+    size = packed.get_total_buffer_size()
+    link = encoder.written(lambda file: write(packed, file), size, check)
+    shape = [*value.shape, 1][:2]
+    about = canonical_json(shape)
+    return b'{"table":%s,"as":"%s","about":%s}' % (link_bytes(link), kind.encode(), about)
+
+
+def _decode(term: dict[str, Any], decoder: Decoder) -> Any:
+    kind = only(term, "table", "as", "about")["as"]
+    if kind not in TABLE_KINDS:
+        raise IntegrityError(f"a table of the unknown kind {kind!r:.80}")
+    return unpack(read(decoder.held(Link.from_json(term["table"]))), kind)
+
+
+def _outline(term: dict[str, Any]) -> dict[str, Any]:
+    about = only(term, "table", "as", "about")["about"]
+    if type(about) is not list or [type(each) for each in about] != [int, int]:
+        raise malformed(about)
+    rows, columns = about
+    size = Link.from_json(term["table"]).size
+    return {"type": "table", "as": term["as"], "rows": rows, "columns": columns, "size": size}
+
+
+TABLE = Kind(
+    tags=("table",),
+    is_of=lambda value: table_kind(value) is not None,
+    encode=_encode,
+    decode=_decode,
+    links=lambda term: (Link.from_json(term["table"]),),
+    outline=_outline,
+    is_table=True,
+)
 
 
 def read_table(path: Path) -> Any:

@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.errors import IntegrityError
 
 MAGIC = b"ARROW1\x00\x00"

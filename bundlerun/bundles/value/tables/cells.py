@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bundlerun.bundles.value import arrays
 from bundlerun.bundles.value.cures import cure
-from bundlerun.bundles.value.nodes import only
-from bundlerun.bundles.value.scalars import (
+from bundlerun.bundles.value.kind import (
+    BY_TAG,
+    CONTAINER_TYPES,
+    CONTAINERS,
     FLATTER,
-    MAPPINGS,
     MAX_DEPTH,
     PLAIN,
-    SCALARS,
-    SEQUENCES,
     CannotKeep,
-    check_bare,
-    is_scalar,
-    scalar,
+    inline_value,
+    kind_of,
     tag_of,
 )
+from bundlerun.bundles.value.nodes import only
 from bundlerun.bundles.value.tables import pandas_scalars
 from bundlerun.errors import IntegrityError
-
-_SEQUENCES = {kind: b'{"%s":[' % tag.encode() for tag, kind in SEQUENCES.items()}
-_MAPPINGS = {kind: b'{"%s":[' % tag.encode() for tag, kind in MAPPINGS.items()}
 
 
 def cell_bytes(value: Any, depth: int = 0) -> bytes:
@@ -33,29 +29,32 @@ def cell_bytes(value: Any, depth: int = 0) -> bytes:
 
     Raises CannotKeep.
     """
-    encode = SCALARS.get(type(value))
-    if encode is not None:
-        return encode(value)
+    kind = type(value)
+    container = CONTAINER_TYPES.get(kind)
+    row = kind_of(value) if container is None else None
+    if row is not None and row.write is not None:
+        return row.write(value)
     if depth >= MAX_DEPTH:
         raise CannotKeep(f"it is nested deeper than {MAX_DEPTH}", hint=FLATTER)
-    kind = type(value)
-    if kind in _SEQUENCES:
-        inner = b",".join(cell_bytes(each, depth + 1) for each in value)
-        return _SEQUENCES[kind] + inner + b"]}"
-    if kind in _MAPPINGS:
-        if kind is not dict:
-            check_bare(value)
-        pairs = (
-            b"[%s,%s]" % (cell_bytes(key, depth + 1), cell_bytes(each, depth + 1))
-            for key, each in value.items()
-        )
-        return _MAPPINGS[kind] + b",".join(pairs) + b"]}"
-    if arrays.is_scalar(value):
-        return b'{"scalar":"%s"}' % arrays.scalar_base64(value)
+    if container is not None:
+        if container.check is not None:
+            container.check(value)
+        inner = _pairs(value, depth) if container.is_mapping else _cells(value, depth)
+        return b'{"%s":[%s]}' % (container.tag.encode(), b",".join(inner))
     found = pandas_scalars.cell_bytes(value, lambda each: cell_bytes(each, depth + 1))
     if found is not None:
         return found
     raise CannotKeep(f"a {kind.__module__}.{kind.__qualname__} inside a table", hint=cure(value))
+
+
+def _cells(values: Iterable[Any], depth: int) -> Iterator[bytes]:
+    for each in values:
+        yield cell_bytes(each, depth + 1)
+
+
+def _pairs(value: Mapping[Any, Any], depth: int) -> Iterator[bytes]:
+    for key, each in value.items():
+        yield b"[%s,%s]" % (cell_bytes(key, depth + 1), cell_bytes(each, depth + 1))
 
 
 def cell_value(data: bytes) -> Any:
@@ -72,20 +71,20 @@ def term_value(term: Any, depth: int = 0) -> Any:
     if type(term) in PLAIN:
         return term
     tag = tag_of(term)
-    if is_scalar(tag):
-        return scalar(term)
+    row = BY_TAG.get(tag)
+    if row is not None and row.read is not None:
+        return inline_value(term)
     inner = only(term, tag)[tag]
-    if tag == "scalar":
-        return arrays.scalar_of(inner)
     if tag == "pandas":
         return pandas_scalars.value_of(inner, lambda each: term_value(each, depth + 1))
-    if depth >= MAX_DEPTH or type(inner) is not list:
+    container = CONTAINERS.get(tag)
+    if depth >= MAX_DEPTH or type(inner) is not list or container is None:
         raise IntegrityError(f"a cell of a table is malformed: {term!r:.120}")
-    if tag in SEQUENCES:
-        return SEQUENCES[tag](term_value(each, depth + 1) for each in inner)
-    if tag in MAPPINGS and all(type(each) is list and len(each) == 2 for each in inner):
-        return MAPPINGS[tag](_dict(inner, depth))
-    raise IntegrityError(f"a cell of a table is malformed: {term!r:.120}")
+    if not container.is_mapping:
+        return container.makes(term_value(each, depth + 1) for each in inner)
+    if any(type(each) is not list or len(each) != 2 for each in inner):
+        raise IntegrityError(f"a cell of a table is malformed: {term!r:.120}")
+    return container.makes(_dict(inner, depth))
 
 
 def _dict(pairs: list[list[Any]], depth: int) -> dict[Any, Any]:

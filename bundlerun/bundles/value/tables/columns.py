@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.bundles.value.tables import arrow
 from bundlerun.bundles.value.tables.cells import cell_bytes, cell_value, term_value
 from bundlerun.bundles.value.tables.pandas_scalars import period_freq, same_zone, zone_of, zone_spec

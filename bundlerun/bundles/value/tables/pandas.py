@@ -11,7 +11,8 @@ import json
 import sys
 from typing import Any
 
-from bundlerun.bundles.value.scalars import CannotKeep, base64_bytes
+from bundlerun.bundles.value.kind import CannotKeep
+from bundlerun.bundles.value.scalars import base64_bytes
 from bundlerun.bundles.value.tables import arrow, columns, validity
 from bundlerun.bundles.value.tables.cells import cell_bytes, term_value
 from bundlerun.errors import IntegrityError

@@ -11,7 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bundlerun.bundles.value import arrays
-from bundlerun.bundles.value.scalars import CannotKeep, zone_named
+from bundlerun.bundles.value.kind import CannotKeep
+from bundlerun.bundles.value.scalars import zone_named
 from bundlerun.errors import IntegrityError
 from bundlerun.registry import needed
 

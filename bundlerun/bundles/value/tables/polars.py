@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.errors import IntegrityError
 
 _PLAIN = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bundlerun.bundles.value.scalars import CannotKeep
+from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.bundles.value.tables import arrow
 from bundlerun.errors import IntegrityError
 
