@@ -9,14 +9,15 @@ from typing import Any
 
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value.kind import (
+    BY_TAG,
     CONTAINERS,
     MAX_DEPTH,
     MAX_VALUES,
     PLAIN,
     entry_pair,
-    inline_value,
     kind_in,
     malformed,
+    read_inline,
     tag_of,
 )
 from bundlerun.bundles.value.nodes import entries_of, node_term, only, read_node, root_term
@@ -51,13 +52,15 @@ class Thawing:
         if type(term) in PLAIN:
             return term
         tag = tag_of(term)
+        kind = BY_TAG.get(tag)
+        if kind is not None:
+            return read_inline(kind, term) if kind.decode is None else kind.decode(term, self)
         if tag in CONTAINERS:
             return self._container(tag, term, depth)
-        if tag == "node":
-            link = Link.from_json(only(term, "node")["node"])
-            return self.value(node_term(read_node(link, self.source.read)), depth)
-        decode = kind_in(tag, term).decode
-        return inline_value(term) if decode is None else decode(term, self)
+        if tag != "node":
+            raise malformed(term)
+        link = Link.from_json(only(term, "node")["node"])
+        return self.value(node_term(read_node(link, self.source.read)), depth)
 
     def _container(self, tag: str, term: dict[str, Any], depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -88,7 +91,7 @@ class Thawing:
         kind = kind_in(tag_of(term), term)
         if not kind.is_key:
             raise malformed(term)
-        found = inline_value(term) if kind.decode is None else kind.decode(term, self)
+        found = read_inline(kind, term) if kind.decode is None else kind.decode(term, self)
         if type(found) is Decimal and found.is_snan():
             raise IntegrityError(f"{found} cannot be the key of a dict")
         return found

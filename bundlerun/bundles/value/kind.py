@@ -214,11 +214,15 @@ def inline_value(term: Any) -> Any:
     for what this machine does not know: a time zone, a library."""
     if type(term) in PLAIN:
         return term
-    read = kind_in(tag_of(term), term).read
-    if read is None:
+    return read_inline(kind_in(tag_of(term), term), term)
+
+
+def read_inline(kind: Kind, term: dict[str, Any]) -> Any:
+    """``inline_value`` of a term whose kind is known."""
+    if kind.read is None:
         raise malformed(term)
     try:
-        return read(term)
+        return kind.read(term)
     except _MALFORMED as error:
         raise malformed(term) from error
 
