@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.bundles.value.files import Directory, File
     from bundlerun.bundles.value.view import View
+    from bundlerun.images.described import Described
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.pipe import Pipe, external
     from bundlerun.pipelines.why import Why
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.runs.task import PipeTask
     from bundlerun.settings import Settings
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import Finding, GcReport, Proof
@@ -75,6 +77,7 @@ _ELSEWHERE = {
     "BundleRecord": "bundlerun.bundles.record",
     "Check": "bundlerun.backends.base",
     "Context": "bundlerun.store.contexts",
+    "Described": "bundlerun.images.described",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
     "Entry": "bundlerun.store.rows",
@@ -87,6 +90,7 @@ _ELSEWHERE = {
     "LineageTree": "bundlerun.bundles.lineage",
     "Parent": "bundlerun.bundles.lineage",
     "Pipe": "bundlerun.pipelines.pipe",
+    "PipeTask": "bundlerun.runs.task",
     "Progress": "bundlerun.progress",
     "Proof": "bundlerun.store.reports",
     "PushReport": "bundlerun.remotes.push",
@@ -107,6 +111,7 @@ __all__ = [
     "BundleRecord",
     "Check",
     "Context",
+    "Described",
     "Differences",
     "Directory",
     "Entry",
@@ -119,6 +124,7 @@ __all__ = [
     "LineageTree",
     "Parent",
     "Pipe",
+    "PipeTask",
     "Progress",
     "Proof",
     "PushReport",

@@ -32,7 +32,8 @@ class Mount:
 class JobSpec:
     """One job.
 
-    ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``env`` reaches this
+    ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``image`` is empty for
+    a backend that takes none; ``env`` reaches this
     job alone; names in ``secret`` are never logged; ``host_network`` lets a local container
     reach a server on the client's loopback; ``user`` is ``uid:gid``; ``timeout_s`` None: no limit.
     ``array`` is how many jobs this is, each told its index from 0 by the variable that

@@ -56,5 +56,5 @@ def command(
         echo_json({**dataclasses.asdict(image), "pullable": image.ref.pullable})
         return
     click.echo(image.ref.pullable)
-    for name in image.schema["pipes"]:
+    for name in image.described.schema["pipes"]:
         click.echo(f"  {clean(name)}")

@@ -186,7 +186,7 @@ def _planned(plan: Mapping[str, Any]) -> list[str]:
         f"output   {task['output']}  {pairs(task['output_tags'])}".rstrip(),
         *(f"set      {name}={value}" for name, value in task["config"].items()),
         *(f"env      {name}={value}" for name, value in task["env"].items()),
-        f"image    {plan['image'] or '-'}",
+        f"image    {plan['image'] or 'none; on ' + plan['environment']}",
         f"backend  {plan['backend']}",
     ]
 

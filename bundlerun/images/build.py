@@ -23,6 +23,7 @@ from bundlerun.images.builders import (
     build_with_buildkit,
     buildkit_command,
 )
+from bundlerun.images.described import JOB_PROTOCOL, schema_in
 from bundlerun.images.dockerfile import SCHEMA
 from bundlerun.images.image import ImageRef
 from bundlerun.images.recipe import Recipe
@@ -124,7 +125,7 @@ def _labels(recipe: Recipe) -> dict[str, str]:
         names.CONTENT: recipe.content,
         names.PIPE_ROOT: str(recipe.pipe_root),
         names.VERSION: recipe.bundlerun_version,
-        names.PROTOCOL: names.JOB_PROTOCOL,
+        names.PROTOCOL: JOB_PROTOCOL,
         # Empty, not absent: the base image's own must not show through.
         names.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
         names.OCI_REVISION: code.commit or "",
@@ -183,14 +184,9 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
         member = tar.next()
         stream = tar.extractfile(member) if member else None
         text = stream.read().decode("utf-8", "replace") if stream else ""
-    # A module may print while it is imported; the description comes last, on one line.
-    for candidate in (text, *reversed(text.strip().splitlines()[-1:])):
-        try:
-            found = json.loads(candidate)
-        except ValueError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("pipes"), dict):
-            return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    found = schema_in(text)
+    if found is not None:
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     raise BuildFailed(
         f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}",
         hint=f"bundlerun -v dockerize PIPE_ROOT {recipe.code.module}.PIPE",

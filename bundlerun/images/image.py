@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 
 from bundlerun.bundles.digest import Digest, checked_digest
 from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError, StaleImage
+from bundlerun.images.described import JOB_PROTOCOL, Described
 from bundlerun.settings import ImageSettings
 
 PREFIX = "org.bundlerun."
@@ -34,11 +34,6 @@ OCI_VERSION = "org.opencontainers.image.version"
 OCI_BASE = "org.opencontainers.image.base.name"
 
 
-JOB_PROTOCOL = "3"
-"""The form of a job's command, plan and result. Raise it with every change of one of these: an
-image that was made for another form cannot carry out what this bundlerun submits."""
-
-
 @dataclass(frozen=True)
 class ImageRef:
     """An image: ``[registry/][prefix/]bundlerun-pkg-module``, one of its tags, the engine's id.
@@ -60,22 +55,13 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the build recorded: ``name`` is the image's on the engine (``ref`` may say where it was
-    pushed to); ``schema`` is the JSON of ``bundlerun.pipelines.describe``; ``left_out`` has the
-    digests of the files that stayed behind for their size, by path; ``commit`` and ``dirty`` are
-    git's word on the source, None and False outside of git."""
+    """An image of a module: where it lies, and what the module is. ``name`` is the image's on the
+    engine (``ref`` may say where it was pushed to); ``content`` digests all that went in."""
 
     ref: ImageRef
     name: str
-    module: str
-    schema: Mapping[str, Any]
-    source: Digest
-    left_out: Mapping[str, Digest]
-    environment: Digest
     content: Digest
-    pipe_root: str
-    commit: str | None
-    dirty: bool
+    described: Described
 
     @staticmethod
     def of(ref: ImageRef) -> ImageInfo:
@@ -94,19 +80,17 @@ class ImageInfo:
             schema = json.loads(labels[SCHEMA])
             if not isinstance(schema, dict) or not {"pipes", "config"} <= schema.keys():
                 raise ValueError("no pipes in the schema")
-            return ImageInfo(
-                ref=ref,
-                name=labels[NAME],
+            described = Described(
                 module=labels[MODULE],
                 schema=schema,
                 source=checked_digest(labels[SOURCE]),
-                left_out={p: checked_digest(d) for p, d in json.loads(labels[LEFT_OUT]).items()},
                 environment=checked_digest(labels[ENVIRONMENT]),
-                content=checked_digest(labels[CONTENT]),
+                left_out={p: checked_digest(d) for p, d in json.loads(labels[LEFT_OUT]).items()},
                 pipe_root=labels[PIPE_ROOT],
                 commit=labels.get(OCI_REVISION) or None,
                 dirty=labels.get(DIRTY) == "true",
             )
+            return ImageInfo(ref, labels[NAME], checked_digest(labels[CONTENT]), described)
         except (KeyError, ValueError, AttributeError, IntegrityError) as error:
             raise ImageNotFound(
                 f"the image {ref.name}:{ref.tag} lacks the labels that bundlerun writes ({error})",

@@ -10,7 +10,8 @@ need not import it. One JSON object on standard output::
 
 ``config`` has what the configuration classes and tasks of the project's modules take. ``type`` is
 str, int, float, bool, date, choice or other; ``default`` is as luigi writes it, null where there is
-none.
+none. With ``--environment`` there is ``"environment"`` too, the text of ``local_environment``: for
+whoever has no image that says what the module runs on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.errors import BundlerunError
+from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.imports import modules_of
 from bundlerun.pipelines.loader import load_module
 from bundlerun.pipelines.overrides import Given
@@ -63,15 +65,20 @@ def describe(module: str, root: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``MODULE [PIPE_ROOT]``, the working directory unless given; the exit code."""
+    """``[--environment] MODULE [PIPE_ROOT]``, the working directory unless given; the exit code."""
+    told = arguments[:1] == ["--environment"]
+    arguments = arguments[1:] if told else arguments
     if len(arguments) not in (1, 2):
-        sys.stderr.write("usage: python -m bundlerun.pipelines.describe MODULE [PIPE_ROOT]\n")
+        sys.stderr.write(
+            "usage: python -m bundlerun.pipelines.describe [--environment] MODULE [PIPE_ROOT]\n"
+        )
         return 2
     root = Path(arguments[1] if len(arguments) == 2 else os.getcwd())
     try:
         # What the module prints while it is imported is no part of the answer.
         with contextlib.redirect_stdout(sys.stderr):
-            found = describe(arguments[0], root)
+            environment = {"environment": local_environment()} if told else {}
+            found = {**describe(arguments[0], root), **environment}
     except BundlerunError as error:
         if error.__cause__ is not None:
             sys.excepthook(type(error.__cause__), error.__cause__, error.__cause__.__traceback__)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundlerun.errors import InfraError
 from bundlerun.pipelines.apply import apply
 from bundlerun.pipelines.loader import importing_from, load_pipe
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.source import source_digest
 from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.remotes.fetch import fetcher
 from bundlerun.remotes.identity import found_uuid
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
     """See ``worker.Carry``. Raises as ``apply``, and what the remote raises."""
     task, remote = plan.task, attempt.remote
+    if task.left_out is None:
+        _check_source(plan, attempt.pipe_root)
     store = Store.open(folder / "store")
     context = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
     bundle = None
@@ -62,6 +66,17 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
             progress=progress,
         )
     return Done(result.entry.bundle.id, tuple(result.ran), tuple(result.reused))
+
+
+def _check_source(plan: RunPlan, root: Path) -> None:
+    """An image holds its source; a project that the job sees itself may be edited meanwhile.
+    Raises InfraError where it is another than was planned."""
+    module = plan.task.pipe.rpartition(".")[0]
+    if source_digest(root, module) != plan.task.code.source:
+        raise InfraError(
+            f"the source of {module} below {root} was edited after the run was planned",
+            hint=f"bundlerun run IN OUT {plan.task.pipe}",
+        )
 
 
 class RemoteTargets(StoreTargets):

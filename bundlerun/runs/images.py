@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bundlerun.backends.base import ImageAt
 from bundlerun.backends.open import traits_of
 from bundlerun.errors import BadModule, ImageNotFound, StaleImage
+from bundlerun.images.described import Described
 from bundlerun.images.image import ImageInfo, ImageRef, image_name
 from bundlerun.images.recipe import Code, ImageOptions, Recipe, plan_image
 from bundlerun.pipelines.git import git_version
@@ -116,7 +117,7 @@ def build_image(recipe: Recipe, pipe: str, *, progress: Progress) -> ImageInfo:
     for left in recipe.left_out:
         progress.line(f"left out of the image: {left}")
     info = ImageInfo.of(build(recipe, progress=progress))
-    check_pipe(info, pipe)
+    check_pipe(info.described, pipe)
     return info
 
 
@@ -162,12 +163,12 @@ def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageI
     )
 
 
-def check_pipe(image: ImageInfo, pipe: str) -> None:
-    """Raises BadModule when the module of ``image`` has no pipe of this name."""
-    pipes = image.schema["pipes"]
+def check_pipe(described: Described, pipe: str) -> None:
+    """Raises BadModule when the module has no pipe of this name."""
+    pipes = described.schema["pipes"]
     if pipe not in pipes:
         there = ", ".join(sorted(pipes)) or "none"
-        raise BadModule(f"{image.module} has no pipe {pipe}; it has: {there}")
+        raise BadModule(f"{described.module} has no pipe {pipe}; it has: {there}")
 
 
 def note_image(
@@ -204,11 +205,12 @@ def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bo
             hint=f"bundlerun dockerize {root} {pipe}",
         )
     info = ImageInfo.of(ref)
-    root = Path(noted["request"]["pipe_root"] if noted else info.pipe_root)
-    if root.is_dir() and source_digest(root, module, digests=store.stats.digests) != info.source:
+    root = Path(noted["request"]["pipe_root"] if noted else info.described.pipe_root)
+    source, digests = info.described.source, store.stats.digests
+    if root.is_dir() and source_digest(root, module, digests=digests) != source:
         raise StaleImage(
             f"the source of {module} below {root} differs from its image",
             hint=f"bundlerun run --build IN OUT {pipe}",
         )
-    check_pipe(info, pipe)
+    check_pipe(info.described, pipe)
     return info

@@ -77,7 +77,7 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         run_id=plan.run_id,
         name=job_base(plan.task.pipe),
         image=plan.image or "",
-        command=(*WORKER, *command, *_told(traits.tells, plan.array)),
+        command=(*_worker(plan), *command, *_told(traits.tells, plan.array)),
         env={**plan.task.given.env, **values, **env, **hidden},
         secret=SECRET & env.keys() | values.keys(),
         resources=request.resources,
@@ -90,6 +90,12 @@ def job_spec(plan: RunPlan, request: RunRequest, around: Surroundings) -> JobSpe
         secrets={name: arn for name, arn in request.secrets.items() if arn is not None},
         options=request.options,
     )
+
+
+def _worker(plan: RunPlan) -> tuple[str, ...]:
+    """The command without its arguments, and where the pipe's module is where no image says so."""
+    at = plan.interpreter
+    return WORKER if at is None else (at.python, *WORKER[1:], "--pipe-root", at.pipe_root)
 
 
 def _told(tells: Tells, array: int) -> Iterator[str]:

@@ -26,8 +26,8 @@ from bundlerun.remotes.push import find_reuse
 from bundlerun.runs.task import INPUT_ROLE, PipeTask, Task, task_of
 
 if TYPE_CHECKING:
-    from bundlerun.images.image import ImageInfo
     from bundlerun.remotes.base import Remote
+    from bundlerun.runs.environments import Interpreter, Place
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -39,7 +39,8 @@ class RunPlan:
     ``image`` is where the image of the job lies, None where it runs without one; ``environment``
     what the task's code runs on, as keys and records name it. ``array`` is how many jobs carry the
     task out, each at an index of its own, from 0. ``found`` is the id of a bundle that equal work
-    made already, or None; it does not travel.
+    made already, or None, and ``interpreter`` where a job without an image has its code: neither
+    travels.
     """
 
     run_id: str
@@ -49,6 +50,7 @@ class RunPlan:
     task: Task
     array: int = 1
     found: str | None = None
+    interpreter: Interpreter | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, as it lies on the remote for the job to read."""
@@ -91,18 +93,19 @@ class RunPlan:
 
 
 def plan_run(
-    request: RunRequest, *, store: Store, context: Context, remote: Remote, image: ImageInfo
+    request: RunRequest, *, store: Store, context: Context, remote: Remote, place: Place
 ) -> RunPlan:
-    """The plan of ``request``: reads the catalog, the image's labels and, for equal work done
-    elsewhere, the remote; writes nothing.
+    """The plan of ``request``: reads the catalog and, for equal work done elsewhere, the remote;
+    writes nothing.
 
     Raises BundleNotFound or NotCommitted for the input, BadParameter for parameters and settings
-    that the image's record of the pipe does not know, SettingsError where a luigi file sets what
+    that the record of the pipe does not know, SettingsError where a luigi file sets what
     the pipeline's classes have.
     """
     checked_name(request.output)
-    schema = image.schema["pipes"][request.pipe]
-    sections = image.schema["config"]
+    described = place.described
+    schema = described.schema["pipes"][request.pipe]
+    sections = described.schema["config"]
     given = checked(request.given, sections)
     check_files(given, sections, luigi_files())
     set_params = given.of_pipe(request.pipe, schema["params"])
@@ -110,10 +113,10 @@ def plan_run(
     parent = _input(request, store, context)
     key = request_key(
         pipe=request.pipe,
-        source=image.source,
+        source=described.source,
         params=significant(schema, params),
         input_root=None if parent is None else parent.root,
-        environment=image.environment,
+        environment=described.environment,
         config=in_key(given, sections),
         env=given.env,
     )
@@ -124,22 +127,23 @@ def plan_run(
         input=parent,
         output=request.output,
         output_id=new_id(),
-        code=CodeVersion(image.source, image.commit, image.dirty),
+        code=CodeVersion(described.source, described.commit, described.dirty),
         request=key,
         params=params,
         output_tags=request.output_tags,
         force=request.force,
         force_all=request.force_all,
-        left_out=image.left_out,
+        left_out=described.left_out,
         given=given,
     )
     return RunPlan(
         run_id=new_id(),
         backend=request.backend,
-        image=image.ref.pullable,
-        environment=image.environment,
+        image=place.image,
+        environment=described.environment,
         task=task,
         found=found,
+        interpreter=place.interpreter,
     )
 
 

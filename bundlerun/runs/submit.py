@@ -10,7 +10,7 @@ from bundlerun.backends.job import JobState
 from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.runs.elsewhere import doing
-from bundlerun.runs.images import image_of_run
+from bundlerun.runs.environments import place_of
 from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.job_spec import (
     Surroundings,
@@ -49,7 +49,7 @@ def plan_request(
         store=scope.store,
         context=scope.context,
         remote=scope.remote,
-        image=image_of_run(request, scope, build=build),
+        place=place_of(request, scope, build=build),
     )
     if plan.found is None:
         tell(plan)

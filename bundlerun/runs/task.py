@@ -27,7 +27,8 @@ class PipeTask:
     """One pipe over one input bundle, or none, and the bundle that it is to make.
 
     ``output_id`` is chosen by the client, so that whoever looks later knows what to look for.
-    ``left_out`` has the digests of the files that the image left out for their size, by path.
+    ``left_out`` has the digests of the files that the image left out for their size, by path, and
+    is None where the job sees the project itself.
     ``given`` is what ``--set`` and ``--env`` say.
     """
 
@@ -43,7 +44,7 @@ class PipeTask:
     output_tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     force_all: bool = False
-    left_out: Mapping[str, Digest] = field(default_factory=dict)
+    left_out: Mapping[str, Digest] | None = field(default_factory=dict)
     given: Given = field(default_factory=Given)
 
     def promised(self) -> BundleRecord:
@@ -73,7 +74,7 @@ class PipeTask:
             "output_tags": dict(self.output_tags),
             "force": self.force,
             "force_all": self.force_all,
-            "left_out": dict(self.left_out),
+            "left_out": None if self.left_out is None else dict(self.left_out),
             "config": dict(self.given.config),
             "env": dict(self.given.env),
         }
@@ -94,7 +95,7 @@ class PipeTask:
             output_tags=dict(found["output_tags"]),
             force=bool(found["force"]),
             force_all=bool(found["force_all"]),
-            left_out={p: checked_digest(d) for p, d in found["left_out"].items()},
+            left_out=None if found["left_out"] is None else _digests(found["left_out"]),
             given=Given.of(found["config"], found["env"]),
         )
 
@@ -136,6 +137,10 @@ def task_of(found: Any) -> Task:
             hint="pip install --upgrade bundlerun",
         )
     return TASKS[kind].type.from_json(found)
+
+
+def _digests(found: Mapping[str, Any]) -> dict[str, Digest]:
+    return {path: checked_digest(digest) for path, digest in found.items()}
 
 
 def _input(found: Mapping[str, Any]) -> Parent:

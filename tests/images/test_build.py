@@ -89,14 +89,14 @@ def test_nothing_goes_in_that_is_not_needed(engine: Any, shop_image: Shop) -> No
 def test_the_labels_say_what_run_must_know(shop_root: Path, shop_image: Shop) -> None:
     """Pipes, digests, git's word, and the folder it was made of."""
     info, _, settings = shop_image
-    assert info.module == "shop.total"
-    assert info.source == source_digest(shop_root, "shop.total")
-    assert (info.commit, info.dirty) == ("c" * 40, True)
-    assert info.pipe_root == str(shop_root)
-    rate = info.schema["pipes"]["shop.total.Total"]["params"]["rate"]
+    assert info.described.module == "shop.total"
+    assert info.described.source == source_digest(shop_root, "shop.total")
+    assert (info.described.commit, info.described.dirty) == ("c" * 40, True)
+    assert info.described.pipe_root == str(shop_root)
+    rate = info.described.schema["pipes"]["shop.total.Total"]["params"]["rate"]
     assert (rate["type"], rate["default"]) == ("float", "1.5")
     recipe = shop_recipe(shop_root, settings)
-    assert (info.environment, info.content) == (recipe.environment, recipe.content)
+    assert (info.described.environment, info.content) == (recipe.environment, recipe.content)
     assert info.ref.labels[names.OCI_REVISION] == "c" * 40
     assert info.ref.labels[names.OCI_CREATED].startswith("20")
 
@@ -139,9 +139,10 @@ def test_a_commit_of_the_same_content_changes_labels_alone(
         git = (str(number) * 40, False)
         relabelled = build(recipe_of(root, settings=settings, git=git), progress=listener)
         assert listener.lines == []
-        assert (ImageInfo.of(relabelled).commit, ImageInfo.of(relabelled).dirty) == git
+        told = ImageInfo.of(relabelled).described
+        assert (told.commit, told.dirty) == git
         assert layers(engine, relabelled) == first_layers
-    assert ImageInfo.of(relabelled).schema == ImageInfo.of(first).schema
+    assert ImageInfo.of(relabelled).described.schema == ImageInfo.of(first).described.schema
 
 
 @pytest.mark.parametrize("buildkit", ["1", "0"])
@@ -184,7 +185,8 @@ def test_four_at_once_make_an_image_each_that_can_be_used(
         made = list(pool.map(build, recipes))
     assert len({ref.id for ref in made}) == 4
     for ref in made:
-        assert ImageInfo.of(ref).commit == engine.images.get(ref.id).labels[names.OCI_REVISION]
+        commit = engine.images.get(ref.id).labels[names.OCI_REVISION]
+        assert ImageInfo.of(ref).described.commit == commit
     newest = find_image(made[0].name)
     assert newest is not None
     assert newest.id in {ref.id for ref in made}
@@ -210,7 +212,7 @@ def test_both_builders_make_the_same_files(
             (
                 inside(engine, ref.pullable, files),
                 [config[key] for key in ("User", "Env", "Entrypoint", "Cmd", "WorkingDir")],
-                ImageInfo.of(ref).schema,
+                ImageInfo.of(ref).described.schema,
             )
         )
     assert seen[0] == seen[1]

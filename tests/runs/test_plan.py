@@ -6,23 +6,21 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Parent
-from bundlerun.images.image import ImageInfo, ImageRef
+from bundlerun.images.described import Described
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import bind
+from bundlerun.runs.environments import Place
 from bundlerun.runs.plan import RunPlan, RunRequest, plan_run
 from bundlerun.store.store import Store
 
 PIPE = "jobs.pipes.Double"
 
-IMAGE = ImageInfo(
-    ref=ImageRef("bundlerun-jobs-pipes", "tag", "sha256:1"),
-    name="bundlerun-jobs-pipes",
+DESCRIBED = Described(
     module="jobs.pipes",
     schema={"config": {}, "pipes": {PIPE: {"params": {}}}},
     source=digest_of(b"source"),
     left_out={},
     environment=digest_of(b"environment"),
-    content=digest_of(b"content"),
     pipe_root="/project",
     commit=None,
     dirty=False,
@@ -43,7 +41,7 @@ def test_a_plan_names_its_input_and_leaves_its_record_at_home(tmp_path: Path) ->
         store=store,
         context=context,
         remote=remote,
-        image=IMAGE,
+        place=Place(DESCRIBED, image="bundlerun-jobs-pipes:tag"),
     )
     data = plan.to_bytes()
     assert b"said before" not in data
