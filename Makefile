@@ -1,6 +1,8 @@
 # Every command of a developer. PYTHON=python3.12 chooses the Python of the virtual environment.
 PYTHON ?= python3
 export PYTHON
+# Else every process compiles bundlerun anew, and each worker of the tests all of these.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 CODE := bundlerun tests setup.py $(wildcard examples benchmarks)
 

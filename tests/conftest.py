@@ -8,6 +8,7 @@ A test that asks for a service gets the markers `service` and the service's own,
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -26,10 +27,33 @@ from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
 from tests import services
 
 # A busy machine is no failure: no example has a deadline, and none is refused as slow to make.
+# A fixture that is the test's own is given to all of its examples: each keeps what it makes apart.
 hypothesis.settings.register_profile(
-    "steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "complete",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
 )
-hypothesis.settings.load_profile("steady")
+hypothesis.settings.register_profile(
+    "quick", hypothesis.settings.get_profile("complete"), max_examples=15
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples hypothesis makes, before a test module asks for them."""
+    quick = config.getoption("markexpr") == "quick"
+    hypothesis.settings.load_profile("quick" if quick else "complete")
+    # What is imported and collected stays to the end: no collection of garbage need look at it.
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, that of the tests alone."""
+    gc.freeze()
+    gc.enable()
+
 
 # A shell without job control starts what it puts in the background with Ctrl-C ignored, and every
 # child inherits that: the tests that interrupt one would wait for ever.

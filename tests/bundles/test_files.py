@@ -206,6 +206,7 @@ def test_a_path_that_passes_stays_inside(part: str) -> None:
     assert os.path.normpath(os.path.join("/top", path)) == f"/top/{part}/{part}"
 
 
+@pytest.mark.heavy
 def test_a_folder_of_500_levels_comes_back_and_a_deeper_one_is_refused(
     tmp_path: Path, back: Back, memory: Memory
 ) -> None:
@@ -240,6 +241,7 @@ def _thousand(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_one_changed_file_of_a_thousand_sends_little(tmp_path: Path, memory: Memory) -> None:
     """Its own 10 KB and two or three nodes; also when one comes or goes."""
     folder = _thousand(tmp_path / "d")

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,7 +24,6 @@ from tests.bundles.sameness import same
 
 Back = Callable[[Any], Any]
 
-_FIXTURE = [HealthCheck.function_scoped_fixture]
 _ZONES = st.sampled_from([None, dt.timezone.utc, BERLIN, CET, ODD])
 _MOMENTS = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))
 
@@ -75,7 +74,6 @@ def _nested(leaves: Any) -> Any:
     )
 
 
-@settings(max_examples=100, suppress_health_check=_FIXTURE)
 @given(_nested(st.one_of(_single, hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(max_side=3)))))
 def test_any_nesting_of_kept_kinds_comes_back(back: Back, value: Any) -> None:
     """Counters, decimals, scalars and arrays of numpy among lists, tuples and dicts."""
@@ -162,7 +160,6 @@ def frames(draw: Any) -> Any:
     return frame
 
 
-@settings(max_examples=100, suppress_health_check=_FIXTURE)
 @given(frames())
 @pytest.mark.heavy
 def test_any_frame_of_pandas_comes_back(memory: Memory, frame: Any) -> None:
@@ -188,7 +185,6 @@ _POLARS = {
 }
 
 
-@settings(max_examples=100, suppress_health_check=_FIXTURE)
 @given(st.data())
 def test_any_frame_of_polars_and_its_arrow_table_come_back(memory: Memory, data: Any) -> None:
     """Columns of any kind with gaps; the same as an Arrow table."""
@@ -208,7 +204,6 @@ def test_any_frame_of_polars_and_its_arrow_table_come_back(memory: Memory, data:
     assert same(decode_value(encode_value(table, memory), memory), table)
 
 
-@settings(max_examples=200, suppress_health_check=_FIXTURE)
 @given(st.decimals(), st.integers(1, 28))
 def test_a_decimal_does_not_depend_on_the_context(memory: Memory, value: Any, digits: int) -> None:
     """What was kept at one precision comes back whole at another."""

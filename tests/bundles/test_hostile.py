@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlerun.bundles.link import Link
@@ -289,9 +289,6 @@ def _cut_and_flipped(data: bytes, places: Iterable[int]) -> Iterable[bytes]:
         yield data[:at] + bytes([data[at] ^ (1 + place % 255)]) + data[at + 1 :]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(st.lists(st.integers(0, 1 << 20), min_size=5, max_size=5))
 @pytest.mark.heavy
 def test_damaged_leaves_never_raise_anything_else(memory: Memory, places: list[int]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from bundlerun.bundles.value import decode_value, encode_value, outline
@@ -83,9 +83,6 @@ def test_what_comes_back_can_be_written_to_and_the_object_stays(memory: Memory) 
     assert again.tolist() == [0, 1, 2, 3, 4]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, min_side=0)))
 def test_any_array_comes_back(back: Back, value: Any) -> None:
     """Whatever dtype and shape."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlerun.bundles.value import decode_value, encode_value, outline
@@ -246,9 +246,6 @@ cells = st.one_of(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(st.lists(st.tuples(cells, cells, st.text(max_size=3)), min_size=1, max_size=8))
 def test_any_mix_of_objects_comes_back(back: Back, rows: list[tuple[Any, ...]]) -> None:
     """What pandas infers, and what it is kept from inferring."""

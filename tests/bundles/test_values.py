@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
@@ -77,7 +77,6 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(trees)
 @pytest.mark.heavy
 def test_any_tree_comes_back_the_same(value: Any) -> None:
@@ -92,7 +91,6 @@ def test_any_tree_comes_back_the_same(value: Any) -> None:
         outline(root, memory.read)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(scalars, max_size=20), st.integers(1, 60), st.sampled_from([list, tuple]))
 def test_long_containers_come_back_the_same(
     some: list[Any], times: int, kind: Callable[[Any], Any]

@@ -89,6 +89,7 @@ def test_ctrl_c_leaves_one_line_and_code_130(tmp_path: Path) -> None:
     assert done.stderr.strip() == "interrupted"
 
 
+@pytest.mark.heavy
 def test_what_a_library_raises_is_one_line(tmp_path: Path) -> None:
     """An exception that nobody foresaw, here of a boto3 that is broken: exit code 1, its class, its
     first line, and how to see where; with -v, before the verb, its traceback."""

@@ -47,6 +47,7 @@ def test_it_requires_what_bundlerun_requires_without_extras() -> None:
     assert polars.startswith("polars>=")
 
 
+@pytest.mark.heavy
 def test_pip_installs_it_and_the_installed_one_repacks_to_the_same_bytes(tmp_path: Path) -> None:
     """An editable install and a normal one put the same bytes into an image."""
     wheel = repack()

@@ -51,6 +51,7 @@ def test_a_pipe_that_is_run_by_hand_says_what_runs_it(project: Project) -> None:
 
 
 @pytest.mark.parametrize("main", ["luigi.run()", "luigi.run(main_task_cls=Top)"])
+@pytest.mark.heavy
 def test_a_script_that_ends_in_luigi_run_fails_with_the_cure(tmp_path: Path, main: str) -> None:
     """As scripts that were made for luigi do."""
     text = f"{HEADER}\nclass Top(Pipe):\n    def pipe_run(self, x):\n        return 1\n{main}\n"
@@ -303,6 +304,7 @@ def test_a_pipe_waits_no_longer_for_a_resource_that_another_gave_back(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.heavy
 def test_luigi_inside_a_pipe_says_why_it_failed(tmp_path: Path, workers: int) -> None:
     """Its log is its own, and shown as it always is; bundlerun adds nothing to it."""
     found = apply_in_process(

@@ -167,6 +167,7 @@ def script(project: Project, name: str, *how: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=project.root)
 
 
+@pytest.mark.heavy
 def test_a_script_is_the_module_of_its_file(project: Project) -> None:
     """As the same class is called when the command line applies it from the same folder."""
     assert script(project, "examples/flow.py").stdout.strip() == "['examples.flow.Top']"
@@ -174,12 +175,14 @@ def test_a_script_is_the_module_of_its_file(project: Project) -> None:
     assert done.stdout.strip() == "['other.flow.Top']"
 
 
+@pytest.mark.heavy
 def test_a_script_that_no_module_can_be_is_refused(project: Project) -> None:
     """With the name that would do."""
     done = script(project, "my-flow.py")
     assert "rename it to my_flow.py" in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_class_of_an_interpreter_is_refused(project: Project) -> None:
     """Nobody could find its code again."""
     code = HEADER + SCRIPT

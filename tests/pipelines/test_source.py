@@ -287,6 +287,7 @@ def test_what_stands_in_the_key_or_is_the_pipe_s_own_is_not_named(
     assert [each for each in recwarn if issubclass(each.category, UntrackedFile)] == []
 
 
+@pytest.mark.heavy
 def test_several_workers_name_a_file_once(tmp_path: Path, project: Project) -> None:
     """Each pipe runs in a process of its own; on a terminal it is one line."""
     (project.root / "outside.txt").write_text("far")

@@ -147,6 +147,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("group", [False, True])
+@pytest.mark.heavy
 def test_ctrl_c_ends_the_children_too(tmp_path: Path, workers: int, group: bool) -> None:
     """Whether the terminal tells all processes, or somebody the parent alone."""
     (tmp_path / "flow.py").write_text(SCRIPT)
@@ -241,6 +242,7 @@ def test_the_first_failure_stops_what_has_not_begun(project: Project, world: Wor
     assert project.said() == ["failing"]
 
 
+@pytest.mark.heavy
 def test_luigis_resources_limit_what_runs_side_by_side(project: Project, world: World) -> None:
     """A resource that is named has one unit."""
     flow = project.module(

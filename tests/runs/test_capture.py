@@ -9,6 +9,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -87,6 +89,7 @@ def test_a_childs_output_stays_in_order_with_ours() -> None:
     assert "wrong" in lines
 
 
+@pytest.mark.heavy
 def test_text_without_its_newline_follows_after_a_second() -> None:
     """A progress dot is not held back until the job's end, nor is 64 KiB."""
     program = (
@@ -117,6 +120,7 @@ def test_text_without_its_newline_follows_after_a_second() -> None:
     assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.heavy
 def test_an_unfinished_line_ends_where_the_other_stream_speaks() -> None:
     """The unfinished text of one stream is never glued to a line of the other."""
     out, _ = captured(
@@ -142,6 +146,7 @@ def test_bytes_that_are_not_text_pass_and_the_end_is_kept() -> None:
     assert kept == out
 
 
+@pytest.mark.heavy
 def test_a_child_that_outlives_the_job_does_not_hold_it() -> None:
     """A daemon that keeps the descriptors open is not waited for."""
     began = time.monotonic()
@@ -156,6 +161,7 @@ def test_a_child_that_outlives_the_job_does_not_hold_it() -> None:
     assert time.monotonic() - began < 19
 
 
+@pytest.mark.heavy
 def test_what_is_hidden_is_masked_however_it_is_written() -> None:
     """In pieces with a pause between, over the longest line, with a longer one around it, and line
     by line where it has several."""

@@ -92,6 +92,7 @@ def test_a_failure_that_left_no_result_is_told_to_every_store(
         stage.workspace.wait(record.run_id)
 
 
+@pytest.mark.heavy
 def test_a_run_that_never_had_a_job_is_told_to_every_store(
     stage: Stage, other: br.Workspace
 ) -> None:
@@ -290,7 +291,7 @@ def test_a_run_that_was_cancelled_here_is_not_followed(stage: Stage) -> None:
 def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
     """The noted job found the run claimed, and ended without work: the claiming one is followed."""
     record = stage.submit()
-    claim(remote_of(stage), record.run_id, "second")
+    claim(remote_of(stage), record.run_id, 0, "second")
     stage.backend.script(record.run_id, FAILED)
     stage.backend.script("second", RUNNING)
     second = JobHandle("Local", "second", record.run_id)
@@ -312,7 +313,7 @@ def test_the_run_of_a_second_job_is_the_one_that_works(stage: Stage) -> None:
 def test_a_cancel_ends_the_job_that_has_the_run(stage: Stage) -> None:
     """Where the noted job was the second, and left the work to the first, the first is ended."""
     record = stage.submit()
-    claim(remote_of(stage), record.run_id, "first")
+    claim(remote_of(stage), record.run_id, 0, "first")
     stage.backend.script("first", RUNNING)
     ended = stage.workspace.cancel(record.run_id)
     assert ended.state is JobState.CANCELLED

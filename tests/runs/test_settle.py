@@ -285,6 +285,7 @@ def aged(stage: Stage, run: str, **seconds: float) -> None:
     journal.replace(stage.workspace.scope.context(), changed.to_json(), record.revision)
 
 
+@pytest.mark.heavy
 def test_a_submit_may_take_as_long_as_it_takes(stage: Stage) -> None:
     """An image of an hour's pull: as long as its client lives, the run is being submitted."""
     client, run = held_up(stage)
@@ -299,6 +300,7 @@ def test_a_submit_may_take_as_long_as_it_takes(stage: Stage) -> None:
     assert stage.workspace.jobs()[0].state is JobState.RUNNING
 
 
+@pytest.mark.heavy
 def test_a_client_that_was_killed_while_it_submitted_is_told(stage: Stage) -> None:
     """The job may still be listed a moment later; it never is, so the run never began."""
     client, run = held_up(stage)
@@ -313,6 +315,7 @@ def test_a_client_that_was_killed_while_it_submitted_is_told(stage: Stage) -> No
         stage.workspace.wait(run)
 
 
+@pytest.mark.heavy
 def test_a_cancel_reaches_the_job_of_a_client_that_was_killed(stage: Stage) -> None:
     """Asked for during submit, the wish outlives the submitter, and the job is ended as soon as
     it shows itself."""

@@ -104,6 +104,7 @@ def test_large_objects_are_files_that_nobody_writes_and_small_ones_are_none(
     assert only.parent.stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.heavy
 def test_many_small_objects_wait_in_bounded_memory(
     store: Store, context: Context, tmp_path: Path
 ) -> None:

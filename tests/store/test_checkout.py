@@ -106,6 +106,7 @@ def test_a_write_to_a_path_changes_no_bundle(store: Store, context: Context, sou
     assert fsck(store).whole
 
 
+@pytest.mark.heavy
 def test_a_copy_is_made_once_and_never_read_again(
     store: Store, context: Context, source: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_an_object_that_was_written_to_is_not_believed(
     assert fsck(store).whole
 
 
+@pytest.mark.heavy
 def test_an_object_that_was_only_touched_is_hashed_once(
     store: Store, context: Context, source: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_was_packed_comes_back_equal(store: Store, context: Context, tmp_pa
     assert rows < 10 << 20
 
 
+@pytest.mark.heavy
 def test_the_same_bytes_are_packed_once(store: Store, context: Context, tmp_path: Path) -> None:
     """Another name over the same files, and one file more: no new pack."""
     value = folder(tmp_path / "folder")
@@ -76,6 +77,7 @@ def test_few_bytes_need_no_pack(store: Store, context: Context, tmp_path: Path) 
     assert packs(store) == []
 
 
+@pytest.mark.heavy
 def test_an_add_that_fails_leaves_no_row_that_names_a_pack(
     store: Store, context: Context, tmp_path: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_an_add_that_fails_leaves_no_row_that_names_a_pack(
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.heavy
 def test_a_pack_that_is_gone_or_cut_is_told(
     store: Store, context: Context, tmp_path: Path, harm: str
 ) -> None:

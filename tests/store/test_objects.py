@@ -221,6 +221,7 @@ def test_absent_bytes_without_a_way_to_bring_them_name_the_command(
         store.value(bundle, lambda links: None)
 
 
+@pytest.mark.heavy
 def test_absent_objects_are_told_level_by_level_until_none_is_absent(
     store: Store, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_what_is_young_is_kept(store: Store, context: Context) -> None:
         sweep(store, grace_s=-1.0)
 
 
+@pytest.mark.heavy
 def test_local_packs_go_once_all_of_them_is_dead(
     store: Store, context: Context, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_local_packs_go_once_all_of_them_is_dead(
     assert files(store, "packs") == set()
 
 
+@pytest.mark.heavy
 def test_the_stores_file_gets_smaller(store: Store, context: Context) -> None:
     """Where more than a quarter of it is free."""
     bundles = [store.add(context, "x", os.urandom(200_000)).bundle for _ in range(50)]
@@ -293,6 +295,7 @@ def test_a_sweep_waits_for_those_who_add_and_they_for_it(
     assert swept(store).deleted
 
 
+@pytest.mark.heavy
 def test_a_sweep_gets_its_turn(store: Store, context: Context) -> None:
     """However many share the lock without a pause between them."""
     stop = multiprocessing.get_context("spawn").Event()
@@ -334,6 +337,7 @@ def _add_and_remove(path: Path, name: str, count: int) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.heavy
 def test_adds_beside_sweeps_lose_nothing(store: Store, context: Context) -> None:
     """Four processes add and remove while this one deletes with no grace: what is left is whole."""
     spawn = multiprocessing.get_context("spawn")
@@ -360,6 +364,7 @@ def test_adds_beside_sweeps_lose_nothing(store: Store, context: Context) -> None
 
 
 @pytest.mark.parametrize("at", range(1, 6))
+@pytest.mark.heavy
 def test_a_sweep_that_dies_leaves_litter_and_no_lie(
     store: Store,
     context: Context,
