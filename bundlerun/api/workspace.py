@@ -6,6 +6,7 @@ Each method says what its arguments mean, calls one function of a room, and retu
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -329,7 +330,8 @@ class Workspace:
         directory unless given). Parameters are given by keyword, or in ``params`` where a name
         is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
         luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
-        ``secrets`` names variables that the pipes need and that are in no key.
+        ``secrets`` names variables that the pipes need and that are in no key; a failure has their
+        values masked.
 
         Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
         SettingsError where a luigi file sets what the pipeline's classes have.
@@ -338,31 +340,36 @@ class Workspace:
         from bundlerun.pipelines.apply import apply_named
         from bundlerun.pipelines.overrides import Given, check_secrets, parsed_secrets
         from bundlerun.pipelines.session import ApplyOptions
+        from bundlerun.runs.masking import MaskedProgress, unsaid
 
         scope = self.scope
         checked_name(output)
         wanted, labels = checked_tags(input_tags or {}), checked_tags(output_tags or {})
         given = Given.of(config, env)
-        check_secrets(parsed_secrets(secrets), given)
+        names = parsed_secrets(secrets)
+        check_secrets(names, given)
+        hidden = [os.environ[name] for name in names]
         entry = None if input is None or input == "-" else scope.entry(input, wanted)
         before = scope.store.catalog.find(scope.context(), output)
-        made = apply_named(
-            pipe,
-            host=scope.targets(),
-            input=None if entry is None else entry.bundle,
-            output=output,
-            params={**(params or {}), **parameters},
-            options=ApplyOptions(
-                workers=workers,
-                force=force,
-                force_all=force_all,
-                output_tags=labels,
-                commit=commit,
-                pipe_root=Path(pipe_root or Path.cwd()),
-                given=given,
-            ),
-            progress=scope.inner.progress if scope.inner else scope.progress,
-        ).entry
+        progress = scope.inner.progress if scope.inner else scope.progress
+        with unsaid(hidden):
+            made = apply_named(
+                pipe,
+                host=scope.targets(),
+                input=None if entry is None else entry.bundle,
+                output=output,
+                params={**(params or {}), **parameters},
+                options=ApplyOptions(
+                    workers=workers,
+                    force=force,
+                    force_all=force_all,
+                    output_tags=labels,
+                    commit=commit,
+                    pipe_root=Path(pipe_root or Path.cwd()),
+                    given=given,
+                ),
+                progress=MaskedProgress(progress, hidden) if hidden else progress,
+            ).entry
         if before is None or before.bundle.id != made.bundle.id:
             tell_what_differs(scope, made.bundle, made)
         else:

@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from bundlerun.runs.masking import hidden_pieces, mask_pieces
+
 STALE_S = 1.0
 """Text without its newline is passed on after so long."""
 
 LONGEST = 64 * 1024
 """Bytes of a line that are held back for its newline."""
-
-LEAST_HIDDEN = 4
-"""Characters of the shortest text that is masked."""
 
 DRAIN_S = 1.0
 """How long a write to one stream waits for the other's bytes to be taken."""
@@ -34,13 +33,13 @@ class Capture:
     ``sys.stderr`` is in order between the two as well; both go on through one descriptor because
     whatever reads a job's output (an engine's log driver) reads two without an order. Text that
     lacks its newline follows after ``STALE_S`` seconds or ``LONGEST`` bytes. ``text`` is the last
-    ``limit`` bytes. The texts ``hidden`` are masked (``masked``). Meant for the main program of
+    ``limit`` bytes. The texts ``hidden`` are masked (``masking``). Meant for the main program of
     a job: descriptors belong to the whole process.
     """
 
     def __init__(self, limit: int, hidden: Sequence[str] = ()) -> None:
         self._limit = limit
-        self._hidden = _hidden_pieces(hidden)
+        self._hidden = hidden_pieces(hidden)
         self._kept = bytearray()
         self._saved: list[int] = []
         self._streams = (sys.stdout, sys.stderr)
@@ -120,7 +119,7 @@ class Capture:
     def _emit(self, stream: int, data: bytes | bytearray) -> None:
         if not data:
             return
-        data = _masked(data, self._hidden)
+        data = mask_pieces(data, self._hidden)
         # The other stream's unfinished line ends here, so that this one is whole.
         torn = self._unfinished not in (None, stream)
         data = (b"\n" if torn else b"") + data
@@ -130,26 +129,6 @@ class Capture:
             view = view[os.write(self._saved[0], view) :]
         self._kept += data
         del self._kept[: -self._limit]
-
-
-def masked(data: bytes | bytearray, hidden: Sequence[str]) -> bytes:
-    """``data`` without the texts ``hidden``, nor any line of them; what has fewer than
-    ``LEAST_HIDDEN`` characters, and so stands in any text, stays."""
-    return _masked(data, _hidden_pieces(hidden))
-
-
-def _masked(data: bytes | bytearray, pieces: Sequence[bytes]) -> bytes:
-    for piece in pieces:
-        data = data.replace(piece, b"***")
-    return bytes(data)
-
-
-def _hidden_pieces(hidden: Sequence[str]) -> list[bytes]:
-    """The texts and each of their lines, since a job writes line by line; the longest first, since
-    one may stand in another."""
-    pieces = {piece for text in hidden for piece in (text, *text.splitlines())}
-    long = [piece for piece in pieces if len(piece) >= LEAST_HIDDEN]
-    return [piece.encode(errors="surrogateescape") for piece in sorted(long, key=len, reverse=True)]
 
 
 def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:

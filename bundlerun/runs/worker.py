@@ -20,8 +20,9 @@ from bundlerun.progress import Lines, Progress
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.staging import OverlayRemote
-from bundlerun.runs.capture import LEAST_HIDDEN, Capture, masked
+from bundlerun.runs.capture import Capture
 from bundlerun.runs.index import claim
+from bundlerun.runs.masking import LEAST_HIDDEN, masked
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import TAIL_BYTES, Envelope, plan_key, result_key
 from bundlerun.runs.task import TASKS, kind_of
@@ -76,15 +77,16 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     """
     started_s = time.time()
     claim(attempt.remote, attempt.run_id, attempt.index, attempt.job)
-    with Capture(TAIL_BYTES, tuple(attempt.hidden.values())) as captured:
+    hidden = tuple(attempt.hidden.values())
+    with Capture(TAIL_BYTES, hidden) as captured:
         for name, text in attempt.hidden.items():
             if len(text) < LEAST_HIDDEN:
                 say(f"the secret {name} is too short to be masked: what prints it shows it")
         envelope = _attempted(attempt, started_s, Lines(say))
         envelope = replace(
             envelope,
-            message=_masked(envelope.message, attempt),
-            traceback=_masked(envelope.traceback, attempt),
+            message=masked(envelope.message, hidden),
+            traceback=masked(envelope.traceback, hidden),
         )
         if envelope.traceback or envelope.message:
             say(envelope.traceback or envelope.message)
@@ -98,11 +100,6 @@ def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:
     key = result_key(attempt.run_id, attempt.index, attempt.number)
     attempt.remote.put(key, envelope.to_bytes())
     return envelope
-
-
-def _masked(text: str, attempt: Attempt) -> str:
-    data = masked(text.encode(errors="surrogateescape"), tuple(attempt.hidden.values()))
-    return data.decode(errors="surrogateescape")
 
 
 def _attempted(attempt: Attempt, started_s: float, progress: Progress) -> Envelope:

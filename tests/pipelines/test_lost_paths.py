@@ -31,6 +31,7 @@ REFUSED = {
     'f"{self.scratch}//y/./x.txt"': "value",
     'f"{self.scratch.parent}/z/../{self.scratch.name}/x.txt"': "value",
     "path.as_uri()": "value",
+    "'/' + other": "value",
     "os.path.relpath(other)": "value",
     "numpy.array(['a', other])": "value",
     "numpy.str_(other)": "value",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 
 import bundlerun as br
 from bundlerun.api.workspace import Workspace
-from bundlerun.errors import BadParameter, Conflict, SettingsError, UsageError
+from bundlerun.errors import BadParameter, Conflict, SettingsError, UsageError, UserError
+from bundlerun.progress import Lines
 
 _NUMBERS = itertools.count()
 
@@ -67,6 +69,13 @@ class Waits(br.Pipe):
 class Fails(br.Pipe):
     def pipe_run(self, pipeline_input):
         raise ValueError(os.environ["GIVEN"])
+
+class Leaks(br.Pipe):
+    retry_count = 2
+    def on_failure(self, error):
+        return f"told of {{error}}"
+    def pipe_run(self, pipeline_input):
+        raise ValueError("no access with " + os.environ["GIVEN"])
 """
 
 
@@ -316,6 +325,23 @@ def test_a_secret_reaches_the_pipe_and_stands_nowhere(
     assert "hunter22" not in str(bundle.to_json())
     monkeypatch.setenv("GIVEN", "other")
     assert shop.apply(None, "out", pipe, secrets=["GIVEN"]).id == bundle.id
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_failure_of_a_pipe_does_not_say_a_secret(
+    shop: Workspace, project: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Libraries put what they were given into their errors: the message, the traceback and the
+    lines on the way have it masked, and no error behind it says it either."""
+    monkeypatch.setenv("GIVEN", "hunter22")
+    told: list[str] = []
+    shop.scope.progress = Lines(told.append)
+    with pytest.raises(UserError, match=r"no access with \*\*\*") as raised:
+        shop.apply(None, "out", f"{project.module}.Leaks", secrets=["GIVEN"], workers=workers)
+    everything = [*traceback.format_exception(raised.value), raised.value.evidence, *told]
+    assert "no access with ***" in raised.value.evidence
+    assert any("attempt 2 of 2" in line for line in told)
+    assert "hunter22" not in "".join(everything)
 
 
 @pytest.mark.parametrize(

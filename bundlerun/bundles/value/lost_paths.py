@@ -82,6 +82,8 @@ class LostPaths:
         if len(text) > MAX_PATH_LENGTH or "\n" in text:
             return
         path = os.path.abspath(unquote(text[7:]) if text.startswith("file://") else text)
+        # POSIX lets two slashes at the front mean another place; here they do not.
+        path = f"/{path.lstrip('/')}"
         if any(map(str.isspace, text)) and not os.path.lexists(path):
             return  # a sentence that begins with a path
         for folder, what in self._folders:

@@ -1,0 +1,77 @@
+"""Texts that nothing may show: masked in what a job writes, and in the failure of a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Sequence
+
+from bundlerun.errors import BundlerunError, RunFailed
+from bundlerun.progress import Progress
+
+LEAST_HIDDEN = 4
+"""Characters of the shortest text that is masked."""
+
+
+def masked(text: str, hidden: Sequence[str]) -> str:
+    """``text`` without the texts ``hidden``, nor any line of them; what has fewer than
+    ``LEAST_HIDDEN`` characters, and so stands in any text, stays."""
+    data = mask_pieces(text.encode(errors="surrogateescape"), hidden_pieces(hidden))
+    return data.decode(errors="surrogateescape")
+
+
+def mask_pieces(data: bytes | bytearray, pieces: Sequence[bytes]) -> bytes:
+    """``data`` without ``pieces``."""
+    for piece in pieces:
+        data = data.replace(piece, b"***")
+    return bytes(data)
+
+
+def hidden_pieces(hidden: Sequence[str]) -> list[bytes]:
+    """The texts and each of their lines, since a job writes line by line; the longest first, since
+    one may stand in another."""
+    pieces = {piece for text in hidden for piece in (text, *text.splitlines())}
+    long = [piece for piece in pieces if len(piece) >= LEAST_HIDDEN]
+    return [piece.encode(errors="surrogateescape") for piece in sorted(long, key=len, reverse=True)]
+
+
+@contextlib.contextmanager
+def unsaid(hidden: Sequence[str]) -> Iterator[None]:
+    """No error of ours leaves that says one of ``hidden``, in its own text or in that of an error
+    behind it, which a traceback shows too."""
+    try:
+        yield
+    except BundlerunError as error:
+        whole = "".join(traceback.format_exception(error)) + getattr(error, "evidence", "")
+        if masked(whole, hidden) == whole:
+            raise
+        error.message = masked(error.message, hidden)
+        error.args = (error.message,)
+        error.hint = error.hint and masked(error.hint, hidden)
+        if isinstance(error, RunFailed):
+            error.evidence = masked(error.evidence, hidden)
+        raise error from None
+
+
+class MaskedProgress:
+    """``progress``, its lines without the texts ``hidden``."""
+
+    def __init__(self, progress: Progress, hidden: Sequence[str]) -> None:
+        self._progress = progress
+        self._hidden = hidden
+
+    def start(self, what: str, total: int | None, unit: str) -> int:
+        """As ``progress`` does."""
+        return self._progress.start(masked(what, self._hidden), total, unit)
+
+    def advance(self, bar: int, steps: int) -> None:
+        """As ``progress`` does."""
+        self._progress.advance(bar, steps)
+
+    def finish(self, bar: int) -> None:
+        """As ``progress`` does."""
+        self._progress.finish(bar)
+
+    def line(self, text: str) -> None:
+        """As ``progress`` does, masked."""
+        self._progress.line(masked(text, self._hidden))
