@@ -133,11 +133,13 @@ class Settings:
         """Where the settings file lies, or would."""
         return self.home / _FILE
 
-    def options(self, backend: str, kind: type[T]) -> T:
-        """``[backends.NAME]`` of the backend called ``backend``, and the variables over it, as the
-        frozen dataclass ``kind``, whose fields are made by ``option``. Raises SettingsError."""
+    def options(self, backend: str, kind: type[T], of_job: Mapping[str, str] | None = None) -> T:
+        """``[backends.NAME]`` of the backend called ``backend``, the variables over it, and over
+        both the texts ``of_job`` (keys of the section), as the frozen dataclass ``kind``, whose
+        fields are made by ``option``. Raises SettingsError."""
         where = f"{self.file}: [backends.{backend}]"
-        return _section(kind, self.backends.get(backend, {}), where, self.variables)
+        rows = self.backends.get(backend, {})
+        return _section(kind, rows, where, self.variables, of_job)
 
 
 _FILE = "config.toml"
@@ -208,8 +210,15 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _section(kind: type[T], rows: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> T:
-    """The section ``rows`` as ``kind``, with what ``environ`` says over it."""
+def _section(
+    kind: type[T],
+    rows: Mapping[str, Any],
+    where: str,
+    environ: Mapping[str, str],
+    last: Mapping[str, str] | None = None,
+) -> T:
+    """The section ``rows`` as ``kind``, with what ``environ`` says over it, and ``last``, by key,
+    over both."""
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     hints = _hints(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -221,11 +230,17 @@ def _section(kind: type[T], rows: Mapping[str, Any], where: str, environ: Mappin
     for key, each in known.items():
         variable = each.metadata.get("variable")
         if variable and (text := environ.get(variable)):
-            is_number = int in (hints[key], *get_args(hints[key]))
-            if is_number and not text.isdecimal():
-                raise SettingsError(f"{variable}={text!r} must be a whole number")
-            values[key] = _checked(each, hints[key], int(text) if is_number else text, variable)
+            values[key] = _from_text(each, hints[key], text, variable)
+        if last and key in last:
+            values[key] = _from_text(each, hints[key], last[key], key)
     return kind(**values)
+
+
+def _from_text(option: Field[Any], hint: Any, text: str, where: str) -> Any:
+    is_number = int in (hint, *get_args(hint))
+    if is_number and not text.isdecimal():
+        raise SettingsError(f"{where}={text!r} must be a whole number")
+    return _checked(option, hint, int(text) if is_number else text, where)
 
 
 def _checked(option: Field[Any], hint: Any, value: Any, where: str) -> Any:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "bundlerun"
 STEPS = (
     ("errors",),
     ("settings", "registry", "progress"),
-    ("bundles", "docker_engine"),
+    ("connections", "bundles", "docker_engine"),
     ("store", "aws"),
     ("remotes", "images", "backends", "sandbox"),
     ("pipelines", "futures"),
@@ -28,7 +28,7 @@ STEPS = (
     ("cli",),
 )
 ORDER_LINE = (
-    "errors settings registry <- bundles docker_engine <- store aws"
+    "errors settings registry <- connections bundles docker_engine <- store aws"
     " <- remotes images backends sandbox <- pipelines futures <- runs <- api <- cli"
 )
 

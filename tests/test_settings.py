@@ -12,6 +12,7 @@ from bundlerun import registry
 from bundlerun import settings as settings_module
 from bundlerun.backends.base import Backend
 from bundlerun.backends.open import backend_type, open_backend
+from bundlerun.connections import Connections
 from bundlerun.errors import SettingsError
 from bundlerun.settings import Settings, read_settings
 
@@ -93,7 +94,7 @@ KEYS = [row for row in KEYS if len(row) == 5 and row[0].strip("-") not in ("", "
 
 def open_all(found: Settings) -> list[Backend]:
     """Every backend, which reads its own section."""
-    return [open_backend(name, found) for name in registry.BACKENDS]
+    return [open_backend(name, Connections(found)) for name in registry.BACKENDS]
 
 
 def listed(home: Path, text: str) -> set[str]:

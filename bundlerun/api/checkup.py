@@ -97,6 +97,6 @@ def _backends(scope: Scope) -> Iterator[Check]:
     """What each backend says of itself."""
     for name in all_backends():
         try:
-            yield from open_backend(name, scope.settings).checks()
+            yield from open_backend(name, scope.connections).checks()
         except BundlerunError as error:
             yield failing(name, error)

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bundlerun.connections import Connections
 from bundlerun.errors import Conflict, ContextNotFound, NoRemote, UsageError
 from bundlerun.pipelines.inner import Inner, present
-from bundlerun.progress import SILENT, Progress
+from bundlerun.progress import Progress
 from bundlerun.settings import Settings
 
 if TYPE_CHECKING:
-    from bundlerun.aws.session import Aws
     from bundlerun.bundles.link import Link
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.pipelines.targets import StoreTargets
@@ -30,7 +30,9 @@ FIRST_CONTEXT = "default"
 
 
 class Scope:
-    """Settings, a store that is opened at the first use, a context in it, and its remote.
+    """Settings and what is opened by them, a store, a context in it, and its remote.
+
+    The store is opened at its first use.
 
     ``context`` None: the settings' one, else the one that ``switch`` chose, else "default".
     ``create``: a named context that is not there is made instead of refused.
@@ -44,12 +46,25 @@ class Scope:
         *,
         create: bool = False,
     ) -> None:
-        self.settings = settings
-        self.progress: Progress = SILENT
+        self.connections = Connections(settings)
         self._store_path = store or settings.store
         self._context_name = context or settings.context
         self._create = create
         self._remotes: dict[str, Remote] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.connections.settings
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told what goes on."""
+        return self.connections.progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self.connections.progress = progress
 
     @property
     def store(self) -> Store:
@@ -73,13 +88,6 @@ class Scope:
         from bundlerun.store.store import Store
 
         return Store.open(self._store_path, self.settings.storage)
-
-    @cached_property
-    def aws(self) -> Aws:
-        """AWS as the settings name it; nothing is asked of it before it is used."""
-        from bundlerun.aws.session import Aws
-
-        return Aws(self.settings.aws, progress=self.progress)
 
     def close(self) -> None:
         """Close the store; the next verb opens it again."""
@@ -120,7 +128,7 @@ class Scope:
         from bundlerun.remotes.open import open_remote
 
         if url not in self._remotes:
-            self._remotes[url] = open_remote(url, self.settings, self.progress)
+            self._remotes[url] = open_remote(url, self.connections)
         return self._remotes[url]
 
     def entry(self, name: str | BundleRecord, tags: Mapping[str, str] | None = None) -> Entry:
@@ -167,9 +175,7 @@ class Scope:
         """What a run acts on."""
         from bundlerun.runs.scope import RunScope
 
-        return RunScope(
-            self.store, self.context(), self.remote_at, self.settings, self.aws, self.progress
-        )
+        return RunScope(self.store, self.context(), self.remote_at, self.connections)
 
 
 def _only(context: Context, name: str | None) -> Context:

@@ -397,10 +397,8 @@ class Workspace:
         return make_image(
             ImageRequest(Path(pipe_root), pipe, config, base_image, platform),
             store=self.scope.store,
-            settings=self.scope.settings.images,
-            aws=self.scope.aws,
+            connections=self.scope.connections,
             push=push,
-            progress=self.scope.progress,
         )
 
     @outside_only(BEFORE)
@@ -632,7 +630,7 @@ class Workspace:
 
         scope = self.scope
         found = scope.store.contexts.get(context)
-        remote = open_remote(checked_url(url), scope.settings, scope.progress)
+        remote = open_remote(checked_url(url), scope.connections)
         return bind(scope.store, found, remote, rebind=rebind)
 
     @outside_only(BEFORE)

@@ -15,12 +15,16 @@ from typing import Any
 from bundlerun.aws import sandbox_env
 from bundlerun.aws.failures import translated
 from bundlerun.aws.retries import PATIENCE, Patience, Retries
+from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import AwsSettings
 
 MAX_CONNECTIONS = 16
 """Connections that one client keeps open: more threads than that wait for one."""
+
+SECRET = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+"""The variables of an identity, which nobody else may see."""
 
 _PASSED_ON = (
     "AWS_STS_REGIONAL_ENDPOINTS",
@@ -50,6 +54,11 @@ class Aws:
         self._pid = 0
         self._session: Any = None
         self._clients: dict[str, Any] = {}
+
+    @staticmethod
+    def of(connections: Connections) -> Aws:
+        """The identity of ``connections``, one for all that is opened by them."""
+        return connections.once(_identity)
 
     def client(self, service: str) -> Any:
         """The boto3 client of ``service`` ("s3", "batch"); made once.
@@ -241,6 +250,10 @@ class Aws:
     def _who(self) -> str:
         profile = self.settings.profile or os.environ.get("AWS_PROFILE")
         return f"profile {profile}" if profile else "the default credentials"
+
+
+def _identity(connections: Connections) -> Aws:
+    return Aws(connections.settings.aws, progress=connections.progress)
 
 
 def clients_of(endpoint: str, secrets: Mapping[str, str], region: str) -> Callable[[str], Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.aws import batch
@@ -16,6 +16,7 @@ from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_stre
 from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
 from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.bundles.digest import canonical_json
+from bundlerun.connections import Connections
 from bundlerun.errors import CloudError, Conflict, SettingsError, UsageError
 from bundlerun.settings import Settings, option
 
@@ -27,6 +28,9 @@ LEAST_MEMORY_MIB = 4
 MOST_REQUEST_BYTES = 30 * 1024
 """AWS Batch's limits: user guide, "Service quotas" (SubmitJob's payload), "Job timeouts"; API
 reference, RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB)."""
+
+_SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
+# User guide, "Specify sensitive data": Secrets Manager and Parameter Store.
 
 LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
@@ -88,13 +92,18 @@ class AWSBatch(Backend):
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._settings = settings
         self._options = settings.options(self.name, AWSBatchOptions)
-        self._file = settings.file
         self._aws = aws or Aws(settings.aws)
         self._sleep = sleep
         self._queue_said: tuple[float, str | None] | None = None
         self._news = threading.Condition()
         self._looks: dict[str, _Look] = {}
+
+    @classmethod
+    def open(cls, connections: Connections) -> AWSBatch:
+        """See Backend.open: as the identity that reads and writes the remote."""
+        return cls(connections.settings, Aws.of(connections))
 
     def submit(self, spec: JobSpec) -> JobHandle:
         """Queue ``spec``. Batch itself takes a second job of the same ``run_id``, so a job whose
@@ -104,9 +113,10 @@ class AWSBatch(Backend):
         UsageError for what AWS Batch cannot do, before anything is asked of it; SubmitUnknown.
         """
         queue = self._queue()
-        definition = job_definition(spec, replace(self._options, **spec.options))
+        self.check_options(spec.options)
+        definition = job_definition(spec, self._options_of(spec.options))
         request = submission(spec, queue)
-        self.check_options(spec.options, spec.secrets)
+        self.check_secrets(spec.secrets, spec.options)
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
@@ -179,14 +189,22 @@ class AWSBatch(Backend):
             return None
         return JobHandle(self.name, claiming, handle.run_id, handle.extra)
 
-    def check_options(self, options: Mapping[str, str], secrets: Collection[str] = ()) -> None:
-        """See Backend.check_options: secrets are read as a role, which somebody must name."""
-        super().check_options(options, secrets)
-        if secrets and not replace(self._options, **options).execution_role_arn:
+    def check_secrets(self, secrets: Mapping[str, str | None], options: Mapping[str, str]) -> None:
+        """See Backend.check_secrets: Batch reads a secret by its ARN, as a role that must be
+        named."""
+        for name, arn in secrets.items():
+            if arn is None or not _SECRET.fullmatch(arn):
+                # The text is not shown: it may be the secret itself.
+                raise UsageError(
+                    f"a job on {self.name} gets the secret {name} by its ARN alone: its value"
+                    " would stand in the job's description",
+                    hint=f"--secret {name}=arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
+                )
+        if secrets and not self._options_of(options).execution_role_arn:
             raise SettingsError(
                 f"{self.name} reads secrets as a role of its own, and none is configured:"
-                f" [backends.{self.name}] execution_role_arn in {self._file}",
-                hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --execution-role-arn ARN",
+                f" [backends.{self.name}] execution_role_arn in {self._settings.file}",
+                hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --set execution_role_arn=ARN",
             )
 
     def checks(self) -> Iterator[Check]:
@@ -211,6 +229,9 @@ class AWSBatch(Backend):
         """
         return batch.queue_problem(self._client(), self._queue())
 
+    def _options_of(self, options: Mapping[str, str]) -> AWSBatchOptions:
+        return self._settings.options(self.name, AWSBatchOptions, options)
+
     def _client(self) -> Any:
         return self._aws.client("batch")
 
@@ -218,7 +239,8 @@ class AWSBatch(Backend):
         queue = self._options.queue
         if not queue:
             raise SettingsError(
-                f"no AWS Batch queue is configured: [backends.{self.name}] queue in {self._file}",
+                f"no AWS Batch queue is configured: [backends.{self.name}] queue in"
+                f" {self._settings.file}",
                 hint="export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE (no account: bundlerun sandbox up)",
             )
         return queue
@@ -275,8 +297,6 @@ def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
     }
     if options.job_role_arn:
         container["jobRoleArn"] = options.job_role_arn
-    if spec.user:
-        container["user"] = spec.user
     if spec.secrets:
         rows = sorted(spec.secrets.items())
         container["secrets"] = [{"name": name, "valueFrom": arn} for name, arn in rows]
@@ -301,8 +321,10 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
         "jobQueue": queue,
         "jobDefinition": "",
         "containerOverrides": {
-            "command": list(spec.command),
-            "environment": [{"name": name, "value": text} for name, text in spec.env.items()],
+            "command": list(spec.argv()),
+            "environment": [
+                {"name": name, "value": text} for name, text in spec.environment.items()
+            ],
             "resourceRequirements": needs,
         },
         "retryStrategy": {
@@ -331,9 +353,9 @@ def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
             f"AWS Batch gives at least {LEAST_MEMORY_MIB} MiB of memory, not {memory_mib}",
             hint="--memory-mib 2048",
         )
-    if spec.mounts:
+    if spec.access is not None and spec.access.folder is not None:
         raise UsageError(
-            f"AWS Batch cannot mount {spec.mounts[0].source}: it is a folder of this machine",
+            f"AWS Batch cannot see {spec.access.folder}: it is a folder of this machine",
             hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
         )
     size = len(canonical_json(request))

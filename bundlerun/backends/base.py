@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bundlerun.backends.job import JobHandle, JobSpec, JobStatus
+from bundlerun.connections import Connections
 from bundlerun.errors import DOCTOR, BundlerunError, UsageError
 from bundlerun.settings import Settings
 
@@ -103,19 +104,35 @@ class Backend(ABC):
         backend's section that is not among ``options``."""
         settings.options(self.name, self.options)
 
+    @classmethod
+    def open(cls, connections: Connections) -> Backend:
+        """The backend as a workspace has it; what is opened ``once`` is shared with its remotes.
+        Raises as the constructor."""
+        return cls(connections.settings)
+
     def checks(self) -> Iterator[Check]:
         """What ``doctor`` says of the backend: whether it answers, and can start a job."""
         return iter(())
 
-    def check_options(self, options: Mapping[str, str], secrets: Collection[str] = ()) -> None:
-        """Raises UsageError for an option of one job that it cannot have here, SettingsError where
-        one is missing without which a job cannot have ``secrets``."""
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Raises UsageError for an option of one job that it cannot have here."""
         for name in options:
             if name not in self.traits.job_options:
+                there = ", ".join(self.traits.job_options) or "none"
                 raise UsageError(
-                    f"a job on {self.name} cannot be given {name.replace('_', ' ')}",
-                    hint=f"leave out --{name.replace('_', '-')}",
+                    f"a job on {self.name} cannot be given {name}; what it can be given: {there}",
+                    hint=f"leave out --set {name}=...",
                 )
+
+    def check_secrets(self, secrets: Mapping[str, str | None], options: Mapping[str, str]) -> None:
+        """Raises UsageError for a secret that a job with ``options`` cannot get here, SettingsError
+        where something must be configured first. ``secrets`` are variables, each with the service's
+        own name for it, or None. Asked where variables are not private alone."""
+        for name in secrets:
+            raise UsageError(
+                f"a job on {self.name} cannot be given the secret {name}: others could read it",
+                hint=f"leave out --secret {name}",
+            )
 
     @classmethod
     def check_limits(cls, *, retries: int, timeout_s: int | None, array: int = 1) -> None:
@@ -173,9 +190,9 @@ class Backend(ABC):
         """The result is safe: forget what the engine still keeps of the job (a stopped container).
         Calling it twice is no error. Raises Conflict as ``cancel`` does."""
 
-    def folder(self, handle: JobHandle, inside: str) -> Path | None:
-        """The folder of this machine that the job sees as ``inside``, by the engine's own record;
-        None where there is none, or it is not known any more."""
+    def staging(self, handle: JobHandle) -> Path | None:
+        """The folder of this machine that the job writes to (RemoteAccess.staging), by the engine's
+        own record; None where there is none, or it is not known any more."""
         return None
 
     def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from bundlerun import errors
 
@@ -20,43 +21,64 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Mount:
-    """A folder of the client's machine inside the container; only a local engine can do it."""
+class RemoteAccess:
+    """What a job needs to act on its remote; a backend makes mounts, network and roles of it.
 
-    source: str
-    target: str
-    read_only: bool
+    ``url`` is as the client has it. Where the remote is a folder of the client's machine, the job
+    reads ``folder`` and writes to ``staging`` alone. ``variables`` reach this job alone; those
+    named in ``secret`` are shown nowhere.
+    """
+
+    url: str
+    folder: Path | None = None
+    staging: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret: frozenset[str] = frozenset()
+
+    def options(self, folder: Path | None = None, staging: Path | None = None) -> tuple[str, ...]:
+        """The worker's options that name the remote, for a job that sees the two folders as these;
+        None: where they are."""
+        if self.folder is None or self.staging is None:
+            return ("--remote", self.url)
+        url = (folder or self.folder).as_uri()
+        return ("--remote", url, "--staging", str(staging or self.staging))
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One job.
+    """One job, as every backend understands it.
 
     ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``image`` is empty for
-    a backend that takes none; ``env`` reaches this
-    job alone; names in ``secret`` are never logged; ``host_network`` lets a local container
-    reach a server on the client's loopback; ``user`` is ``uid:gid``; ``timeout_s`` None: no limit.
-    ``array`` is how many jobs this is, each told its index from 0 by the variable that
-    ``Traits.tells`` names, else by BUNDLERUN_INDEX.
-    ``secrets`` are variables that the service fills in, by the ARN of each; ``options`` are those
-    of the backend's own that were given for this job.
+    a backend that takes none; ``command`` lacks what ``argv`` adds; ``env`` reaches this job alone;
+    variables in ``secret`` are shown nowhere; ``timeout_s`` None: no limit. ``array`` is how many
+    jobs this is, each told its index from 0 by the variable that ``Traits.tells`` names, else by
+    BUNDLERUN_INDEX. ``secrets`` are variables that the service itself fills in, by its own name for
+    each; ``options`` are those of the backend's own that were given for this job.
     """
 
     run_id: str
     name: str
     image: str
     command: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
+    access: RemoteAccess | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret: frozenset[str] = frozenset()
     resources: Resources = field(default_factory=Resources)
     timeout_s: int | None = None
     retries: int = 0
     array: int = 1
-    mounts: tuple[Mount, ...] = ()
-    host_network: bool = False
-    user: str | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def argv(self, folder: Path | None = None, staging: Path | None = None) -> tuple[str, ...]:
+        """The whole command, for a job that sees the folders of its ``access`` as these; None:
+        where they are."""
+        return self.command + (self.access.options(folder, staging) if self.access else ())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All variables of the job: ``env``, and those of ``access``."""
+        return {**self.env, **(self.access.variables if self.access else {})}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ gone. A cancelled job's container is renamed, since labels cannot be changed: th
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import threading
 import time
@@ -15,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bundlerun.backends.base import Backend, Check, ImageAt, Traits, checked
-from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, RemoteAccess
 from bundlerun.backends.local_docker_state import job_status
 from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
 from bundlerun.errors import Conflict, EngineError, ImagePull
@@ -30,7 +32,13 @@ CANCELLED = "-cancelled"
 STOP_GRACE_S = 2
 KILL_AFTER_S = 10
 SHOWN_WITHIN_S = 10.0
-DEFAULT_USER = "1000:1000"
+REMOTE_INSIDE = Path("/bundlerun/remote")
+STAGING_INSIDE = Path("/bundlerun/staging")
+"""Where a container sees a remote that is a folder, and the folder that it writes to."""
+
+JOB_UID = 1000
+"""As whom a container runs when the caller is root: the first ordinary user of Debian."""
+
 _MIB = 2**20
 _NEEDED = {
     "HOME": "/tmp",
@@ -59,8 +67,11 @@ class LocalDocker(Backend):
         keeps_logs=False,
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, user: str | None = None) -> None:
+        """``user`` is the ``uid:gid`` of the containers; None: the caller's, and an ordinary user's
+        for root."""
         super().__init__(settings)
+        self._user = user or job_user()
         self._lock = threading.Lock()
         self._connected: tuple[DockerHost, Any] | None = None
 
@@ -71,6 +82,7 @@ class LocalDocker(Backend):
         engine does not answer or refuses, UsageError as check_limits does.
         """
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
+        self._let_write(spec.access)
         try:
             return self._submitted(spec)
         except EngineError as error:
@@ -78,6 +90,15 @@ class LocalDocker(Backend):
                 raise
         # It may have been done all the same: what is there is found then.
         return self._submitted(spec)
+
+    def _let_write(self, access: RemoteAccess | None) -> None:
+        """The staging folder is the container's user's, whatever the umask."""
+        if access is None or access.staging is None or not access.staging.is_dir():
+            return
+        access.staging.chmod(0o755)
+        if os.getuid() == 0:
+            uid, gid = map(int, self._user.split(":"))
+            os.chown(access.staging, uid, gid)
 
     def _submitted(self, spec: JobSpec) -> JobHandle:
         with self._engine(f"the container of run {spec.run_id}") as client:
@@ -153,12 +174,14 @@ class LocalDocker(Backend):
                 if error.status_code not in (404, 409):
                     raise
 
-    def folder(self, handle: JobHandle, inside: str) -> Path | None:
-        """See Backend.folder."""
+    def staging(self, handle: JobHandle) -> Path | None:
+        """See Backend.staging."""
         with self._engine("the folders of a container") as client:
             container = self._get(client, handle)
             mounts = [] if container is None else container.attrs.get("Mounts") or []
-        found = [mount["Source"] for mount in mounts if mount.get("Destination") == inside]
+        found = [
+            mount["Source"] for mount in mounts if mount.get("Destination") == str(STAGING_INSIDE)
+        ]
         return Path(found[0]) if found else None
 
     def checks(self) -> Iterator[Check]:
@@ -228,7 +251,8 @@ class LocalDocker(Backend):
         from docker.errors import APIError
 
         image = self._image(client, spec.image)
-        options = container_options(spec, image, host_cpus=int(client.info().get("NCPU") or 1))
+        cpus = int(client.info().get("NCPU") or 1)
+        options = container_options(spec, image, self._user, host_cpus=cpus)
         try:
             return client.containers.create(spec.image, **options)
         except APIError as error:
@@ -310,12 +334,21 @@ def _other_host(client: Any, handle: JobHandle) -> str | None:
     return handle.extra.get("host") or f"the engine {engine}"
 
 
-def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str, Any]:
+def job_user() -> str:
+    """``uid:gid`` of a container: the caller's, and an ordinary user's for root."""
+    uid, gid = os.getuid(), os.getgid()
+    return f"{uid}:{gid}" if uid else f"{JOB_UID}:{JOB_UID}"
+
+
+def container_options(spec: JobSpec, image: Any, user: str, *, host_cpus: int) -> dict[str, Any]:
     """What ``containers.create`` is told about ``spec``, beside the image's name."""
-    from docker.types import DeviceRequest, LogConfig, Mount
+    from docker.types import DeviceRequest, LogConfig
 
     config = image.attrs.get("Config") or {}
-    entrypoint, command = list(config.get("Entrypoint") or ()), list(spec.command)
+    entrypoint, command = (
+        list(config.get("Entrypoint") or ()),
+        list(spec.argv(REMOTE_INSIDE, STAGING_INSIDE)),
+    )
     labels = {RUN_LABEL: spec.run_id, JOB_LABEL: spec.name}
     if spec.timeout_s is not None:
         # A new entrypoint makes the engine forget the image's own command.
@@ -328,7 +361,7 @@ def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str,
         "command": command,
         "labels": labels,
         "environment": environment(spec, config.get("Env") or ()),
-        "user": spec.user or DEFAULT_USER,
+        "user": user,
         "working_dir": config.get("WorkingDir") or "/tmp",
         "init": True,
         "cap_drop": ["ALL"],
@@ -338,19 +371,29 @@ def container_options(spec: JobSpec, image: Any, *, host_cpus: int) -> dict[str,
         "nano_cpus": int(min(spec.resources.vcpus, host_cpus) * 1e9),
         # Whatever driver is the engine's default: it may be one that cannot be read back.
         "log_config": LogConfig(type=LogConfig.types.JSON),
-        "mounts": [
-            Mount(mount.target, mount.source, type="bind", read_only=mount.read_only)
-            for mount in spec.mounts
-        ],
+        "mounts": mounts(spec.access),
     }
     if spec.timeout_s is not None:
         options["entrypoint"] = entrypoint
-    if spec.host_network:
+    if any(_loopback(value) for value in spec.access.variables.values()) if spec.access else False:
+        # A server on this machine alone is not to be seen from a network of the container's own.
         options["network_mode"] = "host"
     if spec.resources.gpus:
         wanted = DeviceRequest(count=spec.resources.gpus, capabilities=[["gpu"]])
         options["device_requests"] = [wanted]
     return options
+
+
+def mounts(access: RemoteAccess | None) -> list[Any]:
+    """A remote that is a folder, to read, and the folder that its job writes to."""
+    from docker.types import Mount
+
+    if access is None or access.folder is None or access.staging is None:
+        return []
+    return [
+        Mount(str(REMOTE_INSIDE), str(access.folder), type="bind", read_only=True),
+        Mount(str(STAGING_INSIDE), str(access.staging), type="bind", read_only=False),
+    ]
 
 
 def environment(spec: JobSpec, in_image: Sequence[str] = ()) -> dict[str, str]:
@@ -361,7 +404,7 @@ def environment(spec: JobSpec, in_image: Sequence[str] = ()) -> dict[str, str]:
     """
     named = {row.partition("=")[0] for row in in_image}
     needed = {name: text for name, text in _NEEDED.items() if name not in named}
-    return {**needed, **spec.env}
+    return {**needed, **spec.environment}
 
 
 def container_name(run_id: str) -> str:
@@ -375,6 +418,11 @@ def has_registry(image: str) -> bool:
     return "@sha256:" in image or (
         bool(slash) and ("." in first or ":" in first or first == "localhost")
     )
+
+
+def _loopback(value: str) -> bool:
+    host = urlsplit(value).hostname if "://" in value else None
+    return host is not None and (host == "localhost" or host.startswith("127.") or host == "::1")
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from bundlerun.errors import SettingsError
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend, Traits
-    from bundlerun.settings import Settings
+    from bundlerun.connections import Connections
 
 
 def backend_type(name: str) -> type[Backend]:
@@ -31,9 +31,10 @@ def traits_of(name: str) -> Traits:
     return backend_type(name).traits
 
 
-def open_backend(name: str, settings: Settings) -> Backend:
+def open_backend(name: str, connections: Connections) -> Backend:
     """The backend ``name``; nothing is asked of it yet. Raises UsageError for an unknown name,
     SettingsError for options that it does not have, or a section of an unknown backend."""
+    settings = connections.settings
     strangers = settings.backends.keys() - registry.BACKENDS.keys()
     unknown = strangers and strangers - all_backends().keys()
     for section in sorted(unknown):
@@ -42,4 +43,4 @@ def open_backend(name: str, settings: Settings) -> Backend:
             f"{', '.join(all_backends())}",
             hint=f"remove the section, or install what brings {section}",
         )
-    return backend_type(name)(settings)
+    return backend_type(name).open(connections)

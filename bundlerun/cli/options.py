@@ -46,8 +46,9 @@ def given_options(command: F) -> F:
         "--secret",
         "secrets",
         multiple=True,
-        metavar="NAME[=ARN]",
-        help="A variable that the pipe needs and that stands in no key, plan or log; repeatable.",
+        metavar="NAME[=REFERENCE]",
+        help="A variable that the pipe needs and that stands in no key, plan or log; REFERENCE is"
+        " what the backend's service calls it (AWS: its ARN). Repeatable.",
     )(command)
     command = click.option(
         "--env",

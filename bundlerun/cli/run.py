@@ -70,8 +70,6 @@ from bundlerun.runs.record import RunResult
     default=0,
     help="More attempts after the machine is lost, where the backend can.",
 )
-@click.option("--job-role-arn", help="The role the job acts as on AWS.")
-@click.option("--execution-role-arn", help="The role AWS Batch reads the job's secrets as.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @given_options
 @as_json
@@ -100,6 +98,10 @@ def command(
         wait = verify or traits_of(options["backend"]).waits
     options["push_input"] = not options.pop("no_push_input")
     options["resources"] = _resources(workspace, options)
+    # What no class could be called is an option of the backend's.
+    said = options["config"]
+    options["config"] = {name: text for name, text in said.items() if "." in name}
+    options["job_options"] = {name: text for name, text in said.items() if "." not in name}
     params = pipe_parameters(parameters)
     dry_run = options.pop("dry_run")
     begin = _planned_only if dry_run else _submitted

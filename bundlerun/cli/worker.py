@@ -13,16 +13,16 @@ from bundlerun.progress import Lines
 
 
 @click.command(hidden=True)
-@click.argument("remote")
 @click.argument("run")
+@click.option("--remote", required=True, help="Where the plan lies.")
 @click.option("--staging", type=click.Path(path_type=Path), help="Write here instead of to REMOTE.")
 @click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
 @click.option("--job-variable", help="The variable that tells the job's id.")
 @click.option("--attempt-variable", help="The variable that counts the job's attempts, from 1.")
 @click.option("--index-variable", help="The variable that tells the job's index, of many.")
 def command(
-    remote: str,
     run: str,
+    remote: str,
     staging: Path | None,
     pipe_root: Path | None,
     job_variable: str | None,

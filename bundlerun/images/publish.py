@@ -8,11 +8,11 @@ from typing import Any
 
 from bundlerun.aws.ecr import ecr_repository
 from bundlerun.aws.session import Aws
+from bundlerun.connections import Connections
 from bundlerun.docker_engine import engine
 from bundlerun.errors import EngineError, SettingsError
 from bundlerun.images.image import ECR, ImageInfo, checked_registry, is_ecr
-from bundlerun.progress import SILENT, Progress
-from bundlerun.settings import ImageSettings
+from bundlerun.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class _Target:
     login: Mapping[str, str] | None
 
 
-def publish(
-    image: ImageInfo, settings: ImageSettings, aws: Aws, *, progress: Progress = SILENT
-) -> ImageInfo:
+def publish(image: ImageInfo, connections: Connections) -> ImageInfo:
     """Push ``image`` to the registry of the settings, tagged by its content and ``latest``; the
     same with ``ref`` naming it there by digest.
 
@@ -35,7 +33,8 @@ def publish(
     Raises SettingsError without a registry, EngineError when the push fails, and what AWS's
     failures are translated to.
     """
-    target = _target(image, settings.registry, aws)
+    progress = connections.progress
+    target = _target(image, connections)
     with engine() as client:
         for tag in (image.ref.tag, "latest"):
             if not client.api.tag(image.ref.id, target.name, tag, force=True):
@@ -45,7 +44,8 @@ def publish(
     return replace(image, ref=replace(image.ref, name=target.name, digest=digest))
 
 
-def _target(image: ImageInfo, registry: str | None, aws: Aws) -> _Target:
+def _target(image: ImageInfo, connections: Connections) -> _Target:
+    registry = connections.settings.images.registry
     if not registry:
         raise SettingsError(
             "no registry is configured",
@@ -54,7 +54,7 @@ def _target(image: ImageInfo, registry: str | None, aws: Aws) -> _Target:
     if not is_ecr(registry):
         address = checked_registry(registry)
         return _Target(f"{address}/{image.name.removeprefix(f'{address}/')}", None)
-    found = ecr_repository(aws, image.name)
+    found = ecr_repository(Aws.of(connections), image.name)
     other = registry.removeprefix(ECR).removeprefix("@")
     address = checked_registry(other) if other else found.address
     login = {"username": found.username, "password": found.password}

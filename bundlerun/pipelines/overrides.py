@@ -36,7 +36,6 @@ NEAR = 3
 """So many names are proposed in place of an unknown one."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ARN = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 
 # https://luigi.readthedocs.io/en/stable/configuration.html: the folders and names of its files.
 _FILES = {
@@ -181,34 +180,31 @@ def read_luigi(path: str, kind: str = "cfg") -> tuple[str, dict[str, str]]:
 
 
 def parsed_secrets(secrets: Sequence[str]) -> dict[str, str | None]:
-    """``NAME`` and ``NAME=ARN`` texts: the ARN by name, None without one. Raises UsageError."""
+    """``NAME`` and ``NAME=REFERENCE`` texts: by name what a service calls the secret, None where
+    nothing is said. Raises UsageError."""
     found: dict[str, str | None] = {}
     for text in secrets:
-        name, equals, arn = text.partition("=")
+        name, _, reference = text.partition("=")
         if not _VARIABLE.fullmatch(name):
             raise UsageError(f"{name!r} is not the name of a variable", hint="--secret NAME")
         check_variable(name)
-        if equals and not _ARN.fullmatch(arn):
-            # The text is not shown: it may be the secret itself.
-            raise UsageError(
-                f"--secret {name}=... takes the ARN of a secret, never its value",
-                hint=f"export {name}=...; --secret {name}",
-            )
-        found[name] = arn or None
+        found[name] = reference or None
     return found
 
 
 def check_secrets(
     secrets: Mapping[str, str | None], given: Given, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Raises UsageError for a secret that is not set here, that has an ARN, which no process
-    here can read, or that ``given`` has in the open as well."""
+    """Raises UsageError for a secret that is not set here, that a service is to be asked for, which
+    no process here does, or that ``given`` has in the open as well."""
     environ = os.environ if environ is None else environ
     check_apart(secrets, given)
-    for name, arn in secrets.items():
-        if arn is not None:
+    for name, reference in secrets.items():
+        if reference is not None:
+            # The text is not shown: it may be the secret itself.
             raise UsageError(
-                f"the secret {name} is given by an ARN, which is not read here",
+                f"--secret {name}=... names the secret for a service that reads it, and none does"
+                " here; a value must never stand there",
                 hint=f"export {name}=...; --secret {name}",
             )
         if name not in environ:

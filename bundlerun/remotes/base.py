@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundlerun.aws.s3 import MAX_PARTS as MAX_PARTS
 from bundlerun.bundles.digest import Digest
+from bundlerun.connections import Connections
 from bundlerun.errors import UsageError
+
+MAX_PARTS = 10_000
+"""Of one upload: so many are taken everywhere (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ class Part:
     token: str
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """What another process needs to act on a remote: variables, and which of them are secret."""
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret: frozenset[str] = frozenset()
+
+
 class Remote(ABC):
     """Bytes under keys. Keys are relative to ``url``, ``/`` between the parts.
 
@@ -57,6 +68,33 @@ class Remote(ABC):
     """
 
     url: str
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str, connections: Connections) -> Remote:
+        """The remote at ``url``, in its ``checked_url`` form; nothing is asked of it yet."""
+        return cls(url)
+
+    @classmethod
+    def checked_url(cls, url: str) -> str:
+        """``url``, which has the scheme of this kind, in its one form. Raises UsageError."""
+        return url
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that the remote is, None for any other."""
+        return None
+
+    def credentials(self, *, private: bool, seconds: int | None = None) -> Credentials:
+        """What a job is given to act on this remote, beside its URL.
+
+        ``private``: nobody else can read the job's variables, so our own credentials may be among
+        them; else it has a role. ``seconds`` asks for credentials of this life that reach this
+        remote alone; None: as the settings say. A folder asks for none.
+        """
+        return Credentials()
 
     def prepare(self) -> None:
         """Make the place itself where that is ours to do: a folder is made, a bucket is not."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
 from bundlerun.remotes import folder_uploads
@@ -34,9 +34,19 @@ class FileRemote(Remote):
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        super().__init__(url)
         self.root = folder_of(url)
         self._settled: set[Path] = set()
+
+    @classmethod
+    def checked_url(cls, url: str) -> str:
+        """See Remote."""
+        return "file://" + quote(str(folder_of(url)))
+
+    @property
+    def folder(self) -> Path:
+        """See Remote."""
+        return self.root
 
     def prepare(self) -> None:
         """Make the folder unless it is there."""

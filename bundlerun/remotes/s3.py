@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundlerun.aws import sandbox_env
 from bundlerun.aws.s3 import Bucket
-from bundlerun.aws.session import Aws
+from bundlerun.aws.session import SECRET, Aws
+from bundlerun.connections import Connections
 from bundlerun.errors import RemoteError, UsageError
-from bundlerun.remotes.base import KeyInfo, Part, Remote, Upload, checked_key
+from bundlerun.remotes.base import Credentials, KeyInfo, Part, Remote, Upload, checked_key
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the older
+# rules with capitals and underscores, which some servers keep.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+# `*`, `?` and `$` have a meaning of their own in the policies that narrow a job's credentials.
+_PREFIX = re.compile(r"[^\x00-\x1f\x7f*?$\\]*")
 
 
 class S3Remote(Remote):
     """Keys are keys of a bucket, below the URL's prefix. aws/s3 says what a server must do."""
 
     def __init__(self, url: str, aws: Aws) -> None:
-        self.url = url
+        super().__init__(url)
         self.bucket, self.prefix = bucket_and_prefix(url)
         self._below = f"{self.prefix}/" if self.prefix else ""
         self._bucket = Bucket(aws, self.bucket, url)
+
+    @classmethod
+    def open(cls, url: str, connections: Connections) -> S3Remote:
+        """See Remote."""
+        return cls(url, Aws.of(connections))
+
+    @classmethod
+    def checked_url(cls, url: str) -> str:
+        """See Remote."""
+        bucket, prefix = bucket_and_prefix(url)
+        if not _BUCKET.fullmatch(bucket):
+            raise UsageError(
+                f"{url!r:.200}: {bucket!r} is not the name of a bucket: 3 to 63 of a-z 0-9 - .",
+                hint="s3://bucket/prefix",
+            )
+        parts = prefix.split("/") if prefix else []
+        if not _PREFIX.fullmatch(prefix) or any(part in ("", ".", "..") for part in parts):
+            raise UsageError(
+                f"{url!r:.200}: the prefix has a control character, one of * ? $ and \\, or "
+                "an empty part, '.' or '..'",
+                hint=f"s3://{bucket}/prefix",
+            )
+        return "/".join([f"s3://{bucket}", *parts])
+
+    def credentials(self, *, private: bool, seconds: int | None = None) -> Credentials:
+        """See Remote. A role needs none; narrowed ones are made for this job."""
+        aws = self._bucket.aws
+        seconds = seconds or aws.settings.session_seconds
+        if seconds:
+            role = aws.settings.session_role_arn
+            found = aws.narrowed(role, seconds, self.session_policy())
+        else:
+            found = aws.credentials_env() if private else aws.place_env()
+        return Credentials(found, SECRET & found.keys())
 
     def session_policy(self) -> dict[str, Any]:
         """What a job may do with this remote at most, for Aws.narrowed."""

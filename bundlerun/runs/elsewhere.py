@@ -129,7 +129,7 @@ def _is_alive(record: RunRecord, world: RunScope) -> bool:
     """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
     confirm it."""
     try:
-        backend = open_backend(record.backend, world.settings)
+        backend = open_backend(record.backend, world.connections)
         handle = record.handle or backend.find(record.run_id, job_base(record.pipe))
         if handle is None:
             return False
@@ -159,7 +159,7 @@ def _polled(name: str, handles: Sequence[JobHandle], world: RunScope) -> Mapping
     if not handles:
         return {}
     try:
-        found = open_backend(name, world.settings).poll(handles)
+        found = open_backend(name, world.connections).poll(handles)
     except BundlerunError as error:
         unknown = JobStatus(JobState.ELSEWHERE, reason=error.message)
         return {handle.run_id: unknown for handle in handles}

@@ -20,7 +20,7 @@ from bundlerun.pipelines.loader import no_such_class
 from bundlerun.pipelines.source import Digests, digests_of, source_digest, source_of
 
 if TYPE_CHECKING:
-    from bundlerun.aws.session import Aws
+    from bundlerun.connections import Connections
     from bundlerun.progress import Progress
     from bundlerun.runs.plan import RunRequest
     from bundlerun.runs.scope import RunScope
@@ -125,22 +125,21 @@ def make_image(
     request: ImageRequest,
     *,
     store: Store,
-    settings: ImageSettings,
-    aws: Aws,
+    connections: Connections,
     push: bool,
-    progress: Progress,
 ) -> ImageInfo:
     """Build the image of ``request`` unless it is there, with ``push`` send it to the registry of
     the settings, and remember both.
 
     Raises as ``recipe_of``, ``build_image`` and ``publish``.
     """
+    settings = connections.settings.images
     recipe = recipe_of(request, settings, digests=store.stats.digests)
-    image = build_image(recipe, request.pipe, progress=progress)
+    image = build_image(recipe, request.pipe, progress=connections.progress)
     if push:
         from bundlerun.images.publish import publish
 
-        image = publish(image, settings, aws, progress=progress)
+        image = publish(image, connections)
     note_image(store, request, image, settings)
     return image
 
@@ -156,10 +155,8 @@ def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageI
     return make_image(
         dataclasses.replace(noted, pipe=request.pipe),
         store=store,
-        settings=settings,
-        aws=scope.aws,
+        connections=scope.connections,
         push=not on_engine and settings.registry is not None,
-        progress=scope.progress,
     )
 
 

@@ -26,9 +26,10 @@ class RunOptions:
     is on the remote already. ``session_seconds`` gives the job credentials of this life, narrowed
     to the remote's prefix. ``config`` sets what configuration classes take, ``{"Section.key":
     value}``, and ``env`` has variables; both are in the key. ``secrets`` names variables of this
-    process that the job gets, or ``NAME=ARN`` where the backend reads them itself; they stand in
-    no key, plan, record or log. ``resources`` None: the settings' ones; ``timeout_s`` None: no
-    limit; ``retries``: more attempts after a lost machine.
+    process that the job gets, or ``NAME=REFERENCE`` where the backend reads them itself; they stand
+    in no key, plan, record or log. ``job_options`` are those of the section ``[backends.NAME]``
+    that one job can be given. ``resources`` None: the settings' ones; ``timeout_s`` None: no limit;
+    ``retries``: more attempts after a lost machine.
     """
 
     backend: str = DEFAULT_BACKEND
@@ -45,8 +46,7 @@ class RunOptions:
     config: Mapping[str, Any] | None = None
     env: Mapping[str, str] | None = None
     secrets: Sequence[str] = ()
-    job_role_arn: str | None = None
-    execution_role_arn: str | None = None
+    job_options: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> RunOptions:
         """These with some changed. Raises UsageError for what is not an option."""
@@ -71,10 +71,6 @@ def request_of(
     input, output, pipe = names
     if "." not in pipe:
         raise UsageError(f"{pipe!r} is not a package.module.Class")
-    own = {
-        "job_role_arn": options.job_role_arn,
-        "execution_role_arn": options.execution_role_arn,
-    }
     resources = Resources(settings.run.vcpus, settings.run.memory_mib)
     return RunRequest(
         input=None if input == "-" else input,
@@ -91,7 +87,7 @@ def request_of(
         resources=options.resources or resources,
         timeout_s=options.timeout_s,
         retries=options.retries,
-        options={name: text for name, text in own.items() if text is not None},
+        options={name: str(value) for name, value in options.job_options.items()},
         given=Given.of(options.config, options.env),
         secrets=parsed_secrets(options.secrets),
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
-from bundlerun.progress import Progress
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.identity import bound_url, check_remote
 from bundlerun.remotes.keys import bundle_key
@@ -22,7 +21,8 @@ from bundlerun.runs.record import RunRecord
 from bundlerun.store.locks import held
 
 if TYPE_CHECKING:
-    from bundlerun.aws.session import Aws
+    from bundlerun.connections import Connections
+    from bundlerun.progress import Progress
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.plan import RunPlan
     from bundlerun.settings import Settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunScope:
-    """What a run acts on: one context of one store, the remotes, and the settings.
+    """What a run acts on: one context of one store, the remotes, and what is connected to.
 
     ``open`` gives the remote at a URL.
     """
@@ -41,9 +41,17 @@ class RunScope:
     store: Store
     context: Context
     open: Callable[[str], Remote]
-    settings: Settings
-    aws: Aws
-    progress: Progress
+    connections: Connections
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.connections.settings
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told what goes on."""
+        return self.connections.progress
 
     @property
     def remote(self) -> Remote:

@@ -19,7 +19,6 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import check_remote
 from bundlerun.remotes.records import create
 from bundlerun.remotes.staging import publish
-from bundlerun.runs.job_spec import STAGING_INSIDE, shared_folder
 from bundlerun.runs.record import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def staging_of(record: RunRecord, backend: Backend, world: RunScope) -> Path | N
     here = world.staging(record.run_id)
     if here.is_dir():
         return here
-    if record.handle is None or not record.adopted or shared_folder(record.remote_url) is None:
+    if record.handle is None or not record.adopted or world.remote_of(record).folder is None:
         return None
-    found = backend.folder(record.handle, STAGING_INSIDE)
+    found = backend.staging(record.handle)
     return found if found is not None and found.is_dir() else None
 
 

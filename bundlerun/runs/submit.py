@@ -12,12 +12,7 @@ from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
 from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.environments import place_of
 from bundlerun.runs.index import Known, announce, record_of
-from bundlerun.runs.job_spec import (
-    Surroundings,
-    check_backend_reaches,
-    check_secrets_reach,
-    job_spec,
-)
+from bundlerun.runs.job_spec import check_job, job_spec
 from bundlerun.runs.plan import plan_run
 from bundlerun.runs.record import RunResult
 from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
@@ -39,11 +34,7 @@ def plan_request(
 
     Raises as ``plan_run``, and before that what the request asks of a backend that cannot do it.
     """
-    engine = open_backend(request.backend, scope.settings)
-    engine.check_limits(retries=request.retries, timeout_s=request.timeout_s)
-    check_secrets_reach(request)
-    engine.check_options(request.options, request.secrets)
-    check_backend_reaches(scope.remote.url, request.backend)
+    check_job(request, open_backend(request.backend, scope.connections), scope)
     plan = plan_run(
         request,
         store=scope.store,
@@ -67,7 +58,7 @@ def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> RunResult:
         plan, record = equal
         scope.progress.line(f"run {record.run_id[:13]} does this already: it is followed")
     else:
-        record = start(plan, request, open_backend(request.backend, scope.settings), scope)
+        record = start(plan, request, open_backend(request.backend, scope.connections), scope)
     return RunResult(record, plan.to_json(), followed=equal is not None)
 
 
@@ -81,8 +72,7 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope)
     """
     _send_input(plan, request, world)
     remote = world.remote
-    around = Surroundings(remote.url, world.staging(plan.run_id), world.settings, world.aws)
-    spec = job_spec(plan, request, around)
+    spec = job_spec(plan, request, backend.traits, world)
     announce(remote, plan)
     record = record_of(Known(plan, None), remote.url, world.context.remote_uuid)
     record = record.changed(submitted_s=time.time(), reason="being submitted")

@@ -133,7 +133,7 @@ def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
 
 def backend_of(record: RunRecord, world: RunScope) -> Backend:
     """The backend that has the run's job."""
-    return open_backend(record.backend, world.settings)
+    return open_backend(record.backend, world.connections)
 
 
 def tell(handle: JobHandle, remote: Remote, world: RunScope) -> None:

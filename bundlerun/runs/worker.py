@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun import registry
 from bundlerun.bundles.record import check_format, parse_record
+from bundlerun.connections import Connections
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
 from bundlerun.images.dockerfile import CODE
 from bundlerun.progress import Lines, Progress
@@ -171,7 +172,7 @@ def _plan(attempt: Attempt, version: str) -> RunPlan:
 def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remote:
     """The remote of a job: what it writes goes to ``staging`` where there is one, because the
     remote itself is mounted read-only then. ``progress`` is told where it lets us wait long."""
-    remote = open_remote(url, read_settings(), progress)
+    remote = open_remote(url, Connections(read_settings(), progress))
     return (
         remote
         if staging is None

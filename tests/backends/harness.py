@@ -20,6 +20,7 @@ from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, Reso
 from bundlerun.backends.local_docker import LocalDocker
 from bundlerun.backends.open import backend_type, open_backend
 from bundlerun.backends.poll import looks
+from bundlerun.connections import Connections
 from bundlerun.runs.settle import is_over
 from bundlerun.sandbox.contents import QUEUE, REGION, furnish
 from bundlerun.settings import Settings
@@ -108,10 +109,11 @@ class LocalHarness(Harness):
     def __init__(self, image: str, folder: Path) -> None:
         super().__init__(image)
         self.settings = Settings(home=folder, store=folder / "store")
+        self.user: str | None = None
 
     def backend(self) -> LocalDocker:
         """A new backend object."""
-        return LocalDocker(self.settings)
+        return LocalDocker(self.settings, user=self.user)
 
     @contextlib.contextmanager
     def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:
@@ -181,7 +183,7 @@ class ProcessesHarness(Harness):
 
     def backend(self) -> Backend:
         """A new backend object."""
-        return open_backend(self.name, self.settings)
+        return open_backend(self.name, Connections(self.settings))
 
     @contextlib.contextmanager
     def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundlerun.backends.base import Backend, Check, ImageAt, Traits
@@ -46,11 +46,12 @@ class Processes(Backend):
 
     def submit(self, spec: JobSpec) -> JobHandle:
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
-        self.check_options(spec.options, spec.secrets)
+        self.check_options(spec.options)
         job = self._folder / spec.run_id
         with contextlib.suppress(FileExistsError):
             job.mkdir(parents=True)
-            (job / "spec").write_text(json.dumps({**asdict(spec), "secret": []}))
+            told = {"argv": spec.argv(), "env": spec.environment, "timeout_s": spec.timeout_s}
+            (job / "spec").write_text(json.dumps(told))
             self._start(job)
         return JobHandle(self.name, spec.run_id, spec.run_id)
 

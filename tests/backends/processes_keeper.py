@@ -17,7 +17,7 @@ def keep(job: Path) -> None:
     started_s, timed_out = time.time(), False
     with (job / "log").open("wb") as log:
         process = subprocess.Popen(
-            spec["command"],
+            spec["argv"],
             env={**os.environ, **spec["env"]},
             stdout=log,
             stderr=log,

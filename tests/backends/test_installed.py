@@ -10,6 +10,7 @@ import bundlerun as br
 from bundlerun import registry
 from bundlerun.backends.base import ImageAt
 from bundlerun.backends.open import backend_type, open_backend, traits_of
+from bundlerun.connections import Connections
 from bundlerun.errors import SettingsError, UsageError
 from bundlerun.settings import read_settings
 from tests.backends.harness import bring
@@ -34,7 +35,7 @@ def test_a_backend_of_another_distribution_is_opened_by_its_name(
     found = read_settings({"BUNDLERUN_HOME": str(tmp_path)})
     assert traits_of("Processes").image is ImageAt.NONE
     with pytest.raises(SettingsError, match=r"no key 'folders'; there are: folder"):
-        open_backend("Processes", found)
+        open_backend("Processes", Connections(found))
 
 
 def test_a_built_in_name_cannot_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

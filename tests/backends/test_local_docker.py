@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, Mount, Resources
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
 from bundlerun.backends.local_docker import (
     RUN_LABEL,
     LocalDocker,
@@ -81,9 +81,12 @@ def test_job_has_no_privileges(local: LocalHarness) -> None:
 
 
 def test_job_runs_as_the_user_that_is_asked_for(local: LocalHarness) -> None:
-    """``user`` is uid:gid."""
+    """``user`` is uid:gid; else the caller's own, and for root that of an ordinary user."""
     program = "import os; print(os.getuid(), os.getgid())"
-    assert output(local, local.spec(program, user="4321:1234")) == ["4321 1234"]
+    mine = f"{os.getuid()} {os.getgid()}" if os.getuid() else "1000 1000"
+    assert output(local, local.spec(program)) == [mine]
+    local.user = "4321:1234"
+    assert output(local, local.spec(program)) == ["4321 1234"]
 
 
 def test_unknown_uid_has_a_home_and_a_name(local: LocalHarness) -> None:
@@ -96,7 +99,8 @@ def test_unknown_uid_has_a_home_and_a_name(local: LocalHarness) -> None:
         "    (pathlib.Path(folder) / 'probe').write_text('x')\n"
         "print(getpass.getuser())"
     )
-    assert output(local, local.spec(program, user="4321:4321")) == ["bundlerun"]
+    local.user = "4321:4321"
+    assert output(local, local.spec(program)) == ["bundlerun"]
 
 
 def test_variables_stay_in_their_container(local: LocalHarness) -> None:
@@ -249,23 +253,33 @@ def test_released_job_leaves_nothing(local: LocalHarness, engine: Any) -> None:
     assert local.backend().poll([handle])[handle.id].state is JobState.LOST
 
 
-def test_mounts_are_what_they_say(local: LocalHarness, tmp_path: Path) -> None:
-    """A read-only mount cannot be written, the other can."""
-    source, target = tmp_path / "in", tmp_path / "out"
+def folder_access(folder: Path) -> RemoteAccess:
+    """Access to a remote that is a folder."""
+    source, target = folder / "in", folder / "out"
     source.mkdir()
     target.mkdir()
     # The path down to a test's own folder is closed to others; a mount does not care.
-    target.chmod(0o777)
     source.chmod(0o777)
-    (source / "data").write_text("42")
+    return RemoteAccess(source.as_uri(), source, target)
+
+
+def test_a_job_reads_the_folder_of_its_remote_and_writes_to_its_own(
+    local: LocalHarness, tmp_path: Path
+) -> None:
+    """It is told where it sees them; the remote itself cannot be written."""
+    access = folder_access(tmp_path)
+    (tmp_path / "in" / "data").write_text("42")
     program = (
-        "open('/out/copy', 'w').write(open('/in/data').read())\n"
-        "try: open('/in/more', 'w')\n"
-        "except OSError as error: print(error.strerror)"
+        "import sys\n"
+        "from urllib.parse import urlsplit\n"
+        "source, target = urlsplit(sys.argv[2]).path, sys.argv[4]\n"
+        "open(target + '/copy', 'w').write(open(source + '/data').read())\n"
+        "try: open(source + '/more', 'w')\n"
+        "except OSError as error: print(sys.argv[1], sys.argv[3], error.strerror)"
     )
-    mounts = (Mount(str(source), "/in", True), Mount(str(target), "/out", False))
-    assert output(local, local.spec(program, mounts=mounts)) == ["Read-only file system"]
-    assert (target / "copy").read_text() == "42"
+    said = output(local, local.spec(program, access=access))
+    assert said == ["--remote --staging Read-only file system"]
+    assert (tmp_path / "out" / "copy").read_text() == "42"
 
 
 def test_missing_mount_is_an_error_and_makes_no_folder(
@@ -273,7 +287,8 @@ def test_missing_mount_is_an_error_and_makes_no_folder(
 ) -> None:
     """A folder that is not there is named; none is made, and no container stays."""
     missing = tmp_path / "missing"
-    spec = local.spec("print(1)", mounts=(Mount(str(missing), "/in", True),))
+    access = RemoteAccess(missing.as_uri(), missing, tmp_path)
+    spec = local.spec("print(1)", access=access)
     with pytest.raises(EngineError, match="missing"):
         local.submit(spec)
     assert not missing.exists()
@@ -281,7 +296,7 @@ def test_missing_mount_is_an_error_and_makes_no_folder(
 
 
 def test_host_network_reaches_a_server_on_the_loopback(local: LocalHarness) -> None:
-    """A job with host_network talks to the client's 127.0.0.1; another one does not."""
+    """A job whose remote answers on the client's 127.0.0.1 reaches it; another one does not."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -298,7 +313,9 @@ def test_host_network_reaches_a_server_on_the_loopback(local: LocalHarness) -> N
             "except OSError: print('nobody')"
         )
         assert output(local, local.spec(program)) == ["nobody"]
-        assert output(local, local.spec(program, host_network=True)) == ["hello"]
+        endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        access = RemoteAccess("s3://bucket/prefix", variables=endpoint)
+        assert output(local, local.spec(program, access=access)) == ["hello"]
         thread.join(5)
 
 
@@ -481,17 +498,16 @@ def test_a_container_of_another_engine_is_elsewhere(local: LocalHarness) -> None
     assert backend.poll([gone])[gone.id].state is JobState.LOST
 
 
-def test_the_folder_behind_a_mount_is_told(local: LocalHarness, tmp_path: Path) -> None:
-    """By the engine's own record, while it has the container."""
-    (tmp_path / "seen").mkdir()
-    mount = Mount(str(tmp_path / "seen"), "/seen", read_only=False)
-    handle = local.submit(local.spec("print(1)", mounts=(mount,)))
+def test_the_folder_that_a_job_writes_to_is_told(local: LocalHarness, tmp_path: Path) -> None:
+    """By the engine's own record, while it has the container; a job without one has none."""
+    handle = local.submit(local.spec("print(1)", access=folder_access(tmp_path)))
+    other = local.submit(local.spec("print(1)"))
     local.end(handle)
     backend = local.backend()
-    assert backend.folder(handle, "/seen") == tmp_path / "seen"
-    assert backend.folder(handle, "/other") is None
+    assert backend.staging(handle) == tmp_path / "out"
+    assert backend.staging(other) is None
     backend.release(handle)
-    assert backend.folder(handle, "/seen") is None
+    assert backend.staging(handle) is None
 
 
 class Relay(threading.Thread):

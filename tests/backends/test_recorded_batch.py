@@ -10,7 +10,7 @@ import pytest
 
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.aws_batch_state import job_status, log_streams
-from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, Mount, Resources
+from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
 from bundlerun.backends.poll import Pace, looks
 from bundlerun.errors import Conflict, RemoteUnreachable, SettingsError, UsageError
 from tests.backends.harness import batch_settings, point_at
@@ -26,8 +26,8 @@ SPEC = JobSpec(
     run_id="0197-run",
     name="bundlerun-pkg-module",
     image="registry.example/bundlerun-pkg-module@sha256:" + "a" * 64,
-    command=("worker", "s3://bucket/prefix", "0197-run"),
-    env={"AWS_REGION": "us-east-1"},
+    command=("worker", "0197-run"),
+    access=RemoteAccess("s3://bucket/prefix", variables={"AWS_REGION": "us-east-1"}),
 )
 
 
@@ -192,7 +192,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
     found = backend.submit(spec)
     body = next(body for name, body in aws.requests if name == "submitjob")
     assert body["containerOverrides"] == {
-        "command": ["worker", "s3://bucket/prefix", "0197-run"],
+        "command": ["worker", "0197-run", "--remote", "s3://bucket/prefix"],
         "environment": [{"name": "AWS_REGION", "value": "us-east-1"}],
         "resourceRequirements": [
             {"type": "VCPU", "value": "4"},
@@ -221,7 +221,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
         ({"resources": Resources(memory_mib=3)}, "--memory-mib"),
         ({"retries": 10}, "--retries 9"),
         ({"env": {"LONG": "x" * 31000}}, "30720"),
-        ({"mounts": (Mount("/data", "/data", True),)}, "s3://"),
+        ({"access": RemoteAccess("file:///data", Path("/data"), Path("/s"))}, "s3://"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_before_it_is_asked(

@@ -6,7 +6,6 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ import bundlerun as br
 from bundlerun import registry
 from bundlerun.backends.base import Backend, ImageAt, Traits
 from bundlerun.backends.open import backend_type, open_backend, traits_of
+from bundlerun.connections import Connections
 from bundlerun.errors import SettingsError, UsageError
 from bundlerun.settings import Settings, read_settings
 
@@ -79,26 +79,22 @@ def test_a_limit_that_a_backend_cannot_keep_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "words"),
-    [
-        ("Local", "job_role_arn", "--job-role-arn"),
-        ("Local", "execution_role_arn", "--execution-role-arn"),
-    ],
+    ("name", "option"),
+    [("Local", "job_role_arn"), ("AWSBatch", "queue"), ("AWSBatch", "colour")],
 )
 def test_an_option_that_a_backend_does_not_have_is_refused(
-    tmp_path: Path, name: str, option: str, words: str
+    tmp_path: Path, name: str, option: str
 ) -> None:
     """What was asked for explicitly is never ignored."""
     workspace = br.open(tmp_path / "store", context="work")
-    given: dict[str, Any] = {option: "arn:aws:iam::1:role/r"}
-    with pytest.raises(UsageError, match=name) as no:
-        workspace.run(None, "out", "pkg.m.Pipe", backend=name, **given)
-    assert words in str(no.value.hint)
+    with pytest.raises(UsageError, match=f"{name} cannot be given {option}") as no:
+        workspace.run(None, "out", "pkg.m.Pipe", backend=name, job_options={option: "x"})
+    assert f"--set {option}" in str(no.value.hint)
 
 
 def open_all(settings: Settings) -> list[Backend]:
     """Every built-in backend."""
-    return [open_backend(name, settings) for name in registry.BACKENDS]
+    return [open_backend(name, Connections(settings)) for name in registry.BACKENDS]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundlerun.aws.session import Aws
+from bundlerun.connections import Connections
 from bundlerun.errors import EngineError, SettingsError
 from bundlerun.images.build import build, find_image
 from bundlerun.images.image import ImageInfo
 from bundlerun.images.publish import publish
-from bundlerun.settings import AwsSettings, ImageSettings
+from bundlerun.progress import SILENT, Progress
+from bundlerun.settings import ImageSettings, Settings
 from tests.images.conftest import Listener, shop_recipe
 
 Shop = tuple[ImageInfo, list[str], ImageSettings]
@@ -29,13 +32,19 @@ def registry_digest(registry: str, name: str, tag: str) -> str:
         return str(answer.headers["Docker-Content-Digest"])
 
 
+def connections(images: ImageSettings, progress: Progress = SILENT) -> Connections:
+    """By these settings of images."""
+    nowhere = Path("/nowhere")
+    return Connections(Settings(nowhere, nowhere, images=images), progress)
+
+
 def test_a_pushed_image_is_named_by_the_registry_s_digest(
     engine: Any, registry: str, shop_image: Shop, session_prefix: str
 ) -> None:
     """Under its content and as latest; the engine can have it back under that name."""
     info, _, _ = shop_image
     listener = Listener()
-    pushed = publish(info, ImageSettings(registry=registry), Aws(), progress=listener)
+    pushed = publish(info, connections(ImageSettings(registry=registry), listener))
     name = f"{session_prefix}/bundlerun-shop-total"
     for tag in (info.ref.tag, "latest"):
         assert registry_digest(registry, name, tag) == pushed.ref.digest
@@ -56,7 +65,7 @@ def test_a_registry_in_the_settings_is_part_of_the_name(
     settings = ImageSettings(old.repository_prefix, registry, old.base_image)
     info = ImageInfo.of(build(shop_recipe(shop_root, settings)))
     assert info.name == f"{registry}/{old.repository_prefix}/bundlerun-shop-total"
-    pushed = publish(info, settings, Aws())
+    pushed = publish(info, connections(settings))
     assert pushed.ref.name == info.name
     assert (pushed.ref.digest or "").startswith("sha256:")
 
@@ -72,21 +81,26 @@ def test_ecr_has_its_repository_made_and_its_login_used(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
-    aws = Aws(AwsSettings(region="eu-central-1"))
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    around = connections(ImageSettings(registry=f"ecr@{registry}"))
     info, _, _ = shop_image
-    pushed = publish(info, ImageSettings(registry=f"ecr@{registry}"), aws)
+    pushed = publish(info, around)
     assert pushed.ref.pullable == f"{registry}/{info.name}@{pushed.ref.digest}"
-    made = aws.client("ecr").describe_repositories(repositoryNames=[info.name])["repositories"]
+    made = (
+        Aws.of(around)
+        .client("ecr")
+        .describe_repositories(repositoryNames=[info.name])["repositories"]
+    )
     assert made[0]["imageScanningConfiguration"]["scanOnPush"] is True
 
 
 def test_without_a_registry_it_says_how_to_name_one(shop_image: Shop) -> None:
     """Nothing is sent anywhere."""
     with pytest.raises(SettingsError, match="BUNDLERUN_REGISTRY"):
-        publish(shop_image[0], ImageSettings(), Aws())
+        publish(shop_image[0], connections(ImageSettings()))
 
 
 def test_a_registry_that_does_not_answer_is_an_engine_error(shop_image: Shop) -> None:
     """With the name that could not be pushed."""
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:9/.* could not be pushed"):
-        publish(shop_image[0], ImageSettings(registry="127.0.0.1:9"), Aws())
+        publish(shop_image[0], connections(ImageSettings(registry="127.0.0.1:9")))

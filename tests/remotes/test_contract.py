@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.aws.s3 import PART_BYTES
+from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.folder import ASIDE, FileRemote
@@ -335,9 +336,9 @@ def test_urls_that_name_no_remote_are_refused(url: str) -> None:
 
 def test_a_url_opens_its_kind_of_remote(tmp_path: Path) -> None:
     """By its scheme, and without asking anybody."""
-    settings = Settings(home=tmp_path, store=tmp_path / "store")
-    assert isinstance(open_remote("s3://some-bucket/x", settings), S3Remote)
-    folder = open_remote(f"file://{tmp_path}/a%20b", settings)
+    connections = Connections(Settings(home=tmp_path, store=tmp_path / "store"))
+    assert isinstance(open_remote("s3://some-bucket/x", connections), S3Remote)
+    folder = open_remote(f"file://{tmp_path}/a%20b", connections)
     assert isinstance(folder, FileRemote)
     assert folder.root == tmp_path / "a b"
 

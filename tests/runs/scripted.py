@@ -28,7 +28,6 @@ from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.push import push
 from bundlerun.remotes.staging import OverlayRemote
-from bundlerun.runs.job_spec import STAGING_INSIDE
 from bundlerun.runs.plan import RunPlan, RunRequest
 from bundlerun.runs.record import Envelope, RunRecord, result_key
 from bundlerun.runs.submit import start
@@ -62,9 +61,8 @@ class Scripted(Backend):
             raise CloudError("no queue of that name")
         while (self.state / "hold").exists():
             time.sleep(0.01)
-        for mount in spec.mounts:
-            if mount.target == STAGING_INSIDE:
-                (self.state / f"{spec.run_id}.mount").write_text(mount.source)
+        if spec.access is not None and spec.access.staging is not None:
+            (self.state / f"{spec.run_id}.mount").write_text(str(spec.access.staging))
         self.script(spec.run_id, RUNNING)
         if (self.state / "deaf").exists():
             raise SubmitUnknown("whether it was done is not known")
@@ -99,10 +97,10 @@ class Scripted(Backend):
             raise EngineError("the scripted engine keeps its containers")
         self._path(handle.id).unlink(missing_ok=True)
 
-    def folder(self, handle: JobHandle, inside: str) -> Path | None:
+    def staging(self, handle: JobHandle) -> Path | None:
         """What was mounted, while the job is known."""
         mount = self.state / f"{handle.run_id}.mount"
-        known = inside == STAGING_INSIDE and mount.exists() and self._path(handle.id).exists()
+        known = mount.exists() and self._path(handle.id).exists()
         return Path(mount.read_text()) if known else None
 
     def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
@@ -167,7 +165,9 @@ class Stage:
     def container(self, record: RunRecord) -> Remote:
         """What the job of a run writes to."""
         upper = FileRemote((self.workspace.scope.store.path / "staging" / record.run_id).as_uri())
-        return OverlayRemote(open_remote(record.remote_url, self.workspace.scope.settings), upper)
+        return OverlayRemote(
+            open_remote(record.remote_url, self.workspace.scope.connections), upper
+        )
 
     def leave_output(self, record: RunRecord, value: Any = 42) -> None:
         """The job pushes the promised bundle."""

@@ -79,7 +79,7 @@ def test_a_job_that_its_run_does_not_have_does_nothing(remote: FileRemote) -> No
 def worker(remote: FileRemote, run: str, *options: str, **env: str) -> tuple[int, str]:
     """The exit code and the words of the worker's own process."""
     found = subprocess.run(
-        [sys.executable, "-m", "bundlerun", "worker", remote.url, run, *options],
+        [sys.executable, "-m", "bundlerun", "worker", run, "--remote", remote.url, *options],
         env={**os.environ, **env},
         capture_output=True,
         text=True,

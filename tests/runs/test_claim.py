@@ -71,7 +71,7 @@ class Scene:
         return subprocess.Popen(
             [
                 *(sys.executable, "-c", "from bundlerun.cli.main import main; main()", "worker"),
-                *(self.remote.url, self.run, "--pipe-root", str(self.folder)),
+                *(self.run, "--remote", self.remote.url, "--pipe-root", str(self.folder)),
                 *("--job-variable", "JOB", "--attempt-variable", "ATTEMPT"),
             ],
             env={

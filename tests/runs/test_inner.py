@@ -119,7 +119,10 @@ def _worked(
     workspace.close()
     command = "from bundlerun.cli.main import main; main()"
     found = subprocess.run(
-        [sys.executable, "-c", command, "worker", remote.url, run, "--pipe-root", str(folder)],
+        [
+            *(sys.executable, "-c", command, "worker", run),
+            *("--remote", remote.url, "--pipe-root", str(folder)),
+        ],
         capture_output=True,
         text=True,
         timeout=60,

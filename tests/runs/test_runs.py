@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.aws.session import Aws
 from bundlerun.backends.job import JobState
 from bundlerun.bundles.record import new_id
 from bundlerun.cli.main import cli
@@ -242,14 +244,43 @@ def test_narrowed_credentials_cannot_write_elsewhere(batch_s3: Place, s3_bucket:
     assert "AccessDenied" in raised.value.evidence
 
 
+def test_a_run_on_batch_looks_for_credentials_once(
+    batch_s3: Place, s3_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Remote, narrowing and backend are one identity: what gives it is asked a single time."""
+    counted = tmp_path / "asked"
+    found = {
+        "Version": 1,
+        "AccessKeyId": s3_env["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": s3_env["AWS_SECRET_ACCESS_KEY"],
+    }
+    script = tmp_path / "credentials"
+    script.write_text(f"#!/bin/sh\necho asked >> {counted}\necho '{json.dumps(found)}'\n")
+    script.chmod(0o755)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = {script}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    order = "run --backend AWSBatch --use-aws-session-token 3600 - once jobs.pipes.Nothing"
+    done = subprocess.run(
+        [sys.executable, "-m", "bundlerun", "--context", "work", *order.split()],
+        capture_output=True,
+        text=True,
+    )
+    assert "submitted run" in done.stdout, done.stderr
+    assert counted.read_text().splitlines() == ["asked"]
+
+
 def test_batch_runs_of_one_module_share_a_job_definition(batch_s3: Place) -> None:
     """An equal definition is reused, not registered again."""
     ws = batch_s3.workspace
     ws.add("numbers", [1], commit=True)
     batch_s3.run("numbers", "a", "Double", params={"times": "7"})
     batch_s3.run("numbers", "b", "Double", params={"times": "8"})
-    found = ws.scope.aws.client("batch").describe_job_definitions(
-        jobDefinitionName="bundlerun-jobs-pipes-job-definition"
+    found = (
+        Aws.of(ws.scope.connections)
+        .client("batch")
+        .describe_job_definitions(jobDefinitionName="bundlerun-jobs-pipes-job-definition")
     )
     images = [d["containerProperties"]["image"] for d in found["jobDefinitions"]]
     assert len(images) == len(set(images))
