@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.record import BundleRecord, checked_id
 from bundlerun.errors import (
     BundleNotFound,
@@ -34,12 +34,12 @@ from bundlerun.store.store import Store
 
 @dataclass(frozen=True)
 class _Found:
-    """A version as the remote has it: ``record`` is None where this store has it already."""
+    """A version as the remote has it: ``record``, the bytes of its bundle's, is None where this
+    store has it already."""
 
     standing: VersionInfo
     id: str
-    digest: Digest
-    record: PushedBundle | None
+    record: bytes | None
     tags: dict[str, str]
 
 
@@ -100,27 +100,27 @@ def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
     uuid = bound_uuid(context)
     check_remote(remote, uuid)
 
-    def read() -> tuple[Digest, PushedBundle]:
+    def read() -> tuple[bytes, PushedBundle]:
         data = read_record(remote, bundle_key(id))
         if data is None:
             known = store.catalog.by_id(context, id)
             if known is not None and _is_given_up(remote, uuid, known.bundle):
                 raise _given_up(remote, known.bundle)
             raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
-        return digest_of(data), PushedBundle.from_bytes(data, id)
+        return data, PushedBundle.from_bytes(data, id)
 
-    digest, record = twice(read)
+    data, record = twice(read)
     bundle = record.bundle
     at = _standing_of(remote, uuid, bundle, record.after)
     if at is not None:
         standing, version = at
-        if version.record != digest:
+        if version.record != digest_of(data):
             raise _other_record(remote, id)
         tags = _late_tags(remote, standing)
         if standing.removed:
             store.catalog.mark_removed(context, standing.name, standing.n)
-        return _adopt(store, context, uuid, _Found(standing, id, digest, record, tags))
-    entry = store.catalog.adopt(context, bundle, version=None, record_digest=digest)
+        return _adopt(store, context, uuid, _Found(standing, id, data, tags))
+    entry = store.catalog.adopt(context, bundle, version=None, record=data)
     store.known.note_value(uuid, bundle.root.digest, record.shares)
     return entry
 
@@ -197,11 +197,12 @@ def _found(
     tags = _late_tags(remote, standing)
     known = store.catalog.by_id(context, version.id)
     if known is not None and known.version == n and not tags:
-        return _Found(standing, version.id, version.record, None, tags)
-    record = twice(lambda: _named_record(remote, version))
-    if record.bundle.name != name:
-        raise IntegrityError(f"{version_key(name, n)} names a bundle of {record.bundle.name!r}")
-    return _Found(standing, version.id, version.record, record, tags)
+        return _Found(standing, version.id, None, tags)
+    data = twice(lambda: _named_record(remote, version))
+    named = PushedBundle.from_bytes(data, version.id).bundle.name
+    if named != name:
+        raise IntegrityError(f"{version_key(name, n)} names a bundle of {named!r}")
+    return _Found(standing, version.id, data, tags)
 
 
 def _listed_version(remote: Remote, uuid: str, name: str, n: int) -> VersionRecord:
@@ -213,7 +214,7 @@ def _listed_version(remote: Remote, uuid: str, name: str, n: int) -> VersionReco
     return _version(remote, uuid, data, name, n)
 
 
-def _named_record(remote: Remote, version: VersionRecord) -> PushedBundle:
+def _named_record(remote: Remote, version: VersionRecord) -> bytes:
     data = read_record(remote, bundle_key(version.id))
     if data is None:
         raise IntegrityError(
@@ -221,7 +222,7 @@ def _named_record(remote: Remote, version: VersionRecord) -> PushedBundle:
         )
     if digest_of(data) != version.record:
         raise _other_record(remote, version.id)
-    return PushedBundle.from_bytes(data, version.id)
+    return data
 
 
 def _standing_of(
@@ -277,13 +278,14 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
             f"{found.standing.name}@{found.id} was removed here while it was pulled",
             hint="bundlerun pull",
         )
-    bundle = found.record.bundle
-    store.known.note_value(uuid, bundle.root.digest, found.record.shares)
+    record = PushedBundle.from_bytes(found.record, found.id)
+    bundle = record.bundle
+    store.known.note_value(uuid, bundle.root.digest, record.shares)
     return store.catalog.adopt(
         context,
         replace(bundle, tags={**bundle.tags, **found.tags}),
         version=found.standing.n,
-        record_digest=found.digest,
+        record=found.record,
     )
 
 

@@ -246,14 +246,12 @@ class _Push:
         bundle = settled.record.bundle
         if bundle.root != mine.root or bundle.name != mine.name:
             # A retried job finds what its first attempt wrote: that one stands.
-            store.catalog.adopt(context, bundle, version=None, record_digest=settled.digest)
+            store.catalog.adopt(context, bundle, version=None, record=settled.data)
         store.known.note_value(self._uuid, bundle.root.digest, settled.record.shares)
         n = settle_version(remote, self._uuid, settled)
         for key in filter(None, (bundle.lineage.task, bundle.lineage.request)):
             remote.put(reuse_key(key.digest, bundle.id), b"")
-        store.catalog.set_version(
-            context, bundle.id, n, tags=bundle.tags, record_digest=settled.digest
-        )
+        store.catalog.set_version(context, bundle.id, n, tags=bundle.tags, record=settled.data)
         return bundle
 
     def _settled(self, entry: Entry, after: int) -> Created:

@@ -34,11 +34,17 @@ from bundlerun.store.store import Store
 
 @dataclass(frozen=True)
 class Created:
-    """A bundle's record as it stands on the remote; ``created``: surely by this call."""
+    """A bundle's record, and its bytes, as it stands on the remote; ``created``: surely by this
+    call."""
 
     record: PushedBundle
-    digest: Digest
+    data: bytes
     created: bool
+
+    @property
+    def digest(self) -> Digest:
+        """The digest by which a version names it."""
+        return digest_of(self.data)
 
 
 def settle_bundle(remote: Remote, record: PushedBundle, permit: PushLease) -> Created | None:
@@ -97,14 +103,14 @@ def _put(remote: Remote, record: PushedBundle) -> Created:
     key = bundle_key(record.bundle.id)
     there = create(remote, key, data)
     if there is None:
-        return Created(record, digest_of(data), True)
+        return Created(record, data, True)
 
     def settled() -> Created:
         nonlocal there
         found, there = there or read_record(remote, key), None
         if found is None:
             raise IntegrityError(f"{key} at {remote.url} was deleted")
-        return Created(PushedBundle.from_bytes(found, record.bundle.id), digest_of(found), False)
+        return Created(PushedBundle.from_bytes(found, record.bundle.id), found, False)
 
     return twice(settled)
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.record import BundleRecord, checked_tags
 from bundlerun.errors import BadValue, BundleNotFound, Conflict, IntegrityError
 from bundlerun.store.contexts import BOUND, Context, check_alive
@@ -127,9 +127,10 @@ class Catalog(Queries):
         bundle: BundleRecord,
         *,
         version: int | None,
-        record_digest: Digest | None = None,
+        record: bytes | None = None,
     ) -> Entry:
-        """A bundle that the remote holds, as its version ``version`` where it has a number.
+        """A bundle that the remote holds, as its version ``version`` where it has a number;
+        ``record``: the bytes of its record there.
 
         Doing it again changes nothing. An own bundle of this id that was never pushed gives way to
         the remote's. Tags that were set here and not sent stay. Raises IntegrityError when the
@@ -138,7 +139,10 @@ class Catalog(Queries):
         with self._database.writing() as tx:
             check_alive(tx, context)
             try:
-                seq = self._met(tx, context, bundle, record_digest)
+                digest = None if record is None else digest_of(record)
+                seq = self._met(tx, context, bundle, digest)
+                if record is not None:
+                    _keep_pushed(tx, seq, record)
             except UnicodeEncodeError as error:
                 raise IntegrityError(f"the record of {bundle.id} is not valid Unicode") from error
             _place(tx, context, bundle, seq, version)
@@ -151,17 +155,18 @@ class Catalog(Queries):
         version: int,
         *,
         tags: Mapping[str, str] | None = None,
-        record_digest: Digest | None = None,
+        record: bytes | None = None,
     ) -> Entry:
         """The bundle is version ``version`` of its name on the remote; ``tags``: those that its
-        record there has. Raises BundleNotFound, IntegrityError for a number that was another's."""
+        record there has, ``record`` its bytes. Raises BundleNotFound, IntegrityError for a number
+        that was another's."""
         with self._database.writing() as tx:
             entry = _get(tx, context, id)
             _place(tx, context, entry.bundle, entry.seq, version)
-            if record_digest is not None:
+            if record is not None:
+                digest = _keep_pushed(tx, entry.seq, record)
                 tx.execute(
-                    "UPDATE bundles SET record_digest = ? WHERE seq = ?",
-                    (record_digest, entry.seq),
+                    "UPDATE bundles SET record_digest = ? WHERE seq = ?", (digest, entry.seq)
                 )
             if tags is not None:
                 self.tags_sent(context, id, tags)
@@ -300,6 +305,16 @@ def _get(tx: sqlite3.Connection, context: Context, id: str) -> Entry:
             f"the context {context.name!r} has no bundle {id}", hint="bundlerun ls"
         )
     return found
+
+
+def _keep_pushed(tx: sqlite3.Connection, seq: int, record: bytes) -> Digest:
+    """Keep a record as it stands on a remote, from which a damaged one there is mended."""
+    digest = digest_of(record)
+    tx.execute(
+        "INSERT OR REPLACE INTO pushed_records (bundle, digest, record) VALUES (?, ?, ?)",
+        (seq, digest, record),
+    )
+    return digest
 
 
 def _next_rank(tx: sqlite3.Connection, context: Context, name: str) -> int:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bundlerun.bundles.digest import Digest
+from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.errors import BundleNotFound, UsageError
 from bundlerun.store.contexts import BOUND, Context
 from bundlerun.store.database import Database
@@ -206,6 +206,17 @@ class Queries:
                 "SELECT record_digest FROM bundles WHERE context = ? AND id = ?", (context.id, id)
             ).fetchone()
         return None if row is None or row[0] is None else Digest(row[0])
+
+    def pushed_record(self, context: Context, id: str, digest: Digest) -> bytes | None:
+        """The bytes of the bundle's record with that digest as it stands on a remote; None where
+        they were not seen here, or are not whole."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT p.record FROM bundles b JOIN pushed_records p ON p.bundle = b.seq"
+                " WHERE b.context = ? AND b.id = ? AND p.digest = ?",
+                (context.id, id, digest),
+            ).fetchone()
+        return None if row is None or digest_of(row[0]) != digest else bytes(row[0])
 
     def _by_key(
         self, context: Context, column: str, digest: Digest, committed_only: bool

@@ -96,6 +96,13 @@ CREATE INDEX bundles_unpushed ON bundles (context, name, rank) WHERE committed =
 CREATE INDEX bundles_task ON bundles (context, task, seq) WHERE task IS NOT NULL;
 CREATE INDEX bundles_request ON bundles (context, request, seq) WHERE request IS NOT NULL;
 
+CREATE TABLE pushed_records (  -- the records of bundles byte by byte as they stand on remotes
+    bundle INTEGER NOT NULL REFERENCES bundles (seq) ON DELETE CASCADE,
+    digest TEXT NOT NULL,  -- of record
+    record BLOB NOT NULL,
+    PRIMARY KEY (bundle, digest)
+) WITHOUT ROWID;
+
 CREATE TABLE inner_bundles (  -- what pipes at work made, until the outermost of them has ended
     bundle INTEGER PRIMARY KEY REFERENCES bundles (seq) ON DELETE CASCADE,
     scope TEXT NOT NULL,  -- the pipes around it, the outermost first

@@ -290,6 +290,26 @@ def test_a_rolled_back_remote_is_noticed_by_who_saw_more(place: Place) -> None:
     assert place.remote.get(key) == place.contents[key]
 
 
+def test_a_record_is_mended_byte_by_byte_whatever_became_of_its_tags(place: Place) -> None:
+    """By whoever pushed it, and by whoever pulled it: tags that were set later, many or in the
+    place of others, are not in it."""
+    entry = place.store.add(place.context, "tagged", 1, tags=dict.fromkeys("abc", "1"), commit=True)
+    push(place.store, place.context, place.remote, [entry])
+    for key in "cdefghij":
+        place.store.catalog.tag(place.context, entry.bundle.id, {key: "2"})
+    push(place.store, place.context, place.remote, [entry])
+    pulled = Store.open(place.store.path.with_name("pulled"))
+    there = bind(pulled, pulled.contexts.create("work"), place.remote)
+    pull_all(pulled, there, place.remote, "tagged")
+    key = f"b/{entry.bundle.id}"
+    whole = place.remote.get(key)
+    for store in (place.store, pulled):
+        place.put(key, b"damaged")
+        prove(place.remote, place.uuid, store, repair=True)
+        assert place.remote.get(key) == whole
+    pulled.close()
+
+
 def test_another_remote_at_the_address_is_no_damage(place: Place) -> None:
     """It is an error before anything is looked at."""
     with pytest.raises(RemoteChanged):

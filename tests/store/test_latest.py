@@ -123,8 +123,8 @@ def test_a_record_without_a_number_stands_behind_all_numbered_ones(
 def test_adopting_twice_changes_nothing(store: Store, context: Context) -> None:
     """Also when the second look knows no number."""
     bundle = made(tags={"a": "1"}, params={"p": "q"})
-    first = store.catalog.adopt(context, bundle, version=3, record_digest=digest_of(b"b"))
-    again = store.catalog.adopt(context, bundle, version=3, record_digest=digest_of(b"b"))
+    first = store.catalog.adopt(context, bundle, version=3, record=b"b")
+    again = store.catalog.adopt(context, bundle, version=3, record=b"b")
     blind = store.catalog.adopt(context, bundle, version=None)
     assert first == again == blind
     assert store.catalog.search(context, tags={"a": "1"}) == [first]
@@ -133,9 +133,9 @@ def test_adopting_twice_changes_nothing(store: Store, context: Context) -> None:
 def test_a_remote_that_changes_its_mind_is_noticed(store: Store, context: Context) -> None:
     """Another record under an id, another bundle under a number, another value."""
     bundle = made()
-    store.catalog.adopt(context, bundle, version=3, record_digest=digest_of(b"b"))
+    store.catalog.adopt(context, bundle, version=3, record=b"b")
     with pytest.raises(IntegrityError, match="not the one that was there before"):
-        store.catalog.adopt(context, bundle, version=3, record_digest=digest_of(b"c"))
+        store.catalog.adopt(context, bundle, version=3, record=b"c")
     forged = dataclasses.replace(bundle, root=Link(digest_of(b"evil"), 4))
     with pytest.raises(IntegrityError, match="not the one that was there before"):
         store.catalog.adopt(context, forged, version=3)
@@ -185,7 +185,7 @@ def test_what_is_known_of_a_remote_outlives_being_bound_to_another(
     bound = store.contexts.bind(context, "file:///a", "uuid-a")
     one, two, three, part = made(), made(), made(), made(tags={"t": "1"})
     digest = digest_of(b"the record of one")
-    catalog.adopt(bound, one, version=1, record_digest=digest)
+    catalog.adopt(bound, one, version=1, record=b"the record of one")
     catalog.adopt(bound, two, version=2)
     catalog.adopt(bound, three, version=3)
     catalog.adopt(bound, part, version=None)

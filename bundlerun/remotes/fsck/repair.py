@@ -4,16 +4,14 @@ be what the others name, or nothing is put."""
 from __future__ import annotations
 
 import hashlib
-import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import PART_BYTES, Link
 from bundlerun.bundles.packs import Location, PackInfo, laid_out
-from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.fsck.packs import PackState, pack_read
@@ -21,16 +19,11 @@ from bundlerun.remotes.fsck.records import Problem, RecordsProof
 from bundlerun.remotes.fsck.scratch import Ledger
 from bundlerun.remotes.identity import WINDOW_S, Identity
 from bundlerun.remotes.keys import META, pack_key, tags_key
-from bundlerun.remotes.records import PushedBundle, TagsRecord, VersionRecord, read_record
+from bundlerun.remotes.records import TagsRecord, VersionRecord, read_record
 from bundlerun.store.contexts import Context
 from bundlerun.store.reports import Kind
 from bundlerun.store.rows import Entry as Row
 from bundlerun.store.store import Store
-
-_TRIES = 20_000
-"""Records that are tried for one with the digest that is wanted."""
-
-_MOST_TAGS = 6
 
 Mend = Callable[[], None]
 
@@ -191,21 +184,12 @@ class RecordRestoring:
         return VersionRecord(self._uuid, name, n, row.bundle.id, digest).to_bytes()
 
     def _bundle(self, id: str) -> bytes | None:
-        """The record with the digest that its version names: tried, for this store does not keep
-        which version its writer knew last, nor which tags came later."""
+        """The record with the digest that its version names, as it was pushed or pulled."""
         for context in self._contexts:
-            row = self._store.catalog.by_id(context, id)
             wanted = self._proof.named.get(id) or self._store.catalog.record_digest(context, id)
-            if row is None or wanted is None:
-                continue
-            shares = self._store.known.noted_value(self._uuid, row.bundle.root.digest) or []
-            newest = self._store.catalog.newest_version(context, row.bundle.name)
-            afters = range(row.version or newest + 1)[::-1]
-            tries = itertools.product(_with_fewer_tags(row.bundle), afters)
-            for bundle, after in itertools.islice(tries, _TRIES):
-                data = PushedBundle(bundle, after, tuple(shares)).to_bytes()
-                if digest_of(data) == wanted:
-                    return data
+            data = wanted and self._store.catalog.pushed_record(context, id, wanted)
+            if data:
+                return data
         return None
 
     def _tags(self, problem: Problem) -> bytes | None:
@@ -231,15 +215,6 @@ class RecordRestoring:
             return None if data is None else TagsRecord.from_bytes(data, key)
         except IntegrityError:
             return None
-
-
-def _with_fewer_tags(bundle: BundleRecord) -> Iterator[BundleRecord]:
-    """The bundle with its tags, then with fewer of them: some were set after it was pushed."""
-    tags = list(bundle.tags.items())
-    sizes = range(len(tags), -1, -1) if len(tags) <= _MOST_TAGS else (len(tags), 0)
-    for size in sizes:
-        for some in itertools.combinations(tags, size):
-            yield replace(bundle, tags=dict(some))
 
 
 def local_newest(store: Store, uuid: str) -> dict[str, int]:
