@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.errors import InfraError
 from bundlerun.pipelines.apply import apply
+from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.loader import importing_from, load_pipe
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.session import ApplyOptions
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
     """See ``worker.Carry``. Raises as ``apply``, and what the remote raises."""
     task, remote = plan.task, attempt.remote
-    if task.left_out is None:
-        _check_source(plan, attempt.pipe_root)
+    if plan.image is None:
+        _check_as_planned(plan, attempt.pipe_root)
     store = Store.open(folder / "store")
     context = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
     bundle = None
@@ -68,14 +69,20 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
     return Done(result.entry.bundle.id, tuple(result.ran), tuple(result.reused))
 
 
-def _check_source(plan: RunPlan, root: Path) -> None:
-    """An image holds its source; a project that the job sees itself may be edited meanwhile.
-    Raises InfraError where it is another than was planned."""
-    module = plan.task.pipe.rpartition(".")[0]
+def _check_as_planned(plan: RunPlan, root: Path) -> None:
+    """An image holds what it was planned with; a project and an interpreter that the job sees
+    itself may be changed meanwhile. Raises InfraError where they were."""
+    module, again = plan.task.pipe.rpartition(".")[0], f"bundlerun run IN OUT {plan.task.pipe}"
     if source_digest(root, module) != plan.task.code.source:
         raise InfraError(
-            f"the source of {module} below {root} was edited after the run was planned",
-            hint=f"bundlerun run IN OUT {plan.task.pipe}",
+            f"the source of {module} below {root} was edited after the run was planned", hint=again
+        )
+    here = local_environment()
+    if here != plan.environment:
+        raise InfraError(
+            f"the job runs on {here}, and was planned for {plan.environment}: what is installed"
+            " was changed meanwhile, or the job has another interpreter",
+            hint=again,
         )
 
 

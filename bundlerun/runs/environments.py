@@ -15,7 +15,7 @@ from bundlerun.errors import BadModule, UsageError
 from bundlerun.images.described import Described, schema_in
 from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.imports import check_names_class
-from bundlerun.pipelines.source import source_of
+from bundlerun.pipelines.source import Digests, digests_of, source_of
 from bundlerun.runs.images import check_pipe, image_of_run, noted_request
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ def place_of(request: RunRequest, scope: RunScope, *, build: bool) -> Place:
         )
     noted = noted_request(scope.store, request.module, scope.settings.images)
     root = (Path.cwd() if noted is None else noted.pipe_root).resolve()
-    described = described_here(root, request.pipe, scope)
+    described = described_here(root, request.pipe, scope.store.stats.digests)
     return Place(described, interpreter=Interpreter(sys.executable, str(root)))
 
 
-def described_here(root: Path, pipe: str, scope: RunScope) -> Described:
+def described_here(root: Path, pipe: str, digests: Digests = digests_of) -> Described:
     """The module of ``pipe`` below ``root`` as this interpreter has it, which imports it in a
     process of its own. Raises BadModule when it is not there, cannot be imported, or has no such
     pipe."""
     module = pipe.rpartition(".")[0]
     check_names_class(root, pipe)
-    source = source_of(root, module, digests=scope.store.stats.digests)
+    source = source_of(root, module, digests=digests)
     command = ("-m", "bundlerun.pipelines.describe", "--environment", module, str(root))
     answer = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     schema = schema_in(answer.stdout)

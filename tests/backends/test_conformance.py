@@ -8,7 +8,7 @@ import time
 import pytest
 
 from bundlerun.backends.job import Failure, JobHandle, JobState
-from bundlerun.errors import ImagePull
+from bundlerun.errors import ImagePull, UsageError
 from tests.backends.harness import Harness
 
 pytestmark = pytest.mark.xdist_group("engine")
@@ -173,3 +173,10 @@ def test_release_twice_is_no_error(harness: Harness) -> None:
         JobState.LOST,
         JobState.SUCCEEDED,
     }
+
+
+def test_an_array_over_the_largest_is_refused(harness: Harness) -> None:
+    """By submit itself: never a part of it, and never one job in place of many."""
+    array = harness.backend().traits.largest_array + 1
+    with pytest.raises(UsageError, match="a submission"):
+        harness.submit(harness.spec("", array=array))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import bundlerun as br
 from bundlerun.bundles.digest import checked_digest
+from bundlerun.bundles.lineage import CodeVersion
 from bundlerun.errors import BadModule, BadParameter, IntegrityError, UsageError
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.source import source_digest
+from bundlerun.remotes.folder import FileRemote
 from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.record import plan_key
+from bundlerun.runs.worker import Attempt, work
 from tests.backends.harness import bring
+from tests.runs.scripted import plan_of
 
 OURS = "Processes = tests.backends.processes:Processes"
 
@@ -65,3 +71,41 @@ def test_a_pipe_that_cannot_be_had_is_told_before_anything_is_sent(
     with pytest.raises(UsageError, match="nothing to build"):
         here.plan(None, "out", "flawed.Pipe", backend="Processes", build=True)
     assert list(here.scope.remote(here.scope.context()).list("runs/")) == []
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("edited", [True, False])
+def test_what_was_changed_after_the_plan_is_not_run(
+    tmp_path: Path, project: Path, edited: bool
+) -> None:
+    """An image holds its source and packages; here the job sees the project's and its own."""
+    plan = plan_of("out")
+    source = plan.task.code.source if edited else source_digest(project, "jobs.pipes")
+    task = replace(plan.task, left_out=None, code=CodeVersion(source))
+    plan = replace(plan, image=None, task=task)
+    (tmp_path / "remote").mkdir()
+    remote = FileRemote(f"file://{tmp_path}/remote")
+    remote.put_new(plan_key(plan.run_id), plan.to_bytes())
+    left = work(Attempt(remote, plan.run_id, "job", pipe_root=project), say=lambda text: None)
+    assert left.error == "InfraError"
+    words = "edited after the run was planned" if edited else "was planned for environment: "
+    assert words in left.message
+    assert "bundlerun run IN OUT jobs.pipes.Double" in left.message
+
+
+@pytest.mark.slow
+def test_a_run_as_a_process_makes_what_apply_makes(here: br.Workspace, project: Path) -> None:
+    """From the plan to the output without an engine; equal work is found from either side."""
+    here.add("numbers", [1, 2, 3], commit=True)
+    result = here.run("numbers", "out", "jobs.pipes.Summed", backend="Processes")
+    assert here.get("out")["sum"] == 12
+    assert result.record is not None
+    assert (result.record.image, result.record.state) == (None, br.JobState.SUCCEEDED)
+    assert result.output is not None
+    assert result.output.lineage.image is None
+    assert here.run("numbers", "out", "jobs.pipes.Summed", backend="Processes").reused
+    here.pull("jobs.pipes.Double")
+    applied = here.apply("numbers", "applied", "jobs.pipes.Double", pipe_root=project)
+    (ran,) = here.ls("jobs.pipes.Double")
+    assert applied.root == ran.bundle.root
+    assert applied.lineage.task == ran.bundle.lineage.task
