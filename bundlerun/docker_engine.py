@@ -69,7 +69,7 @@ def translated(what: str, host: DockerHost | None = None) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        raise EngineError(f"{what}: {reason(error)}") from error
+        raise EngineError(f"{what}: {reason(error)}", hint="docker info") from error
     # The SDK reads streams, such as logs, from urllib3 and from bare sockets.
     except (DockerException, RequestException, HTTPError, ConnectionError, TimeoutError) as error:
         raise unreachable(host or docker_host(), error) from error
@@ -174,7 +174,10 @@ def _chosen_context(config: Path) -> str:
     except FileNotFoundError:
         return "default"
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{config / 'config.json'} cannot be read: {error}") from error
+        raise SettingsError(
+            f"{config / 'config.json'} cannot be read: {error}",
+            hint=f"ls -l {config / 'config.json'}",
+        ) from error
     return str(found.get("currentContext") or "default") if isinstance(found, dict) else "default"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,13 @@ def installed_backends() -> dict[str, Row]:
     }
 
 
+def _nearest(name: str, names: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
+    return near[0] if near else "bundlerun doctor"
+
+
 def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
     """The thing that the row ``name`` points at.
 
@@ -58,7 +65,9 @@ def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
     """
     row = rows.get(name)
     if row is None:
-        raise UsageError(f"no {what} is called {name!r}; there are: {', '.join(rows)}")
+        raise UsageError(
+            f"no {what} is called {name!r}; there are: {', '.join(rows)}", hint=_nearest(name, rows)
+        )
     module, _, attribute = row.target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

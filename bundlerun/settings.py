@@ -192,7 +192,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+        raise SettingsError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     for section, rows in found.items():
         tables = [
             rows,
@@ -200,7 +200,10 @@ def _parsed(path: Path) -> dict[str, Any]:
         ]
         if section not in (*_SECTIONS, "backends") or not all(isinstance(t, dict) for t in tables):
             there = ", ".join([*_SECTIONS, "backends.NAME"])
-            raise SettingsError(f"{path}: no section is called [{section}]; there are: {there}")
+            raise SettingsError(
+                f"{path} has the unknown section [{section}]; there are: {there}",
+                hint=f"remove [{section}], or correct its name",
+            )
     return found
 
 
@@ -225,7 +228,10 @@ def _section(
     for key, value in rows.items():
         if key not in known:
             there = ", ".join(known) or "none"
-            raise SettingsError(f"{where} has no key {key!r}; there are: {there}")
+            raise SettingsError(
+                f"{where} has no key {key!r}; there are: {there}",
+                hint=f"remove {key}, or correct its name",
+            )
         values[key] = _checked(known[key], hints[key], value, f"{where} {key}")
     for key, each in known.items():
         variable = each.metadata.get("variable")
@@ -249,11 +255,18 @@ def _checked(option: Field[Any], hint: Any, value: Any, where: str) -> Any:
     # A boolean is an int to Python.
     if not isinstance(value, takes) or (isinstance(value, bool) and bool not in wanted):
         words = " or ".join(_NAMED.get(each, each.__name__) for each in wanted)
-        raise SettingsError(f"{where} must be {words}, not {value!r:.40}")
+        raise SettingsError(
+            f"{where} must be {words}, not {value!r:.40}",
+            hint=f"{where.rpartition(' ')[2]}={_EXAMPLES[wanted[0]]}",
+        )
     choices = option.metadata.get("choices")
     if choices and value not in choices:
-        raise SettingsError(f"{where} must be one of {', '.join(choices)}, not {value!r:.40}")
+        raise SettingsError(
+            f"{where} must be one of {', '.join(choices)}, not {value!r:.40}",
+            hint=f'{where.rpartition(" ")[2]}="{choices[0]}"',
+        )
     return value
 
 
+_EXAMPLES = {str: '"TEXT"', int: "3600", float: "2.0", bool: "true"}
 _NAMED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -243,7 +243,10 @@ class Workspace:
         from bundlerun.runs.listing import named_with_its_maker, settle_open_runs
 
         if paths and not localize:
-            raise UsageError("paths say which bytes are brought", hint="localize=True")
+            raise UsageError(
+                "paths choose among the bytes that localize brings",
+                hint="pull(name, localize=True, paths=paths)",
+            )
         scope, context = self.scope, self.scope.context()
         store, remote, progress = scope.store, scope.remote(context), scope.progress
         settle_open_runs(scope.runs())

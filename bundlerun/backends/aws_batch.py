@@ -346,7 +346,8 @@ def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
     vcpus, memory_mib = spec.resources.vcpus, spec.resources.memory_mib
     if vcpus < 1 or vcpus != int(vcpus):
         raise UsageError(
-            f"AWS Batch gives whole vCPUs, at least 1, not {vcpus:g}", hint="--vcpus 1"
+            f"AWS Batch gives whole vCPUs, at least 1, not {vcpus:g}",
+            hint=f"--vcpus {max(1, round(vcpus))}",
         )
     if memory_mib < LEAST_MEMORY_MIB:
         raise UsageError(
@@ -361,8 +362,9 @@ def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
     size = len(canonical_json(request))
     if size > MOST_REQUEST_BYTES:
         raise UsageError(
-            f"run {spec.run_id} is {size} bytes of command and environment; AWS Batch takes "
-            f"{MOST_REQUEST_BYTES}"
+            f"run {spec.run_id} has {size} bytes of command and environment; AWS Batch "
+            f"takes at most {MOST_REQUEST_BYTES}",
+            hint="fewer or shorter --env, --set and --secret",
         )
 
 

@@ -156,7 +156,8 @@ class LocalDocker(Backend):
             except APIError as error:
                 if not self._status(client, handle).state.final:
                     raise EngineError(
-                        f"container {handle.id[:12]} does not stop: {error}"
+                        f"the container {handle.id[:12]} does not stop: {error}",
+                        hint=f"docker kill {handle.id[:12]}",
                     ) from error
 
     def release(self, handle: JobHandle) -> None:
@@ -280,7 +281,8 @@ class LocalDocker(Backend):
         except APIError as error:
             container.remove(force=True, v=True)
             raise EngineError(
-                f"the engine cannot start the container of run {run_id}: {reason(error)}"
+                f"the engine cannot start the container of run {run_id}: {reason(error)}",
+                hint="docker info",
             ) from error
 
     def _image(self, client: Any, name: str) -> Any:

@@ -39,8 +39,8 @@ def open_backend(name: str, connections: Connections) -> Backend:
     unknown = strangers and strangers - all_backends().keys()
     for section in sorted(unknown):
         raise SettingsError(
-            f"{settings.file}: [backends.{section}] is of no backend; there are: "
-            f"{', '.join(all_backends())}",
+            f"{settings.file}: [backends.{section}] names an unknown backend; there "
+            f"are: {', '.join(all_backends())}",
             hint=f"remove the section, or install what brings {section}",
         )
     return backend_type(name).open(connections)

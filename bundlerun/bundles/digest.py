@@ -35,7 +35,7 @@ def digest_of_file(path: Path) -> Digest:
 def checked_digest(text: object) -> Digest:
     """``text`` as a Digest. Raises IntegrityError when it has not the form of one."""
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
-        raise IntegrityError(f"{text!r:.80} is no SHA-256 digest")
+        raise IntegrityError(f"{text!r:.80} is not a SHA-256 digest")
     return Digest(text)
 
 

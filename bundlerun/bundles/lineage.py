@@ -116,7 +116,7 @@ class Lineage:
 def _code(found: Mapping[str, Any]) -> CodeVersion:
     files = found.get("files", {})
     if not all(isinstance(text, str) for row in files.items() for text in row):
-        raise TypeError("a source file's path and digest are to be texts")
+        raise TypeError("a source file's path and digest must be texts")
     source = checked_digest(found["source"])
     return CodeVersion(source, found["commit"], bool(found["dirty"]), dict(files))
 

@@ -49,14 +49,14 @@ class Link:
     def from_json(found: Sequence[object]) -> Link:
         """The inverse of ``to_json``. Raises IntegrityError for anything else."""
         if not isinstance(found, list) or not 2 <= len(found) <= 3:
-            raise IntegrityError(f"{found!r:.80} is no link")
+            raise IntegrityError(f"{found!r:.80} is not a link")
         digest, size = found[:2]
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise IntegrityError(f"{size!r:.80} is no size")
+            raise IntegrityError(f"{size!r:.80} is not a size")
         if len(found) == 2:
             return Link(checked_digest(digest), size)
         if size <= PART_BYTES:
-            raise IntegrityError(f"{found!r:.200}: so small an object has no parts")
+            raise IntegrityError(f"{found!r:.200}: an object of this size cannot have parts")
         return Link(checked_digest(digest), size, checked_digest(found[2]))
 
 

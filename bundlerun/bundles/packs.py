@@ -81,11 +81,11 @@ def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
     index = tail[: -TRAILER.size]
     magic, start, length, digest = TRAILER.unpack(tail[-TRAILER.size :])
     if magic != _MAGIC:
-        raise IntegrityError(f"{place} is of no known format: {magic!r}")
+        raise IntegrityError(f"{place} has an unknown format: {magic!r}")
     if start != pack.size - pack.index_length or length != len(index):
-        raise IntegrityError(f"{place} does not lie where the bundle record says")
+        raise IntegrityError(f"{place} is not where the bundle record says")
     if bytes.fromhex(digest_of(index)) != digest:
-        raise IntegrityError(f"{place} has other bytes than it was written with")
+        raise IntegrityError(f"{place} is damaged: its digest differs")
     members = []
     seen = set()
     offset = 0
@@ -97,7 +97,7 @@ def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
         members.append(Location(pack.uuid, begin, size, Digest(raw.hex())))
         offset += size
     if offset != start:
-        raise IntegrityError(f"{place} leaves {start - offset} bytes without a name")
+        raise IntegrityError(f"{place} leaves {start - offset} bytes unaccounted for")
     return members
 
 

@@ -32,18 +32,27 @@ def check_relative_path(path: str) -> str:
     if _ORDINARY.fullmatch(path):
         return path
     if not path:
-        raise BadPath("a file path is empty")
+        raise BadPath("a file path is empty", hint="a relative path, such as data/raw.csv")
     if path.startswith("/"):
-        raise BadPath(f"the file path {path!r:.200} is absolute")
+        raise BadPath(f"the file path {path!r:.200} is absolute", hint=path.lstrip("/")[:200])
     found = _CONTROL.search(path)
     if found or "\\" in path:
         what = repr(found[0]) if found else "a backslash"
-        raise BadPath(f"the file path {path!r:.200} has {what}, which a bundle cannot keep")
+        raise BadPath(
+            f"the file path {path!r:.200} has {what}, which a bundle cannot keep",
+            hint="a name without it: mv OLD NEW",
+        )
     for part in path.split("/"):
         if part in ("", ".", ".."):
-            raise BadPath(f"the file path {path!r:.200} has the part {part!r}")
+            raise BadPath(
+                f"the file path {path!r:.200} has the part {part!r}",
+                hint="the path without it, such as data/raw.csv",
+            )
         if len(part) * 4 > MAX_PART_BYTES and _bytes_of(part) > MAX_PART_BYTES:
-            raise BadPath(f"the file path {path!r:.200} has a part over {MAX_PART_BYTES} bytes")
+            raise BadPath(
+                f"the file path {path!r:.200} has a part over {MAX_PART_BYTES} bytes",
+                hint="a shorter name: mv OLD NEW",
+            )
     if not path.isascii():
         _bytes_of(path)
     return path
@@ -61,7 +70,10 @@ def check_depth(path: str) -> None:
 def check_file_name(name: str) -> str:
     """``name``, when it is a path of one part. Raises BadPath."""
     if "/" in name:
-        raise BadPath(f"the file name {name!r:.200} has a slash")
+        raise BadPath(
+            f"the file name {name!r:.200} has a slash",
+            hint="a name without a slash, or a bundlerun.Directory of the folder",
+        )
     return check_relative_path(name)
 
 
@@ -74,7 +86,10 @@ def _bytes_of(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise BadPath(f"the file path {text!r:.200} is no valid Unicode") from error
+        raise BadPath(
+            f"the file path {text!r:.200} is not valid Unicode",
+            hint="convmv -f latin1 -t utf8 -r FOLDER, or another name: mv OLD NEW",
+        ) from error
 
 
 class PathTree:
@@ -97,7 +112,9 @@ class PathTree:
             self._folders.add(head)
             head, _, _ = head.rpartition("/")
         if not self._note(path, folder=folder):
-            raise BadPath(f"the file path {path!r:.200} is there twice")
+            raise BadPath(
+                f"the file path {path!r:.200} is there twice", hint="one of the two alone"
+            )
 
     def _note(self, path: str, *, folder: bool) -> bool:
         """Whether ``path`` was not there before."""
@@ -109,10 +126,14 @@ class PathTree:
         if known != path:
             raise BadPath(
                 f"the file paths {known!r:.200} and {path!r:.200} differ only in case "
-                "or in Unicode normalisation"
+                "or in Unicode normalisation",
+                hint="another name for one of them: mv OLD NEW",
             )
         if known_folder != folder:
-            raise BadPath(f"the file path {path!r:.200} is both a file and a folder")
+            raise BadPath(
+                f"the file path {path!r:.200} is both a file and a folder",
+                hint="another name for one of them: mv OLD NEW",
+            )
         return False
 
 

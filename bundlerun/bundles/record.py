@@ -93,13 +93,13 @@ def parse_record(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"a record is no JSON: {error!s:.200}") from error
+        raise IntegrityError(f"a record is not JSON: {error!s:.200}") from error
 
 
 def check_format(found: Any) -> None:
     """Raises IntegrityError unless ``found`` is an object of the format version known here."""
     if not isinstance(found, dict):
-        raise IntegrityError("a record is no JSON object")
+        raise IntegrityError("a record is not a JSON object")
     version = found.get("format")
     if type(version) is not int or version != FORMAT:
         raise IntegrityError(
@@ -121,7 +121,7 @@ def new_id() -> str:
 def checked_id(text: object) -> str:
     """``text`` as an id. Raises IntegrityError when it is no UUIDv7."""
     if not isinstance(text, str) or not _ID.fullmatch(text):
-        raise IntegrityError(f"{text!r:.80} is no bundle id")
+        raise IntegrityError(f"{text!r:.80} is not the id of a bundle")
     return text
 
 
@@ -136,16 +136,28 @@ def checked_name(name: object) -> str:
     Names are exact: no wildcard, no case folding. Raises BadName.
     """
     if not isinstance(name, str) or not name:
-        raise BadName("a name must be a text of at least one character")
+        raise BadName(
+            "a name must be a text of at least one character",
+            hint="a name such as sales or raw/2013",
+        )
     found = _FORBIDDEN.search(name)
     if found:
-        raise BadName(f"the name {name!r:.80} has {found[0]!r}, which a name cannot have")
+        raise BadName(
+            f"the name {name!r:.80} has {found[0]!r}; a name must not have white space, "
+            "control characters or @",
+            hint=repr(_FORBIDDEN.sub("-", name)[:80]),
+        )
     try:
         encoded = key_name(name)
     except UnicodeEncodeError as error:
-        raise BadName(f"the name {name!r:.80} is no valid Unicode") from error
+        raise BadName(
+            f"the name {name!r:.80} is not valid Unicode", hint="a name such as sales or raw/2013"
+        ) from error
     if len(encoded) > MAX_NAME_BYTES:
-        raise BadName(f"the name {name!r:.40}... is over {MAX_NAME_BYTES} bytes, percent-encoded")
+        raise BadName(
+            f"the name {name!r:.40}... has more than {MAX_NAME_BYTES} bytes, percent-encoded",
+            hint="a shorter name",
+        )
     return name
 
 
@@ -157,7 +169,7 @@ def key_name(name: str) -> str:
 
 def _strings(found: Mapping[str, Any]) -> dict[str, str]:
     if not all(isinstance(k, str) and isinstance(v, str) for k, v in found.items()):
-        raise TypeError("tags and params are to be texts")
+        raise TypeError("tags and params must be texts")
     return dict(found)
 
 
@@ -166,10 +178,14 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     for text in (text for pair in tags.items() for text in pair):
         if not isinstance(text, str) or not all(c.isprintable() for c in text):
             raise BadName(
-                f"a tag's key and value must be text of printable characters, not {text!r:.80}"
+                f"a tag's key and value must be text of printable characters, not {text!r:.80}",
+                hint="key:value",
             )
         if len(text.encode()) > MAX_TAG_BYTES:
-            raise BadName(f"the tag {text!r:.40}... is over {MAX_TAG_BYTES} bytes")
+            raise BadName(
+                f"the tag {text!r:.40}... has more than {MAX_TAG_BYTES} bytes",
+                hint="a shorter one; long texts belong in the value",
+            )
     if "" in tags:
         raise BadName("a tag must have a key", hint="key:value")
     return dict(tags)

@@ -19,11 +19,11 @@ from bundlerun.errors import BadPath, UsageError
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @tag_option("-t", "--tag", "tags", help="A tag; repeatable.")
-@click.option("--commit", is_flag=True, help="Commit it at once.")
+@click.option("--commit", is_flag=True, help="Commit the new version.")
 @click.option(
-    "--reread", is_flag=True, help="Read files again that seem unchanged since the last add."
+    "--reread", is_flag=True, help="Read every file, even if it seems unchanged since the last add."
 )
-@click.option("--as", "kind", type=click.Choice(["table"]), help="Read each PATH as this.")
+@click.option("--as", "kind", type=click.Choice(["table"]), help="Read each PATH as a table.")
 @as_json
 @with_workspace
 def command(
@@ -36,8 +36,11 @@ def command(
     kind: str | None,
     as_json: bool,
 ) -> None:
-    """Add a new version of NAME. One PATH: the value is that file or folder. Several: a dict by
-    basename. KEY=PATH: a dict by KEY. A pipe gets exactly this value."""
+    """Add a new version of NAME.
+
+    One PATH: the value is that file or folder. Several: a dict by basename. KEY=PATH: a dict by
+    KEY. A pipe gets exactly this value.
+    """
     bundle = workspace.add(name, _value(paths, kind), tags=tags, commit=commit, reread=reread)
     if as_json:
         echo_json({**bundle.to_json(), "committed": commit})
@@ -74,7 +77,7 @@ def _nearest(path: Path) -> str | None:
 def _leaf(path: str, kind: str | None) -> object:
     where = Path(path)
     if not where.exists():
-        raise BadPath(f"there is no file or folder {path!r}", hint=_nearest(where))
+        raise BadPath(f"{path!r} does not exist", hint=_nearest(where))
     if kind == "table":
         from bundlerun.bundles.value.tables import read_table
 

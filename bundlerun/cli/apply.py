@@ -22,15 +22,15 @@ from bundlerun.errors import BadParameter
 
 @click.command(cls=PipeCommand, context_settings={"allow_interspersed_args": False})
 @click.option("--workers", default=1, show_default=True, help="Processes to run pipes in.")
-@click.option("--force", is_flag=True, help="Run the last pipe although its output is there.")
+@click.option("--force", is_flag=True, help="Run the last pipe even if its output exists.")
 @click.option("--force-all", is_flag=True, help="Run every pipe.")
 @tag_option("-it", "--input-tag", "input_tags", help="Select the input by tag; repeatable.")
 @tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
-@click.option("--commit", is_flag=True, help="Commit the outputs, not scratch.")
+@click.option("--commit", is_flag=True, help="Commit the outputs.")
 @click.option(
     "--pipe-root",
     type=click.Path(path_type=Path),
-    help="The folder in which pkg/module.py stands; else this one.",
+    help="The folder that holds pkg/module.py; the current one by default.",
 )
 @given_options
 @as_json
@@ -48,7 +48,10 @@ def command(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Run PKG.MODULE.PIPE here on the bundle IN ("-": none) and keep its output as OUT."""
+    """Run PKG.MODULE.PIPE here on the bundle IN and keep its output as OUT.
+
+    An IN of "-" is no input.
+    """
     params = pipe_parameters(parameters)
     try:
         bundle = workspace.apply(input, output, pipe, params=params, **options)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ ENTRIES_SHOWN = 20
 @as_json
 @with_workspace
 def command(workspace: Workspace, name: str, as_json: bool) -> None:
-    """Show the record of NAME and what its value holds; files by name and size."""
+    """Show the record of NAME and an outline of its value."""
     bundle = workspace.scope.entry(name).bundle
     outline = workspace.cat(bundle)
     if as_json:

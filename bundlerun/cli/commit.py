@@ -13,5 +13,5 @@ from bundlerun.cli.render import label
 @click.argument("name")
 @with_workspace
 def command(workspace: Workspace, name: str) -> None:
-    """Mark the bundle NAME to be kept: only committed bundles are pushed."""
+    """Mark the bundle NAME to be kept. Only committed bundles are pushed."""
     click.echo(f"committed {label(workspace.commit(name))}")

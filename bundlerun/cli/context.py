@@ -7,21 +7,25 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, echo_table
+from bundlerun.errors import UsageError
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("-d", "--delete", is_flag=True, help="Delete NAME and its bundles here.")
-@click.option("--force", is_flag=True, help="Delete also what was committed and never pushed.")
+@click.option("--force", is_flag=True, help="Delete committed bundles that were never pushed, too.")
 @as_json
 @with_workspace
 def command(
     workspace: Workspace, name: str | None, delete: bool, force: bool, as_json: bool
 ) -> None:
-    """List the contexts, or make NAME. The first one made is the chosen one."""
+    """List the contexts, or make NAME.
+
+    The first context that is made is chosen at once; `bundlerun switch` chooses another.
+    """
     if name is None:
         if delete:
-            raise click.UsageError("-d needs the NAME of a context")
+            raise UsageError("-d needs the name of a context", hint="bundlerun context NAME -d")
         _list(workspace, as_json)
     elif delete:
         url = workspace.scope.store.contexts.get(name).remote_url

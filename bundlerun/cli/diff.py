@@ -23,12 +23,14 @@ COLUMNS_SHOWN = 20
 @click.command()
 @click.argument("old", metavar="A")
 @click.argument("new", metavar="B")
-@click.option("--limit", default=50, show_default=True, help="Changes that are shown.")
+@click.option("--limit", default=50, show_default=True, help="Show at most so many changes.")
 @as_json
 @with_workspace
 def command(workspace: Workspace, old: str, new: str, limit: int, as_json: bool) -> None:
-    """Say what differs between the values of two bundles: entries, files, tables' columns and rows.
-    A and B are NAME or NAME@ID-PREFIX."""
+    """Say what differs between the values of the bundles A and B.
+
+    Entries, files, the columns and rows of tables. A and B are NAME or NAME@ID-PREFIX.
+    """
     # Once: a version that comes meanwhile is not what is compared.
     before, after = workspace.scope.entry(old).bundle, workspace.scope.entry(new).bundle
     found = workspace.diff(before, after)

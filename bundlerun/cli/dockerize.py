@@ -18,13 +18,15 @@ from bundlerun.cli.render import clean, echo_json
 @click.option(
     "--no-build",
     is_flag=True,
-    help="Write the build context to ./bundlerun-pkg-module, build nothing.",
+    help="Only write the build context, to ./bundlerun-pkg-module.",
 )
 @click.option(
-    "--config-dir", type=click.Path(path_type=Path), help="Holds deb.txt, requirements.txt."
+    "--config-dir",
+    type=click.Path(path_type=Path),
+    help="The folder of deb.txt and requirements.txt.",
 )
-@click.option("--base-image", help="Instead of python:X.Y-slim.")
-@click.option("--platform", help="Such as linux/amd64.")
+@click.option("--base-image", help="The base image; python:X.Y-slim by default.")
+@click.option("--platform", help="The platform of the image, such as linux/amd64.")
 @as_json
 @click.argument("pipe_root", type=click.Path(path_type=Path))
 @click.argument("pipe", metavar="PKG.MODULE.PIPE")
@@ -40,8 +42,10 @@ def command(
     platform: str | None,
     as_json: bool,
 ) -> None:
-    """Make the image of the module of PKG.MODULE.PIPE; unchanged content is not built again.
-    PIPE_ROOT is the folder in which pkg/module.py stands."""
+    """Make the image of the module of PKG.MODULE.PIPE.
+
+    PIPE_ROOT is the folder that holds pkg/module.py. Unchanged content is not built again.
+    """
     chosen: dict[str, Any] = {
         "config_dir": config_dir,
         "base_image": base_image,

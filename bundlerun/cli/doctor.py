@@ -17,8 +17,10 @@ MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 @as_json
 @with_workspace
 def command(workspace: Workspace, as_json: bool) -> None:
-    """Say what works here, what does not, and the command that mends it. Exit code 1 when
-    something that is configured does not work."""
+    """Say what works here, what does not, and the command that mends it.
+
+    Exit code 1 when something that is configured does not work.
+    """
     checks = workspace.doctor()
     if as_json:
         echo_json([dataclasses.asdict(check) for check in checks])

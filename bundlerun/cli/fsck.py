@@ -20,13 +20,15 @@ SHOWN = 50
 
 
 @click.command()
-@click.option("--remote", is_flag=True, help="Prove the context's remote instead of this store.")
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--remote", is_flag=True, help="Check the context's remote instead of this store.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @as_json
 @with_workspace
 def command(workspace: Workspace, remote: bool, repair: bool, as_json: bool) -> None:
-    """Read and hash everything in this store, or on the remote, and say what is damaged and what
-    can be mended. Exit code 7 when damage is left."""
+    """Read and hash everything in this store, or on the remote.
+
+    Says what is damaged and what can be repaired. Exit code 7 when damage is left.
+    """
     proof = workspace.fsck(remote=remote, repair=repair)
     if as_json:
         echo_json(proof.to_json())

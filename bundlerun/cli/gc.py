@@ -38,18 +38,23 @@ def _seconds(text: str) -> float:
     default=GRACE,
     show_default=True,
     metavar="TIME",
-    help="Keep what is younger: 90s, 30m, 12h, 7d.",
+    help="Keep what is younger than 90s, 30m, 12h, 7d.",
 )
 @click.option(
-    "--delete", "--yes", "delete", is_flag=True, help="Do it; otherwise it is only shown."
+    "--delete",
+    "--yes",
+    "delete",
+    is_flag=True,
+    help="Delete; without it, only show what would be deleted.",
 )
 @as_json
 @with_workspace
 def command(workspace: Workspace, remote: bool, grace: str, delete: bool, as_json: bool) -> None:
-    """Free the space of what no bundle uses: objects, packs, leftovers of crashes and old runs.
+    """Free the space of what no bundle uses.
 
-    A remote takes two: the first condemns packs, one some hours later deletes them, so that pushes
-    at the same moment lose nothing. Any number of machines may add, push and clean up meanwhile.
+    Objects, packs, leftovers of crashes and old runs. A remote needs two clean-ups: the first
+    condemns packs, another one some hours later deletes them, so that simultaneous pushes lose
+    nothing. Adding, pushing and cleaning up may happen at the same time on any number of machines.
     """
     report = workspace.gc(remote=remote, delete=delete, grace_s=_seconds(grace))
     if as_json:

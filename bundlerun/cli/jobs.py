@@ -22,9 +22,11 @@ SHOWN = 50
     default=SHOWN,
     show_default=True,
     metavar="N",
-    help="At most so many, the newest.",
+    help="Show the newest N.",
 )
-@click.option("--remote", is_flag=True, help="Those of the remote, whoever submitted them.")
+@click.option(
+    "--remote", is_flag=True, help="List the runs of the remote, of all who submit there."
+)
 @as_json
 @with_workspace
 def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_json: bool) -> None:

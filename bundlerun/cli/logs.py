@@ -11,9 +11,9 @@ from bundlerun.cli.render import clean
 
 @click.command()
 @click.argument("run")
-@click.option("-f", "--follow", is_flag=True, help="Until the job ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @with_workspace
 def command(workspace: Workspace, run: str, follow: bool) -> None:
-    """Show what RUN's job wrote."""
+    """Show the output of RUN's job."""
     for line in workspace.logs(run, follow=follow):
         click.echo(clean(line))

@@ -12,7 +12,7 @@ from bundlerun.errors import BundleNotFound
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("-v", "--verbose", is_flag=True, help="Pipes and parameters as well.")
+@click.option("-v", "--verbose", is_flag=True, help="Show pipes and parameters, too.")
 @tag_option("-t", "--tag", "tags", help="Only bundles with this tag; repeatable.")
 @click.option("--uncommitted", is_flag=True, help="Only scratch bundles.")
 @as_json

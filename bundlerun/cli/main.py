@@ -11,11 +11,11 @@ from collections.abc import Callable
 import click
 
 from bundlerun import __version__
-from bundlerun.errors import BundlerunError, RunFailed, UntrackedFile
+from bundlerun.errors import BundlerunError, RunFailed, UntrackedFile, UsageError
 
 VERBS = {
     "context": "Make, list or delete contexts.",
-    "switch": "Choose the context that commands act on.",
+    "switch": "Choose the context for the commands that follow.",
     "remote": "Bind a context to s3://bucket/prefix or file:///dir.",
     "add": "Add files, folders or tables as a new bundle version.",
     "ls": "List bundles.",
@@ -24,21 +24,21 @@ VERBS = {
     "commit": "Mark a bundle to be kept.",
     "rm": "Remove bundles from this store, or from the remote too.",
     "lineage": "Draw what a bundle was made of.",
-    "why": "Say why a bundle was made and not found.",
+    "why": "Say why a bundle was made instead of found.",
     "diff": "Say what differs between two bundles.",
     "push": "Send committed bundles to the remote.",
     "pull": "Bring bundles from the remote.",
-    "gc": "Free the space of what nothing uses, here or on the remote.",
+    "gc": "Free the space of unused data, here or on the remote.",
     "fsck": "Check every byte of the store or the remote, and repair it.",
-    "apply": "Run a pipe here.",
+    "apply": "Run a pipe here, in this process.",
     "dockerize": "Make the container image of a pipeline module.",
     "run": "Run a pipe in its container, here or on AWS Batch.",
     "jobs": "List runs and their states.",
     "logs": "Show what a run's job wrote.",
     "wait": "Wait for a run and bring its output home.",
     "cancel": "Stop a run.",
-    "sandbox": "An AWS in a box, for trying AWSBatch with no account.",
-    "doctor": "Say what works, what does not, and the cure.",
+    "sandbox": "Run an AWS in a box, to try AWSBatch without an account.",
+    "doctor": "Say what works, what does not, and how to mend it.",
     "worker": "",
 }
 """Verb -> its one line of help ("" hides it). Each lives in the module of its name."""
@@ -71,8 +71,10 @@ class Verbs(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "bundlerun -h lists them"
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+            raise UsageError(
+                f"there is no command {args[0]!r}",
+                hint=f"bundlerun {near[0]}" if near else "bundlerun -h",
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,7 +86,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings=CONTEXT_SETTINGS)
 @click.version_option(__version__, prog_name="bundlerun")
 @click.option("--context", "-c", "context", metavar="NAME", help="Act on this context, this once.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what libraries log, and tracebacks.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the logs of libraries, and tracebacks.")
 @click.pass_context
 def cli(ctx: click.Context, context: str | None, verbose: bool) -> None:
     """Versioned data in, pipeline classes in containers, a new version out.
@@ -124,7 +126,7 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(_of_click(error), verbose=_verbose(arguments))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -142,6 +144,19 @@ def _run(arguments: list[str]) -> int:
         shown.__cause__ = error
         _show(shown, verbose=_verbose(arguments))
         return shown.exit_code
+
+
+def _of_click(error: click.ClickException) -> BundlerunError:
+    """What click refuses, in the form of all other refusals."""
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path if context else 'bundlerun'} -h"
+    said = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        said, hint = f"no such option {error.option_name}", error.possibilities[0]
+    elif isinstance(error, click.MissingParameter) and context:
+        hint = " ".join(context.get_usage().removeprefix("Usage: ").split())
+    said = said.rstrip(".")
+    return UsageError(said[:1].lower() + said[1:], hint=hint)
 
 
 def _said_by(error: Exception) -> str:

@@ -54,7 +54,7 @@ def given_options(command: F) -> F:
         "--env",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A variable for the pipe, in its key; repeatable.",
+        help="A variable for the pipe, part of its reuse key; repeatable.",
         callback=_parsed_pairs,
     )(command)
     return click.option(
@@ -62,7 +62,7 @@ def given_options(command: F) -> F:
         "config",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="A setting that a luigi.Config class reads, in the key; repeatable.",
+        help="A luigi setting for the pipe, part of its reuse key; repeatable.",
         callback=_parsed_pairs,
     )(command)
 
@@ -132,11 +132,10 @@ class PipeCommand(click.Command):
             near = [
                 flag for flag in error.possibilities or () if flag.startswith(error.option_name)
             ]
-            meant = f" (or did you mean {near[0]}?)" if near else ""
-            raise click.UsageError(
-                f"{error.option_name} is not an option of bundlerun {ctx.info_name}; the pipe's own"
-                f" parameters stand after its class{meant}",
-                ctx,
+            raise UsageError(
+                f"{error.option_name} is not an option of bundlerun {ctx.info_name}, and the pipe's"
+                " own parameters follow its class",
+                hint=near[0] if near else f"{ctx.command_path} -h",
             ) from error
 
 

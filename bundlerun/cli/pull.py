@@ -11,15 +11,15 @@ from bundlerun.cli.render import echo_json, label
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--localize", is_flag=True, help="Bring the bytes as well.")
+@click.option("--localize", is_flag=True, help="Bring the bytes, too.")
 @click.option(
     "--path",
     "paths",
     multiple=True,
     metavar="PATTERN",
-    help="Bring the bytes at such paths alone, as 'images/*'; repeatable.",
+    help="Bring only the bytes at these paths, such as 'images/*'; repeatable.",
 )
-@click.option("--all-versions", is_flag=True, help="Every version, not only the latest.")
+@click.option("--all-versions", is_flag=True, help="Bring every version, not only the latest.")
 @as_json
 @with_workspace
 def command(
@@ -30,8 +30,10 @@ def command(
     all_versions: bool,
     as_json: bool,
 ) -> None:
-    """Bring the latest version of NAME (or of every name) from the remote: its record, and with
-    --localize its bytes; else they come when they are touched."""
+    """Bring the latest version of NAME, or of every name, from the remote.
+
+    The record comes now; the bytes come when they are read, or now with --localize.
+    """
     bundles = workspace.pull(
         name, localize=localize or bool(paths), all_versions=all_versions, paths=paths
     )

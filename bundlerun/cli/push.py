@@ -18,7 +18,10 @@ from bundlerun.remotes.push import PushReport
 @as_json
 @with_workspace
 def command(workspace: Workspace, name: str | None, as_json: bool) -> None:
-    """Send NAME (or everything committed) with its ancestors; what is there already is not sent."""
+    """Send NAME, or everything committed, with its ancestors.
+
+    What the remote has already is not sent again.
+    """
     try:
         _show(workspace.push(name), as_json=as_json)
     except PushIncomplete as error:

@@ -14,15 +14,13 @@ from bundlerun.remotes.identity import Leaving
 @click.command()
 @click.argument("context")
 @click.argument("url")
-@click.option(
-    "--rebind", is_flag=True, help="Leave another remote for this one; what is known of it is kept."
-)
+@click.option("--rebind", is_flag=True, help="Leave the present remote for another one.")
 @with_workspace
 def command(workspace: Workspace, context: str, url: str, rebind: bool) -> None:
-    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir. URL is read and written first.
+    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir, after a test that it can be used.
 
-    A remote that moved to another address is recognized. To leave it for another remote needs
-    --rebind; without it, what only the old remote has is listed.
+    A remote that moved to another URL is recognized. To leave one remote for another, use
+    --rebind; without it, the bundles that only the old remote has are listed.
     """
     try:
         bound = workspace.remote(context, url, rebind=rebind)
@@ -36,10 +34,10 @@ def command(workspace: Workspace, context: str, url: str, rebind: bool) -> None:
 def _show(leaving: Leaving) -> None:
     if leaving.bundles:
         click.echo(
-            f"of these, bytes lie at {leaving.url} alone (pull NAME --localize brings them):"
+            f"of these, only {leaving.url} has the bytes (pull NAME --localize brings them):"
         )
         echo_entries(leaving.bundles, verbose=False)
     if leaving.runs:
-        click.echo(f"these runs work on {leaving.url} and have not ended:")
+        click.echo(f"these runs use {leaving.url} and have not ended:")
         for run in leaving.runs:
             click.echo(f"  {run}")

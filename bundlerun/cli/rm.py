@@ -9,15 +9,16 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import counted, echo_json, label
+from bundlerun.errors import UsageError
 
 
 @click.command()
 @click.argument("name")
-@click.option("--old", is_flag=True, help="All versions but the latest.")
-@click.option("--all", "every", is_flag=True, help="All versions.")
-@click.option("--remote", is_flag=True, help="On the remote too, for everybody.")
+@click.option("--old", is_flag=True, help="Remove all versions but the latest.")
+@click.option("--all", "every", is_flag=True, help="Remove all versions.")
+@click.option("--remote", is_flag=True, help="Remove on the remote too, for all who use it.")
 @click.option(
-    "--yes", is_flag=True, help="Do it, with --remote and --old or --all; else it is only shown."
+    "--yes", is_flag=True, help="With --remote and --old or --all: remove, instead of only showing."
 )
 @as_json
 @with_workspace
@@ -30,13 +31,13 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Remove the bundle NAME from this store; the remote keeps what was pushed, unless --remote.
+    """Remove the bundle NAME from this store.
 
-    Many versions at once on the remote are shown first, as `bundlerun gc` does it: --yes removes
-    them. `bundlerun gc` frees the space.
+    The remote keeps what was pushed, unless --remote is given. To remove many versions from the
+    remote, --yes is needed, too: without it they are only shown. `bundlerun gc` frees the space.
     """
     if old and every:
-        raise click.UsageError("--old and --all exclude each other")
+        raise UsageError("--old and --all exclude each other", hint=f"bundlerun rm {name} --old")
     only_shown = remote and (old or every) and not yes
     bundles = workspace.rm(name, old=old, all=every, remote=remote, dry_run=only_shown)
     if as_json:

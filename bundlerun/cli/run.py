@@ -34,27 +34,31 @@ from bundlerun.runs.record import RunResult
     metavar="NAME",
     default=DEFAULT_BACKEND,
     show_default=True,
-    help=f"Where the job runs: {', '.join(BACKENDS)}, or one that a package brings.",
+    help=f"Where the job runs: {', '.join(BACKENDS)}, or a backend of another package.",
 )
-@click.option("--force", is_flag=True, help="Run although equal work was done.")
+@click.option("--force", is_flag=True, help="Run even if equal work was done.")
 @click.option(
     "--verify",
     is_flag=True,
-    help="Run every pipe a second time and compare: a pipe whose value differs is named.",
+    help="Run every pipe twice, and name each pipe whose values differ.",
 )
 @click.option("--build", is_flag=True, help="Rebuild the image first if its source changed.")
-@click.option("--no-push-input", is_flag=True, help="The input is on the remote already.")
+@click.option(
+    "--no-push-input", is_flag=True, help="Do not push the input: it is on the remote already."
+)
 @click.option(
     "--use-aws-session-token",
     "session_seconds",
     type=int,
     metavar="SECONDS",
-    help="Give the job credentials of this life, narrowed to the remote's prefix.",
+    help="Give the job credentials for so long, limited to the remote's prefix.",
 )
 @tag_option("-it", "--input-tag", "input_tags", help="Select the input by tag; repeatable.")
 @tag_option("-ot", "--output-tag", "output_tags", help="Tag the output; repeatable.")
 @click.option(
-    "--wait/--no-wait", default=None, help="Follow the run; unless told, as the backend does."
+    "--wait/--no-wait",
+    default=None,
+    help="Follow the run to its end; the default is the backend's.",
 )
 @click.option("--vcpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of the job.")
 @click.option("--memory-mib", type=click.IntRange(min=1), help="Memory of the job, MiB.")
@@ -68,7 +72,7 @@ from bundlerun.runs.record import RunResult
     "--retries",
     type=int,
     default=0,
-    help="More attempts after the machine is lost, where the backend can.",
+    help="More attempts after the loss of the machine, where the backend can.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @given_options
@@ -87,9 +91,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run PKG.MODULE.PIPE in its container on the bundle IN ("-": none) and bring back OUT.
+    """Run PKG.MODULE.PIPE in its container on the bundle IN and bring back OUT.
 
-    Options stand before IN; all that follows the class is the pipe's.
+    An IN of "-" is no input. Options stand before IN; everything after the class belongs to the
+    pipe.
     """
     wait, verify = options.pop("wait"), options.pop("verify")
     if verify and wait is False:

@@ -19,13 +19,19 @@ from bundlerun.settings import read_settings
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """An AWS in a box on this machine: a moto server whose Batch starts real containers on the
-    local engine. For trying AWSBatch with no account; what it holds is gone when it stops."""
+    """Run an AWS in a box, to try AWSBatch without an account.
+
+    A moto server on this machine, whose Batch starts real containers on the local engine. What the
+    sandbox holds is gone when it stops.
+    """
 
 
 @command.command()
 def up() -> None:
-    """Start it, or find it running, and print what to export: eval "$(bundlerun sandbox up)"."""
+    """Start the sandbox, or find it running, and print its environment.
+
+    To have this shell use it: eval "$(bundlerun sandbox up)".
+    """
     from bundlerun.aws import sandbox_env
     from bundlerun.sandbox import server
 
@@ -39,8 +45,10 @@ def up() -> None:
 
 @command.command()
 def down() -> None:
-    """Stop it; its buckets are gone with it. Print what gives the shell its own AWS back:
-    eval "$(bundlerun sandbox down)"."""
+    """Stop the sandbox, and delete its buckets.
+
+    Prints what gives the shell its own AWS back: eval "$(bundlerun sandbox down)".
+    """
     from bundlerun.aws import sandbox_env
     from bundlerun.sandbox import server
 
@@ -60,7 +68,7 @@ def down() -> None:
 
 @command.command()
 def status() -> None:
-    """Say whether it runs. Exit code 1 when it does not, or does not answer."""
+    """Say whether the sandbox runs. Exit code 1 when it does not, or does not answer."""
     from bundlerun.sandbox import server
 
     info = server.status(_folder())

@@ -12,6 +12,6 @@ from bundlerun.cli.options import with_workspace
 @click.argument("name")
 @with_workspace
 def command(workspace: Workspace, name: str) -> None:
-    """Choose the context NAME for the commands that follow."""
+    """Choose the context NAME for later commands."""
     workspace.switch(name)
     click.echo(f"now in {name}")

@@ -22,7 +22,10 @@ from bundlerun.runs.record import RunResult
 @as_json
 @with_workspace
 def command(workspace: Workspace, run: str, as_json: bool) -> None:
-    """Follow RUN to its end and bring its output home; Ctrl-C leaves it running."""
+    """Follow RUN to its end and bring its output home.
+
+    Ctrl-C leaves the run running.
+    """
     result = wait_or_detach(workspace, run, {})
     if as_json:
         echo_json({"output": result.output and result.output.to_json()})

@@ -24,8 +24,11 @@ SHOWN = 10
 @as_json
 @with_workspace
 def command(workspace: Workspace, name: str, as_json: bool) -> None:
-    """Say why NAME was made and not found: which parameter, source file, input, dependency or
-    environment differs from the nearest earlier version, and in what."""
+    """Say why NAME was made instead of found.
+
+    Which parameter, source file, input, dependency or environment differs from the nearest earlier
+    version, and in what.
+    """
     why = workspace.why(name)
     if as_json:
         echo_json(why.to_json())
@@ -40,19 +43,19 @@ def told(why: Why) -> Iterator[str]:
 
     mine = label(why.bundle)
     before = label(why.nearest) if why.nearest else ""
-    if why.verdict is Verdict.BY_HAND:
-        yield f"{mine} was added by hand: no pipe made it"
+    if why.verdict is Verdict.ADDED:
+        yield f"{mine} was added: no pipe made it"
     elif why.verdict is Verdict.FIRST:
         yield f"{mine} is the first of its name and of its pipe: there was nothing to find"
     elif why.verdict is Verdict.REUSED:
-        yield f"{mine} was not made anew: it is the value of {before}, whose work is equal"
+        yield f"{mine} reuses the value of {before}: the work is equal"
     elif why.verdict is Verdict.FORCED:
         yield (
             f"{mine} differs in nothing from {before}: it was forced, or made where that one was"
             " not known"
         )
     else:
-        yield f"{mine} beside {before}, the nearest before it:"
+        yield f"{mine} compared with {before}, the nearest earlier version:"
         for reason in why.reasons:
             yield from _reason(reason)
         if why.same:

@@ -29,7 +29,10 @@ def command(
     attempt_variable: str | None,
     index_variable: str | None,
 ) -> None:
-    """Carry out the plan of RUN on REMOTE; the exit code is the error's own."""
+    """Carry out the plan of RUN on REMOTE.
+
+    The exit code is that of the error.
+    """
     from bundlerun.images.dockerfile import CODE
     from bundlerun.pipelines.inner import alone
     from bundlerun.runs.job_spec import HIDDEN

@@ -251,7 +251,7 @@ class Steps:
         elif unknown := _NO_PACKAGE.search(tail):
             hint = f"correct {unknown[1]!r} in deb.txt"
         elif re.search(r"\bFROM |load metadata for", name):
-            hint = "name an image that can be had with --base-image"
+            hint = "--base-image IMAGE, with one that can be pulled here"
         message = f"the build of {image} failed at: {name}\n{tail}"
         # The classic builder repeats the whole command in its reason.
         reason = re.sub(r"^The command '.*' (?=returned)", "the step ", reason, flags=re.DOTALL)

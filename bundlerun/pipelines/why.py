@@ -31,11 +31,11 @@ MOST_IN_SHORT = 3
 class Verdict(Enum):
     """What the comparison comes to."""
 
-    BY_HAND = "by hand"  # no pipe made it
+    ADDED = "added"  # no pipe made it
     FIRST = "first"  # nothing to compare it with
     DIFFERS = "differs"  # in the parts that are told
-    REUSED = "reused"  # it was not made anew: its value is the earlier one's
-    FORCED = "forced"  # nothing differed, and it was made anew
+    REUSED = "reused"  # no pipe ran: its value is the earlier one's
+    FORCED = "forced"  # nothing differed, and the pipe ran
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def explain(bundle: BundleRecord, before: BundleRecord | None) -> Why:
     """Why ``bundle`` is another than ``before``, part by part."""
     key = key_of(bundle)
     if key is None:
-        return Why(bundle, Verdict.BY_HAND)
+        return Why(bundle, Verdict.ADDED)
     old = None if before is None else key_of(before)
     if before is None or old is None:
         return Why(bundle, Verdict.FIRST)

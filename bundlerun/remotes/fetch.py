@@ -150,7 +150,7 @@ class Fetcher:
                 else:
                     self._bring_whole(pack)
             except IntegrityError as error:
-                self._problems[pack.uuid] = f"cannot be had: {error.message}"
+                self._problems[pack.uuid] = f"cannot be read: {error.message}"
 
         self._parallel(explore, {share.pack.uuid: share for share in new}.values())
 
@@ -194,7 +194,7 @@ class Fetcher:
         try:
             data = self._range(pack, start, end) if end > start else b""
         except IntegrityError as error:
-            self._problems[pack.uuid] = f"cannot be had: {error.message}"
+            self._problems[pack.uuid] = f"cannot be read: {error.message}"
             return
         self._keep(start, data, run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,9 @@ class ImageRequest:
         """The module of the pipe. Raises BadModule when ``pipe`` names none."""
         module = self.pipe.rpartition(".")[0]
         if not module:
-            raise BadModule(f"{self.pipe!r} is not a package.module.Class")
+            raise BadModule(
+                f"{self.pipe!r} is not a dotted class name", hint="package.module.Class"
+            )
         return module
 
     def to_json(self) -> dict[str, Any]:

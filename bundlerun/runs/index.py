@@ -197,7 +197,7 @@ def claim(remote: Remote, run_id: str, index: int, job: str) -> None:
     holder = claimant(remote, run_id, index)
     if holder != job:
         raise Conflict(
-            f"run {run_id} is carried out by the job {holder}; this one, {job}, does nothing",
+            f"the job {holder} carries out run {run_id}; this job, {job}, does nothing",
             hint=f"bundlerun jobs {run_id[:13]}",
         )
 

@@ -181,8 +181,8 @@ def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
         return record
     if record.adopted and record.cancel_asked_s is None:
         raise Conflict(
-            f"no job of {record.label} is to be found: its client may still be submitting it, or"
-            " have ended before it did",
+            f"there is no job of {record.label} yet: its client is still submitting it, "
+            "or ended before it did",
             hint=f"bundlerun cancel {record.run_id[:13]} gives it up",
         )
     return _given_up(record, world)

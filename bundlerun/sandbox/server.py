@@ -202,7 +202,7 @@ def _started(folder: Path, port: int | None) -> dict[str, Any]:
             )
     if port is not None and not _is_free(port):
         raise SettingsError(
-            f"port {port} of {ADDRESS} is taken", hint="bundlerun sandbox up without a port"
+            f"port {port} of {ADDRESS} is in use", hint="bundlerun sandbox up without a port"
         )
     for _ in range(PORTS_TRIED - 1):
         try:
@@ -246,7 +246,10 @@ def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
     while not (_says_it_runs(folder) and _answers(port)):
         if process.poll() is not None or time.monotonic() > until:
             tail = (folder / "moto.log").read_text(errors="replace").strip()[-500:]
-            raise CloudError(f"moto does not start on {ADDRESS}:{port}: {tail}")
+            raise CloudError(
+                f"moto does not start on {ADDRESS}:{port}: {tail}",
+                hint=f"less {folder / 'moto.log'}",
+            )
         time.sleep(0.05)
 
 
@@ -323,7 +326,7 @@ def _stop(pid: int, started: str) -> None:
             if _start_time(pid) != started:
                 return
             time.sleep(0.02)
-    raise CloudError(f"the sandbox's process {pid} does not end", hint=f"kill -9 {pid}")
+    raise CloudError(f"the sandbox's process {pid} did not end", hint=f"kill -9 {pid}")
 
 
 def _reap(pid: int) -> None:

@@ -133,7 +133,7 @@ def test_the_first_of_a_name_has_nothing_before_it(made: Apply) -> None:
 
 def test_what_was_added_by_hand_has_no_key(shop: Workspace) -> None:
     """No pipe made it."""
-    assert shop.why("sales").verdict is Verdict.BY_HAND
+    assert shop.why("sales").verdict is Verdict.ADDED
 
 
 def test_parameters_are_named_old_and_new(made: Apply) -> None:

@@ -107,7 +107,7 @@ def test_a_submit_that_is_never_found_is_unknown_not_failed(
 ) -> None:
     """A service that loses every answer is asked a few times; the error says what is not known."""
     aws.lost["submitjob"] = [LOST_BEFORE] * 100
-    with pytest.raises(SubmitUnknown, match="not known whether"):
+    with pytest.raises(SubmitUnknown, match="whether AWS Batch did it is not known"):
         backend.submit(SPEC)
     assert aws.operations().count("submitjob") == SENDS
 

@@ -217,7 +217,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
     [
         ({"timeout_s": 59}, "--timeout-s 60"),
         ({"resources": Resources(vcpus=0.5)}, "--vcpus 1"),
-        ({"resources": Resources(vcpus=1.5)}, "--vcpus 1"),
+        ({"resources": Resources(vcpus=1.5)}, "--vcpus 2"),
         ({"resources": Resources(memory_mib=3)}, "--memory-mib"),
         ({"retries": 10}, "--retries 9"),
         ({"env": {"LONG": "x" * 31000}}, "30720"),

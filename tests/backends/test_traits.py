@@ -103,7 +103,7 @@ def open_all(settings: Settings) -> list[Backend]:
         ("[backends.Local]\nqueue = 'q'\n", r"\[backends.Local\] has no key 'queue'; .*none"),
         ("[backends.AWSBatch]\nqueu = 'q'\n", r"has no key 'queu'; there are: queue, job_role_arn"),
         ("[backends.AWSBatch]\nqueue = 3\n", r"\[backends.AWSBatch\] queue must be a text"),
-        ("[backends.AWSBach]\nqueue = 'q'\n", r"\[backends.AWSBach\] is of no backend"),
+        ("[backends.AWSBach]\nqueue = 'q'\n", r"\[backends.AWSBach\] names an unknown backend"),
     ],
 )
 def test_a_backend_validates_its_own_section(tmp_path: Path, text: str, words: str) -> None:

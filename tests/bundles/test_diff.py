@@ -226,7 +226,7 @@ def test_a_count_that_lies_is_refused(memory: Memory) -> None:
         )
         for link in (node, other)
     ]
-    with pytest.raises(IntegrityError, match="has not the entries"):
+    with pytest.raises(IntegrityError, match="does not have the entries"):
         differences(*roots, memory.read)
 
 

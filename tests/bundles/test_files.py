@@ -171,8 +171,8 @@ def test_what_is_not_there_or_of_the_other_kind_is_refused(tmp_path: Path, memor
     """With the path in the tree, and the class that fits."""
     file = _write(tmp_path / "f")
     for value, told in (
-        (File(tmp_path / "no"), "is not there"),
-        (Directory(tmp_path / "no"), "is not there"),
+        (File(tmp_path / "no"), "there is no file"),
+        (Directory(tmp_path / "no"), "there is no file"),
         (File(tmp_path), "Directory"),
         (Directory(file), "File"),
         (File(), "needs a path"),

@@ -208,7 +208,7 @@ def test_counts_that_lie_are_refused(memory: Memory) -> None:
     leaf = node(memory, '{"level":0,"entries":[1,2]}')
     for count in (1, 3):
         term = f'{{"list":{{"level":1,"entries":[["{leaf.digest}",{leaf.size},{count}]]}}}}'
-        with pytest.raises(IntegrityError, match="has not the entries"):
+        with pytest.raises(IntegrityError, match="does not have the entries"):
             decode_value(_root(memory, term), memory)
     term = f'{{"list":{{"level":2,"entries":[["{leaf.digest}",{leaf.size},2]]}}}}'
     with pytest.raises(IntegrityError):

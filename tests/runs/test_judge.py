@@ -31,7 +31,7 @@ RAISED = Envelope("run", 1, "failed", error="UserError", message="ValueError: no
 ODD = [
     replace(RAISED, error=name) for name in ("annotations", "BundleNotFound", "named", "E", None)
 ]
-GARBLED = Unreadable(1, "a record is no JSON")
+GARBLED = Unreadable(1, "a record is not JSON")
 ENDED = replace(RAISED, error="Cancelled")
 ENVELOPES = [Missing.UNREAD, Missing.ABSENT, GARBLED, GOOD, RAISED, ENDED, *ODD]
 
@@ -136,7 +136,7 @@ def test_a_failure_says_what_was_found() -> None:
     raised = judge([DONE], RAISED)
     assert (raised.reason, raised.evidence) == ("failed: ValueError: no", "tb")
     garbled = judge([DONE], GARBLED)
-    assert "a record is no JSON" in garbled.reason
+    assert "a record is not JSON" in garbled.reason
     killed = judge([JobStatus(JobState.FAILED, Failure.OUT_OF_MEMORY, "at its limit")], RAISED)
     assert killed.failure is errors.OutOfMemory
     assert killed.reason == "failed: OutOfMemory: at its limit"

@@ -115,7 +115,7 @@ def check_dtype(dtype: Any) -> None:
     if _has_metadata(dtype):
         raise CannotKeep(
             f"an array whose dtype {dtype!s:.80} has metadata",
-            hint="value.view(value.dtype.str), and the metadata beside it",
+            hint="value.view(value.dtype.str), and the metadata as an entry of its own",
         )
     try:
         back = layout.descr_to_dtype(layout.dtype_to_descr(dtype))
@@ -147,7 +147,7 @@ def read(data: bytes | memoryview | Path) -> Any:
         head, size = bytes(data[:_MAX_HEADER]), len(data)
     start, dtype, shape, order = _header(numpy, head)
     if start + math.prod(shape) * dtype.itemsize != size:
-        raise IntegrityError(f"an array has not the bytes of its shape {shape!r:.80}")
+        raise IntegrityError(f"an array does not have the bytes of its shape {shape!r:.80}")
     try:
         if isinstance(data, Path) and size > start:
             mapped = numpy.memmap(data, dtype, "c", start, shape, order)
@@ -162,7 +162,7 @@ def _header(numpy: Any, head: bytes) -> tuple[int, Any, tuple[int, ...], str]:
     """Where the data start, dtype, shape and order, by NEP 1 and its version 3.0."""
     width = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(head[6:8])
     if head[:6] != _MAGIC or width is None:
-        raise IntegrityError("an array is no .npy file")
+        raise IntegrityError("an array is not a .npy file")
     start = 8 + width + int.from_bytes(head[8 : 8 + width], "little")
     if start > len(head):
         raise IntegrityError("an array's header is cut off or too long")

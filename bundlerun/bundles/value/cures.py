@@ -77,7 +77,7 @@ _CURES = {
     # Libraries.
     "luigi.LocalTarget": "bundlerun.File(value.path)",
     "luigi.Target": "bundlerun.File of a local copy",
-    "numpy.MaskedArray": "value.filled(), with numpy.ma.getmaskarray(value) beside it",
+    "numpy.MaskedArray": "value.filled(), with numpy.ma.getmaskarray(value) as an entry of its own",
     "numpy.recarray": "numpy.array(value.tolist(), dtype=value.dtype.descr)",
     "numpy.record": "value.tolist()",
     "numpy.ndarray": "numpy.asarray(value)",

@@ -336,7 +336,9 @@ def _opened(piece: _Piece, read: Read) -> _Piece:
         node = check_level(read_node(link, read), piece.level)
         below: list[Any] = node["entries"] if piece.level == 0 else list(children(node)[1])
         if (len(below) if piece.level == 0 else sum(each for _, each in below)) != count:
-            raise IntegrityError(f"the node {link.digest} has not the entries it should have")
+            raise IntegrityError(
+                f"the node {link.digest} does not have the entries that its parent counts"
+            )
         items += below
     return _Piece(piece.start, piece.level - 1, items)
 

@@ -70,7 +70,8 @@ class _Freezing:
         self._parts += 1
         if self._parts > MAX_VALUES:
             raise BadValue(
-                f"{_text(where)} is the {MAX_VALUES + 1}th single value, which is one too many",
+                f"{_text(where)} is single value {MAX_VALUES + 1}; a bundle has "
+                f"{MAX_VALUES} at most",
                 hint="a table, an array or a file",
             )
         try:
@@ -97,7 +98,8 @@ class _Freezing:
             )
         if id(value) in self._open:
             raise BadValue(
-                f"{_text(where)} contains itself", hint="a key or an index in the place of the loop"
+                f"{_text(where)} contains itself",
+                hint="a key or an index instead of the object itself",
             )
         self._open.add(id(value))
         row = CONTAINER_TYPES[type(value)]
@@ -133,7 +135,10 @@ class _Freezing:
         try:
             return self._sink.put_files(folder, files)
         except (FileNotFoundError, PermissionError) as error:
-            raise BadPath(f"{error.filename!r:.300} cannot be read: {error.strerror}") from error
+            raise BadPath(
+                f"{error.filename!r:.300} cannot be read: {error.strerror}",
+                hint=f"ls -l {error.filename!r:.300}",
+            ) from error
 
     def written(
         self,

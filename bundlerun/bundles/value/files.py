@@ -200,7 +200,10 @@ def scan(root: Path) -> list[Found]:
                 else:
                     found.append(_file(entry, prefix + entry.name, whole))
         except OSError as error:
-            raise BadPath(f"{error.filename!s:.300} cannot be read: {error.strerror}") from error
+            raise BadPath(
+                f"{error.filename!s:.300} cannot be read: {error.strerror}",
+                hint=f"ls -l {error.filename!r:.300}",
+            ) from error
         _check(prefix, [entry.name for entry in inside])
     found.sort(key=itemgetter(0))
     return found
@@ -211,12 +214,16 @@ def _file(entry: os.DirEntry[str], path: str, whole: str) -> Found:
         target = os.path.realpath(entry.path)
         if not target.startswith(whole.rstrip("/") + "/") or not os.path.isfile(target):
             raise BadPath(
-                f"{entry.path!r:.300} is a symbolic link to no regular file of the same folder",
+                f"{entry.path!r:.300} is a symbolic link that does not lead to a regular "
+                "file of the same folder",
                 hint=f"cp --remove-destination $(readlink -f {path!r:.100}) {path!r:.100}",
             )
     found = entry.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise BadPath(f"{entry.path!r:.300} is no regular file")
+        raise BadPath(
+            f"{entry.path!r:.300} is not a regular file",
+            hint=f"rm {entry.path!r:.300}, or a folder without it",
+        )
     return Found(path, stamp_of(found), is_executable(found.st_mode))
 
 
@@ -257,7 +264,7 @@ def checked(entries: Iterable[Any], size: int) -> Iterator[DirectoryEntry]:
     for found in entries:
         entry = entry_of(found)
         if entry.path <= last:
-            raise IntegrityError(f"a directory is not in order at {entry.path!r:.200}")
+            raise IntegrityError(f"a directory is not sorted at {entry.path!r:.200}")
         last = entry.path
         try:
             tree.add(entry.path, folder=entry.link is None)

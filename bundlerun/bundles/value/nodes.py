@@ -51,7 +51,10 @@ def link_bytes(link: Link) -> bytes:
 def put_node(data: bytes, put: Callable[[bytes], Link]) -> Link:
     """Keeps a node. Raises BadValue when it is too large to be read again."""
     if len(data) > MAX_NODE_BYTES:
-        raise BadValue(f"one part of the value takes {len(data)} bytes; {MAX_NODE_BYTES} at most")
+        raise BadValue(
+            f"one part of the value takes {len(data)} bytes; {MAX_NODE_BYTES} at most",
+            hint="a File or an Array for what is large",
+        )
     return put(data)
 
 
@@ -101,13 +104,13 @@ def parse_node(link: Link, data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"the node {link.digest} is no JSON: {error!s:.200}") from error
+        raise IntegrityError(f"the node {link.digest} is not JSON: {error!s:.200}") from error
 
 
 def read_node(link: Link, read: Read) -> Any:
     """The JSON of a node. Raises IntegrityError, also for a size that no node has."""
     if link.size > MAX_NODE_BYTES:
-        raise IntegrityError(f"the node {link.digest} is said to have {link.size} bytes")
+        raise IntegrityError(f"the node {link.digest} cannot have {link.size} bytes")
     return parse_node(link, read(link))
 
 
@@ -162,11 +165,15 @@ def _entries_below(level: int, below: list[tuple[Link, int]], read: Read) -> Ite
         if level > 1:
             inner = children(found)[1]
             if sum(each for _, each in inner) != count:
-                raise IntegrityError(f"the node {link.digest} has not the entries it should have")
+                raise IntegrityError(
+                    f"the node {link.digest} does not have the entries that its parent counts"
+                )
             yield from _entries_below(level - 1, inner, read)
             continue
         if len(found["entries"]) != count:
-            raise IntegrityError(f"the node {link.digest} has not the entries it should have")
+            raise IntegrityError(
+                f"the node {link.digest} does not have the entries that its parent counts"
+            )
         yield from found["entries"]
 
 

@@ -61,7 +61,7 @@ def text_of(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise IntegrityError(f"a text is no UTF-8: {error!s:.120}") from error
+        raise IntegrityError(f"a text is not UTF-8: {error!s:.120}") from error
 
 
 def _encode_text(value: str, encoder: Encoder) -> bytes:
@@ -129,7 +129,7 @@ def base64_bytes(found: Any) -> bytes:
     try:
         return base64.b64decode(found, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise IntegrityError(f"{found!r:.80} is no base64") from error
+        raise IntegrityError(f"{found!r:.80} is not base64") from error
 
 
 def _read_int(term: dict[str, Any]) -> int:
@@ -148,7 +148,7 @@ def zone_named(key: Any) -> ZoneInfo:
     """The IANA zone ``key``. Raises SettingsError when this machine does not know it, ValueError
     or TypeError when it is no zone's name at all."""
     if not _ZONE.fullmatch(key):
-        raise ValueError(f"{key!r:.80} is no name of a time zone")
+        raise ValueError(f"{key!r:.80} is not the name of a time zone")
     try:
         return ZoneInfo(key)
     except (ZoneInfoNotFoundError, OSError) as error:

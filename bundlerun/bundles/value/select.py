@@ -142,7 +142,7 @@ class _Picking:
 
     def _parsed(self, link: Link) -> Any:
         if link.size > MAX_NODE_BYTES:
-            raise IntegrityError(f"the node {link.digest} is said to be {link.size} bytes")
+            raise IntegrityError(f"the node {link.digest} cannot have {link.size} bytes")
         data = self._read(link)
         if data is None:
             self._found.absent[link.digest] = link

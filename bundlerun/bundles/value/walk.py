@@ -83,9 +83,7 @@ def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
             continue
         looked.add(mark)
         if node.link.size > MAX_NODE_BYTES:
-            raise IntegrityError(
-                f"the node {node.link.digest} is said to be {node.link.size} bytes"
-            )
+            raise IntegrityError(f"the node {node.link.digest} cannot have {node.link.size} bytes")
         data = read(node.link)
         if data is None:
             continue
@@ -100,7 +98,7 @@ def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
                     yield each, isinstance(found, _Node), is_table
                 elif known != each.size:
                     raise IntegrityError(
-                        f"{each.digest} is said to have {known} and {each.size} bytes"
+                        f"{each.digest} cannot have both {known} and {each.size} bytes"
                     )
             if isinstance(found, _Node):
                 pending.append(found)

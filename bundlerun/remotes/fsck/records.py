@@ -280,7 +280,7 @@ class RecordsProof:
                     self.wrong(Kind.HINT, key, "equal work is not found without it")
 
     def _litter(self, key: str) -> None:
-        self.litter.append(Finding(Kind.LITTER, f"key {key}", key, "of no known form"))
+        self.litter.append(Finding(Kind.LITTER, f"key {key}", key, "of an unknown form"))
 
     def _parallel(self, read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         rest = iter(items)

@@ -1,4 +1,4 @@
-"""Packs and records of a remote written anew, byte by byte as they were: what is put is proven to
+"""Packs and records of a remote rewritten, byte by byte as they were: what is put is proven to
 be what the others name, or nothing is put."""
 
 from __future__ import annotations
@@ -148,12 +148,12 @@ class RecordRestoring:
 
     def _reuse(self, problem: Problem) -> tuple[str, Mend]:
         if problem.finding.kind is Kind.HINT:
-            return "written anew", lambda: self._remote.put(problem.key, b"")
+            return "rewritten", lambda: self._remote.put(problem.key, b"")
         return "deleted, for it is a hint", lambda: self._remote.delete([problem.key])
 
     def _meta(self, problem: Problem) -> tuple[str, Mend] | None:
         if problem.key == f"{META}uuid-{self._uuid}":
-            return "written anew", lambda: self._remote.put(problem.key, b"")
+            return "rewritten", lambda: self._remote.put(problem.key, b"")
         others = [e for e in self._remote.list(f"{META}uuid-") if not e.key.endswith(self._uuid)]
         if problem.key != f"{META}remote" or others:
             return None

@@ -74,7 +74,7 @@ class FilesProof:
 
     def _file(self, path: Path, digest: Digest, mode: int) -> None:
         if not path.is_file():
-            self._damaged(path, "it is no regular file")
+            self._damaged(path, "not a regular file")
             return
         if self._hashed(path) != digest:
             self._differs(path, [path], "its bytes are others than its object's")
@@ -85,7 +85,7 @@ class FilesProof:
         try:
             found = files.scan(path)
         except (BadPath, OSError) as error:
-            self._damaged(path, f"it is no folder of files: {error}")
+            self._damaged(path, f"not a folder of files: {error}")
             return
         entries = []
         strange = []

@@ -129,7 +129,7 @@ class ObjectsProof:
             with self._database.writing() as tx:
                 tx.execute("DELETE FROM objects WHERE rowid = ?", (rowid,))
 
-        what, detail = f"an object called {raw!r:.80}", "that is no digest"
+        what, detail = f"an object called {raw!r:.80}", "its name is not a digest"
         finding = Finding(Kind.DAMAGED, what, FILE, detail, "moved to quarantine/")
         self.copies.setdefault(digest_of(self._data(rowid)), lambda: self._data(rowid))
         self.faults.append(Fault(finding, mend))
@@ -150,7 +150,7 @@ class ObjectsProof:
         try:
             found = path.lstat()
             if not stat.S_ISREG(found.st_mode):
-                self._note(link, Kind.DAMAGED, where, "it is no regular file")
+                self._note(link, Kind.DAMAGED, where, "not a regular file")
                 return
             digest = digest_of_file(path)
         except FileNotFoundError:

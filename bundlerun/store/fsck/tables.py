@@ -61,7 +61,7 @@ class TablesProof:
             if state is None and entry.pushed:
                 how = f"bundlerun pull {name} --all-versions --localize"
                 where = context.remote_url or "its remote"
-                return f"{label} lies on {where} alone, to be had by {how}; else {FROM_SOURCE}"
+                return f"{label} lies on {where} alone: {how}; else {FROM_SOURCE}"
         return f"no other version of {name!r} can be read: {FROM_SOURCE}"
 
     def _read(self, link: Link) -> bytes | None:

@@ -228,19 +228,30 @@ def read_table(path: Path) -> Any:
     name = path.name.lower()
     if not name.endswith(TABLE_SUFFIXES):
         raise BadPath(
-            f"{str(path)!r} is no table that can be read; there are: {', '.join(TABLE_SUFFIXES)}"
+            f"{str(path)!r} does not have the suffix of a table; there are: "
+            f"{', '.join(TABLE_SUFFIXES)}",
+            hint="without --as table, to add it as a file",
         )
     if not path.is_file():
-        raise BadPath(f"there is no file {str(path)!r}")
+        raise BadPath(f"there is no file {str(path)!r}", hint=f"ls {str(path.parent)!r}")
     try:
         return _parsed(path, name)
     except (pa.ArrowException, ValueError, EOFError) as error:
-        raise BadValue(f"{str(path)!r} cannot be read as a table: {error!s:.300}") from error
+        raise BadValue(
+            f"{str(path)!r} cannot be read as a table: {error!s:.300}",
+            hint="without --as table, to add it as a file",
+        ) from error
     except OSError as error:
         if error.errno is None:
             # Arrow's own: the file can be read, but not unpacked.
-            raise BadValue(f"{str(path)!r} cannot be read as a table: {error!s:.300}") from error
-        raise BadPath(f"{str(path)!r} cannot be read: {error.strerror or error!s:.300}") from error
+            raise BadValue(
+                f"{str(path)!r} cannot be read as a table: {error!s:.300}",
+                hint="without --as table, to add it as a file",
+            ) from error
+        raise BadPath(
+            f"{str(path)!r} cannot be read: {error.strerror or error!s:.300}",
+            hint=f"ls -l {str(path)!r}",
+        ) from error
 
 
 def _parsed(path: Path, name: str) -> Any:

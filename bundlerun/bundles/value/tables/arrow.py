@@ -63,7 +63,7 @@ def buffer_of(pa: Any, data: Any) -> Any:
     if not isinstance(data, Path):
         return pa.py_buffer(data)
     if data.stat().st_size == 0:
-        raise IntegrityError("a table is no Arrow IPC file")
+        raise IntegrityError("a table is not an Arrow IPC file")
     return pa.memory_map(str(data)).read_buffer()
 
 
@@ -74,7 +74,7 @@ def read(pa: Any, buffer: Any) -> Any:
     compression, and all columns are validated. Raises IntegrityError.
     """
     if buffer.size < len(MAGIC) or buffer.slice(0, len(MAGIC)).to_pybytes() != MAGIC:
-        raise IntegrityError("a table is no Arrow IPC file")
+        raise IntegrityError("a table is not an Arrow IPC file")
     stream = buffer.slice(len(MAGIC))
     try:
         for message in pa.ipc.MessageReader.open_stream(stream):
@@ -103,7 +103,7 @@ def _check(pa: Any, name: str, column: Any) -> None:
 def columns(pa: Any, buffer: Any) -> list[tuple[str, str]]:
     """The names and types of the columns of an IPC file. Raises IntegrityError."""
     if buffer.size < len(MAGIC) or buffer.slice(0, len(MAGIC)).to_pybytes() != MAGIC:
-        raise IntegrityError("a table is no Arrow IPC file")
+        raise IntegrityError("a table is not an Arrow IPC file")
     try:
         schema = pa.ipc.open_stream(buffer.slice(len(MAGIC))).schema
         return [(field.name, str(field.type)) for field in schema]

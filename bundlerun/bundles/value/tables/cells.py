@@ -62,7 +62,7 @@ def cell_value(data: bytes) -> Any:
     try:
         term = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"a cell of a table is no JSON: {error!s:.120}") from error
+        raise IntegrityError(f"a cell of a table is not JSON: {error!s:.120}") from error
     return term_value(term)
 
 

@@ -78,7 +78,7 @@ def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
     levels = [columns.one(pa, each) for each in table.columns[len(specs) :]]
     index = _unpack_axis(pa, pandas, levels, meta["index"])
     if table.num_columns and len(index) != table.num_rows:
-        raise IntegrityError("a pandas table has not the rows of its index")
+        raise IntegrityError("the rows of a pandas table are not those of its index")
     found = [
         columns.series(pandas, columns.unpack(pandas, columns.one(pa, array), spec), index)
         for array, spec in zip(table.columns[: len(specs)], specs, strict=True)
@@ -91,7 +91,7 @@ def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
         value = pandas.DataFrame(dict(enumerate(found)), index=index, copy=True)
         labels = _unpack_labels(pa, pandas, meta["labels"])
         if len(labels) != len(found):
-            raise IntegrityError("a pandas table has not the columns it should have")
+            raise IntegrityError("the columns of a pandas table are not those that were written")
         value.columns = labels
     value.attrs = term_value(meta["attrs"])
     return value.set_flags(allows_duplicate_labels=False) if meta["unique"] else value

@@ -57,7 +57,7 @@ def unpack(polars: Any, table: Any, meta: Any) -> Any:
     errors when the description is not what ``pack`` writes."""
     dtypes = [_dtype(polars, spec) for spec in meta["dtypes"]]
     if len(dtypes) != table.num_columns:
-        raise IntegrityError("a polars table has not the columns it should have")
+        raise IntegrityError("the columns of a polars table are not those that were written")
     if not dtypes:
         return polars.DataFrame(height=meta["rows"]) if meta["rows"] else polars.DataFrame()
     # polars gives a column without a name one of its own, so names are set at the end.
