@@ -30,7 +30,10 @@ SHOWN = 50
 @as_json
 @with_workspace
 def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_json: bool) -> None:
-    """List the runs of this context, newest first, or show RUN; states are asked for now."""
+    """List the runs of this context, newest first, or show RUN.
+
+    The state of each open run is asked for now.
+    """
     # One more tells whether there are more.
     records = workspace.jobs(run, limit=limit + 1, remote=remote)
     if len(records) > limit:

@@ -16,10 +16,10 @@ from bundlerun.progress import Lines
 @click.argument("run")
 @click.option("--remote", required=True, help="Where the plan lies.")
 @click.option("--staging", type=click.Path(path_type=Path), help="Write here instead of to REMOTE.")
-@click.option("--pipe-root", type=click.Path(path_type=Path), help="Where the source lies.")
-@click.option("--job-variable", help="The variable that tells the job's id.")
-@click.option("--attempt-variable", help="The variable that counts the job's attempts, from 1.")
-@click.option("--index-variable", help="The variable that tells the job's index, of many.")
+@click.option("--pipe-root", type=click.Path(path_type=Path), help="The folder of the source.")
+@click.option("--job-variable", help="The variable that holds the job's id.")
+@click.option("--attempt-variable", help="The variable that holds the number of the attempt.")
+@click.option("--index-variable", help="The variable that holds the job's index, in an array.")
 def command(
     run: str,
     remote: str,

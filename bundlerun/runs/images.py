@@ -168,7 +168,11 @@ def check_pipe(described: Described, pipe: str) -> None:
     pipes = described.schema["pipes"]
     if pipe not in pipes:
         there = ", ".join(sorted(pipes)) or "none"
-        raise BadModule(f"{described.module} has no pipe {pipe}; it has: {there}")
+        near = difflib.get_close_matches(pipe, list(pipes), n=1, cutoff=0.0)
+        raise BadModule(
+            f"{described.module} has no pipe {pipe}; it has: {there}",
+            hint=f"bundlerun run IN OUT {near[0] if near else pipe}",
+        )
 
 
 def note_image(

@@ -74,7 +74,9 @@ def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
     """The output of ``plan`` from the equal work that it found: a new version of the output's
     name over the same value, pushed, unless that is the latest already."""
     if plan.found is None:
-        raise Conflict(f"no equal work was found for {plan.task.pipe}")
+        raise Conflict(
+            f"no equal work was found for {plan.task.pipe}", hint="the same without reuse: --force"
+        )
     store, context, task = world.store, world.context, plan.task
     found = store.catalog.by_id(context, plan.found)
     if found is None:
@@ -161,7 +163,9 @@ def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
     check_remote(remote, str(record.remote_uuid))
     data = read_record(remote, bundle_key(id))
     if data is None:
-        raise BundleNotFound(f"{remote.url} has no bundle {id}")
+        raise BundleNotFound(
+            f"{remote.url} has no bundle {id}", hint="bundlerun pull; bundlerun ls"
+        )
     bundle = PushedBundle.from_bytes(data, id).bundle
     world.progress.line(
         f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"

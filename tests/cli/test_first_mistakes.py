@@ -118,7 +118,7 @@ def test_a_parameter_before_in_leads_behind_the_class(bundlerun: Cli, shop: Path
     for verb in ("apply", "run"):
         said = bundlerun(verb, "--top", "2", "-", "best", "firstshop.report.Best")
         assert said.code == errors.UsageError.exit_code
-        assert "the pipe's own parameters stand after its class" in " ".join(said.err.split())
+        assert "the pipe's own parameters follow its class" in " ".join(said.err.split())
         assert "--set" not in said.err
 
 

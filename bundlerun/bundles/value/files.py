@@ -273,7 +273,7 @@ def checked(entries: Iterable[Any], size: int) -> Iterator[DirectoryEntry]:
         left -= entry.link.size if entry.link else 0
         yield entry
     if left:
-        raise IntegrityError("a directory has not the bytes it is said to have")
+        raise IntegrityError("the size of a directory is not the sum of its files")
 
 
 _FILES_AT_ONCE = 10_000
@@ -286,15 +286,18 @@ def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
         path = value.path
         return path, os.stat(path)
     except OSError as error:
-        raise BadPath(f"{error.filename!s:.300} is not there: {error.strerror}") from error
+        raise BadPath(
+            f"there is no file {error.filename!s:.300}: {error.strerror}",
+            hint=f"ls -l {error.filename!r:.300}",
+        ) from error
     except ValueError as error:
-        raise BadPath(f"{value!r:.300}: {error}") from error
+        raise BadPath(f"{value!r:.300}: {error}", hint="a path without NUL") from error
 
 
 def file_name(found: Any) -> str:
     """A name that passes the check. Raises IntegrityError."""
     if type(found) is not str:
-        raise IntegrityError(f"{found!r:.80} is no file name")
+        raise IntegrityError(f"{found!r:.80} is not a file name")
     try:
         return check_file_name(found)
     except BadPath as error:
@@ -304,7 +307,7 @@ def file_name(found: Any) -> str:
 def size_of(found: Any) -> int:
     """A number of bytes. Raises IntegrityError."""
     if type(found) is not int or found < 0:
-        raise IntegrityError(f"{found!r:.80} is no size")
+        raise IntegrityError(f"{found!r:.80} is not a size")
     return found
 
 
@@ -324,7 +327,7 @@ def _encode_file(value: File, encoder: Encoder) -> bytes:
     unseen = value.unseen()
     path, found = (unseen[0], unseen[0].stat()) if unseen else _present(value)
     if not stat.S_ISREG(found.st_mode):
-        raise BadPath(f"{str(path)!r:.300} is no regular file", hint="bundlerun.Directory(path)")
+        raise BadPath(f"{str(path)!r:.300} is not a regular file", hint="bundlerun.Directory(path)")
     name = text_term(check_file_name(value.name))
     (link,) = encoder.put_files(path.parent, [(path.name, stamp_of(found))])
     runs = unseen[1] if unseen else is_executable(found.st_mode)
@@ -373,7 +376,7 @@ FILE = Kind(
 def _encode_directory(value: Directory, encoder: Encoder) -> bytes:
     path, found = _present(value)
     if not stat.S_ISDIR(found.st_mode):
-        raise BadPath(f"{str(path)!r:.300} is no folder", hint="bundlerun.File(path)")
+        raise BadPath(f"{str(path)!r:.300} is not a folder", hint="bundlerun.File(path)")
     name = text_term(check_file_name(value.name))
     inside = scan(path)
     entries, size = [], 0

@@ -17,7 +17,7 @@ def _check_bare(value: Any) -> None:
         names = ", ".join(map(repr, value.__dict__))
         raise CannotKeep(
             f"a {type(value).__name__} with attributes ({names:.80})",
-            hint="collections.Counter(dict(value)), with the attributes beside it",
+            hint="collections.Counter(dict(value)), with the attributes as entries of their own",
         )
 
 
