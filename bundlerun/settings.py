@@ -245,7 +245,7 @@ def _section(
 def _from_text(option: Field[Any], hint: Any, text: str, where: str) -> Any:
     is_number = int in (hint, *get_args(hint))
     if is_number and not text.isdecimal():
-        raise SettingsError(f"{where}={text!r} must be a whole number")
+        raise SettingsError(f"{where}={text!r} must be a whole number", hint=f"{where}=3600")
     return _checked(option, hint, int(text) if is_number else text, where)
 
 
@@ -257,7 +257,7 @@ def _checked(option: Field[Any], hint: Any, value: Any, where: str) -> Any:
         words = " or ".join(_NAMED.get(each, each.__name__) for each in wanted)
         raise SettingsError(
             f"{where} must be {words}, not {value!r:.40}",
-            hint=f"{where.rpartition(' ')[2]}={_EXAMPLES[wanted[0]]}",
+            hint=f"{where.rpartition(' ')[2]}={_EXAMPLES.get(wanted[0], '...')}",
         )
     choices = option.metadata.get("choices")
     if choices and value not in choices:

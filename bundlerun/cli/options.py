@@ -47,7 +47,7 @@ def given_options(command: F) -> F:
         "secrets",
         multiple=True,
         metavar="NAME[=REFERENCE]",
-        help="A variable that the pipe needs and that stands in no key, plan or log; REFERENCE is"
+        help="A variable for the pipe, kept out of keys, plans and logs; REFERENCE is"
         " what the backend's service calls it (AWS: its ARN). Repeatable.",
     )(command)
     command = click.option(

@@ -74,7 +74,7 @@ from bundlerun.runs.record import RunResult
     default=0,
     help="More attempts after the loss of the machine, where the backend can.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @given_options
 @as_json
 @click.argument("input", metavar="IN")

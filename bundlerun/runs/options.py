@@ -70,7 +70,7 @@ def request_of(
     """The request to run ``names``, input, output and pipe. Raises UsageError, BadName."""
     input, output, pipe = names
     if "." not in pipe:
-        raise UsageError(f"{pipe!r} is not a package.module.Class")
+        raise UsageError(f"{pipe!r} is not a dotted class name", hint="package.module.Class")
     resources = Resources(settings.run.vcpus, settings.run.memory_mib)
     return RunRequest(
         input=None if input == "-" else input,
