@@ -199,12 +199,23 @@ def open_database(folder: Path) -> Database:
         rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     if rows.get("format") != FORMAT:
         database.close()
-        raise IntegrityError(
-            f"the store {folder} has format {rows.get('format')!r:.20}, which needs bundlerun"
-            f" {rows.get('needs', '')!s:.20} or later; this one reads format {FORMAT!r}",
-            hint="pip install --upgrade bundlerun",
-        )
+        raise _unknown_format(folder, str(rows.get("format")), str(rows.get("needs", "")))
     return database
+
+
+def _unknown_format(folder: Path, found: str, needs: str) -> IntegrityError:
+    if found.isdecimal() and int(found) < int(FORMAT):
+        return IntegrityError(
+            f"the store {folder} was made by an older bundlerun (format {found:.20}, this one"
+            f" reads {FORMAT}); what was pushed can be pulled into a new store, the rest must"
+            " be pushed by the bundlerun that made it",
+            hint=f"mv {folder} {folder}.old; bundlerun remote CONTEXT URL; bundlerun pull",
+        )
+    return IntegrityError(
+        f"the store {folder} has format {found!r:.20}, which needs bundlerun {needs:.20} or later;"
+        f" this one reads format {FORMAT!r}",
+        hint="pip install --upgrade bundlerun",
+    )
 
 
 def patiently(call: Callable[[], T]) -> T:

@@ -87,6 +87,22 @@ def test_an_unknown_format_is_refused_with_the_version_that_is_needed(
         Store.open(store.path)
 
 
+def test_a_store_of_an_older_format_is_refused_with_the_way_on(
+    store: Store, context: Context
+) -> None:
+    """A newer bundlerun would not help: its remote still holds what was pushed."""
+    store.add(context, "x", 1)
+    store.close()
+    connection = sqlite3.connect(store.path / database.FILE)
+    connection.execute("UPDATE meta SET value = '3' WHERE key = 'format'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(IntegrityError, match="made by an older bundlerun") as refused:
+        Store.open(store.path)
+    assert f"mv {store.path} {store.path}.old" in str(refused.value.hint)
+    assert "upgrade" not in str(refused.value)
+
+
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     """Damaged, empty, or another program's."""
     for number, content in enumerate((b"", b"SQLite format 3\0" + b"x" * 4096, b"hello" * 1000)):
