@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bundlerun.aws.failures import code_of, translated
 from bundlerun.aws.session import Aws
+from bundlerun.connections import Connections
 from bundlerun.errors import CloudError
 
 
@@ -19,6 +20,11 @@ class EcrRepository:
     name: str
     username: str
     password: str = field(repr=False)
+
+
+def open_repository(connections: Connections, name: str) -> EcrRepository:
+    """``ecr_repository`` of the account of ``connections``."""
+    return ecr_repository(Aws.of(connections), name)
 
 
 def ecr_repository(aws: Aws, name: str) -> EcrRepository:

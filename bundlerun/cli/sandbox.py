@@ -32,12 +32,11 @@ def up() -> None:
 
     To have this shell use it: eval "$(bundlerun sandbox up)".
     """
-    from bundlerun.aws import sandbox_env
-    from bundlerun.sandbox import server
+    from bundlerun.sandbox import server, shell
 
     with _ended_by_signals(), Bars() as bars:
         info = server.up(_folder(), progress=bars)
-    for name, value in sandbox_env.exports(info.env, os.environ).items():
+    for name, value in shell.exports(info.env, os.environ).items():
         click.echo(f"export {name}={shlex.quote(value)}")
     if sys.stdout.isatty():
         click.echo('# to have this shell use it: eval "$(bundlerun sandbox up)"', err=True)
@@ -49,21 +48,20 @@ def down() -> None:
 
     Prints what gives the shell its own AWS back: eval "$(bundlerun sandbox down)".
     """
-    from bundlerun.aws import sandbox_env
-    from bundlerun.sandbox import server
+    from bundlerun.sandbox import server, shell
 
     stopped = server.down(_folder())
     # On standard error: standard output is for the shell.
     click.echo("the sandbox is down" if stopped else "no sandbox was up", err=True)
-    leads_to = os.environ.get(sandbox_env.ENDPOINT)
+    leads_to = os.environ.get(shell.ENDPOINT)
     if leads_to is not None and server.answers(leads_to):
         click.echo(f"this shell leads to another sandbox, at {leads_to}, which runs", err=True)
         return
-    changes = sandbox_env.restored(os.environ)
+    changes = shell.restored(os.environ)
     for name, value in changes.items():
         click.echo(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
     if changes and sys.stdout.isatty():
-        click.echo(f"# to have this shell leave it: {sandbox_env.LEAVE}", err=True)
+        click.echo(f"# to have this shell leave it: {shell.LEAVE}", err=True)
 
 
 @command.command()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from bundlerun import registry
 from bundlerun.bundles.digest import Digest, checked_digest
 from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError, StaleImage
 from bundlerun.images.described import JOB_PROTOCOL, Described
@@ -104,16 +105,14 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _ADDRESS = re.compile(rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_COMPONENT})*")
 
-ECR = "ecr"
-"""The registry setting that means the AWS account's own; ``ecr@HOST`` reaches it through HOST."""
-
 
 def image_name(module: str, settings: ImageSettings | None = None) -> str:
     """``[registry/][prefix/]bundlerun-pkg-module`` for the module ``pkg.module``.
 
     Repository names have no capitals and no leading underscores: a module that has gets a name
-    that says so by eight digits of its hash, so that two modules never share an image. ECR's
-    address is known to AWS alone and is put before the name when the image is published.
+    that says so by eight digits of its hash, so that two modules never share an image. The
+    address of a registry that is named (``registry.IMAGE_REGISTRIES``) is asked for, and put before
+    the name, when the image is published.
 
     Raises BadModule for what is no module's name, SettingsError for a prefix or registry that no
     image can have.
@@ -124,7 +123,7 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
     name = "bundlerun-" + re.sub(r"_*-_*", "-", re.sub(r"___+", "__", plain.lower().strip("_")))
     if name != f"bundlerun-{plain}":
         name = f"{name.rstrip('-')}-{sha256(module.encode()).hexdigest()[:8]}"
-    prefix, registry = (settings.repository_prefix, settings.registry) if settings else (None, None)
+    prefix, address = (settings.repository_prefix, settings.registry) if settings else (None, None)
     if prefix:
         if not _PATH.fullmatch(prefix):
             raise SettingsError(
@@ -132,14 +131,14 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
                 hint="export BUNDLERUN_REPOSITORY_PREFIX=team (a-z 0-9, and . _ - between them)",
             )
         name = f"{prefix}/{name}"
-    if registry and not is_ecr(registry):
-        name = f"{checked_registry(registry)}/{name}"
+    if address and not is_named(address):
+        name = f"{checked_registry(address)}/{name}"
     return name
 
 
-def is_ecr(registry: str) -> bool:
-    """Whether the registry setting means the AWS account's own."""
-    return registry == ECR or registry.startswith(f"{ECR}@")
+def is_named(address: str) -> bool:
+    """Whether the registry setting names a registry whose address is asked for."""
+    return address.partition("@")[0] in registry.IMAGE_REGISTRIES
 
 
 def checked_registry(address: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bundlerun.aws.ecr import ecr_repository
-from bundlerun.aws.session import Aws
+from bundlerun import registry
 from bundlerun.connections import Connections
 from bundlerun.docker_engine import engine
 from bundlerun.errors import EngineError, SettingsError
-from bundlerun.images.image import ECR, ImageInfo, checked_registry, is_ecr
+from bundlerun.images.image import ImageInfo, checked_registry, is_named
 from bundlerun.progress import Progress
 
 
@@ -45,17 +44,18 @@ def publish(image: ImageInfo, connections: Connections) -> ImageInfo:
 
 
 def _target(image: ImageInfo, connections: Connections) -> _Target:
-    registry = connections.settings.images.registry
-    if not registry:
+    configured = connections.settings.images.registry
+    if not configured:
         raise SettingsError(
             "no registry is configured",
             hint="export BUNDLERUN_REGISTRY=ecr, or =HOST:PORT of another one",
         )
-    if not is_ecr(registry):
-        address = checked_registry(registry)
+    if not is_named(configured):
+        address = checked_registry(configured)
         return _Target(f"{address}/{image.name.removeprefix(f'{address}/')}", None)
-    found = ecr_repository(Aws.of(connections), image.name)
-    other = registry.removeprefix(ECR).removeprefix("@")
+    kind, _, other = configured.partition("@")
+    repository = registry.load(registry.IMAGE_REGISTRIES, kind, what="registry")
+    found = repository(connections, image.name)
     address = checked_registry(other) if other else found.address
     login = {"username": found.username, "password": found.password}
     return _Target(f"{address}/{image.name}", login)

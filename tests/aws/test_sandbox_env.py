@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.aws.sandbox_env import ENDPOINT, EXPORTED, LARGEST_BYTES, exports, restored
+from bundlerun.aws.sandbox_env import ENDPOINT, LARGEST_BYTES
 from bundlerun.aws.session import Aws
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.link import Link
@@ -15,6 +15,7 @@ from bundlerun.progress import SILENT
 from bundlerun.remotes.fetch import Fetcher
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.remotes.upload import send
+from bundlerun.sandbox.shell import EXPORTED, exports, restored
 from bundlerun.store.store import Store
 
 SANDBOX = "http://127.0.0.1:1"

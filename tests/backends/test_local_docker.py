@@ -344,7 +344,8 @@ def test_command_that_is_not_in_the_image_is_a_failure(local: LocalHarness) -> N
 
 def test_container_that_cannot_start_is_removed(local: LocalHarness, engine: Any) -> None:
     """The engine's reason is told at submit, and no container stays."""
-    spec = local.spec("print(1)", user="no-such-user")
+    local.user = "no-such-user"
+    spec = local.spec("print(1)")
     with pytest.raises(EngineError, match="no-such-user"):
         local.submit(spec)
     assert containers_of(engine, spec.run_id) == []
