@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         why,
         write_build_context,
     )
+    from bundlerun.api.bundle import Bundle
+    from bundlerun.api.handle import Run, RunResult
     from bundlerun.api.workspace import Workspace
     from bundlerun.backends.base import Check
     from bundlerun.backends.job import JobState, Resources
@@ -59,28 +61,28 @@ if TYPE_CHECKING:
     from bundlerun.bundles.value.view import View
     from bundlerun.images.described import Described
     from bundlerun.images.image import ImageInfo
+    from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe, external
     from bundlerun.pipelines.why import Why
     from bundlerun.progress import Progress
     from bundlerun.remotes.push import PushReport
-    from bundlerun.runs.handle import Run
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
-    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.runs.record import RunRecord
     from bundlerun.runs.task import PipeTask
     from bundlerun.settings import Settings
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import Finding, GcReport, Proof
-    from bundlerun.store.rows import Entry
 
 _ELSEWHERE = {
+    "ApplyOptions": "bundlerun.pipelines.options",
+    "Bundle": "bundlerun.api.bundle",
     "BundleRecord": "bundlerun.bundles.record",
     "Check": "bundlerun.backends.base",
     "Context": "bundlerun.store.contexts",
     "Described": "bundlerun.images.described",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
-    "Entry": "bundlerun.store.rows",
     "File": "bundlerun.bundles.value.files",
     "Finding": "bundlerun.store.reports",
     "GcReport": "bundlerun.store.reports",
@@ -95,11 +97,11 @@ _ELSEWHERE = {
     "Proof": "bundlerun.store.reports",
     "PushReport": "bundlerun.remotes.push",
     "Resources": "bundlerun.backends.job",
-    "Run": "bundlerun.runs.handle",
+    "Run": "bundlerun.api.handle",
     "RunOptions": "bundlerun.runs.options",
     "RunPlan": "bundlerun.runs.plan",
     "RunRecord": "bundlerun.runs.record",
-    "RunResult": "bundlerun.runs.record",
+    "RunResult": "bundlerun.api.handle",
     "Settings": "bundlerun.settings",
     "View": "bundlerun.bundles.value.view",
     "Why": "bundlerun.pipelines.why",
@@ -108,13 +110,14 @@ _ELSEWHERE = {
 }
 
 __all__ = [
+    "ApplyOptions",
+    "Bundle",
     "BundleRecord",
     "Check",
     "Context",
     "Described",
     "Differences",
     "Directory",
-    "Entry",
     "File",
     "Finding",
     "GcReport",

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "bundlerun"
 # A room imports only rooms of earlier steps; rooms on one step never import each other.
 # The errors come before their neighbours: every room raises them.
 STEPS = (
-    ("errors",),
-    ("settings", "registry", "progress"),
+    ("errors", "formatting"),
+    ("settings", "registry", "progress", "html"),
     ("connections", "bundles", "docker_engine"),
     ("store", "aws"),
     ("remotes", "images", "backends", "sandbox"),

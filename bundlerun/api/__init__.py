@@ -15,20 +15,22 @@ from bundlerun.settings import Settings, read_settings
 from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
+    from bundlerun.api.bundle import Bundle
+    from bundlerun.api.handle import Run, RunResult
     from bundlerun.backends.base import Check
     from bundlerun.bundles.lineage import LineageTree
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.images.image import ImageInfo
+    from bundlerun.pipelines.options import ApplyOptions
+    from bundlerun.pipelines.pipe import Pipe
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
-    from bundlerun.runs.handle import Run
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
-    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.runs.record import RunRecord
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
-    from bundlerun.store.rows import Entry
 
 _opened: dict[tuple[Settings, str | None], Workspace] = {}
 
@@ -66,7 +68,7 @@ def add(
     tags: Mapping[str, str] | None = None,
     commit: bool = False,
     reread: bool = False,
-) -> BundleRecord:
+) -> Bundle:
     """A new version of ``name`` with this value, kept whole or not at all.
 
     A file that did not change since it was read last is not read again; with ``reread`` it is.
@@ -91,7 +93,7 @@ def view(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> 
     return default().view(name, tags=tags)
 
 
-def find(name: str, *, tags: Mapping[str, str] | None = None) -> BundleRecord | None:
+def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
     """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
     those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
     be, UsageError where several ids start so."""
@@ -104,7 +106,7 @@ def ls(
     tags: Mapping[str, str] | None = None,
     committed: bool | None = None,
     all_versions: bool = False,
-) -> list[Entry]:
+) -> list[Bundle]:
     """The latest version of each name, by name; with a ``name``, ``tags`` or ``committed``
     every version, newest first, that has this exact name, all of the tags, and is committed or
     not; ``all_versions``: every version of every name."""
@@ -117,20 +119,25 @@ def cat(name: str | BundleRecord) -> Any:
     return default().cat(name)
 
 
-def commit(name: str) -> BundleRecord:
+def commit(name: str | BundleRecord) -> Bundle:
     """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
     return default().commit(name)
 
 
-def tag(name: str, tags: Mapping[str, str]) -> BundleRecord:
+def tag(name: str | BundleRecord, tags: Mapping[str, str]) -> Bundle:
     """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
     them. Raises BundleNotFound."""
     return default().tag(name, tags)
 
 
 def rm(
-    name: str, *, old: bool = False, all: bool = False, remote: bool = False, dry_run: bool = False
-) -> list[BundleRecord]:
+    name: str | BundleRecord,
+    *,
+    old: bool = False,
+    all: bool = False,
+    remote: bool = False,
+    dry_run: bool = False,
+) -> list[Bundle]:
     """Remove here the bundle ``name``, or every version of it (``all``), or all but the
     latest (``old``); what was removed, or with ``dry_run`` what would be.
 
@@ -141,7 +148,7 @@ def rm(
     return default().rm(name, old=old, all=all, remote=remote, dry_run=dry_run)
 
 
-def push(name: str | None = None) -> PushReport:
+def push(name: str | BundleRecord | None = None) -> PushReport:
     """Send the bundle ``name`` with its ancestors and older versions to the remote, or
     everything committed, and every tag, that is not there yet.
 
@@ -156,7 +163,7 @@ def pull(
     localize: bool = False,
     all_versions: bool = False,
     paths: Sequence[str] = (),
-) -> list[BundleRecord]:
+) -> list[Bundle]:
     """Bring the records of ``name`` (None: every name) from the remote: the latest version or
     ``all_versions``, and with ``localize`` their bytes.
 
@@ -205,53 +212,24 @@ def verify(first: str | BundleRecord, second: str | BundleRecord) -> None:
 
 
 def apply(
-    input: str | None,
+    input: str | BundleRecord | None,
     output: str,
-    pipe: Any,
-    /,
-    *,
-    workers: int = 1,
-    force: bool = False,
-    force_all: bool = False,
-    input_tags: Mapping[str, str] | None = None,
-    output_tags: Mapping[str, str] | None = None,
-    commit: bool = False,
+    pipe: type[Pipe] | str,
     params: Mapping[str, Any] | None = None,
-    pipe_root: str | Path | None = None,
-    config: Mapping[str, Any] | None = None,
-    env: Mapping[str, str] | None = None,
-    secrets: Sequence[str] = (),
-    **parameters: Any,
-) -> BundleRecord:
+    options: ApplyOptions | None = None,
+    **more: Any,
+) -> Bundle:
     """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
     return the bundle ``output`` that it made, or equal work that was found.
 
-    ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
-    directory unless given). Parameters are given by keyword, or in ``params`` where a name
-    is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
-    luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
-    ``secrets`` names variables that the pipes need and that are in no key.
+    ``pipe`` is a Pipe class or ``package.module.Class``; ``params`` are the pipe's. ``options``
+    and keywords of the same names say how it is done:
+    ``apply("in", "out", "pkg.module.Pipe", {"top": 5}, workers=2, force=True)``.
 
     Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
     SettingsError where a luigi file sets what the pipeline's classes have.
     """
-    return default().apply(
-        input,
-        output,
-        pipe,
-        workers=workers,
-        force=force,
-        force_all=force_all,
-        input_tags=input_tags,
-        output_tags=output_tags,
-        commit=commit,
-        params=params,
-        pipe_root=pipe_root,
-        config=config,
-        env=env,
-        secrets=secrets,
-        **parameters,
-    )
+    return default().apply(input, output, pipe, params, options, **more)
 
 
 def dockerize(
@@ -289,7 +267,7 @@ def write_build_context(
 
 
 def plan(
-    input: str | None,
+    input: str | BundleRecord | None,
     output: str,
     pipe: str,
     params: Mapping[str, Any] | None = None,
@@ -304,7 +282,7 @@ def plan(
 
 
 def submit(
-    input: str | None,
+    input: str | BundleRecord | None,
     output: str,
     pipe: str,
     params: Mapping[str, Any] | None = None,
@@ -319,7 +297,7 @@ def submit(
 
 
 def run(
-    input: str | None,
+    input: str | BundleRecord | None,
     output: str,
     pipe: str,
     params: Mapping[str, Any] | None = None,

@@ -140,13 +140,13 @@ class Scope:
             return self.store.catalog.get(self.context(), name.name, id_prefix=name.id)
         return self.store.catalog.named(self.context(), name, tags=tags or None)
 
-    def fetch_of(self, bundle: BundleRecord) -> Fetch:
-        """What brings the bytes of ``bundle`` from the context's remote to this disk; the remote
-        is opened when it is called."""
+    def fetch_of(self, bundle: BundleRecord, context: Context | None = None) -> Fetch:
+        """What brings the bytes of ``bundle`` from the remote of ``context`` (None: the workspace's
+        own) to this disk; the remote is opened when it is called."""
         inner = self.inner
         if inner is not None and inner.fetch is not None:
             return inner.fetch(bundle)
-        return self._fetch(self.store, self.context(), bundle)
+        return self._fetch(self.store, context or self.context(), bundle)
 
     def _fetch(self, store: Store, context: Context, bundle: BundleRecord) -> Fetch:
         made: list[Fetch] = []

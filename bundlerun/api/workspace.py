@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.api.bundle import Bundle
 from bundlerun.api.checkup import checkup
 from bundlerun.api.outside import APPLY, BEFORE, COMES, TRAVELS, outside_only
 from bundlerun.api.scope import Scope
@@ -24,14 +25,16 @@ from bundlerun.settings import Settings
 from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
+    from bundlerun.api.handle import Run, RunResult
     from bundlerun.bundles.value.diff import Differences
     from bundlerun.images.image import ImageInfo
+    from bundlerun.pipelines.options import ApplyOptions
+    from bundlerun.pipelines.pipe import Pipe
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
-    from bundlerun.runs.handle import Run
     from bundlerun.runs.options import RunOptions
-    from bundlerun.runs.plan import RunPlan
-    from bundlerun.runs.record import RunRecord, RunResult
+    from bundlerun.runs.plan import RunPlan, RunRequest
+    from bundlerun.runs.record import RunRecord
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
     from bundlerun.store.rows import Entry
@@ -87,7 +90,7 @@ class Workspace:
         tags: Mapping[str, str] | None = None,
         commit: bool = False,
         reread: bool = False,
-    ) -> BundleRecord:
+    ) -> Bundle:
         """A new version of ``name`` with this value, kept whole or not at all.
 
         A file that did not change since it was read last is not read again; with ``reread`` it is.
@@ -104,7 +107,7 @@ class Workspace:
             reread=reread,
             progress=scope.progress,
         )
-        return entry.bundle
+        return Bundle.of(entry, scope)
 
     def get(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
@@ -121,12 +124,12 @@ class Workspace:
         bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
         return self.scope.store.view(bundle, self.scope.fetch_of(bundle))
 
-    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> BundleRecord | None:
+    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
         those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
         be, UsageError where several ids start so."""
         try:
-            return self.scope.entry(name, checked_tags(tags or {})).bundle
+            return self._out(self.scope.entry(name, checked_tags(tags or {})))
         except BundleNotFound:
             return None
 
@@ -137,15 +140,16 @@ class Workspace:
         tags: Mapping[str, str] | None = None,
         committed: bool | None = None,
         all_versions: bool = False,
-    ) -> list[Entry]:
+    ) -> list[Bundle]:
         """The latest version of each name, by name; with a ``name``, ``tags`` or ``committed``
         every version, newest first, that has this exact name, all of the tags, and is committed or
         not; ``all_versions``: every version of every name."""
         catalog, context = self.scope.store.catalog, self.scope.context()
         wanted = checked_tags(tags or {}) or None
         if name is None and wanted is None and committed is None and not all_versions:
-            return catalog.latest(context)
-        return catalog.search(context, name=name, tags=wanted, committed=committed)
+            return self._all_out(catalog.latest(context))
+        found = catalog.search(context, name=name, tags=wanted, committed=committed)
+        return self._all_out(found)
 
     def cat(self, name: str | BundleRecord) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
@@ -153,29 +157,29 @@ class Workspace:
         bundle = self.scope.entry(name).bundle
         return self.scope.store.outline(bundle, self.scope.fetch_of(bundle))
 
-    def commit(self, name: str) -> BundleRecord:
+    def commit(self, name: str | BundleRecord) -> Bundle:
         """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
         entry = self.scope.entry(name)
         self.scope.store.catalog.commit(self.scope.context(), [entry.bundle.id])
-        return entry.bundle
+        return self._out(self.scope.entry(entry.bundle))
 
-    def tag(self, name: str, tags: Mapping[str, str]) -> BundleRecord:
+    def tag(self, name: str | BundleRecord, tags: Mapping[str, str]) -> Bundle:
         """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
         them. Raises BundleNotFound."""
         scope = self.scope
         entry = scope.entry(name)
         scope.store.catalog.tag(scope.context(), entry.bundle.id, checked_tags(tags or {}))
-        return scope.entry(entry.bundle).bundle
+        return self._out(scope.entry(entry.bundle))
 
     def rm(
         self,
-        name: str,
+        name: str | BundleRecord,
         *,
         old: bool = False,
         all: bool = False,
         remote: bool = False,
         dry_run: bool = False,
-    ) -> list[BundleRecord]:
+    ) -> list[Bundle]:
         """Remove here the bundle ``name``, or every version of it (``all``), or all but the
         latest (``old``); what was removed, or with ``dry_run`` what would be.
 
@@ -187,18 +191,18 @@ class Workspace:
 
         store, context = self.scope.store, self.scope.context()
         at = self.scope.remote(context) if remote else None
-        entries = chosen(store, context, at, name, old=old, every=all)
+        entries = chosen(store, context, at, called(name), old=old, every=all)
         if dry_run:
-            return [entry.bundle for entry in entries]
+            return self._all_out(entries)
         with store.freeing():
             if at is not None:
                 removed = forget(store, context, at, entries)
             else:
                 removed = store.catalog.remove(context, [entry.bundle.id for entry in entries])
-        return [entry.bundle for entry in removed]
+        return self._all_out(removed)
 
     @outside_only(TRAVELS)
-    def push(self, name: str | None = None) -> PushReport:
+    def push(self, name: str | BundleRecord | None = None) -> PushReport:
         """Send the bundle ``name`` with its ancestors and older versions to the remote, or
         everything committed, and every tag, that is not there yet.
 
@@ -214,8 +218,8 @@ class Workspace:
             entries = [scope.entry(name)]
             if not entries[0].committed:
                 raise NotCommitted(
-                    f"{name} is not committed, and only committed bundles travel",
-                    hint=f"bundlerun commit {name}",
+                    f"{called(name)} is not committed, and only committed bundles travel",
+                    hint=f"bundlerun commit {called(name)}",
                 )
         return push(scope.store, context, remote, entries, progress=scope.progress)
 
@@ -227,7 +231,7 @@ class Workspace:
         localize: bool = False,
         all_versions: bool = False,
         paths: Sequence[str] = (),
-    ) -> list[BundleRecord]:
+    ) -> list[Bundle]:
         """Bring the records of ``name`` (None: every name) from the remote: the latest version or
         ``all_versions``, and with ``localize`` their bytes.
 
@@ -256,7 +260,7 @@ class Workspace:
             if name is None or all_versions or "@" in name:
                 raise
             raise named_with_its_maker(error, name, scope.runs()) from error
-        bundles = [entry.bundle for entry in entries]
+        bundles = self._all_out(entries)
         patterns = [paths] if isinstance(paths, str) else list(paths)
         for bundle in bundles if patterns else ():
             localise_parts(store, remote, bundle, patterns, progress=progress)
@@ -308,50 +312,35 @@ class Workspace:
 
     def apply(
         self,
-        input: str | None,
+        input: str | BundleRecord | None,
         output: str,
-        pipe: Any,
-        /,
-        *,
-        workers: int = 1,
-        force: bool = False,
-        force_all: bool = False,
-        input_tags: Mapping[str, str] | None = None,
-        output_tags: Mapping[str, str] | None = None,
-        commit: bool = False,
+        pipe: type[Pipe] | str,
         params: Mapping[str, Any] | None = None,
-        pipe_root: str | Path | None = None,
-        config: Mapping[str, Any] | None = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Sequence[str] = (),
-        **parameters: Any,
-    ) -> BundleRecord:
+        options: ApplyOptions | None = None,
+        **more: Any,
+    ) -> Bundle:
         """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
         return the bundle ``output`` that it made, or equal work that was found.
 
-        ``pipe`` is a Pipe class or ``package.module.Class`` below ``pipe_root`` (the working
-        directory unless given). Parameters are given by keyword, or in ``params`` where a name
-        is taken. ``config`` sets what configuration classes take, ``{"Section.key": value}``: no
-        luigi file is seen. ``env`` has variables for the time of the apply; both are in the key.
-        ``secrets`` names variables that the pipes need and that are in no key; a failure has their
-        values masked.
+        ``pipe`` is a Pipe class or ``package.module.Class``; ``params`` are the pipe's. ``options``
+        and keywords of the same names say how it is done:
+        ``apply("in", "out", "pkg.module.Pipe", {"top": 5}, workers=2, force=True)``.
 
         Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
         SettingsError where a luigi file sets what the pipeline's classes have.
         """
         from bundlerun.api.compare import tell_what_differs
         from bundlerun.pipelines.apply import apply_named
-        from bundlerun.pipelines.overrides import Given, check_secrets, parsed_secrets
-        from bundlerun.pipelines.session import ApplyOptions
+        from bundlerun.pipelines.options import ApplyOptions
+        from bundlerun.pipelines.overrides import parsed_secrets
+        from bundlerun.pipelines.session import session_options
         from bundlerun.runs.masking import MaskedProgress, unsaid
 
-        scope = self.scope
+        scope, chosen = self.scope, (options or ApplyOptions()).but(**more)
+        settled = session_options(chosen)
         checked_name(output)
-        wanted, labels = checked_tags(input_tags or {}), checked_tags(output_tags or {})
-        given = Given.of(config, env)
-        names = parsed_secrets(secrets)
-        check_secrets(names, given)
-        hidden = [os.environ[name] for name in names]
+        hidden = [os.environ[name] for name in parsed_secrets(chosen.secrets)]
+        wanted = checked_tags(chosen.input_tags)
         entry = None if input is None or input == "-" else scope.entry(input, wanted)
         before = scope.store.catalog.find(scope.context(), output)
         progress = scope.inner.progress if scope.inner else scope.progress
@@ -361,23 +350,15 @@ class Workspace:
                 host=scope.targets(),
                 input=None if entry is None else entry.bundle,
                 output=output,
-                params={**(params or {}), **parameters},
-                options=ApplyOptions(
-                    workers=workers,
-                    force=force,
-                    force_all=force_all,
-                    output_tags=labels,
-                    commit=commit,
-                    pipe_root=Path(pipe_root or Path.cwd()),
-                    given=given,
-                ),
+                params=params or {},
+                options=settled,
                 progress=MaskedProgress(progress, hidden) if hidden else progress,
             ).entry
         if before is None or before.bundle.id != made.bundle.id:
             tell_what_differs(scope, made.bundle, made)
         else:
             scope.progress.line("equal work was found; --force runs it again")
-        return made.bundle
+        return self._out(made)
 
     @outside_only(BEFORE)
     def dockerize(
@@ -431,7 +412,7 @@ class Workspace:
     def plan(
         self,
         /,
-        input: str | None,
+        input: str | BundleRecord | None,
         output: str,
         pipe: str,
         params: Mapping[str, Any] | None = None,
@@ -442,24 +423,13 @@ class Workspace:
 
         Raises as ``run``, before anything is done.
         """
-        from bundlerun.api.compare import tell_what_differs
-        from bundlerun.runs.options import RunOptions, request_of
-        from bundlerun.runs.submit import plan_request
-
-        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
-        request = request_of((input, output, pipe), params or {}, chosen, scope.settings)
-        return plan_request(
-            request,
-            scope,
-            build=chosen.build,
-            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
-        )
+        return self._asked((input, output, pipe), params, options, more)[0]
 
     @outside_only(APPLY)
     def submit(
         self,
         /,
-        input: str | None,
+        input: str | BundleRecord | None,
         output: str,
         pipe: str,
         params: Mapping[str, Any] | None = None,
@@ -470,26 +440,17 @@ class Workspace:
 
         Raises as ``run``, before anything is done, and where nothing could be submitted.
         """
-        from bundlerun.api.compare import tell_what_differs
-        from bundlerun.runs.handle import Run
-        from bundlerun.runs.options import RunOptions, request_of
-        from bundlerun.runs.submit import plan_request, submit
+        from bundlerun.api.handle import Run
+        from bundlerun.runs.submit import submit
 
-        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
-        request = request_of((input, output, pipe), params or {}, chosen, scope.settings)
-        plan = plan_request(
-            request,
-            scope,
-            build=chosen.build,
-            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
-        )
-        return Run(submit(plan, request, scope), scope)
+        plan, request = self._asked((input, output, pipe), params, options, more)
+        return Run(submit(plan, request, self.scope.runs()), self.scope)
 
     @outside_only(APPLY)
     def run(
         self,
         /,
-        input: str | None,
+        input: str | BundleRecord | None,
         output: str,
         pipe: str,
         params: Mapping[str, Any] | None = None,
@@ -560,13 +521,13 @@ class Workspace:
         Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
         own engine, which cannot be asked from here.
         """
+        from bundlerun.api.handle import RunResult, handed_out
         from bundlerun.runs.listing import run_called
-        from bundlerun.runs.record import RunResult
         from bundlerun.runs.watch import follow
 
         scope = self.scope.runs()
         record, bundle = follow(run_called(run, scope), scope)
-        return RunResult(record, {}, bundle)
+        return RunResult(record, {}, handed_out(bundle, self.scope, scope.context.name))
 
     @outside_only(BEFORE)
     def cancel(self, run: str) -> RunRecord:
@@ -687,3 +648,38 @@ class Workspace:
     def doctor(self) -> list[Check]:
         """What works here and what does not, each with the command that mends it."""
         return checkup(self.scope)
+
+    def _asked(
+        self,
+        names: tuple[str | BundleRecord | None, str, str],
+        params: Mapping[str, Any] | None,
+        options: RunOptions | None,
+        more: Mapping[str, Any],
+    ) -> tuple[RunPlan, RunRequest]:
+        """What ``plan``, ``submit`` and ``run`` are asked for, with the plan of it."""
+        from bundlerun.api.compare import tell_what_differs
+        from bundlerun.runs.options import RunOptions, request_of
+        from bundlerun.runs.submit import plan_request
+
+        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
+        input, output, pipe = names
+        given = None if input is None else called(input)
+        request = request_of((given, output, pipe), params or {}, chosen, scope.settings)
+        plan = plan_request(
+            request,
+            scope,
+            build=chosen.build,
+            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
+        )
+        return plan, request
+
+    def _out(self, entry: Entry) -> Bundle:
+        return Bundle.of(entry, self.scope)
+
+    def _all_out(self, entries: Iterable[Entry]) -> list[Bundle]:
+        return [Bundle.of(entry, self.scope) for entry in entries]
+
+
+def called(name: str | BundleRecord) -> str:
+    """``name`` as commands take it, ``name@id`` for a bundle."""
+    return name if isinstance(name, str) else f"{name.name}@{name.id}"

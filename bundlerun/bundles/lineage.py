@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bundlerun import html
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.formatting import ID_SHOWN, pairs
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _code(found: Mapping[str, Any]) -> CodeVersion:
     return CodeVersion(source, found["commit"], bool(found["dirty"]), dict(files))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LineageTree:
     """A bundle and, upward, the bundles that it was made of.
 
@@ -138,3 +140,20 @@ class LineageTree:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     parents: tuple[LineageTree, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<LineageTree of {self.name}@{self.id[:ID_SHOWN]}, {len(self.parents)} parents>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the tree, upward; what many were made of is drawn once."""
+        return str(self._drawn(set()))
+
+    def _drawn(self, drawn: set[str]) -> html.Fragment:
+        said = [f"{self.role} = " if self.role else "", f"{self.name}@{self.id[:ID_SHOWN]}"]
+        said += [] if self.known else ["  (not here: only its mention is left)"]
+        said += [f"  {self.lineage.pipe}"] if self.lineage.pipe else []
+        said += [f"  {pairs(self.params)}"] if self.params else []
+        if self.id in drawn and self.parents:
+            return html.text("".join([*said, "  (as above)"]))
+        drawn.add(self.id)
+        return html.tree("".join(said), [parent._drawn(drawn) for parent in self.parents])

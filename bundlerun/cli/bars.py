@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundlerun.cli.render import clean
+from bundlerun.formatting import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -186,7 +186,7 @@ def _drawing() -> RichProgress:
     from rich.table import Column
     from rich.text import Text
 
-    from bundlerun.cli.render import size
+    from bundlerun.formatting import size
 
     class Done(ProgressColumn):
         """How much, in the bar's own unit; nothing where that says nothing."""

@@ -10,7 +10,8 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import clean, echo_json
+from bundlerun.cli.render import echo_json
+from bundlerun.formatting import clean
 
 
 @click.command()

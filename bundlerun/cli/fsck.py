@@ -9,8 +9,9 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import clean, counted, echo_json, size
+from bundlerun.cli.render import echo_json
 from bundlerun.errors import IntegrityError
+from bundlerun.formatting import clean, counted, size
 
 if TYPE_CHECKING:
     from bundlerun.store.reports import Finding, Proof

@@ -10,8 +10,9 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import counted, echo_json, echo_table, size
+from bundlerun.cli.render import echo_json, echo_table
 from bundlerun.errors import UsageError
+from bundlerun.formatting import counted, size
 
 if TYPE_CHECKING:
     from bundlerun.store.reports import GcReport, MostlyDead

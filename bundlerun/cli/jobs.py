@@ -6,8 +6,8 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import clean, echo_json, echo_table, minute, short_run, when
-from bundlerun.runs.record import RunRecord
+from bundlerun.cli.render import echo_json, echo_table, short_run
+from bundlerun.formatting import clean, minute, took
 
 SHOWN = 50
 """Runs that are listed unless more are asked for."""
@@ -43,7 +43,7 @@ def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_
     if as_json:
         echo_json([record.to_json() for record in records])
     elif run is not None:
-        for key, value in _facts(records[0]):
+        for key, value in records[0].facts():
             click.echo(f"{key:<10}{clean(value)}")
     elif records:
         echo_table(
@@ -56,7 +56,7 @@ def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_
                     record.pipe,
                     record.output,
                     minute(record.submitted_s),
-                    _took(record.started_s, record.finished_s),
+                    took(record.started_s, record.finished_s),
                     record.failure or record.reason,
                 ]
                 for record in records
@@ -66,31 +66,3 @@ def command(workspace: Workspace, run: str | None, limit: int, remote: bool, as_
     else:
         where = "on this remote" if remote else "in this context"
         click.echo(f"no runs {where} yet", err=True)
-
-
-def _facts(record: RunRecord) -> list[tuple[str, str]]:
-    """What a person wants to know of a run; --json has all."""
-    facts = {
-        "run": record.run_id,
-        "state": record.state.value,
-        "failure": record.failure,
-        "reason": record.reason,
-        "backend": record.backend,
-        "job": record.handle and record.handle.id,
-        "pipe": record.pipe,
-        "input": record.input,
-        "output": f"{record.output}@{record.output_id}",
-        "image": record.image,
-        "remote": record.remote_url,
-        "submitted": when(record.submitted_s),
-        "started": when(record.started_s),
-        "finished": when(record.finished_s),
-        "took": _took(record.started_s, record.finished_s),
-    }
-    return [(name, text) for name, text in facts.items() if text and text != "-"]
-
-
-def _took(started_s: float | None, finished_s: float | None) -> str:
-    if started_s is None or finished_s is None:
-        return "-"
-    return f"{finished_s - started_s:.1f} s"

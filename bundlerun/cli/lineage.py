@@ -10,7 +10,8 @@ import click
 from bundlerun.api.workspace import Workspace
 from bundlerun.bundles.lineage import Lineage, LineageTree
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import ID_SHOWN, clean, console, echo_json, pairs
+from bundlerun.cli.render import console, echo_json
+from bundlerun.formatting import ID_SHOWN, clean, pairs
 
 if TYPE_CHECKING:
     from rich.text import Text

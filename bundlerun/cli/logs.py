@@ -6,7 +6,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import with_workspace
-from bundlerun.cli.render import clean
+from bundlerun.formatting import clean
 
 
 @click.command()

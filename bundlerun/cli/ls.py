@@ -6,7 +6,7 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, tag_option, with_workspace
-from bundlerun.cli.render import echo_entries, echo_json, entry_json
+from bundlerun.cli.render import bundle_json, echo_bundles, echo_json
 from bundlerun.errors import BundleNotFound
 
 
@@ -27,12 +27,12 @@ def command(
 ) -> None:
     """List the latest bundle of each name, or every version of NAME, newest first."""
     committed = False if uncommitted else None
-    entries = workspace.ls(name, tags=tags, committed=committed)
-    if name is not None and not entries:
+    bundles = workspace.ls(name, tags=tags, committed=committed)
+    if name is not None and not bundles:
         raise BundleNotFound(f"no bundle is called {name!r} here", hint="bundlerun ls")
     if as_json:
-        echo_json([entry_json(entry) for entry in entries])
-    elif entries:
-        echo_entries(entries, verbose=verbose)
+        echo_json([bundle_json(bundle) for bundle in bundles])
+    elif bundles:
+        echo_bundles([(bundle, bundle.state) for bundle in bundles], verbose=verbose)
     else:
         click.echo("no bundles here; bundlerun add NAME PATH makes one", err=True)

@@ -174,7 +174,7 @@ def _in_one_line(python_s: Callable[..., str]) -> Callable[..., str]:
     def line(message: Warning | str, category: type[Warning], *args: object, **more: object) -> str:
         if not issubclass(category, UntrackedFile):
             return python_s(message, category, *args, **more)
-        from bundlerun.cli.render import clean
+        from bundlerun.formatting import clean
 
         return f"bundlerun: warning: {clean(str(message))}\n"
 
@@ -188,7 +188,7 @@ def _verbose(arguments: list[str]) -> bool:
 
 
 def _show(error: BundlerunError, *, verbose: bool) -> None:
-    from bundlerun.cli.render import clean
+    from bundlerun.formatting import clean
 
     if verbose:
         import traceback

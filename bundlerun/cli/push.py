@@ -8,8 +8,9 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import counted, echo_json, label, size
+from bundlerun.cli.render import echo_json, label
 from bundlerun.errors import PushIncomplete
+from bundlerun.formatting import counted, size
 from bundlerun.remotes.push import PushReport
 
 

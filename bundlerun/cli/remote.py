@@ -6,8 +6,9 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import with_workspace
-from bundlerun.cli.render import echo_entries
+from bundlerun.cli.render import echo_bundles
 from bundlerun.errors import OtherRemote
+from bundlerun.formatting import standing
 from bundlerun.remotes.identity import Leaving
 
 
@@ -36,7 +37,7 @@ def _show(leaving: Leaving) -> None:
         click.echo(
             f"of these, only {leaving.url} has the bytes (pull NAME --localize brings them):"
         )
-        echo_entries(leaving.bundles, verbose=False)
+        echo_bundles([(e.bundle, standing(e.committed, e.version)) for e in leaving.bundles])
     if leaving.runs:
         click.echo(f"these runs use {leaving.url} and have not ended:")
         for run in leaving.runs:

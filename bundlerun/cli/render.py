@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundlerun.formatting import ID_SHOWN, RUN_SHOWN, clean, minute, pairs
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bundlerun.api.bundle import Bundle
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.store.catalog import Entry
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-ID_SHOWN = 18
-"""Characters of an id that are shown: 48 bits of time and 12 random ones."""
 
 ELASTIC_LEAST = 6
 """Characters that a column keeps which may be cut."""
 
 COLUMN_GAP = 2
 """Characters between two columns."""
-
-RUN_SHOWN = 13
-"""Characters of a run's id that are shown: its 48 bits of time."""
-
-
-def clean(text: str) -> str:
-    """``text`` without control characters and bidirectional overrides, which could make a
-    terminal lie; newlines and tabs stay."""
-    return _CONTROL.sub("�", text)
 
 
 def echo_json(value: Any) -> None:
@@ -120,15 +108,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
 
 
-def echo_entries(entries: Sequence[Entry], *, verbose: bool) -> None:
-    """Bundles as a table, newest first."""
+def echo_bundles(bundles: Sequence[tuple[BundleRecord, str]], *, verbose: bool = False) -> None:
+    """Bundles, each with its state, as a table."""
     columns = ["NAME", "ID", "STATE", "MADE", "TAGS"]
     if verbose:
         columns += ["PIPE", "PARAMS"]
     rows = []
-    for entry in entries:
-        bundle = entry.bundle
-        row = [bundle.name, short(bundle), state(entry), minute(bundle.made_at_s)]
+    for bundle, state in bundles:
+        row = [bundle.name, short(bundle), state, minute(bundle.made_at_s)]
         row.append(pairs(bundle.tags))
         if verbose:
             row += [bundle.lineage.pipe or "-", pairs(bundle.params)]
@@ -136,13 +123,13 @@ def echo_entries(entries: Sequence[Entry], *, verbose: bool) -> None:
     echo_table(columns, rows, elastic=["TAGS", "PIPE", "PARAMS"])
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
-    """An entry of the catalog as plain JSON values."""
+def bundle_json(bundle: Bundle) -> dict[str, Any]:
+    """A bundle and where it stands among the versions, as plain JSON values."""
     return {
-        **entry.bundle.to_json(),
-        "committed": entry.committed,
-        "version": entry.version,
-        "made_at_s": entry.bundle.made_at_s,
+        **bundle.to_json(),
+        "committed": bundle.committed,
+        "version": bundle.version,
+        "made_at_s": bundle.made_at_s,
     }
 
 
@@ -159,46 +146,3 @@ def short_run(run_id: str) -> str:
 def label(bundle: BundleRecord) -> str:
     """``name@id``, as commands take it."""
     return f"{bundle.name}@{short(bundle)}"
-
-
-def state(entry: Entry) -> str:
-    """``scratch``, ``committed``, or ``pushed as N``."""
-    if not entry.committed:
-        return "scratch"
-    return "committed" if entry.version is None else f"pushed as {entry.version}"
-
-
-def pairs(values: Any) -> str:
-    """``key:value`` pairs with spaces between."""
-    return " ".join(f"{key}:{value}" for key, value in values.items())
-
-
-def when(seconds: float | None) -> str:
-    """Unix seconds as local time; ``-`` for None."""
-    if seconds is None:
-        return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def minute(seconds: float | None) -> str:
-    """As ``ls -l`` shows times: to the minute in this year, to the day in others."""
-    if seconds is None:
-        return "-"
-    then = time.localtime(seconds)
-    this_year = then.tm_year == time.localtime().tm_year
-    return time.strftime("%b %d %H:%M" if this_year else "%Y-%m-%d", then)
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 pack``, ``2 packs``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def size(count: float) -> str:
-    """Bytes for a person: ``17 B``, ``1.5 MB`` (powers of 1000)."""
-    if count < 1000:
-        return f"{count:.0f} B"
-    units = ["kB", "MB", "GB", "TB"]
-    while (count := count / 1000) >= 1000 and len(units) > 1:
-        units.pop(0)
-    return f"{count:.1f} {units[0]}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bundlerun.api.handle import RunResult
 from bundlerun.api.workspace import Workspace
 from bundlerun.backends.job import Resources
 from bundlerun.backends.open import traits_of
@@ -21,11 +22,11 @@ from bundlerun.cli.options import (
     tag_option,
     with_workspace,
 )
-from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label, pairs, short_run
+from bundlerun.cli.render import echo_json, label, short_run
 from bundlerun.cli.wait import wait_or_detach
 from bundlerun.errors import BadParameter, UsageError
+from bundlerun.formatting import ID_SHOWN, clean, pairs
 from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
-from bundlerun.runs.record import RunResult
 
 
 @click.command(cls=PipeCommand, context_settings={"allow_interspersed_args": False})

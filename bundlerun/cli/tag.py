@@ -6,7 +6,8 @@ import click
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.options import parsed_tags, with_workspace
-from bundlerun.cli.render import clean, label, pairs
+from bundlerun.cli.render import label
+from bundlerun.formatting import clean, pairs
 
 
 @click.command()

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from bundlerun.api.handle import RunResult
 from bundlerun.api.workspace import Workspace
 from bundlerun.cli.bars import Bars
 from bundlerun.cli.main import INTERRUPTED
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, label, short_run
 from bundlerun.errors import RunFailed
-from bundlerun.runs.record import RunResult
 
 
 @click.command()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.cli.diff import lines as differences
+from bundlerun.bundles.value.diff_text import diff_lines
 from bundlerun.cli.options import as_json, with_workspace
-from bundlerun.cli.render import ID_SHOWN, clean, echo_json, label
+from bundlerun.cli.render import echo_json, label
+from bundlerun.formatting import ID_SHOWN, clean
 
 if TYPE_CHECKING:
     from bundlerun.pipelines.why import Changed, Reason, Why
@@ -68,7 +69,7 @@ def _reason(reason: Reason) -> Iterator[str]:
         yield f"  {_changed(change)}"
         if change.value is not None:
             yield f"    {change.value.summary()}"
-            yield from (f"    {line}" for line in differences(change.value, SHOWN))
+            yield from (f"    {line}" for line in diff_lines(change.value, SHOWN))
         parent = change.parents[1]
         if reason.part == "dependencies" and parent is not None:
             yield f"    bundlerun why {parent.name}@{parent.id[:ID_SHOWN]}"

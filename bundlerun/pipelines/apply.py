@@ -18,7 +18,7 @@ from bundlerun.pipelines.graph import walk
 from bundlerun.pipelines.loader import importing_from, load_pipe, location_of, pipe_class
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.parameters import with_params
-from bundlerun.pipelines.session import ApplyOptions, Session, Target
+from bundlerun.pipelines.session import Session, SessionOptions, Target
 from bundlerun.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def apply_named(
     input: BundleRecord | None,
     output: str,
     params: Mapping[str, object],
-    options: ApplyOptions,
+    options: SessionOptions,
     progress: Progress,
 ) -> ApplyResult:
     """``apply`` with ``package.module.Class`` below ``options.pipe_root`` for a class too; its
@@ -70,7 +70,7 @@ def apply(
     input: BundleRecord | None,
     output: str,
     params: Mapping[str, object] | None = None,
-    options: ApplyOptions | None = None,
+    options: SessionOptions | None = None,
     progress: Progress = SILENT,
 ) -> ApplyResult:
     """The bundle ``output`` that ``pipe``, with ``params`` (texts are parsed), makes of ``input``.
@@ -85,7 +85,7 @@ def apply(
     dies; KeyboardInterrupt; and what ``host`` raises. May be called off the main thread, and from
     several threads at once.
     """
-    options = options or ApplyOptions()
+    options = options or SessionOptions()
     checked_name(output)
     checked_tags(options.output_tags)
     if options.workers < 1:

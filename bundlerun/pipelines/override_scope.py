@@ -52,7 +52,7 @@ _PLAIN: Any = BaseParser.instance
 @contextmanager
 def in_force(given: Given, left_out: Mapping[str, Digest] | None = None) -> Iterator[Given]:
     """Nothing but ``given``, and what an apply around this one has been given, is seen by pipes;
-    the two together. ``left_out`` is as in ApplyOptions. Values are restored afterwards.
+    the two together. ``left_out`` is as in SessionOptions. Values are restored afterwards.
 
     Raises Conflict when another thread's apply is at work and either has variables of its own.
     """

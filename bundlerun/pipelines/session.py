@@ -15,7 +15,7 @@ from luigi import Event
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
-from bundlerun.bundles.record import BundleRecord, new_id
+from bundlerun.bundles.record import BundleRecord, checked_tags, new_id
 from bundlerun.errors import BadModule, BadPath, BadValue, BundleNotFound
 from bundlerun.pipelines import events, failures, parameters
 from bundlerun.pipelines.git import git_version
@@ -24,7 +24,14 @@ from bundlerun.pipelines.imports import file_digest
 from bundlerun.pipelines.inner import inside
 from bundlerun.pipelines.loader import ModuleLocation, check_loaded
 from bundlerun.pipelines.override_scope import image_left_out, said_elsewhere
-from bundlerun.pipelines.overrides import Given, check_files, checked, in_key
+from bundlerun.pipelines.overrides import (
+    Given,
+    check_files,
+    check_secrets,
+    checked,
+    in_key,
+    parsed_secrets,
+)
 from bundlerun.pipelines.parameters import sections_of
 from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
 from bundlerun.pipelines.processes import Tell
@@ -35,6 +42,7 @@ from bundlerun.pipelines.untracked import Told, Watch, warn_of, watching
 from bundlerun.progress import Lines
 
 if TYPE_CHECKING:
+    from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.targets import Targets
     from bundlerun.store.rows import Entry
 
@@ -53,7 +61,7 @@ class Session:
     between applies and threads."""
 
     def __init__(
-        self, host: Targets, target: Target, options: ApplyOptions, environment: str
+        self, host: Targets, target: Target, options: SessionOptions, environment: str
     ) -> None:
         self.host = host
         self.target = target
@@ -355,7 +363,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class ApplyOptions:
+class SessionOptions:
     """How an apply is to be done, and what its records are to say.
 
     ``workers`` over 1 runs pipes in child processes; ``force`` runs the last pipe whatever is
@@ -381,3 +389,18 @@ class ApplyOptions:
     output_id: str | None = None
     left_out: Mapping[str, Digest] | None = None
     given: Given = field(default_factory=Given)
+
+
+def session_options(options: ApplyOptions) -> SessionOptions:
+    """What the user's ``options`` mean. Raises BadName, UsageError, SettingsError."""
+    given = Given.of(options.config, options.env)
+    check_secrets(parsed_secrets(options.secrets), given)
+    return SessionOptions(
+        workers=options.workers,
+        force=options.force,
+        force_all=options.force_all,
+        output_tags=checked_tags(options.output_tags),
+        commit=options.commit,
+        pipe_root=Path(options.pipe_root or Path.cwd()),
+        given=given,
+    )

@@ -10,7 +10,7 @@ from bundlerun.pipelines.apply import apply
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.loader import importing_from, load_pipe
 from bundlerun.pipelines.override_scope import in_force
-from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_digest
 from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.remotes.fetch import fetcher
@@ -41,7 +41,7 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
     bundle = None
     if task.input is not None:
         bundle = pull_id(store, context, remote, task.input.id).bundle
-    options = ApplyOptions(
+    options = SessionOptions(
         force=task.force,
         force_all=task.force_all,
         output_tags=task.output_tags,

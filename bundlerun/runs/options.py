@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bundlerun.backends.job import Resources
 from bundlerun.bundles.record import checked_name, checked_tags
 from bundlerun.errors import UsageError
+from bundlerun.pipelines.options import Options
 from bundlerun.pipelines.overrides import Given, parsed_secrets
 from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.runs.plan import RunRequest
 from bundlerun.settings import Settings
 
 
-@dataclass(frozen=True)
-class RunOptions:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
     """How a run is to be done.
 
     ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
@@ -32,33 +31,16 @@ class RunOptions:
     ``retries``: more attempts after a lost machine.
     """
 
+    _of = "a run"
+
     backend: str = DEFAULT_BACKEND
-    force: bool = False
-    force_all: bool = False
     build: bool = False
     push_input: bool = True
     session_seconds: int | None = None
-    input_tags: Mapping[str, str] = field(default_factory=dict)
-    output_tags: Mapping[str, str] = field(default_factory=dict)
     resources: Resources | None = None
     timeout_s: int | None = None
     retries: int = 0
-    config: Mapping[str, Any] | None = None
-    env: Mapping[str, str] | None = None
-    secrets: Sequence[str] = ()
     job_options: Mapping[str, str] = field(default_factory=dict)
-
-    def but(self, **changes: Any) -> RunOptions:
-        """These with some changed. Raises UsageError for what is not an option."""
-        names = [each.name for each in dataclasses.fields(self)]
-        for name in changes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, 1, 0.0)
-                raise UsageError(
-                    f"{name!r} is not an option of a run; did you mean {near[0]!r}?",
-                    hint="help(bundlerun.RunOptions); a pipe's own parameters go into params={...}",
-                )
-        return dataclasses.replace(self, **changes)
 
 
 def request_of(

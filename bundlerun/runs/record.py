@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from bundlerun import html
 from bundlerun.backends.job import JobHandle, JobState
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.bundles.record import FORMAT, BundleRecord, check_format, parse_record
+from bundlerun.bundles.record import FORMAT, check_format, parse_record
 from bundlerun.errors import IntegrityError
+from bundlerun.formatting import took, when
 
 if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
@@ -69,6 +71,31 @@ class RunRecord:
         """How messages name the run."""
         return f"run {self.run_id[:13]} of {self.pipe}"
 
+    def facts(self) -> list[tuple[str, str]]:
+        """What a person wants to know of the run; ``to_json`` has all."""
+        facts = {
+            "run": self.run_id,
+            "state": self.state.value,
+            "failure": self.failure,
+            "reason": self.reason,
+            "backend": self.backend,
+            "job": self.handle and self.handle.id,
+            "pipe": self.pipe,
+            "input": self.input,
+            "output": f"{self.output}@{self.output_id}",
+            "image": self.image,
+            "remote": self.remote_url,
+            "submitted": when(self.submitted_s),
+            "started": when(self.started_s),
+            "finished": when(self.finished_s),
+            "took": took(self.started_s, self.finished_s),
+        }
+        return [(name, text) for name, text in facts.items() if text and text != "-"]
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return str(html.facts(self.facts()))
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form; the revision is not part of it."""
         found = {name: getattr(self, name) for name in _FIELDS}
@@ -93,19 +120,6 @@ class RunRecord:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunRecord) if field.name != "revision")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What became of a run. ``output`` is None while it still goes on, and after a dry run;
-    ``reused``: equal work was found, and no job was started; ``followed``: an equal run that is
-    under way was found, and ``record`` is that one's."""
-
-    record: RunRecord | None
-    plan: Mapping[str, Any]
-    output: BundleRecord | None = None
-    reused: bool = False
-    followed: bool = False
 
 
 TAIL_BYTES = 64 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bundlerun.backends.job import JobState
@@ -14,7 +15,6 @@ from bundlerun.runs.environments import place_of
 from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.job_spec import check_job, job_spec
 from bundlerun.runs.plan import plan_run
-from bundlerun.runs.record import RunResult
 from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
 from bundlerun.runs.settle import tell_of_no_job
 from bundlerun.runs.watch import found_again, look, tell
@@ -22,8 +22,20 @@ from bundlerun.runs.watch import found_again, look, tell
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.backends.job import JobSpec
+    from bundlerun.bundles.record import BundleRecord
     from bundlerun.runs.plan import RunPlan, RunRequest
     from bundlerun.runs.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that was submitted, or an equal one that is under way (``followed``); without a
+    ``record`` the ``output`` of equal work."""
+
+    plan: RunPlan
+    record: RunRecord | None = None
+    output: BundleRecord | None = None
+    followed: bool = False
 
 
 def plan_request(
@@ -47,11 +59,11 @@ def plan_request(
     return plan
 
 
-def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> RunResult:
+def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> Begun:
     """Take the equal work that ``plan`` found, follow an equal run that is under way, or submit a
     job; nothing is waited for. Raises as ``start``."""
     if plan.found is not None:
-        return RunResult(None, plan.to_json(), adopt_equal_work(plan, scope), reused=True)
+        return Begun(plan, output=adopt_equal_work(plan, scope))
     forced = request.force or request.force_all
     equal = None if forced else doing(plan, scope)
     if equal is not None:
@@ -59,7 +71,7 @@ def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> RunResult:
         scope.progress.line(f"run {record.run_id[:13]} does this already: it is followed")
     else:
         record = start(plan, request, open_backend(request.backend, scope.connections), scope)
-    return RunResult(record, plan.to_json(), followed=equal is not None)
+    return Begun(plan, record, followed=equal is not None)
 
 
 def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope) -> RunRecord:

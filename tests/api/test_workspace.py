@@ -138,17 +138,15 @@ def test_an_unknown_name_of_the_module_is_an_attribute_error() -> None:
         br.nonsense  # noqa: B018
 
 
-def test_apply_takes_a_name_and_parameters_by_keyword(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_apply_takes_a_name_and_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The class by its name below pipe_root; equal work is found."""
     (tmp_path / "apipipes.py").write_text(PIPE)
     monkeypatch.syspath_prepend(str(tmp_path))
     br.add("n", [1, 2])
-    out = br.apply("n", "out", "apipipes.Times", by=5, pipe_root=tmp_path)
+    out = br.apply("n", "out", "apipipes.Times", {"by": 5}, pipe_root=tmp_path)
     assert br.get(out) == [5, 10]
     assert br.get("out") == [5, 10]
-    again = br.apply("n", "out", "apipipes.Times", by=5, pipe_root=tmp_path)
+    again = br.apply("n", "out", "apipipes.Times", {"by": 5}, pipe_root=tmp_path)
     assert again.id == out.id
     assert out.lineage.parents[0].name == "n"
     tree = br.lineage("out")

@@ -220,6 +220,6 @@ def test_errors_are_one_line_with_the_next_command(
 
 def test_control_characters_of_a_tag_never_reach_the_terminal(ok: Cli, table: Path) -> None:
     """A hostile text is shown without escapes."""
-    from bundlerun.cli.render import clean
+    from bundlerun.formatting import clean
 
     assert clean("a\x1b[31mb\u202ec\n") == "a�[31mb�c\n"

@@ -15,7 +15,7 @@ import pytest
 import bundlerun as br
 from bundlerun.cli import render
 from bundlerun.cli.bars import LINE_SHOWN, Bars
-from bundlerun.cli.cat import outline_lines
+from bundlerun.formatting import outline_lines
 from tests.cli.conftest import Said
 
 Cli = Callable[..., Said]
@@ -191,7 +191,7 @@ def test_lineage_tells_a_shared_ancestor_once(ok: Cli, tmp_path: Path) -> None:
     there.pull("best")
     tree = there.lineage("best")
     assert {parent.role: parent.known for parent in tree.parents} == {"first": True, "second": True}
-    assert [entry.bundle.name for entry in there.ls()] == ["best"]
+    assert [bundle.name for bundle in there.ls()] == ["best"]
     there.close()
 
 

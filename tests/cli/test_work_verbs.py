@@ -46,10 +46,10 @@ def test_apply_selects_input_by_tag_labels_the_output_and_commits(ok: Cli, proje
     ok("add", "text", project / "a.txt", "-t", "kind:short")
     arguments = ["--pipe-root", project, "-it", "kind:long", "-ot", "by:three", "--commit"]
     ok("apply", *arguments, "text", "out", "clipipes.scale.Scaled", "--by", "3")
-    (entry,) = br.ls("out")
+    (bundle,) = br.ls("out")
     assert br.get("out") == 9
-    assert entry.committed
-    assert entry.bundle.tags == {"by": "three"}
+    assert bundle.committed
+    assert bundle.tags == {"by": "three"}
     assert ok("lineage", "out", "--json").json["pipe"] == "clipipes.scale.Scaled"
 
 

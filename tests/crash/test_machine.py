@@ -287,7 +287,7 @@ class Machines(RuleBasedStateMachine):
         """Both machines and the remote are as the model says."""
         for who, workspace in enumerate(self.clients):
             found = {
-                e.bundle.id: (e.bundle.name, e.committed, e.version, dict(e.bundle.tags))
+                e.id: (e.name, e.committed, e.version, dict(e.tags))
                 for e in workspace.ls(all_versions=True)
             }
             assert found == {

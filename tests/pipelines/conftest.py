@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bundlerun.pipelines.apply import ApplyResult, apply
-from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.progress import SILENT, Progress
 from bundlerun.store.rows import Entry
@@ -96,7 +96,7 @@ class World:
             input=None if input is None else input.bundle,
             output=output,
             params=params,
-            options=ApplyOptions(**options),
+            options=SessionOptions(**options),
             progress=progress,
         )
 

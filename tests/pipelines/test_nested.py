@@ -26,7 +26,7 @@ class Inner(Pipe):
 class Out(Pipe):
     n = luigi.IntParameter()
     def pipe_run(self, pipeline_input):
-        bundle = br.apply(None, f"inner{self.n}", Inner, n=10 * self.n, workers=INNER)
+        bundle = br.apply(None, f"inner{self.n}", Inner, {"n": 10 * self.n}, workers=INNER)
         return br.get(bundle)
 class Top(Pipe):
     def requires(self):
@@ -86,7 +86,7 @@ SEES = """
 import bundlerun as br
 from bundlerun.errors import BundleNotFound, UsageError
 def names():
-    return sorted(entry.bundle.name for entry in br.ls(all_versions=True))
+    return sorted(bundle.name for bundle in br.ls(all_versions=True))
 class Dep(Pipe):
     def pipe_run(self, pipeline_input):
         return "dep"
@@ -252,7 +252,7 @@ def test_a_pipe_sees_the_same_whether_equal_work_was_found_or_done(
             def pipe_run(self, pipeline_input):
                 br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
                 br.apply(None, f"inner{{self.n}}", Leaf, workers={workers})
-                return [entry.bundle.name for entry in br.ls(all_versions=True)]
+                return [bundle.name for bundle in br.ls(all_versions=True)]
         """
     )
     for n in (1, 2):

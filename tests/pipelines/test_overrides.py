@@ -295,7 +295,9 @@ def test_variables_of_applies_side_by_side_are_refused(
     go = tmp_path / "go"
     other = br.open(context="work")
     thread = threading.Thread(
-        target=other.apply, args=(None, "slow", f"{project.module}.Waits"), kwargs={"go": str(go)}
+        target=other.apply,
+        args=(None, "slow", f"{project.module}.Waits"),
+        kwargs={"params": {"go": str(go)}},
     )
     thread.start()
     try:

@@ -21,7 +21,7 @@ from bundlerun.errors import BadModule, UntrackedFile
 from bundlerun.images.selection import MAX_DATA_BYTES
 from bundlerun.pipelines.apply import apply
 from bundlerun.pipelines.loader import load_pipe
-from bundlerun.pipelines.session import ApplyOptions
+from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_of
 from bundlerun.pipelines.targets import StoreTargets
 from bundlerun.store.store import Store
@@ -188,7 +188,7 @@ def test_what_an_image_left_out_counts_in_an_inner_apply_too(
         host=StoreTargets(store, context),
         input=None,
         output="out",
-        options=ApplyOptions(left_out={large: digest_of(b"large")}),
+        options=SessionOptions(left_out={large: digest_of(b"large")}),
     )
     assert large in store.value(result.entry.bundle)  # type: ignore[operator]
     store.close()

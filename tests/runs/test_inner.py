@@ -61,7 +61,7 @@ def heard(task):
     print("heard of success")
 
 def names():
-    return sorted(entry.bundle.name for entry in br.ls(all_versions=True))
+    return sorted(bundle.name for bundle in br.ls(all_versions=True))
 
 def in_a_thread(function):
     found = []

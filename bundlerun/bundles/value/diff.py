@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple, TypeVar
 
+from bundlerun import html
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value import files
@@ -39,6 +40,9 @@ from bundlerun.errors import IntegrityError
 
 MOST_CHANGES = 1_000
 """Changes that are described; the rest is counted."""
+
+SHOWN = 50
+"""Changes that a notebook shows."""
 
 WHATS = ("added", "removed", "changed", "moved")
 """What can have become of a part."""
@@ -70,7 +74,7 @@ class Change:
         return {k: v for k, v in {**full, "columns": columns}.items() if v not in (None, [])}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Differences:
     """How many parts were added, removed, changed or moved, and the first of them."""
 
@@ -96,6 +100,16 @@ class Differences:
         """The JSON form."""
         changes = [change.to_json() for change in self.changes]
         return {**self.counts, "equal": self.equal, "changes": changes, "more": self.more}
+
+    def __repr__(self) -> str:
+        return f"<Differences: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the first changes, a line each."""
+        from bundlerun.bundles.value.diff_text import diff_lines
+
+        lines = "\n".join(diff_lines(self, SHOWN))
+        return str(html.joined([html.element("b", self.summary()), html.element("pre", lines)]))
 
 
 def differences(

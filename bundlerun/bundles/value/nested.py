@@ -41,6 +41,8 @@ def _outline(term: dict[str, Any]) -> dict[str, Any]:
 BUNDLE = Kind(
     tags=("bundle",),
     types=(BundleRecord,),
+    # What verbs hand out is a record, and more.
+    is_of=lambda value: isinstance(value, BundleRecord),
     encode=_encode,
     decode=_decode,
     root=lambda term: _bundle(term).root,

@@ -1,0 +1,71 @@
+"""How pipes are to be run: what `bundlerun apply` and `bundlerun run` have options for."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from bundlerun.errors import UsageError
+
+Chosen = TypeVar("Chosen", bound="Options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What an apply and a run have in common.
+
+    ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
+    ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what
+    configuration classes take, ``{"Section.key": value}``, and ``env`` has variables for the pipes;
+    both are in the key. ``secrets`` names variables that the pipes need and that stand in no key; a
+    failure has their values masked.
+    plan, record or log.
+    """
+
+    _of: ClassVar[str]
+
+    force: bool = False
+    force_all: bool = False
+    input_tags: Mapping[str, str] = field(default_factory=dict)
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    env: Mapping[str, str] | None = None
+    secrets: Sequence[str] = ()
+
+    def but(self: Chosen, **changes: Any) -> Chosen:
+        """These with some changed. Raises UsageError for what is not an option."""
+        names = [each.name for each in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                kind = type(self).__name__
+                near = difflib.get_close_matches(name, names, 1, 0.0)
+                raise UsageError(
+                    f"{name!r} is not an option of {self._of}; did you mean {near[0]!r}?",
+                    hint=f"help(bundlerun.{kind}); a pipe's own parameters go into params={{...}}",
+                )
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyOptions(Options):
+    """How an apply is to be done.
+
+    ``workers`` over 1 runs pipes in child processes. ``commit`` commits all outputs. ``pipe_root``
+    is the folder below which ``package.module.Class`` is found (None: the working directory).
+
+    ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
+    ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what
+    configuration classes take, ``{"Section.key": value}``, and ``env`` has variables for the pipes;
+    both are in the key. ``secrets`` names variables that the pipes need and that stand in no key; a
+    failure has their values masked.
+    """
+
+    _of = "an apply"
+
+    workers: int = 1
+    commit: bool = False
+    pipe_root: str | Path | None = None
