@@ -55,7 +55,11 @@ def no_such_class(module: str, name: str, there: Iterable[str]) -> BadModule:
     """The error for a class that ``module`` has not; ``there`` are the names that it has."""
     near = difflib.get_close_matches(name, list(there), n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    return BadModule(f"the module {module} has no class {name}{meant}")
+    file = module.replace(".", "/") + ".py"
+    return BadModule(
+        f"the module {module} has no class {name}{meant}",
+        hint=f"{module}.{near[0]}" if near else f"grep '^class ' {file}",
+    )
 
 
 def pipe_class(found: object, name: str) -> type[Pipe]:

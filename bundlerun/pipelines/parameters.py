@@ -66,7 +66,9 @@ def with_params(cls: type[Pipe], name: str, params: Mapping[str, object]) -> Pip
                 raise BadParameter(f"{name} needs the parameter {key!r}", hint=hint) from error
         raise
     except ParameterException as error:
-        raise BadParameter(f"{name}: {error}") from error
+        raise BadParameter(
+            f"{name}: {error}", hint=" ".join(f"--{key} VALUE" for key in known)
+        ) from error
 
 
 def recorded(pipe: Pipe) -> dict[str, str]:

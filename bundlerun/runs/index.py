@@ -54,7 +54,10 @@ def announce(remote: Remote, plan: RunPlan) -> None:
     """Write the plan, then the key that lists it. Raises Conflict where there is such a plan."""
     there = create(remote, plan_key(plan.run_id), plan.to_bytes())
     if there is not None and there != plan.to_bytes():
-        raise Conflict(f"the run {plan.run_id} is on {remote.url} already")
+        raise Conflict(
+            f"the run {plan.run_id} is on {remote.url} already",
+            hint=f"bundlerun jobs {plan.run_id[:13]}",
+        )
     remote.put(index_key(plan), b"")
 
 

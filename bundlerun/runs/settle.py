@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard
@@ -172,10 +172,24 @@ def result_of(record: RunRecord, world: RunScope) -> BundleRecord:
     where the output was removed meanwhile."""
     if record.failure is not None:
         kind = errors.named(record.failure, RunFailed, RunFailed)
-        hint = f"bundlerun logs {record.run_id[:13]}" if record.handle is not None else None
-        raise kind(record.reason, hint=hint, evidence=record.evidence)
+        raise kind(record.reason, hint=_cure(kind, record), evidence=record.evidence)
     here = world.store.catalog.by_id(world.context, record.output_id)
     return bring_output(record, world) if here is None else here.bundle
+
+
+_CURES: Mapping[type[RunFailed], str] = {
+    errors.OutOfMemory: "the same run with a larger --memory-mib",
+    errors.TimedOut: "the same run with a larger --timeout-s",
+    errors.SpotReclaimed: "the same run with --retries 3",
+    errors.Cancelled: "the same run again",
+}
+"""What to change in a run that ended so; for all others its log says it."""
+
+
+def _cure(kind: type[RunFailed], record: RunRecord) -> str:
+    """The next command after a failed run."""
+    look = "logs" if record.handle is not None else "jobs"
+    return _CURES.get(kind, f"bundlerun {look} {record.run_id[:13]}")
 
 
 def _while_it_runs(

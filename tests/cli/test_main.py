@@ -80,7 +80,7 @@ def test_ctrl_c_leaves_one_line_and_code_130(tmp_path: Path) -> None:
     script = (
         "import sys, bundlerun.api.workspace as d\n"
         "def stop(*a, **k): raise KeyboardInterrupt\n"
-        "d.Workspace.latest = stop\n"
+        "d.Workspace.ls = stop\n"
         "from bundlerun.cli.main import run_cli\n"
         "sys.exit(run_cli(['ls']))"
     )

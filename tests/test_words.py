@@ -1,0 +1,147 @@
+"""The words of the project: every refusal has its cure, and no text reads as translated."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bundlerun import errors
+from bundlerun.aws.failures import CODES, STATUSES
+
+ROOT = Path(__file__).resolve().parent.parent / "bundlerun"
+
+WITHOUT_CURE = {
+    "pipelines/failures.py:raised_in": "the pipe's own traceback shows what to mend",
+    "remotes/base.py:Remote.complete": "never called where begin() gave None",
+    "remotes/base.py:Remote.put_part": "never called where begin() gave None",
+    "remotes/base.py:checked_key": "keys are made by bundlerun, and never typed",
+    "remotes/folder.py:FileRemote._path": "keys are made by bundlerun, and never typed",
+}
+"""The functions that refuse without a command to type, and why. There is no other."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of the code: where it stands, and whether it is a docstring."""
+
+    where: str
+    text: str
+    is_docstring: bool
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of bundlerun, by its path below the package."""
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+
+
+def calls(node: ast.AST, place: str = "") -> Iterator[tuple[str, ast.Call]]:
+    """Every call below ``node``, with the qualified name of the function that it stands in."""
+    for child in ast.iter_child_nodes(node):
+        inner = place
+        if isinstance(child, ast.ClassDef | ast.FunctionDef):
+            inner = f"{place}.{child.name}" if place else child.name
+        if isinstance(child, ast.Call):
+            yield place, child
+        yield from calls(child, inner)
+
+
+def refusals() -> Iterator[tuple[str, type[errors.BundlerunError], ast.Call]]:
+    """Every call that makes an error of ours: its place, the class, the call."""
+    for path, tree in modules().items():
+        for place, call in calls(tree):
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            kind = getattr(errors, name, None)
+            if isinstance(kind, type) and issubclass(kind, errors.BundlerunError):
+                yield f"{path}:{place}", kind, call
+
+
+def has_cure(kind: type[errors.BundlerunError], call: ast.Call) -> bool:
+    """Whether the error names a command: its own, or that of its class."""
+    given = [word.value for word in call.keywords if word.arg == "hint"]
+    named = any(not isinstance(hint, ast.Constant) or hint.value for hint in given)
+    return named or (not given and kind.cure is not None)
+
+
+def test_every_refusal_names_the_next_command() -> None:
+    """``hint=``, or the cure of the class; the few others stand in WITHOUT_CURE."""
+    found = list(refusals())
+    assert len(found) > 400
+    without = {place for place, kind, call in found if not has_cure(kind, call)}
+    assert without == set(WITHOUT_CURE)
+
+
+def test_every_failure_of_aws_names_the_next_command() -> None:
+    """The table of AWS's failures has a hint in each row."""
+    failures = {*CODES.values(), *STATUSES.values()}
+    assert len(failures) > 8
+    assert [failure.meaning for failure in failures if not failure.hint] == []
+
+
+TRANSLATED = re.compile(
+    r"""
+      \b(?:is|are|was|were)\ (?:no|none)\b(?!\ (?:longer|more|error))
+    | \b(?:is|are|was|has|have)\ to\ be\b
+    | \b(?:has|have|had)\ not\ (?:the|its|a|an|their)\b
+    | \b(?:be|to\ be|are|is)\ had\b
+    | \b(?:made|written|built|read)\ anew\b
+    | \b(?:is|are)\ said\ to\b
+    | \bby\ hand\b | \bbeside\b | \bwhoever\b | \bwants\ it\ so\b | \bneither\ here\ nor\ there\b
+    """,
+    re.X | re.I,
+)
+"""Forms of texts that were translated word by word: "must", "is not" and "cannot" say it."""
+
+PLAIN = re.compile(r"\bthere (?:is|are) no(?:ne)?\b", re.I)
+"""What is good English and looks like one of them."""
+
+
+def texts() -> Iterator[Text]:
+    """Every message, help text and docstring, f-strings with {} for what they are filled with."""
+    for path, tree in modules().items():
+        inner = {id(v) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for v in n.values}
+        docs = {id(doc) for doc in docstrings(tree)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "{}" for v in node.values]
+                yield Text(f"{path}:{node.lineno}", "".join(map(str, parts)), False)
+            elif (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in inner
+            ):
+                yield Text(f"{path}:{node.lineno}", node.value, id(node) in docs)
+
+
+def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """The docstrings of a module, its classes and functions, and of its variables."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def is_translated(text: str) -> bool:
+    """Whether a form of TRANSLATED stands in ``text``."""
+    return TRANSLATED.search(PLAIN.sub("", text)) is not None
+
+
+def test_no_message_reads_as_translated() -> None:
+    """House rules of words, 1 and 4; the tables of SQL have no readers."""
+    found = [each for each in texts() if not each.is_docstring and "CREATE TABLE" not in each.text]
+    assert len(found) > 1000
+    assert [f"{text.where}: {text.text}" for text in found if is_translated(text.text)] == []
+
+
+def test_forms_that_are_translated_are_seen() -> None:
+    """The rule finds what it is for, and lets plain English pass."""
+    for text in ("'x' is no time", "it is to be a number", "could not be had", "made anew"):
+        assert is_translated(text), text
+    for text in ("there is no such bucket", "'x' is not a time", "it is no longer there"):
+        assert not is_translated(text), text
