@@ -40,8 +40,7 @@ _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 class Attempt:
     """One attempt of a run's job: which, on which remote, and where the pipeline's source lies.
     ``job`` is the job's id, which its attempts share; ``index`` the job's place among those of its
-    run; ``hidden`` are texts that nothing may show, by
-    the names of their variables."""
+    run; ``hidden`` are texts that nothing may show, by the names of their variables."""
 
     remote: Remote
     run_id: str

@@ -328,7 +328,7 @@ def test_old_runs_and_stray_look_ups_go(client: MakeClient) -> None:
     one = client("one")
     remote = one[2].inner
     remote.put("runs/ended/plan.json", b"{}")
-    remote.put("runs/ended/result.0.json", b"{}")
+    remote.put("runs/ended/0/result.1.json", b"{}")
     remote.put("runs/open/plan.json", b"{}")
     remote.put(run_index_key("ended", 1, "mark"), b"")
     remote.put(run_index_key("open", 2, "mark"), b"")
