@@ -54,7 +54,10 @@ T = TypeVar("T")
 def option(
     default: Any = None, *, variable: str | None = None, choices: tuple[str, ...] = ()
 ) -> Any:
-    """A key of a section: its default, the variable that wins over it, and what it may be."""
+    """A key of a section: its default, the variable that wins over it, and what it may be.
+
+    The variable is one of bundlerun's own prefix: others are no part of the settings.
+    """
     return field(default=default, metadata={"variable": variable, "choices": choices})
 
 
@@ -159,39 +162,57 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for that backend to judge.
     """
     env = os.environ if environ is None else environ
-    home = Path(env.get("BUNDLERUN_HOME") or _home_folder(env) / ".bundlerun")
-    path = home / _FILE
-    found = _parsed(path)
+    home = env.get("BUNDLERUN_HOME") or os.path.join(_home_folder(env), ".bundlerun")
+    variables = tuple((key, env[key]) for key in env if key.startswith("BUNDLERUN_"))
+    return _settings(home, _bytes_of(os.path.join(home, _FILE)), variables)
+
+
+@functools.lru_cache(maxsize=16)
+def _settings(home: str, file: bytes, variables: tuple[tuple[str, str], ...]) -> Settings:
+    # Every verb of the module asks for the settings: what they are made of is read each time, and
+    # is made into settings once.
+    env = dict(variables)
+    folder = Path(home)
+    path = folder / _FILE
+    found = _parsed(path, file)
     read: dict[str, Any] = {
         name: _section(kind, found.get(name, {}), f"{path}: [{name}]", env)
         for name, kind in _SECTIONS.items()
     }
     return Settings(
-        home=home,
-        store=Path(env.get("BUNDLERUN_STORE") or home / "store"),
+        home=folder,
+        store=Path(env.get("BUNDLERUN_STORE") or folder / "store"),
         context=env.get("BUNDLERUN_CONTEXT") or None,
         run=read["run"],
         images=read["images"],
         aws=read["aws"],
         storage=read["store"],
         backends=found.get("backends", {}),
-        variables={key: env[key] for key in env if key.startswith("BUNDLERUN_")},
+        variables=env,
     )
 
 
-def _home_folder(env: Mapping[str, str]) -> Path:
+def _home_folder(env: Mapping[str, str]) -> str:
     """The user's own folder. Where there is none (a function on a server) a folder that cannot
     be: nothing is configured there, and nobody else can configure it."""
     found = env.get("HOME") or os.path.expanduser("~")
-    return Path(found if os.path.isabs(found) else "/nonexistent")
+    return found if os.path.isabs(found) else "/nonexistent"
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _bytes_of(path: str) -> bytes:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return b""
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
+
+
+def _parsed(path: Path, file: bytes) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(file.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     for section, rows in found.items():
         tables = [
@@ -209,7 +230,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-    # Settings are read at each verb of the module; annotations that are texts cost 0.1 ms to read.
+    # Annotations that are texts cost 0.1 ms to read.
     return get_type_hints(kind)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
 
-_opened: dict[tuple[Settings, str | None], Workspace] = {}
+_opened: list[tuple[Settings, Workspace]] = []
 
 
 def open(
@@ -54,11 +54,13 @@ def open(
 def default() -> Workspace:
     """The workspace of the settings as they are now; the same object while they stay the same."""
     settings = read_settings()
-    key = (settings, None)
-    if key not in _opened:
-        _opened.clear()
-        _opened[key] = Workspace(settings)
-    return _opened[key]
+    for known, workspace in _opened:
+        # Settings that did not change are one object: they are not compared field by field.
+        if known is settings or known == settings:
+            return workspace
+    workspace = Workspace(settings)
+    _opened[:] = [(settings, workspace)]
+    return workspace
 
 
 def add(

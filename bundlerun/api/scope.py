@@ -102,7 +102,9 @@ class Scope:
         if inner is not None:
             return _only(inner.context, name)
         contexts = self.store.contexts
-        chosen = name or self._context_name or contexts.current()
+        chosen = name or self._context_name
+        if chosen is None and (found := contexts.chosen(FIRST_CONTEXT)) is not None:
+            return found
         may_make = chosen is None or (self._create and name is None)
         chosen = chosen or FIRST_CONTEXT
         try:
@@ -131,18 +133,31 @@ class Scope:
             self._remotes[url] = open_remote(url, self.connections)
         return self._remotes[url]
 
-    def entry(self, name: str | BundleRecord, tags: Mapping[str, str] | None = None) -> Entry:
-        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a record) means here.
-
-        Raises BundleNotFound.
+    def entry(
+        self,
+        name: str | BundleRecord,
+        tags: Mapping[str, str] | None = None,
+        context: Context | None = None,
+    ) -> Entry:
+        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a BundleRecord) means in
+        ``context`` (None: the workspace's). Raises BundleNotFound.
         """
+        context = context or self.context()
         if not isinstance(name, str):
-            return self.store.catalog.get(self.context(), name.name, id_prefix=name.id)
-        return self.store.catalog.named(self.context(), name, tags=tags or None)
+            return self.store.catalog.get(context, name.name, id_prefix=name.id)
+        return self.store.catalog.named(context, name, tags=tags or None)
+
+    def found(
+        self, name: str | BundleRecord, tags: Mapping[str, str] | None = None
+    ) -> tuple[BundleRecord, Fetch]:
+        """``entry``'s bundle and its ``fetch_of``, in one context, which is looked up once."""
+        context = self.context()
+        bundle = self.entry(name, tags, context).bundle
+        return bundle, self.fetch_of(bundle, context)
 
     def fetch_of(self, bundle: BundleRecord, context: Context | None = None) -> Fetch:
-        """What brings the bytes of ``bundle`` from the remote of ``context`` (None: the workspace's
-        own) to this disk; the remote is opened when it is called."""
+        """What brings the bytes of ``bundle`` from the remote of ``context`` (None: the
+        workspace's) to this disk; the remote is opened when it is called."""
         inner = self.inner
         if inner is not None and inner.fetch is not None:
             return inner.fetch(bundle)

@@ -112,8 +112,7 @@ class Workspace:
     def get(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
         disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
-        bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
-        return self.scope.store.value(bundle, self.scope.fetch_of(bundle))
+        return self.scope.store.value(*self.scope.found(name, checked_tags(tags or {})))
 
     def view(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
         """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
@@ -121,8 +120,7 @@ class Workspace:
 
         Raises as ``get``, later as things are touched.
         """
-        bundle = self.scope.entry(name, checked_tags(tags or {})).bundle
-        return self.scope.store.view(bundle, self.scope.fetch_of(bundle))
+        return self.scope.store.view(*self.scope.found(name, checked_tags(tags or {})))
 
     def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
@@ -154,8 +152,7 @@ class Workspace:
     def cat(self, name: str | BundleRecord) -> Any:
         """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
         its files' bytes."""
-        bundle = self.scope.entry(name).bundle
-        return self.scope.store.outline(bundle, self.scope.fetch_of(bundle))
+        return self.scope.store.outline(*self.scope.found(name))
 
     def commit(self, name: str | BundleRecord) -> Bundle:
         """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""

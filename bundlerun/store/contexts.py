@@ -88,6 +88,17 @@ class Contexts:
             row = connection.execute("SELECT value FROM meta WHERE key = 'current'").fetchone()
         return None if row is None else str(row[0])
 
+    def chosen(self, unless_set: str) -> Context | None:
+        """The chosen context, or the one called ``unless_set`` when none was chosen; None when
+        there is no such context."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT id, name, url, uuid FROM contexts"
+                " WHERE name = coalesce((SELECT value FROM meta WHERE key = 'current'), ?)",
+                (unless_set,),
+            ).fetchone()
+        return None if row is None else Context(*row)
+
     def switch(self, name: str) -> None:
         """Choose the context. Raises ContextNotFound."""
         with self._database.writing() as tx:

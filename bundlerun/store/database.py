@@ -244,6 +244,11 @@ class _Patient(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """sqlite3's own, ``patiently``."""
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
         return patiently(lambda: super(_Patient, self).execute(sql, parameters))
 
 

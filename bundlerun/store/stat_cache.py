@@ -202,7 +202,10 @@ class CachedWriter:
             if device not in believed:
                 believed[device] = self._index.believes(folder / path, stamp)
         known: Sequence[Link | None] = [None] * len(files)
-        if any(believed.values()) and not self._reread:
+        # What is young now was not remembered: where nothing else is, nothing is looked up.
+        old_ns = time.time_ns() - YOUNG_NS
+        has_old = any(changed_ns(stamp) <= old_ns for _, stamp in files)
+        if has_old and any(believed.values()) and not self._reread:
             known = self._index.find([stamp for _, stamp in files])
         if not all(believed.values()):
             pairs = zip(files, known, strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -31,19 +31,10 @@ class LostPaths:
     """The folders whose files do not stay: a pipe's ``scratch`` and those of the ``store``."""
 
     def __init__(self, *, scratch: Path | None = None, store: Path | None = None) -> None:
-        self._folders: list[tuple[str, str]] = []
-        self._marks: list[str] = []
-        self._patterns: list[str] = []
-        for base in _spellings(scratch):
-            self._add(base, [""], _SCRATCH)
-            # Its name is like no other, so that it is known in relative paths too.
-            self._patterns.append(rf"^(?:.*/)?{re.escape(os.path.basename(base))}(?:/|$)")
-        for base in _spellings(store):
-            self._add(base, _STORE_FOLDERS, _STORE)
-            parts = "/+".join(f"(?:{re.escape(p)}|{re.escape(quote(p))})" for p in base.split("/"))
-            name = re.escape(os.path.basename(base))
-            self._patterns.append(rf"^(?:file://)?{parts}/")
-            self._patterns.append(rf"^(?:file://)?/(?:.*/)?\.\.?/(?:.*/)?{name}/")
+        self._scratch = _spellings(scratch)
+        self._store = _spellings(store)
+        # However a path below a folder is spelled, the folder's name is in it.
+        self._marks = tuple(dict.fromkeys(map(os.path.basename, [*self._scratch, *self._store])))
 
     def check_text(self, text: str) -> None:
         """Raises CannotKeep when ``text`` as a whole names a file that does not stay."""
@@ -67,16 +58,28 @@ class LostPaths:
     def check_table(self, table: Any) -> None:
         """Raises CannotKeep, naming the column, for such a text in an Arrow table as ``codecs``
         packs it: in a column, a label, or a cell of an object column."""
-        wanted = Wanted("(?s)" + "|".join(self._patterns), tuple(self._marks))
-        for where, text in tables.texts(table, wanted) if self._marks else ():
+        if not self._marks:
+            return
+        wanted = Wanted("(?s)" + "|".join(self._patterns()), self._marks)
+        for where, text in tables.texts(table, wanted):
             self._check(text, f"{where}: ")
 
-    def _add(self, base: str, inside: Sequence[str], what: str) -> None:
-        self._folders += [(os.path.join(base, each).rstrip("/"), what) for each in inside]
-        mark = os.path.basename(base)
-        if mark not in self._marks:
-            # However a path below a folder is spelled, the folder's name is in it.
-            self._marks.append(mark)
+    def _patterns(self) -> Iterator[str]:
+        for base in self._scratch:
+            # Its name is like no other, so that it is known in relative paths too.
+            yield rf"^(?:.*/)?{re.escape(os.path.basename(base))}(?:/|$)"
+        for base in self._store:
+            parts = "/+".join(f"(?:{re.escape(p)}|{re.escape(quote(p))})" for p in base.split("/"))
+            name = re.escape(os.path.basename(base))
+            yield rf"^(?:file://)?{parts}/"
+            yield rf"^(?:file://)?/(?:.*/)?\.\.?/(?:.*/)?{name}/"
+
+    def _folders(self) -> Iterator[tuple[str, str]]:
+        for base in self._scratch:
+            yield base, _SCRATCH
+        for base in self._store:
+            for each in _STORE_FOLDERS:
+                yield os.path.join(base, each), _STORE
 
     def _check(self, text: str, where: str = "") -> None:
         if len(text) > MAX_PATH_LENGTH or "\n" in text:
@@ -86,7 +89,7 @@ class LostPaths:
         path = f"/{path.lstrip('/')}"
         if any(map(str.isspace, text)) and not os.path.lexists(path):
             return  # a sentence that begins with a path
-        for folder, what in self._folders:
+        for folder, what in self._folders():
             if path == folder or path.startswith(folder + "/"):
                 raise CannotKeep(
                     f"{where}the text {text!r:.300} names {what}",
