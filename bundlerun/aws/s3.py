@@ -11,24 +11,14 @@ import base64
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from bundlerun.aws.failures import code_of, translated
 from bundlerun.aws.retries import Failed
 from bundlerun.aws.session import Aws
-from bundlerun.errors import AccessDenied, BundlerunError, IntegrityError, RemoteUnreachable
-
-PART_BYTES = 16 << 20
-"""Bytes of a part of a multipart upload; four are in memory at a time."""
-
-_PARTS_AT_ONCE = 4
-MAX_PARTS = 10_000
-"""Parts of an upload at most, by S3's rules."""
+from bundlerun.errors import AccessDenied, IntegrityError, RemoteUnreachable
 
 _NO_UPLOAD = ("NoSuchUpload", "NoSuchKey", "404")
 """What servers call an upload that is gone; Ceph says NoSuchKey when its parts are asked for."""
@@ -120,35 +110,6 @@ class Bucket:
                     return False
                 raise
         return True
-
-    def upload(self, key: str, source: Path, tail: bytes = b"") -> None:
-        """Store the bytes of ``source`` and then ``tail`` under ``key``, in parts where large.
-
-        At most four parts are in memory. A failed upload is aborted, so nothing is left to pay.
-        """
-        size = source.stat().st_size + len(tail)
-        if size <= PART_BYTES:
-            self.put(key, source.read_bytes() + tail)
-            return
-        part_bytes = max(PART_BYTES, -(-size // (MAX_PARTS - 1)))
-        upload = self.begin(key)
-        numbers = range(1, -(-size // part_bytes) + 1)
-        pool = ThreadPoolExecutor(_PARTS_AT_ONCE)
-        try:
-            sent = pool.map(
-                lambda number: self.put_part(
-                    key, upload, number, _part(source, tail, (number - 1) * part_bytes, part_bytes)
-                ),
-                numbers,
-            )
-            self.complete(key, upload, dict(zip(numbers, sent, strict=True)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            # The error that led here says more than one of the clean-up would.
-            with suppress(BundlerunError):
-                self.abort(key, upload)
-            raise
-        pool.shutdown()
 
     def begin(self, key: str) -> str:
         """Begin a multipart upload of ``key``; its id."""
@@ -397,13 +358,3 @@ def _check_signed(request: Any, **_: Any) -> None:
 def _check_part(wanted: str | None, found: str | None) -> None:
     if wanted is not None and wanted != found:
         raise IntegrityError(f"a part has the digest {found}, not {wanted}")
-
-
-def _part(source: Path, tail: bytes, start: int, length: int) -> bytes:
-    """``length`` bytes from ``start`` of the file and then the tail."""
-    with source.open("rb") as file:
-        file.seek(start)
-        data = file.read(length)
-    size = source.stat().st_size
-    rest = max(start - size, 0)
-    return data + tail[rest : rest + length - len(data)]

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ KEPT_S = 24 * 3600
 """A broken upload of an object that nobody pushes any more is given up after so long."""
 
 _CHUNK = 1 << 20
+_PARTS_AT_ONCE = 4
 
 
 class MultipartUpload:
@@ -176,14 +178,12 @@ class MultipartUpload:
         assert self._upload is not None
         known = self._upload.digest_of(number) is not None
         start = (number - 1) * self.part_bytes
-        data = os.pread(self._handle, min(self.part_bytes, max(self._link.size - start, 0)), start)
-        view = memoryview(data)
-        for at in range(0, len(data), PART_BYTES) if self._digests and not known else ():
+        body = _part(self._handle, self._link.size, self._tail, start, self.part_bytes)
+        view = memoryview(body)[: max(self._link.size - start, 0)]
+        for at in range(0, len(view), PART_BYTES) if self._digests and not known else ():
             place = (start + at) // PART_BYTES
             if digest_of(view[at : at + PART_BYTES]) != self._digests[place]:
                 raise damaged(self._link.digest, place)
-        rest = self.part_bytes - len(data)
-        body = data + self._tail[max(start - self._link.size, 0) :][:rest]
         if len(body) != self._size(number):
             raise damaged(self._link.digest)
         return body
@@ -196,6 +196,46 @@ class MultipartUpload:
             offset += len(chunk)
         if sha256.hexdigest() != self._link.digest:
             raise damaged(self._link.digest)
+
+
+def put_in_parts(remote: Remote, key: str, source: Path, tail: bytes = b"") -> None:
+    """Store the bytes of the file ``source``, then ``tail``, under ``key`` of a remote that takes
+    parts; where they are more than one part, a few of them at a time.
+
+    What fails is given up, so that nothing is left to pay.
+    """
+    size = source.stat().st_size
+    part_bytes = part_bytes_of(size + len(tail))
+    if size + len(tail) <= part_bytes:
+        remote.put(key, source.read_bytes() + tail)
+        return
+    upload = remote.begin(key, part_bytes)
+    assert upload is not None
+    numbers = range(1, -(-(size + len(tail)) // part_bytes) + 1)
+    with source.open("rb") as file:
+
+        def send(number: int) -> Part:
+            start = (number - 1) * part_bytes
+            body = _part(file.fileno(), size, tail, start, part_bytes)
+            return remote.put_part(upload, number, body)
+
+        pool = ThreadPoolExecutor(_PARTS_AT_ONCE)
+        try:
+            sent = dict(zip(numbers, pool.map(send, numbers), strict=True))
+            remote.complete(upload, sent)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            # The error that led here says more than one of the clean-up would.
+            with contextlib.suppress(BundlerunError):
+                remote.abort(upload)
+            raise
+        pool.shutdown()
+
+
+def _part(handle: int, size: int, tail: bytes, start: int, length: int) -> bytes:
+    """``length`` bytes from ``start`` of an open file of ``size`` bytes, and then of ``tail``."""
+    data = os.pread(handle, min(length, max(size - start, 0)), start)
+    return data + tail[max(start - size, 0) :][: length - len(data)]
 
 
 def part_bytes_of(size: int) -> int:

@@ -13,6 +13,7 @@ from bundlerun.aws.session import SECRET, Aws
 from bundlerun.connections import Connections
 from bundlerun.errors import RemoteError, UsageError
 from bundlerun.remotes.base import Credentials, KeyInfo, Part, Remote, Upload, checked_key
+from bundlerun.remotes.multipart import put_in_parts
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the older
 # rules with capitals and underscores, which some servers keep.
@@ -96,7 +97,7 @@ class S3Remote(Remote):
 
     def put_file(self, key: str, source: Path, tail: bytes = b"") -> None:
         """See Remote."""
-        self._bucket.upload(self._key(key), source, tail)
+        put_in_parts(self, key, source, tail)
 
     def begin(self, key: str, part_bytes: int) -> Upload | None:
         """See Remote."""

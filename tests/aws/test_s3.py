@@ -187,10 +187,10 @@ def test_a_failed_upload_leaves_no_parts(
     remote = S3Remote(f"s3://{s3_bucket}/x", Aws())
     real = remote._bucket.put_part
 
-    def shrinking(key: str, upload: str, number: int, data: bytes) -> str:
+    def shrinking(key: str, upload: str, number: int, data: bytes, digest: str | None) -> str:
         if number == 2:
             raise OSError("the disk failed")
-        return real(key, upload, number, data)
+        return real(key, upload, number, data, digest)
 
     remote._bucket.put_part = shrinking  # type: ignore[method-assign]
     with pytest.raises(OSError, match="the disk failed"):

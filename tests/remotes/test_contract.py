@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.aws.s3 import PART_BYTES
+from bundlerun.bundles.link import PART_BYTES
 from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, RemoteUnreachable, UsageError
 from bundlerun.remotes.base import Remote
