@@ -31,7 +31,7 @@
     |   `-- NotDeterministic     20   the same work made two values
     `-- SubmitUnknown            21   the answer to a submit was lost: is there a job?
 
-Beside them one warning, UntrackedFile: a pipe read a file that stands in no key.
+Besides them one warning, UntrackedFile: a pipe read a file that stands in no key.
 
 130 is Ctrl-C. A message says what, where, and the next command to type.
 """
@@ -92,7 +92,7 @@ class BadParameter(UsageError):
 
 
 class BadModule(UsageError):
-    """A module or class that is not where it was said to be, or is no Pipe."""
+    """A module or class that is not where the caller says, or is not a Pipe."""
 
 
 class SettingsError(BundlerunError):
@@ -149,7 +149,7 @@ class NotCommitted(Conflict):
 
 
 class OtherRemote(Conflict):
-    """The context is bound to another remote than the one that it is to be bound to.
+    """The context is bound to another remote than the wanted one.
 
     ``leaving`` is what it would leave behind (``remotes.leaving.Leaving``).
     """
@@ -228,7 +228,7 @@ class CloudError(BundlerunError):
 class RunFailed(BundlerunError):
     """A run ended without its output.
 
-    ``evidence`` is what is known beside the message: a traceback, the last lines of output.
+    ``evidence`` is what is known besides the message: a traceback, the last lines of output.
     """
 
     exit_code = 10
@@ -263,7 +263,7 @@ class SpotReclaimed(RunFailed):
 
 
 class ImagePull(RunFailed):
-    """The image could not be had where the job was to run."""
+    """The image is not available where the job was started."""
 
     exit_code = 15
 

@@ -24,7 +24,7 @@ _FACTS = {
     "shape": "shape {}",
     "count": "of {}",
 }
-"""What a line says of a part beside its type, in this order."""
+"""What a line says of a part besides its type, in this order."""
 
 INLINE = 60
 """A list or tuple that is no longer than this stands on one line."""

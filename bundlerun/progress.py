@@ -1,4 +1,4 @@
-"""How long work tells whoever waits what it is doing: a protocol, and silence as the default."""
+"""Progress reporting: the protocol, and a silent default."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def option(
 ) -> Any:
     """A key of a section: its default, the variable that wins over it, and what it may be.
 
-    The variable is one of bundlerun's own prefix: others are no part of the settings.
+    The variable is one of bundlerun's own prefix: others are not part of the settings.
     """
     return field(default=default, metadata={"variable": variable, "choices": choices})
 

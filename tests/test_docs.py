@@ -162,7 +162,7 @@ def test_the_page_of_exit_codes_has_every_error_at_its_code() -> None:
 
 def test_the_errors_own_tree_has_every_error_at_its_code() -> None:
     """The drawing at the head of bundlerun/errors.py names each error below or at its code."""
-    drawing = (errors.__doc__ or "").partition("::")[2].partition("Beside them")[0]
+    drawing = (errors.__doc__ or "").partition("::")[2].partition("Besides them")[0]
     found: dict[int, set[str]] = {0: set(), INTERRUPTED: set()}
     code = 0
     for line in drawing.splitlines():

@@ -122,7 +122,7 @@ def cat(name: str | BundleRecord) -> Any:
 
 
 def commit(name: str | BundleRecord) -> Bundle:
-    """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
+    """Mark the bundle ``name`` to be kept; again is not an error. Raises BundleNotFound."""
     return default().commit(name)
 
 
@@ -312,8 +312,8 @@ def run(
     ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
     ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
     Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
-    (every pipe). An equal run for the same ``output`` that is under way, whoever submitted it,
-    is followed instead, unless either is given.
+    (every pipe). An equal run for the same ``output`` that is under way, also one that another
+    store submitted, is followed instead, unless either is given.
 
     Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
     BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote, UsageError.
@@ -332,7 +332,7 @@ def jobs(
     their states of now; a run that another store submitted to the context's remote as well.
 
     ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
-    that one. With ``remote`` those of the context's remote, whoever submitted them: two to
+    that one. With ``remote`` all runs of the context's remote: two to
     four requests a run, and nothing is written.
 
     Raises RunNotFound, and with ``remote`` NoRemote.
@@ -357,9 +357,9 @@ def wait(run: str) -> RunResult:
 
 
 def cancel(run: str) -> RunRecord:
-    """Stop a run's job; one that has ended is no error. The record as it is then.
+    """Stop a run's job; one that has ended is not an error. The record as it is then.
 
-    One that is being submitted at this moment is stopped by whoever submits it. Raises
+    One that is being submitted at this moment is stopped by its submitter. Raises
     Conflict, and does nothing, where the job that is noted for the run is not one of it."""
     return default().cancel(run)
 
@@ -391,8 +391,8 @@ def remote(context: str, url: str, *, rebind: bool = False) -> Context:
     """Bind ``context`` to the remote at ``url`` after reading and writing there.
 
     What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
-    address, also when the context is bound to it again later. Raises UsageError for a URL that
-    is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
+    address, also when the context is bound to it again later. Raises UsageError for a bad URL,
+    RemoteError when it cannot be used, and OtherRemote, with what would be left
     behind, where the context is bound to another remote, unless ``rebind``.
     """
     return default().remote(context, url, rebind=rebind)

@@ -189,7 +189,7 @@ class Ancestry:
     """One climb through the ancestors of a bundle of ``context``; each is looked up once.
 
     What a container or another machine made is on the remote: one read of its record there. A
-    remote that does not answer is asked no more, and is no reason to show less than what is here.
+    remote that does not answer is asked no more, and what is here is shown all the same.
     """
 
     def __init__(self, scope: Scope, context: Context) -> None:

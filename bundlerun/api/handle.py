@@ -104,7 +104,8 @@ class Run:
             yield from log_lines(run_called(self.run_id, self._runs), self._runs, follow=follow)
 
     def cancel(self) -> None:
-        """Stop the run's job; one that has ended is no error. Raises as ``Workspace.cancel``."""
+        """Stop the run's job; one that has ended is not an error. Raises as
+        ``Workspace.cancel``."""
         from bundlerun.runs.listing import run_called
         from bundlerun.runs.watch import cancel
 

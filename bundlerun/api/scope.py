@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bundlerun.store.store import Store
 
 FIRST_CONTEXT = "default"
-"""The context of whoever has chosen none, made at its first use."""
+"""The default context, made at its first use."""
 
 
 class Scope:

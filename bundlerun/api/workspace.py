@@ -155,7 +155,7 @@ class Workspace:
         return self.scope.store.outline(*self.scope.found(name))
 
     def commit(self, name: str | BundleRecord) -> Bundle:
-        """Mark the bundle ``name`` to be kept; again is no error. Raises BundleNotFound."""
+        """Mark the bundle ``name`` to be kept; again is not an error. Raises BundleNotFound."""
         entry = self.scope.entry(name)
         self.scope.store.catalog.commit(self.scope.context(), [entry.bundle.id])
         return self._out(self.scope.entry(entry.bundle))
@@ -460,8 +460,8 @@ class Workspace:
         ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
         ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
         Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
-        (every pipe). An equal run for the same ``output`` that is under way, whoever submitted it,
-        is followed instead, unless either is given.
+        (every pipe). An equal run for the same ``output`` that is under way, also one that another
+        store submitted, is followed instead, unless either is given.
 
         Raises what the run failed of (a RunFailed), and before anything is done: BadModule,
         BadParameter, BundleNotFound, NotCommitted, ImageNotFound, StaleImage, NoRemote, UsageError.
@@ -484,7 +484,7 @@ class Workspace:
         their states of now; a run that another store submitted to the context's remote as well.
 
         ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
-        that one. With ``remote`` those of the context's remote, whoever submitted them: two to
+        that one. With ``remote`` all runs of the context's remote: two to
         four requests a run, and nothing is written.
 
         Raises RunNotFound, and with ``remote`` NoRemote.
@@ -528,9 +528,9 @@ class Workspace:
 
     @outside_only(BEFORE)
     def cancel(self, run: str) -> RunRecord:
-        """Stop a run's job; one that has ended is no error. The record as it is then.
+        """Stop a run's job; one that has ended is not an error. The record as it is then.
 
-        One that is being submitted at this moment is stopped by whoever submits it. Raises
+        One that is being submitted at this moment is stopped by its submitter. Raises
         Conflict, and does nothing, where the job that is noted for the run is not one of it."""
         from bundlerun.runs.listing import run_called
         from bundlerun.runs.watch import cancel
@@ -582,8 +582,8 @@ class Workspace:
         """Bind ``context`` to the remote at ``url`` after reading and writing there.
 
         What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
-        address, also when the context is bound to it again later. Raises UsageError for a URL that
-        is none, RemoteError when it cannot be used, and OtherRemote, with what would be left
+        address, also when the context is bound to it again later. Raises UsageError for a bad URL,
+        RemoteError when it cannot be used, and OtherRemote, with what would be left
         behind, where the context is bound to another remote, unless ``rebind``.
         """
         from bundlerun.remotes.identity import bind

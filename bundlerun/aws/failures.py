@@ -132,7 +132,7 @@ STATUSES: Mapping[int, Failure] = {
     **dict.fromkeys((408, 500, 502, 503, 504), _FAILED),
     **dict.fromkeys((429, 509), _THROTTLED),
 }
-"""What an HTTP status means where the code is none of CODES; others of 505 and up: _FAILED."""
+"""What an HTTP status means where CODES lacks the code; others of 505 and up: _FAILED."""
 
 _MISSING = Failure(NoCredentials, "there are no AWS credentials", _LOGIN)
 _NO_ANSWER = Failure(RemoteUnreachable, "no answer", None)

@@ -146,7 +146,7 @@ class Bucket:
         self, key: str, upload: str, number: int, data: bytes, sha256: str | None = None
     ) -> str:
         """Send part ``number`` (from 1) of an upload; its ETag. Raises IntegrityError, and sends
-        nothing, where ``data`` has not the digest ``sha256``."""
+        nothing, where the digest of ``data`` is not ``sha256``."""
         with translated(f"writing {key}", self.where):
             check = self._check_of(data)
             if check:
@@ -190,7 +190,7 @@ class Bucket:
                     raise
 
     def abort(self, key: str, upload: str) -> None:
-        """Give an upload up; one that is gone is no error."""
+        """Give an upload up; one that is gone is not an error."""
         from botocore.exceptions import ClientError
 
         with translated(f"giving up {key}", self.where):
@@ -260,7 +260,7 @@ class Bucket:
         return parsedate_to_datetime(told).timestamp()
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove ``keys``, a thousand a request; one that is not there is no error."""
+        """Remove ``keys``, a thousand a request; one that is not there is not an error."""
         for start in range(0, len(keys), _PAGE):
             some = [{"Key": key} for key in keys[start : start + _PAGE]]
             with translated(f"deleting {len(some)} keys", self.where):
@@ -331,7 +331,7 @@ class Bucket:
 
 
 def _page(ask: Callable[..., Any], **asked: Any) -> Any:
-    """A page of a listing, asked for once more where it is no XML: it may have been changed on its
+    """A page of a listing, asked for once more where it is not XML: it may have been changed on its
     way."""
     from botocore.parsers import ResponseParserError
 

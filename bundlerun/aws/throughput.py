@@ -80,7 +80,7 @@ class _Watched:
         return getattr(self._link, name)
 
     def sendall(self, data: Any, *flags: int) -> None:
-        """As a socket's, but its timeout is for each step: a slow line is no silence."""
+        """As a socket's, but its timeout is for each step: a slow line is not silence."""
         left = memoryview(data).cast("B")
         while left:
             with self._meter.waiting():

@@ -180,7 +180,7 @@ class Backend(ABC):
 
     @abstractmethod
     def cancel(self, handle: JobHandle, reason: str) -> None:
-        """Stop the job, wherever it stands; one that has ended is no error.
+        """Stop the job, wherever it stands; one that has ended is not an error.
 
         A handle may come from a remote, and a remote may lie: raises Conflict, and does nothing,
         where the job's own record is not of the handle's run."""
@@ -188,7 +188,7 @@ class Backend(ABC):
     @abstractmethod
     def release(self, handle: JobHandle) -> None:
         """The result is safe: forget what the engine still keeps of the job (a stopped container).
-        Calling it twice is no error. Raises Conflict as ``cancel`` does."""
+        Calling it twice is not an error. Raises Conflict as ``cancel`` does."""
 
     def staging(self, handle: JobHandle) -> Path | None:
         """The folder of this machine that the job writes to (RemoteAccess.staging), by the engine's

@@ -343,7 +343,7 @@ def job_user() -> str:
 
 
 def container_options(spec: JobSpec, image: Any, user: str, *, host_cpus: int) -> dict[str, Any]:
-    """What ``containers.create`` is told about ``spec``, beside the image's name."""
+    """What ``containers.create`` is told about ``spec``, besides the image's name."""
     from docker.types import DeviceRequest, LogConfig
 
     config = image.attrs.get("Config") or {}

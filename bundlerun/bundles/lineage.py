@@ -55,7 +55,7 @@ class ReuseKey:
 
 @dataclass(frozen=True)
 class Lineage:
-    """How a bundle was made. All empty: somebody added it by hand.
+    """How a bundle was made. All empty: it was added, and no pipe made it.
 
     ``pipe`` is module-qualified; ``image`` names the image by digest where it has one;
     ``run`` is the id of the run that made it; ``started_s`` and ``finished_s`` are Unix seconds;

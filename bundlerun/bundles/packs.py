@@ -3,7 +3,7 @@
 Members stand back to back from offset 0; then the index, 48 bytes a member (digest, offset,
 length); then a trailer of 56 bytes (magic, offset and length of the index, its SHA-256). Numbers
 are big-endian. A pack does not say its own name, so the same bytes can stand under another one.
-Locations are hints: whoever reads a member hashes it before believing it.
+Locations are hints: a reader hashes each member before believing it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bundlerun.bundles.link import PART_BYTES, Link
 from bundlerun.errors import IntegrityError
 
 MAX_PACK_BYTES = 16 << 20
-"""A pack of several members is no larger, so that it can be read whole."""
+"""The largest pack of several members: one that can be read whole."""
 
 MAX_OBJECT_BYTES = 50 << 40
-"""More is no honest claim: S3 takes 50 TB an object."""
+"""A larger claim is a lie: S3 takes 50 TB an object."""
 
 _MAGIC = b"BRPACK\x00\x01"
 ROW = struct.Struct(">32sQQ")

@@ -68,7 +68,7 @@ class BundleRecord:
 
     @staticmethod
     def from_json(found: Any) -> BundleRecord:
-        """The inverse of ``to_json``. Raises IntegrityError for anything that is no such record."""
+        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
         try:
             check_format(found)
             return BundleRecord(
@@ -89,7 +89,7 @@ class BundleRecord:
 
 
 def parse_record(data: bytes) -> Any:
-    """JSON from elsewhere. Raises IntegrityError when it is none."""
+    """JSON from elsewhere. Raises IntegrityError for anything else."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -119,7 +119,7 @@ def new_id() -> str:
 
 
 def checked_id(text: object) -> str:
-    """``text`` as an id. Raises IntegrityError when it is no UUIDv7."""
+    """``text`` as an id. Raises IntegrityError when it is not a UUIDv7."""
     if not isinstance(text, str) or not _ID.fullmatch(text):
         raise IntegrityError(f"{text!r:.80} is not the id of a bundle")
     return text

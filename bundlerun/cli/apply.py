@@ -50,7 +50,7 @@ def command(
 ) -> None:
     """Run PKG.MODULE.PIPE here on the bundle IN and keep its output as OUT.
 
-    An IN of "-" is no input.
+    "-" as IN: without an input.
     """
     params = pipe_parameters(parameters)
     try:

@@ -1,6 +1,6 @@
 """Progress on a terminal: bars on standard error, foreign lines above them.
 
-A build prints hundreds of lines when all is well. On a terminal its last line is shown beside its
+A build prints hundreds of lines when all is well. On a terminal its last line is shown next to its
 bar and goes with it; elsewhere each step is named once. ``bundlerun -v`` prints them all, and a
 failing build's error has the lines that matter.
 """

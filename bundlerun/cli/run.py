@@ -94,7 +94,7 @@ def command(
 ) -> None:
     """Run PKG.MODULE.PIPE in its container on the bundle IN and bring back OUT.
 
-    An IN of "-" is no input. Options stand before IN; everything after the class belongs to the
+    "-" as IN: without an input. Options stand before IN; everything after the class belongs to the
     pipe.
     """
     wait, verify = options.pop("wait"), options.pop("verify")

@@ -34,7 +34,7 @@ class BuildSurroundings:
 
     @staticmethod
     def of(environ: Mapping[str, str]) -> BuildSurroundings:
-        """From variables; an index in a folder of this machine is none for the image."""
+        """From variables; an index in a folder of this machine is not passed on."""
         proxies = {
             name: environ[name]
             for upper in _PROXIES

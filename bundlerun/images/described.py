@@ -1,5 +1,5 @@
 """What a module is, wherever its jobs run: an image has it as labels, and an environment without a
-container tells the same. Where an image lies is no part of it."""
+container tells the same. Where an image lies is not part of it."""
 
 from __future__ import annotations
 

@@ -114,8 +114,8 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
     address of a registry that is named (``registry.IMAGE_REGISTRIES``) is asked for, and put before
     the name, when the image is published.
 
-    Raises BadModule for what is no module's name, SettingsError for a prefix or registry that no
-    image can have.
+    Raises BadModule for anything but a module's name, SettingsError for a prefix or registry that
+    no image can have.
     """
     if not _MODULE.fullmatch(module):
         raise BadModule(f"{module!r} is not the dotted name of a module", hint="pkg.module")

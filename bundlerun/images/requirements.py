@@ -1,4 +1,4 @@
-"""What a pipeline needs beside bundlerun: Python packages and system packages.
+"""What a pipeline needs besides bundlerun: Python packages and system packages.
 
 Python packages are taken from the first of: CONFIG_DIR/requirements.txt, and in PIPE_ROOT
 requirements.txt, pyproject.toml, setup.cfg, setup.py. Nothing of the pipeline is executed.
@@ -65,7 +65,7 @@ def find_requirements(
 def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
     """The Debian packages of ``config_dir/deb.txt``: one a line, ``#`` starts a comment.
 
-    Raises UsageError for a line that is no package's name.
+    Raises UsageError for a line that is not the name of a package.
     """
     if config_dir is None or not (config_dir / "deb.txt").is_file():
         return ()

@@ -65,7 +65,7 @@ def reached(
 ) -> Selection:
     """Each top-level package or module that holds one of ``modules`` (files below ``pipe_root``
     that the pipe's module imports, itself included), and the files ``named`` (paths relative to
-    ``pipe_root``; what is no file there does not count), as far as ``rules`` let them go in.
+    ``pipe_root``; those that are not files do not count), as far as ``rules`` let them go in.
 
     Of a package all Python files go in, and others up to MAX_DATA_BYTES unless .dockerignore has a
     ``!`` line that names them. Raises BadModule when a module is outside ``pipe_root``, OSError

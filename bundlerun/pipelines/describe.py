@@ -11,7 +11,7 @@ need not import it. One JSON object on standard output::
 ``config`` has what the configuration classes and tasks of the project's modules take. ``type`` is
 str, int, float, bool, date, choice or other; ``default`` is as luigi writes it, null where there is
 none. With ``--environment`` there is ``"environment"`` too, the text of ``local_environment``: for
-whoever has no image that says what the module runs on.
+a job without an image that says what the module runs on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How pipes are to be run: what `bundlerun apply` and `bundlerun run` have options for."""
+"""The options of an apply and of a run, as the command line has them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyOptions(Options):
-    """How an apply is to be done.
+    """The options of an apply.
 
     ``workers`` over 1 runs pipes in child processes. ``commit`` commits all outputs. ``pipe_root``
     is the folder below which ``package.module.Class`` is found (None: the working directory).

@@ -1,5 +1,5 @@
-"""What a caller gives to pipes beside parameters: values of configuration classes, variables of the
-environment, and secrets.
+"""What a caller gives to pipes besides parameters: values of configuration classes, variables of
+the environment, and secrets.
 
 luigi takes such values from configuration files, which stand in no key and lie in no container. So
 pipes see no such file; what a file would have said is given by name, and is part of the key.
@@ -195,7 +195,7 @@ def parsed_secrets(secrets: Sequence[str]) -> dict[str, str | None]:
 def check_secrets(
     secrets: Mapping[str, str | None], given: Given, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Raises UsageError for a secret that is not set here, that a service is to be asked for, which
+    """Raises UsageError for a secret that is not set here, that a service keeps, which
     no process here does, or that ``given`` has in the open as well."""
     environ = os.environ if environ is None else environ
     check_apart(secrets, given)

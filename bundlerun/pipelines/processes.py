@@ -53,7 +53,7 @@ class Child:
 
 
 class Children:
-    """The children of one caller. Of one thread."""
+    """The children of one caller. Not thread-safe."""
 
     def __init__(self) -> None:
         self.at_work: list[Child] = []

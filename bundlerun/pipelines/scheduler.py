@@ -32,7 +32,7 @@ class Work(Protocol):
         """Run the pipe, or find that it need not run: the output's id, and whether it ran.
 
         With several workers, called in a child process; ``tell`` takes what the pipe says on the
-        way. What it raises ends all, unless it is a RunFailed and the pipe is to be run again."""
+        way. What it raises ends all, unless it is a RunFailed and the pipe has tries left."""
 
     def settled(self, node: Node, id: str, ran: bool) -> Sequence[Node]:
         """Told, in the caller's process, what ``carry_out`` returned; the pipes that can start

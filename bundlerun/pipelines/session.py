@@ -364,7 +364,7 @@ class Session:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How an apply is to be done, and what its records are to say.
+    """The options of an apply, and what its records say.
 
     ``workers`` over 1 runs pipes in child processes; ``force`` runs the last pipe whatever is
     there, ``force_all`` every pipe; ``commit`` commits all outputs. ``environment`` None: this

@@ -60,7 +60,7 @@ class Targets(Protocol):
         """Whether the absolute ``path`` is a file of the host's own, which a value may name."""
 
     def value(self, bundle: BundleRecord) -> object:
-        """The value, made anew each time: what a pipe does to it, no other pipe sees."""
+        """The value, decoded each time: what a pipe does to it, no other pipe sees."""
 
     def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
         """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""

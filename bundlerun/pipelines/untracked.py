@@ -116,7 +116,7 @@ def watching(watch: Watch) -> Iterator[None]:
 
 
 def in_child() -> None:
-    """To be called in a forked child: what threads of the parent do is none of its own."""
+    """Forget, in a forked child, what threads of the parent watch."""
     _RUNNING.clear()
     _PRESENT.set(None)
 

@@ -1,4 +1,4 @@
-"""Why a bundle was made anew: which parts of its reuse key differ from those of an earlier one."""
+"""Why a bundle was not found: which parts of its reuse key differ from those of an earlier one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Why:
-    """Why ``bundle`` was made, beside ``nearest``: the earlier version that shares most parts."""
+    """Why ``bundle`` was made, and ``nearest``, the earlier version that shares most parts."""
 
     bundle: BundleRecord
     verdict: Verdict

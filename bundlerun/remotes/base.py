@@ -88,7 +88,7 @@ class Remote(ABC):
         return None
 
     def credentials(self, *, private: bool, seconds: int | None = None) -> Credentials:
-        """What a job is given to act on this remote, beside its URL.
+        """What a job is given to act on this remote, besides its URL.
 
         ``private``: nobody else can read the job's variables, so our own credentials may be among
         them; else it has a role. ``seconds`` asks for credentials of this life that reach this
@@ -126,7 +126,7 @@ class Remote(ABC):
 
     def begin(self, key: str, part_bytes: int) -> Upload | None:
         """Begin to store ``key`` in parts, which may come in any order, from several threads, and
-        after a break; nothing is there before ``complete``. None where that is not to be had here:
+        after a break; nothing is there before ``complete``. None where the remote cannot do so:
         ``put_file`` is."""
         return None
 
@@ -144,7 +144,7 @@ class Remote(ABC):
         raise UsageError(f"{self.url} takes no parts")
 
     def abort(self, upload: Upload) -> None:
-        """Give up what is under way; that it is gone already is no error."""
+        """Give up what is under way; that it is gone already is not an error."""
         return
 
     @abstractmethod
@@ -171,17 +171,17 @@ class Remote(ABC):
         return []
 
     def discard(self, litter: Sequence[KeyInfo]) -> None:
-        """Remove what ``litter`` gave; what is gone already is no error."""
+        """Remove what ``litter`` gave; what is gone already is not an error."""
         return
 
     @abstractmethod
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove ``keys``; one that is not there is no error."""
+        """Remove ``keys``; one that is not there is not an error."""
 
 
 def checked_key(key: str) -> str:
     """``key`` as one that every remote keeps. Raises UsageError for an absolute key, an empty part,
-    ``.``, ``..``, NUL and what is no valid Unicode."""
+    ``.``, ``..``, NUL and what is not valid Unicode."""
     try:
         key.encode()
     except UnicodeEncodeError as error:

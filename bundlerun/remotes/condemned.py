@@ -1,7 +1,7 @@
 """Packs that a clean-up may delete, and the rule that keeps a push from building on them.
 
 A collector first names dead packs in a list ``meta/condemned-E``, and deletes those that are still
-dead two windows after the list stands there (see sweeping). Whoever writes a bundle's record
+dead two windows after the list stands there (see sweeping). A push that writes a bundle's record
 
 - has read every list that ``meta/`` showed, and builds on no pack that one of them names;
 - writes it at most ``window_s`` after that look at ``meta/``, or looks again;
@@ -164,7 +164,7 @@ class PushLease:
 
     @property
     def expired(self) -> bool:
-        """Whether ``meta/`` is to be looked at before a record is written."""
+        """Whether ``meta/`` must be listed again before a record is written."""
         return self._age_s() > self._window_s
 
     @property

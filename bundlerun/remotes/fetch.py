@@ -363,7 +363,7 @@ def fetcher(
 
 @contextmanager
 def _perhaps_given_up(remote: Remote, uuid: str, bundle: BundleRecord) -> Iterator[None]:
-    """Bytes that are not to be had are no damage where the version was removed for everybody:
+    """Missing bytes are not damage where the version was removed for everybody:
     GivenUp then, which asks the remote once more."""
     try:
         yield

@@ -153,7 +153,7 @@ class FileRemote(Remote):
                 sync_folder(target.parent)
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
-        """See Remote. Links and special files are no keys."""
+        """See Remote. Links and special files are not keys."""
         left = limit
         folder, _, _ = prefix.rpartition("/")
         with self._translated(f"listing {prefix}"):

@@ -1,7 +1,7 @@
 """A file of a folder remote that grows part by part, in any order and over breaks.
 
-Beside the file lies its log, a line for each part that is durable: number, offset and length. Parts
-that no line names do not count.
+Next to the file lies its log, a line for each part that is durable: number, offset and length.
+Parts that no line names do not count.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def put_part(path: Path, upload: Upload, number: int, data: bytes) -> Part:
 
 
 def remove(path: Path) -> None:
-    """The file and its log go; that they are gone is no error."""
+    """The file and its log go; that they are gone is not an error."""
     path.unlink(missing_ok=True)
     forget(path)
 
 
 def forget(path: Path) -> None:
-    """The log goes: the file has become what it was to be."""
+    """Remove the log: the file is complete."""
     _log(path).unlink(missing_ok=True)
 
 

@@ -61,7 +61,7 @@ def bind(
     rebind: bool = False,
     window_s: float = WINDOW_S,
 ) -> Context:
-    """Bind ``context`` to ``remote``, which becomes one, of this window, if it is none yet.
+    """Bind ``context`` to ``remote``, which gets an identity with this window if it has none yet.
 
     Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds, and
     OtherRemote, with what would be left behind, where the context is bound to another remote (not

@@ -110,7 +110,7 @@ class MultipartUpload:
 
     @property
     def missing(self) -> list[int]:
-        """The parts that are to be sent."""
+        """The parts that are not there yet."""
         if self._upload is None:
             return []
         count = -(-self.pack.size // self.part_bytes)
@@ -153,7 +153,7 @@ class MultipartUpload:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file. What nobody can take up again is given up."""
+        """Close the file. What nobody can take up again is given up."""
         handle, self._handle = self._handle, -1
         if handle < 0:
             return

@@ -30,7 +30,7 @@ MAX_THIN_PACKS = 16
 """A version that would lie in more thin packs than this has those bytes sent anew as one."""
 
 MAX_TRIES = 10
-"""How often a record is made anew because the packs that it needs were condemned meanwhile."""
+"""How often a record is made again because the packs that it needs were condemned meanwhile."""
 
 THIN_SHARE_BYTES = 1 << 20
 """A pack is thin for a version that has less than this in it."""
@@ -40,7 +40,8 @@ THIN_SHARE_BYTES = 1 << 20
 class PushReport:
     """What a push did: the bundles that are versions on the remote now and were not before, in the
     order they were written, and how much went: objects, their bytes, and packs. ``left``: those
-    that did not go, since bytes of theirs, or of an older version, are neither here nor there."""
+    that did not go, since bytes of theirs, or of an older version, are neither on this disk nor on
+    the remote."""
 
     bundles: tuple[BundleRecord, ...]
     objects: int
@@ -63,8 +64,9 @@ def push(
     Requests: 1; a pack more where objects are new, and 2 a bundle. A version is there whole or not
     at all; a push that broke off is taken up by the next. Raises NoRemote, NotCommitted,
     RemoteChanged and the other RemoteErrors, IntegrityError; and PushIncomplete, once the rest was
-    sent, for bundles of which bytes are neither here nor there: newer versions of their names wait
-    for them, since a number says which is newer, and what was made of them does not.
+    sent, for bundles of which bytes are neither on this disk nor on the remote: newer versions of
+    their names wait for them, since a number says which is newer, and what was made of them does
+    not.
     """
     uuid = bound_uuid(context)
     ordered = in_order(store, context, entries)
@@ -193,7 +195,7 @@ def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
 
 
 class _Push:
-    """One push under way. Of one thread."""
+    """One push under way. Not thread-safe."""
 
     def __init__(
         self, store: Store, context: Context, remote: Remote, permit: PushLease, progress: Progress
@@ -281,7 +283,7 @@ class _Push:
 
     def _missing(self, bundle: BundleRecord) -> list[Link]:
         """What the remote lacks of a value, every byte of it on this disk. Raises BundleNotFound
-        where it is neither here nor there."""
+        where they are neither on this disk nor on the remote."""
         store, uuid = self._store, self._uuid
         shares = store.known.noted_value(uuid, bundle.root.digest) or []
         fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)

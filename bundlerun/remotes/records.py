@@ -45,7 +45,7 @@ from bundlerun.store.remote_cache import PackInfo, Share
 MAX_RECORD_BYTES = 16 << 20
 
 
-"""A record over this is none: read no further."""
+"""The largest record: nothing is read beyond."""
 
 
 RECORDS_AT_ONCE = 8
@@ -57,7 +57,7 @@ RECORDS_AT_ONCE = 8
 _CREATES = 5
 
 
-"""Attempts at a key that is said to exist and is not there."""
+"""Attempts at a key that neither can be created nor is there."""
 
 
 _logger = logging.getLogger("bundlerun.remotes")
@@ -89,8 +89,8 @@ class PushedBundle:
 
     @staticmethod
     def from_bytes(data: bytes, id: str) -> PushedBundle:
-        """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of bundle ``id``
-        or claims what no pack has."""
+        """The inverse of ``to_bytes``. Raises IntegrityError when it is not the record of bundle
+        ``id`` or claims what no pack has."""
         with reading(bundle_key(id)):
             found = parsed(data)
             bundle = BundleRecord.from_json(found["bundle"])
@@ -123,8 +123,8 @@ class VersionRecord:
 
     @staticmethod
     def from_bytes(data: bytes, name: str, n: int) -> VersionRecord:
-        """The inverse of ``to_bytes``. Raises IntegrityError when it is no record of version ``n``
-        of ``name``."""
+        """The inverse of ``to_bytes``. Raises IntegrityError when it is not the record of version
+        ``n`` of ``name``."""
         with reading(version_key(name, n)):
             found = parsed(data)
             record = VersionRecord(
@@ -149,7 +149,7 @@ class TagsRecord:
 
     def to_bytes(self) -> bytes:
         """The record as canonical JSON, with a digest of the tags and the key, so that another
-        version's tags are none."""
+        version's tags are refused."""
         tags = dict(sorted(self.tags.items()))
         digest = digest_of(canonical_json([self.key, tags]))
         return canonical_json({"format": FORMAT, "tags": tags, "digest": digest})
@@ -192,7 +192,7 @@ def create(remote: Remote, key: str, data: bytes) -> bytes | None:
     """Store ``data`` under ``key`` unless the key exists: None where it was stored, else the bytes
     that are there, which may be ``data`` of an attempt whose answer was lost.
 
-    A key that is said to exist and is not there is tried again: servers err, and a clean-up may
+    A key that neither can be created nor is there is tried again: servers err, and a clean-up may
     have been between. Raises RemoteError where that does not end.
     """
     for _ in range(_CREATES):

@@ -204,7 +204,7 @@ class OverlayRemote(Remote):
     """A folder laid over a remote that is only read: what is written goes to the folder, and reads
     look there first. A container works so on a folder that belongs to somebody else.
 
-    A create-only key that the lower one has is refused; whoever publishes the folder settles the
+    A create-only key that the lower one has is refused; the publisher of the folder settles the
     keys that others create meanwhile. Keys of the lower remote cannot be deleted.
     """
 

@@ -127,7 +127,7 @@ class _Sending:
             self._submit(0, functools.partial(self._part, large, None))
 
     def _part(self, large: MultipartUpload, number: int | None) -> _SentPack | None:
-        """Send one part; whoever sends the last one ends the upload."""
+        """Send one part; the sender of the last one ends the upload."""
         if number is not None:
             self._advance(large.send(number))
         if not large.is_complete():

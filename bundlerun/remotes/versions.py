@@ -51,7 +51,7 @@ def settle_bundle(remote: Remote, record: PushedBundle, permit: PushLease) -> Cr
     """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned.
 
     None where a sweep may have overlooked it and deleted packs that it needs: it is gone again,
-    and is to be made anew upon what ``permit`` says now.
+    and must be made again from what ``permit`` says now.
     """
     settled = _put(remote, record)
     if permit.late:
@@ -175,7 +175,7 @@ def withdraw(store: Store, context: Context, remote: Remote, entry: Entry) -> No
     its work is not found again. Doing it again changes nothing.
 
     Its version record stays, so the versions have no hole; a clean-up takes the rest. Nothing for
-    what is no version there.
+    what is not a version there.
     """
     if entry.version is not None:
         give_up(remote, entry)

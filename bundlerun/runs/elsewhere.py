@@ -45,7 +45,7 @@ def adopt(prefix: str, world: RunScope) -> RunRecord:
 
 def listed(world: RunScope, *, limit: int | None, before: str | None) -> list[RunRecord]:
     """The newest runs of the context's remote, ``limit`` at most and older than the run ``before``,
-    whoever submitted them, with their states of now; nothing is written. What cannot be read is
+    of all submitters, with their present states; nothing is written. What cannot be read is
     named by ``world.progress``.
 
     One listing, and for each run that this store has not settled two to four requests; a poll a

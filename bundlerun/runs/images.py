@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One ``dockerize``: where the source stands, which pipe, and how the image is to be."""
+    """One ``dockerize``: where the source stands, which pipe, and the options of the image."""
 
     pipe_root: Path
     pipe: str

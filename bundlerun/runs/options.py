@@ -1,4 +1,4 @@
-"""How a run is to be done: what `bundlerun run` has options for."""
+"""The options of a run, as `bundlerun run` has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bundlerun.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """How a run is to be done.
+    """The options of a run.
 
     ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
     ``build`` first rebuilds the image where its source changed. ``push_input`` False: the input

@@ -170,7 +170,7 @@ def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One ``run``: the names as they were typed, and how it is to be done.
+    """One ``run``: the names as they were typed, and the options.
 
     ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
     ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;

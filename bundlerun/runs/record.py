@@ -26,11 +26,11 @@ class RunRecord:
     ``kind`` is that of the task which the run carries out; ``image`` None: its job has none.
     ``remote_url`` and ``remote_uuid`` name the remote that the run works on, whatever its context
     is bound to later. ``lost_s``: since when the backend does not know the job, by the look before;
-    ``orphaned_s``: when it was first seen that whoever submitted has ended and left no job;
+    ``orphaned_s``: when it was first seen that the submitter has ended and left no job;
     ``cancel_asked_s``: when somebody asked for its end, and ``cancel_sent``: the backend was told.
     ``adopted``: another store submitted it, or this one's journal was lost since; ``followed``: it
     was under way when equal work was asked for.
-    ``judged``: what became of it stands here; ``settled``: beside that, the backend was told to
+    ``judged``: what became of it stands here; ``settled``: besides, the backend was told to
     forget the job, and nothing is left to be done. ``revision`` is the journal's.
     """
 

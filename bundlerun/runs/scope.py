@@ -141,7 +141,7 @@ def read_again(record: RunRecord, world: RunScope) -> RunRecord:
 
 
 def holding(run_id: str, world: RunScope, *, wait: bool) -> AbstractContextManager[bool]:
-    """A run's lock, which whoever submits it or settles it holds; see ``locks.held``."""
+    """A run's lock, held while the run is submitted or settled; see ``locks.held``."""
     return held(world.store.path / "locks" / run_id, wait=wait)
 
 

@@ -151,7 +151,7 @@ def ended(
     record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: RunScope
 ) -> RunRecord:
     """``record`` with what became of the run, and the job forgotten, as far as that can be told and
-    done yet; to be called by whoever holds the run's lock. Raises as ``settle``."""
+    done yet; the caller holds the run's lock. Raises as ``settle``."""
     if not record.judged:
         record = _judged(record, statuses, backend, world)
     if record.judged and not record.settled:

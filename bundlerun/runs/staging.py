@@ -62,7 +62,7 @@ def publish_staged(record: RunRecord, backend: Backend, world: RunScope) -> None
 
 
 def remove_staging(staging: Path) -> None:
-    """Remove the folder, whole; that it is gone, or another user's, is no error."""
+    """Remove the folder, whole; that it is gone, or another user's, is not an error."""
     aside = staging.with_name(f"{staging.name}.{new_id()}")
     with contextlib.suppress(OSError):
         staging.rename(aside)

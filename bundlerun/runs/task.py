@@ -26,7 +26,7 @@ INPUT_ROLE = "pipeline_input"
 class PipeTask:
     """One pipe over one input bundle, or none, and the bundle that it is to make.
 
-    ``output_id`` is chosen by the client, so that whoever looks later knows what to look for.
+    ``output_id`` is chosen by the client, so that a later look knows what to look for.
     ``left_out`` has the digests of the files that the image left out for their size, by path, and
     is None where the job sees the project itself.
     ``given`` is what ``--set`` and ``--env`` say.
@@ -116,7 +116,7 @@ class Kind:
 TASKS: Mapping[str, Kind] = {
     PipeTask.kind: Kind(PipeTask, Row("bundlerun.runs.carry_pipe:carry_pipe")),
 }
-"""Every kind of task by its name in a plan: read by whoever reads a plan, and by the worker."""
+"""Every kind of task by its name in a plan: read with a plan, and by the worker."""
 
 
 def kind_of(found: object) -> str:

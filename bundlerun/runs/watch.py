@@ -78,7 +78,7 @@ def refresh(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
 def cancel(record: RunRecord, world: RunScope) -> RunRecord:
     """Ask for the run's end, and look at it once; the record as it is then.
 
-    Where its job is being submitted at this moment the wish is written down, and whoever submits
+    Where its job is being submitted at this moment the wish is written down, and the submitter
     sees it. Raises what the backend raises; the wish stays.
     """
 
@@ -115,7 +115,7 @@ def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
     """``record`` with its job's handle, which a client that died right after it submitted could
     not note; a cancel that somebody asked for meanwhile is sent.
 
-    Where whoever submits it is still at it, it is left alone however long that takes. Where that
+    While its submitter still works, the run is left alone, however long that takes. Where that
     one has ended, and no job comes to be listed, the run never began, and is settled as that.
     """
     if record.handle is None and not record.settled:
@@ -138,7 +138,7 @@ def backend_of(record: RunRecord, world: RunScope) -> Backend:
 
 def tell(handle: JobHandle, remote: Remote, world: RunScope) -> None:
     """Write down on the remote which job has the run, for other stores. Where that fails they look
-    for the job by its name: it is no failure of the run."""
+    for the job by its name: that is not a failure of the run."""
     try:
         note_handle(remote, handle)
     except BundlerunError as error:

@@ -1,6 +1,6 @@
 """The sandbox in a shell's environment: what `sandbox up` exports, and the way back.
 
-A shell may hold AWS settings of its own. What each variable held is exported beside the new value,
+A shell may hold AWS settings of its own. What each variable held is exported with the new value,
 so that `sandbox down` can put it back, also from a sandbox that died.
 """
 

@@ -34,7 +34,7 @@ class Catalog(Queries):
 
     def add(self, context: Context, bundle: BundleRecord, *, committed: bool) -> Entry:
         """A new bundle of this machine's. Raises Conflict when its id is there already, BadValue
-        for params that are no valid Unicode."""
+        for params that are not valid Unicode."""
         try:
             bundle.to_bytes()
         except UnicodeEncodeError as error:
@@ -78,7 +78,7 @@ class Catalog(Queries):
         return entries
 
     def tag(self, context: Context, id: str, tags: Mapping[str, str]) -> Entry:
-        """Set ``tags`` beside those that the bundle has; they are pending until they are sent.
+        """Add ``tags`` to those of the bundle; they are pending until they are sent.
 
         Raises BadName, BundleNotFound.
         """

@@ -1,8 +1,8 @@
 """Files and folders under their own names, for programs that want a path.
 
-They lie in ``files/`` beside the objects, read-only, and they are no truth. Large files are copies
-of their objects, so that no program that writes to one changes a bundle; their stamps are recorded,
-and one whose stamp is another was written to and is made again. Small ones are compared.
+They lie in ``files/`` next to the objects, read-only, and nothing relies on them. Large files are
+copies of their objects, so that no program that writes to one changes a bundle; their stamps are
+recorded, and one whose stamp is another was written to and is made again. Small ones are compared.
 
 What a store that may not be written lacks of them lies in a folder of the process's own.
 """
@@ -73,7 +73,7 @@ class Localised:
     def file(self, link: Link, name: str, executable: bool) -> Path:
         """A read-only file called ``name`` with the bytes of ``link``.
 
-        Raises BadPath for a name that is none, BundleNotFound where the bytes are not on this
+        Raises BadPath for a name that cannot be, BundleNotFound where the bytes are not on this
         disk, BundlerunError where the disk has no room for a copy.
         """
         check_file_name(name)
@@ -201,7 +201,7 @@ class Localised:
         return stamps
 
     def _wrong(self, root: Path, entries: Sequence[DirectoryEntry]) -> list[DirectoryEntry]:
-        """Those of the files in ``entries`` that are not below ``root`` as they are to be."""
+        """Those of the files in ``entries`` that differ from what lies below ``root``."""
         if not root.is_dir():
             return _files(entries)
         stamps = self._stamps(root)

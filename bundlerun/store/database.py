@@ -114,7 +114,7 @@ class Database:
             return self._read_only
 
     def close(self) -> None:
-        """Let go of the file. The next use opens it again."""
+        """Close the file. The next use opens it again."""
         with translated(self.folder), self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:

@@ -57,7 +57,7 @@ def is_full(error: sqlite3.Error, folder: Path) -> bool:
 
 
 def read_only(folder: Path) -> StoreReadOnly:
-    """What is said to who wants to write a store that may only be read."""
+    """The refusal to write a store that may only be read."""
     return StoreReadOnly(
         f"the store {folder} is read-only here; nothing was written",
         hint=f"cp -a {folder} DIR, and export BUNDLERUN_STORE=DIR",

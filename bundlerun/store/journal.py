@@ -31,7 +31,7 @@ class Row:
 
 
 class Journal:
-    """Runs by context and id. What a run holds is the writer's to say, beside ``"id"`` and, where
+    """Runs by context and id. What a run holds is up to the writer, besides ``"id"`` and, where
     they are given, ``"settled"`` (nothing is left to be done for it), ``"state"``, ``"kind"`` and
     ``"submitted_s"`` (Unix seconds), which are columns too."""
 

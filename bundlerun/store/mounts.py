@@ -49,7 +49,7 @@ def is_shared(kind: str) -> bool:
 class Trust:
     """Whether an unchanged stamp proves an unchanged file. Safe to use from threads.
 
-    ``also``: types of file systems that are believed though they are none of this machine's disks
+    ``also``: types of file systems that are believed though they are not disks of this machine
     ("overlay", "nfs4", "fuse" for all of "fuse.*"). Raises SettingsError for one in memory.
     """
 

@@ -31,7 +31,7 @@ empty."""
 
 
 def is_writable(path: Path) -> bool:
-    """Whether this user may write the database and make files beside it."""
+    """Whether this user may write the database and make files next to it."""
     return all(os.access(each, os.W_OK) for each in (path, path.parent))
 
 

@@ -87,7 +87,7 @@ def record_sha(record: bytes) -> bytes:
 def set_tags(
     tx: sqlite3.Connection, context: Context, seq: int, tags: Mapping[str, str], *, sent: bool
 ) -> None:
-    """Set ``tags`` beside those there are, in the index only."""
+    """Add ``tags`` to the index."""
     tx.executemany(
         "INSERT OR REPLACE INTO tags (bundle, context, key, value, sent) VALUES (?, ?, ?, ?, ?)",
         [(seq, context.id, key, value, sent) for key, value in tags.items()],

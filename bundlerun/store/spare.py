@@ -29,7 +29,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def keep_spare(folder: Path) -> None:
-    """Make the spare file of the store ``folder`` where the disk is roomy and there is none."""
+    """Make the spare file of the store ``folder`` where the disk has room for it."""
     if not (folder / FILE).exists() and free_bytes(folder) > ROOMY_BYTES:
         _take(folder)
 

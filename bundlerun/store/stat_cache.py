@@ -74,7 +74,7 @@ class StatCache:
 
     def believes(self, path: Path, stamp: Stamp) -> bool:
         """Whether the file system of ``path``, whose stamp this is, changes a stamp with the
-        bytes; else nothing is to be looked up or remembered of it."""
+        bytes; else nothing is looked up or remembered of it."""
         return self._trust.believes(stamp[:_DEVICE_BYTES], path)
 
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
@@ -179,7 +179,7 @@ def _link_of(stream: BinaryIO) -> Link:
 class CachedWriter:
     """An intake that reads no file whose stamp is known: the Sink of bundles.manifest.freeze.
 
-    ``reread``: every file is read. Of one thread.
+    ``reread``: every file is read. Not thread-safe.
     """
 
     def __init__(self, intake: Writer, index: StatCache, *, reread: bool = False) -> None:

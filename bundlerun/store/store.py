@@ -97,7 +97,7 @@ class Store:
         keep_spare(self.path)
 
     def close(self) -> None:
-        """Let go of the files. The next use opens them again."""
+        """Close the files. The next use opens them again."""
         self._database.close()
 
     def add(
@@ -171,7 +171,7 @@ class Store:
 
         ``fetch`` is called for objects that are not on this disk; files and folders are brought
         when they are touched. Raises BundleNotFound where there is no ``fetch``, IntegrityError
-        where it did not bring what it should, or for a value that is none.
+        where it did not bring what it should, or for a malformed value.
         """
         from bundlerun.bundles.value import decode_value
 

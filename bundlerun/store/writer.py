@@ -34,7 +34,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class _Waiting(NamedTuple):
-    """An object without a row yet; ``data`` is None where it is a file already."""
+    """An object without a row yet; ``data`` is None where the bytes are a file already."""
 
     link: Link
     data: bytes | None
@@ -96,7 +96,7 @@ class Writer:
     def put_file(self, path: Path) -> Link:
         """Take the bytes of the regular file ``path``, with bounded memory.
 
-        Raises BadPath when it cannot be read, is no regular file, or changes meanwhile.
+        Raises BadPath when it cannot be read, is not a regular file, or changes meanwhile.
         """
         with _opened(path) as source:
             before = _state(source)

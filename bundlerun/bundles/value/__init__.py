@@ -1,4 +1,4 @@
-"""The value and its nodes: the door to what the modules beside this one do.
+"""The value and its nodes: the door to the other modules of this folder.
 
 A value is frozen into a root, an object named by its digest that names the rest; the root holds no
 location. ``kinds`` is the table of what can be kept, ``nodes`` does the cutting.

@@ -64,7 +64,7 @@ def _is_extended(numpy: Any, dtype: Any) -> bool:
 
 
 def _extended(numpy: Any, raw: Any) -> Any:
-    """A copy of the bytes of x87 numbers with zeros for what is no part of them."""
+    """A copy of the bytes of x87 numbers with zeros for their padding."""
     copy = raw.copy()
     copy.reshape(-1, 16)[:, 10:] = 0
     return copy

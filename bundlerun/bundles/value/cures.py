@@ -143,7 +143,7 @@ def cure(value: Any) -> str:
 
 
 def key_cure(key: Any) -> str:
-    """What to do with a dict that has ``key``, which is no single value."""
+    """What to do with a dict that has ``key``, which is not a scalar."""
     if isinstance(key, enum.Enum):
         return "the key's .value"
     if type(key).__module__.partition(".")[0] == "numpy" and hasattr(key, "item"):

@@ -29,11 +29,11 @@ PLAIN = (str, int, bool, type(None))
 """What stands for itself in JSON."""
 
 _MALFORMED = (ValueError, TypeError, ArithmeticError)
-"""What reading a text of another form raises, beside IntegrityError."""
+"""What reading a text of another form raises, besides IntegrityError."""
 
 
 class CannotKeep(Exception):
-    """Why a value cannot be kept; whoever knows its path in the tree makes a BadValue of it."""
+    """Why a value cannot be kept; the caller, which knows its path in the tree, raises BadValue."""
 
     def __init__(self, reason: str, *, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -98,7 +98,7 @@ class Kind:
     does not write. ``encode`` and ``decode`` stand for them where bytes lie in objects of their
     own, which ``links`` then names; ``write`` and ``encode`` raise CannotKeep and BadPath.
 
-    ``outline``: what is told of a term without reading those objects; where it is None the value
+    ``outline``: the description of a term without reading those objects; where it is None the value
     itself, or the size of the objects. ``name``: the path of a value that is this alone.
     ``root``: the root of a whole value that is named within. ``is_key``: dicts may have it as key.
     ``is_table``: its objects are Arrow files. ``has_files``: below its tag there are entries of
@@ -179,7 +179,7 @@ def add(rows: Iterable[Kind | Container]) -> None:
 
 
 def kind_of(value: object) -> Kind | None:
-    """The kind of a value that is no container; None where a bundle does not keep it."""
+    """The kind of a value other than a container; None where a bundle does not keep it."""
     found = BY_TYPE.get(type(value))
     if found is None:
         for row in _OF_LIBRARIES:
@@ -194,7 +194,8 @@ def malformed(term: Any) -> IntegrityError:
 
 
 def tag_of(term: Any) -> str:
-    """What a term is: its first key. Raises IntegrityError for what is no object with a key."""
+    """What a term is: its first key. Raises IntegrityError for anything but an object with a
+    key."""
     if type(term) is not dict or not term:
         raise malformed(term)
     tag: str = next(iter(term))

@@ -18,7 +18,7 @@ from bundlerun.bundles.value.kind import CannotKeep
 from bundlerun.bundles.value.tables.texts import Wanted
 
 MAX_PATH_LENGTH = 4096
-"""Linux's PATH_MAX: a longer text is no path."""
+"""Linux's PATH_MAX: a longer text is not a path."""
 
 _STORE_FOLDERS = ("objects", "files", "packs", "quarantine")
 """What of a store's folder holds bytes. The folder itself is a place that the user chose."""

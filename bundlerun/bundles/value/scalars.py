@@ -146,7 +146,7 @@ def _read_float(term: dict[str, Any]) -> float:
 
 def zone_named(key: Any) -> ZoneInfo:
     """The IANA zone ``key``. Raises SettingsError when this machine does not know it, ValueError
-    or TypeError when it is no zone's name at all."""
+    or TypeError when it is not the name of a zone."""
     if not _ZONE.fullmatch(key):
         raise ValueError(f"{key!r:.80} is not the name of a time zone")
     try:

@@ -37,7 +37,7 @@ class View:
 
     @property
     def value(self) -> Any:
-        """The whole value of this part, made anew each time and equal to what went in.
+        """The whole value of this part, decoded each time and equal to what went in.
 
         Raises as ``thaw``.
         """

@@ -64,7 +64,7 @@ def parts(root: Link, read: MaybeRead) -> Iterator[Part]:
 
     A node comes before what it names, level after level, and the digests of an object's parts
     before the object. Where ``read`` gives None (the node is not here), what lies below that node
-    is left out. Raises IntegrityError for malformed nodes and for a digest that is said to have
+    is left out. Raises IntegrityError for malformed nodes and for a digest that is given
     two sizes.
     """
     return (Part(*each) for each in _walked(root, read))

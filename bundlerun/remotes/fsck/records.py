@@ -1,4 +1,4 @@
-"""Every record of a remote read and compared with what it is said to be."""
+"""Every record of a remote, read and compared with what others say of it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class RecordsProof:
         self.ids[name, n] = version.id
 
     def _read_again(self, version: VersionRecord) -> VersionRecord:
-        """The version as a second reading has it, and its bundle's record read anew."""
+        """The version as a second reading has it, and its bundle's record read again."""
         data = read_record(self._remote, version.key)
         found = self._version_in(version.name, version.n, data or b"")
         if found.id not in self.broken:

@@ -39,7 +39,7 @@ class PackRestoring:
         self._ledger = ledger
 
     def cure(self, claimed: PackInfo, state: PackState | None) -> tuple[str, Mend] | None:
-        """How the pack ``claimed`` can be had again, None where some of it is nowhere."""
+        """How to restore the pack ``claimed``; None where some of it is nowhere."""
         members = self._members(claimed, state)
         if members is None:
             return None
@@ -125,7 +125,7 @@ class RecordRestoring:
         self._rows: dict[str, dict[int, tuple[Context, Row]]] = {}
 
     def cure(self, problem: Problem) -> tuple[str, Mend] | None:
-        """How the record can be had again, None where nobody knows what it said."""
+        """How to restore the record; None where nobody knows its bytes."""
         if problem.key.startswith("k/"):
             return self._reuse(problem)
         if problem.key.startswith(META):

@@ -31,7 +31,7 @@ class Ledger:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def note(self, pack: str, members: Iterable[Location], nodes: Iterable[bytes]) -> None:

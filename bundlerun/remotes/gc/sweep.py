@@ -3,7 +3,7 @@
 Times are the remote's own: the ages of its keys against its own clock. What is deleted: packs of a
 list that has stood for two windows and that no record uses; bundle records that were given up so
 long ago, and their reuse look-ups; runs, and writes that broke off, older than the grace period.
-Version records stay, so the numbers have no hole. Safe beside pushes (see condemning), beside other
+Version records stay, so the numbers have no hole. Safe during pushes (see condemning), during other
 clean-ups, and when it dies at any step: what it did not get to is found by the next one.
 """
 
@@ -20,8 +20,8 @@ from bundlerun.remotes.identity import check_remote, identity_of
 from bundlerun.store.reports import GRACE_S, GcReport, MostlyDead, Reclaimed
 
 KEPT_LISTS = 100
-"""Lists of condemned packs that stay once all of their packs are gone. Whoever did not look at the
-remote while the others went builds on nothing that it knows from before."""
+"""Lists of condemned packs that stay once all of their packs are gone. A push that did not look at
+the remote while the others went builds on nothing that it knows from before."""
 
 UNFINISHED_S = 86_400.0
 """A write that broke off is left alone for so long, whatever the grace period."""
@@ -77,7 +77,7 @@ def collect(
 
 
 class _Sweep:
-    """What is to be deleted, kind by kind, and then its deletion."""
+    """What to delete, kind by kind, and then its deletion."""
 
     def __init__(
         self, remote: Remote, uuid: str, picture: Inventory, now_s: float, window_s: float
@@ -183,7 +183,7 @@ def _lists(remote: Remote, uuid: str, listed: Sequence[KeyInfo]) -> dict[int, Co
 
 
 def _condemn(remote: Remote, uuid: str, packs: Sequence[str]) -> None:
-    """Write the list of ``packs`` as the next one, whoever else writes one."""
+    """Write the list of ``packs`` as the next one, while others may write one too."""
     if not packs:
         return
     for _ in range(_TRIES):

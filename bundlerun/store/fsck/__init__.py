@@ -35,7 +35,7 @@ class Remotes(Protocol):
         """The record of a bundle there. Raises BundlerunError."""
 
     def bring(self, user: User, link: Link) -> bytes | Path:
-        """Bytes that have their digest. Raises BundlerunError where they cannot be had."""
+        """Bytes that have their digest. Raises BundlerunError where they are not available."""
 
 
 def fsck(

@@ -59,7 +59,7 @@ class Bad:
 
 class ObjectsProof:
     """A scan of the objects: ``bad`` ones by digest, ``copies`` of bytes that lie under a wrong
-    name, by their true digest; ``faults`` of what is no object of a row."""
+    name, by their true digest; ``faults`` of what belongs to no row."""
 
     def __init__(self, store: Store, database: Database, looked_at: Counter[str]) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Objects mended: good bytes are had first, then what was there goes aside, then they take its
+"""Objects mended: good bytes are fetched first, then what was there goes aside, then they take its
 place."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bundlerun.store.writer import file_of
 
 Bring = Callable[[User, Link], "bytes | Path"]
 """The bytes of an object from the remote of the user's context, hashed already; a file is the
-caller's to move. Raises BundlerunError where it cannot be had."""
+caller's to move. Raises BundlerunError where they are not available."""
 
 _NOWHERE = ", and no other copy is known: add the same value again"
 _KEPT_ASIDE = "moved to quarantine/: nobody else has its bytes"

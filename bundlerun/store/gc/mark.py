@@ -78,7 +78,7 @@ class Live:
         return data
 
     def _note_folders(self, data: bytes) -> None:
-        """Folders are localised under the digest of their entries, which is no object's."""
+        """Note the digests of folders' entries, under which folders are checked out."""
         try:
             stack: list[Any] = [json.loads(data)]
         except (ValueError, RecursionError):

@@ -36,7 +36,7 @@ ABANDONED_S = 30 * 86400.0
 """No pipe runs for longer: what one made inside, and still waits for its end, is nobody's."""
 
 FREE_SHARE = 0.25
-"""With a larger share of free pages the store's file is written anew without them."""
+"""With a larger share of free pages the store's file is rewritten without them."""
 
 MOSTLY = 0.5
 """A local pack with a smaller live share than this is reported as mostly dead."""

@@ -21,7 +21,7 @@ from bundlerun.errors import BadPath, BadValue, IntegrityError
 from bundlerun.registry import needed
 
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
-"""What reading a description that nobody wrote here can raise, beside IntegrityError."""
+"""What reading a foreign description can raise, besides IntegrityError."""
 
 META = b"bundlerun"
 """The key of the schema's metadata under which a frame's own description stands."""
@@ -103,7 +103,7 @@ def unpack(table: Any, kind: str) -> Any:
 
 
 def _refusals(pa: Any, kind: str, *more: type[BaseException]) -> tuple[type[BaseException], ...]:
-    """What the libraries raise for what they cannot do. polars' panics are no Exceptions."""
+    """What the libraries raise for what they cannot do. polars' panics are not Exceptions."""
     if kind != "polars":
         return (pa.ArrowException, *more)
     polars = needed("polars").exceptions

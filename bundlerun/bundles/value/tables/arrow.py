@@ -114,7 +114,7 @@ def columns(pa: Any, buffer: Any) -> list[tuple[str, str]]:
 def is_compressed(metadata: bytes) -> bool:
     """Whether a message's metadata announce compressed buffers.
 
-    Raises struct.error or IndexError when they are no flatbuffer of a message.
+    Raises struct.error or IndexError when they are not the flatbuffer of a message.
     """
     (message,) = struct.unpack_from("<I", metadata, 0)
     at = _field(metadata, message, _HEADER_TYPE_SLOT)

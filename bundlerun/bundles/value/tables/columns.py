@@ -57,7 +57,7 @@ def pack(pa: Any, values: Any) -> tuple[Any, Any]:
 
 
 def _same(pa: Any, pandas: Any, back: Any, values: Any) -> bool:
-    """Whether an extension array came back: dtype, gaps, and NaN beside NA included."""
+    """Whether an extension array came back: dtype, gaps, and NaN next to NA included."""
     if back.dtype != values.dtype:
         return False
     if isinstance(values.dtype, pandas.DatetimeTZDtype) and not same_zone(

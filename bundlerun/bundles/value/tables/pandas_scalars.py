@@ -23,7 +23,8 @@ Decode = Callable[[Any], Any]
 
 
 def cell_bytes(value: Any, encode: Encode) -> bytes | None:
-    """The JSON of a value of pandas, None where it is none; ``encode`` writes what it is made of.
+    """The JSON of a value of pandas, None for any other value; ``encode`` writes what it is made
+    of.
 
     Raises CannotKeep.
     """

@@ -1,7 +1,7 @@
 """polars' frames and series as Arrow columns, and back.
 
 A Categorical's codes depend on what the process did before, so it travels as text and is cast back;
-the dtypes stand beside the columns, since Arrow does not know all of polars'.
+the dtypes stand next to the columns, since Arrow does not know all of polars'.
 """
 
 from __future__ import annotations
