@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.api.workspace import Workspace
     from bundlerun.backends.base import Check
-    from bundlerun.backends.job import JobState, Resources
+    from bundlerun.backends.job import JobState
     from bundlerun.bundles.lineage import Lineage, LineageTree, Parent
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.diff import Differences
@@ -96,7 +96,6 @@ _ELSEWHERE = {
     "Progress": "bundlerun.progress",
     "Proof": "bundlerun.store.reports",
     "PushReport": "bundlerun.remotes.push",
-    "Resources": "bundlerun.backends.job",
     "Run": "bundlerun.api.handle",
     "RunOptions": "bundlerun.runs.options",
     "RunPlan": "bundlerun.runs.plan",
@@ -131,7 +130,6 @@ __all__ = [
     "Progress",
     "Proof",
     "PushReport",
-    "Resources",
     "Run",
     "RunOptions",
     "RunPlan",

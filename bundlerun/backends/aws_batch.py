@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,14 @@ from bundlerun.aws.logs import LogStream
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
-from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
+from bundlerun.backends.job import (
+    SIZES,
+    JobHandle,
+    JobSpec,
+    JobState,
+    JobStatus,
+    Resources,
+)
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.connections import Connections
 from bundlerun.errors import CloudError, Conflict, SettingsError, UsageError
@@ -80,6 +87,7 @@ class AWSBatch(Backend):
             attempt="AWS_BATCH_JOB_ATTEMPT",
             index="AWS_BATCH_JOB_ARRAY_INDEX",
         ),
+        sizes=SIZES,
         job_options=("job_role_arn", "execution_role_arn"),
     )
 
@@ -118,6 +126,7 @@ class AWSBatch(Backend):
         request = submission(spec, queue)
         self.check_secrets(spec.secrets, spec.options)
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
+        self.check_resources(spec.resources)
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
@@ -205,6 +214,21 @@ class AWSBatch(Backend):
                 f"{self.name} reads secrets as a role of its own, and none is configured:"
                 f" [backends.{self.name}] execution_role_arn in {self._settings.file}",
                 hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --set execution_role_arn=ARN",
+            )
+
+    def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
+        """See Backend.check_resources: none is rounded, wherever it comes from."""
+        super().check_resources(resources, asked)
+        vcpus, memory_mib = resources.vcpus, resources.memory_mib
+        if vcpus < 1 or vcpus != int(vcpus):
+            raise UsageError(
+                f"AWS Batch gives whole vCPUs, at least 1, not {vcpus:g}",
+                hint=f"--vcpus {max(1, round(vcpus))}",
+            )
+        if memory_mib < LEAST_MEMORY_MIB:
+            raise UsageError(
+                f"AWS Batch gives at least {LEAST_MEMORY_MIB} MiB of memory, not {memory_mib}",
+                hint="--memory-mib 2048",
             )
 
     def checks(self) -> Iterator[Check]:
@@ -343,17 +367,6 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
 
 def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
     """Raises UsageError for what AWS Batch would refuse, or quietly do otherwise."""
-    vcpus, memory_mib = spec.resources.vcpus, spec.resources.memory_mib
-    if vcpus < 1 or vcpus != int(vcpus):
-        raise UsageError(
-            f"AWS Batch gives whole vCPUs, at least 1, not {vcpus:g}",
-            hint=f"--vcpus {max(1, round(vcpus))}",
-        )
-    if memory_mib < LEAST_MEMORY_MIB:
-        raise UsageError(
-            f"AWS Batch gives at least {LEAST_MEMORY_MIB} MiB of memory, not {memory_mib}",
-            hint="--memory-mib 2048",
-        )
     if spec.access is not None and spec.access.folder is not None:
         raise UsageError(
             f"AWS Batch cannot see {spec.access.folder}: it is a folder of this machine",

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bundlerun.backends.job import JobHandle, JobSpec, JobStatus
+from bundlerun.backends.job import JobHandle, JobSpec, JobStatus, Resources
 from bundlerun.connections import Connections
 from bundlerun.errors import DOCTOR, BundlerunError, UsageError
 from bundlerun.settings import Settings
@@ -63,6 +63,7 @@ class Traits:
     jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
     ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after the
     machine under a job was taken away. ``tells``: the variables that tell a job what it is.
+    ``sizes``: which fields of ``Resources`` a job gets, and no more than that.
     ``job_options``: which of the backend's options can be given for one job.
     """
 
@@ -77,6 +78,7 @@ class Traits:
     least_timeout_s: int = 1
     most_retries: int = 0
     tells: Tells = field(default_factory=Tells)
+    sizes: frozenset[str] = frozenset()
     job_options: tuple[str, ...] = ()
 
 
@@ -155,6 +157,16 @@ class Backend(ABC):
             raise UsageError(
                 f"{cls.name} ends no job before {least_s} s; {timeout_s} s is too short",
                 hint=f"--timeout-s {least_s}",
+            )
+
+    def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
+        """Raises UsageError for resources that a job cannot have here. The fields in ``asked`` were
+        asked for by name: they are kept or refused, others may be less."""
+        for name in sorted(set(asked) - self.traits.sizes):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{self.name} keeps no limit of {name}, and cannot give {getattr(resources, name)}",
+                hint=f"leave out {option}",
             )
 
     @abstractmethod

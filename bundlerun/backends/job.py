@@ -10,6 +10,9 @@ from pathlib import Path
 
 from bundlerun import errors
 
+SIZES = frozenset({"vcpus", "memory_mib", "gpus"})
+"""The fields of ``Resources``."""
+
 
 @dataclass(frozen=True)
 class Resources:

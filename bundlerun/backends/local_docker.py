@@ -12,17 +12,25 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from bundlerun.backends.base import Backend, Check, ImageAt, Traits, checked
-from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, RemoteAccess
+from bundlerun.backends.job import (
+    SIZES,
+    JobHandle,
+    JobSpec,
+    JobState,
+    JobStatus,
+    RemoteAccess,
+    Resources,
+)
 from bundlerun.backends.local_docker_state import job_status
 from bundlerun.docker_engine import DockerHost, connect, docker_host, reason, translated
-from bundlerun.errors import Conflict, EngineError, ImagePull
+from bundlerun.errors import Conflict, EngineError, ImagePull, UsageError
 from bundlerun.settings import Settings
 
 RUN_LABEL = "org.bundlerun.run"
@@ -65,6 +73,7 @@ class LocalDocker(Backend):
         sees_folders=True,
         private_variables=True,
         keeps_logs=False,
+        sizes=SIZES,
     )
 
     def __init__(self, settings: Settings, *, user: str | None = None) -> None:
@@ -90,6 +99,25 @@ class LocalDocker(Backend):
                 raise
         # It may have been done all the same: what is there is found then.
         return self._submitted(spec)
+
+    def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
+        """See Backend.check_resources: more than the engine has is refused. What was not asked for
+        by name is a limit that it cannot reach. GPUs are for the engine itself to refuse."""
+        super().check_resources(resources, asked)
+        if not {"vcpus", "memory_mib"} & set(asked):
+            return
+        with self._engine("what the engine has") as client:
+            info = client.info()
+        cpus, memory_mib = int(info.get("NCPU") or 1), int(info.get("MemTotal") or 0) // _MIB
+        if "vcpus" in asked and resources.vcpus > cpus:
+            raise UsageError(
+                f"this engine has {cpus} CPUs, not {resources.vcpus:g}", hint=f"--vcpus {cpus}"
+            )
+        if "memory_mib" in asked and 0 < memory_mib < resources.memory_mib:
+            raise UsageError(
+                f"this engine has {memory_mib} MiB of memory, not {resources.memory_mib}",
+                hint=f"--memory-mib {memory_mib}",
+            )
 
     def _let_write(self, access: RemoteAccess | None) -> None:
         """The staging folder is the container's user's, whatever the umask."""

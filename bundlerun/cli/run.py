@@ -11,7 +11,6 @@ import click
 
 from bundlerun.api.handle import RunResult
 from bundlerun.api.workspace import Workspace
-from bundlerun.backends.job import Resources
 from bundlerun.backends.open import traits_of
 from bundlerun.cli.options import (
     PipeCommand,
@@ -63,7 +62,7 @@ from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
 )
 @click.option("--vcpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of the job.")
 @click.option("--memory-mib", type=click.IntRange(min=1), help="Memory of the job, MiB.")
-@click.option("--gpus", type=click.IntRange(min=0), default=0, help="GPUs of the job.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of the job.")
 @click.option(
     "--timeout-s",
     type=click.IntRange(min=1),
@@ -103,7 +102,6 @@ def command(
     if wait is None:
         wait = verify or traits_of(options["backend"]).waits
     options["push_input"] = not options.pop("no_push_input")
-    options["resources"] = _resources(workspace, options)
     # What no class could be called is an option of the backend's.
     said = options["config"]
     options["config"] = {name: text for name, text in said.items() if "." in name}
@@ -155,15 +153,6 @@ def _submitted(
     workspace: Workspace, input: str, output: str, pipe: str, **options: Any
 ) -> RunResult:
     return workspace.submit(input, output, pipe, **options).now
-
-
-def _resources(workspace: Workspace, options: dict[str, Any]) -> Resources:
-    settings = workspace.scope.settings.run
-    return Resources(
-        vcpus=options.pop("vcpus") or settings.vcpus,
-        memory_mib=options.pop("memory_mib") or settings.memory_mib,
-        gpus=options.pop("gpus"),
-    )
 
 
 def _show(result: RunResult, *, as_json: bool, dry_run: bool) -> None:

@@ -56,6 +56,7 @@ def check_job(request: RunRequest, backend: Backend, scope: RunScope) -> None:
     SettingsError where something must be configured first."""
     backend.check_limits(retries=request.retries, timeout_s=request.timeout_s)
     backend.check_options(request.options)
+    backend.check_resources(request.resources, request.asked)
     if backend.traits.private_variables:
         check_secrets(request.secrets, request.given)
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundlerun.backends.job import Resources
+from bundlerun.backends.job import SIZES, Resources
 from bundlerun.bundles.record import checked_name, checked_tags
 from bundlerun.errors import UsageError
 from bundlerun.pipelines.options import Options
@@ -27,8 +28,8 @@ class RunOptions(Options):
     value}``, and ``env`` has variables; both are in the key. ``secrets`` names variables of this
     process that the job gets, or ``NAME=REFERENCE`` where the backend reads them itself; they stand
     in no key, plan, record or log. ``job_options`` are those of the section ``[backends.NAME]``
-    that one job can be given. ``resources`` None: the settings' ones; ``timeout_s`` None: no limit;
-    ``retries``: more attempts after a lost machine.
+    that one job can be given. ``vcpus``, ``memory_mib`` and ``gpus`` are the job's size; None: as
+    the settings say. ``timeout_s`` None: no limit; ``retries``: more attempts after a lost machine.
     """
 
     _of = "a run"
@@ -37,7 +38,9 @@ class RunOptions(Options):
     build: bool = False
     push_input: bool = True
     session_seconds: int | None = None
-    resources: Resources | None = None
+    vcpus: float | None = None
+    memory_mib: int | None = None
+    gpus: int | None = None
     timeout_s: int | None = None
     retries: int = 0
     job_options: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +56,8 @@ def request_of(
     input, output, pipe = names
     if "." not in pipe:
         raise UsageError(f"{pipe!r} is not a dotted class name", hint="package.module.Class")
+    sizes = {name: getattr(options, name) for name in SIZES}
+    asked = {name: size for name, size in sizes.items() if size is not None}
     resources = Resources(settings.run.vcpus, settings.run.memory_mib)
     return RunRequest(
         input=None if input == "-" else input,
@@ -66,7 +71,8 @@ def request_of(
         force_all=options.force_all,
         push_input=options.push_input,
         session_seconds=options.session_seconds,
-        resources=options.resources or resources,
+        resources=dataclasses.replace(resources, **asked),
+        asked=frozenset(asked),
         timeout_s=options.timeout_s,
         retries=options.retries,
         options={name: str(value) for name, value in options.job_options.items()},

@@ -174,8 +174,9 @@ class RunRequest:
 
     ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
     ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;
-    ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, with the ARN of
-    each where it has one; ``timeout_s`` None: no limit; ``options`` are of the backend's own.
+    ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, each with
+    what a service calls it, or None; ``asked`` names the fields of ``resources`` that are not the
+    settings'; ``timeout_s`` None: no limit; ``options`` are of the backend's own.
     """
 
     input: str | None
@@ -190,6 +191,7 @@ class RunRequest:
     push_input: bool = True
     session_seconds: int | None = None
     resources: Resources = field(default_factory=Resources)
+    asked: frozenset[str] = frozenset()
     given: Given = field(default_factory=Given)
     secrets: Mapping[str, str | None] = field(default_factory=dict)
     timeout_s: int | None = None

@@ -215,10 +215,8 @@ def test_a_local_job_over_its_time_is_timed_out(local_file: Place) -> None:
 
 def test_a_local_job_over_its_memory_is_out_of_memory(local_file: Place) -> None:
     """The limit of ``--memory-mib`` kills, and the reason is told."""
-    from bundlerun.backends.job import Resources
-
     with pytest.raises(errors.OutOfMemory):
-        local_file.run("-", "never", "Eats", resources=Resources(memory_mib=256))
+        local_file.run("-", "never", "Eats", memory_mib=256)
 
 
 def test_a_local_job_runs_as_an_ordinary_user_with_a_home(local_file: Place) -> None:
