@@ -4,6 +4,7 @@ what these modules name of the files that stand at PIPE_ROOT itself."""
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -178,7 +179,7 @@ class IgnoreRules:
     stand, then ``patterns``, as .dockerignore has them."""
 
     def __init__(self, patterns: Sequence[str], names: Sequence[str] = ()) -> None:
-        self._names = re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")
+        self._names = _any_of(tuple(names))
         self._rules = _read(patterns) if patterns else []
 
     @staticmethod
@@ -210,6 +211,12 @@ class IgnoreRules:
     def takes_back(self, path: PurePosixPath | str) -> bool:
         """Whether a ``!`` pattern names this very file, and not only a folder above it."""
         return any(back and regex.match(str(path)) for back, regex in self._rules)
+
+
+@functools.cache
+def _any_of(names: tuple[str, ...]) -> re.Pattern[str]:
+    # Each apply asks for the same few.
+    return re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")
 
 
 def _read(patterns: Sequence[str]) -> list[tuple[bool, re.Pattern[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +97,10 @@ def apply(
     with in_force(options.given, options.left_out) as given:
         # luigi keeps task objects for ever; what a requires() has noted on one is of its own apply.
         Register.clear_instance_cache()
-        home = location_of(pipe, options.pipe_root)
+        home_of = functools.cache(lambda cls: location_of(cls, options.pipe_root))
+        home = home_of(pipe)
         top = with_params(pipe, f"{home.module}.{pipe.__name__}", params or {})
-        nodes = walk(top, lambda cls: location_of(cls, options.pipe_root))
+        nodes = walk(top, home_of)
         environment = options.environment or local_environment()
         session = Session(host, Target(input, output, nodes), options, environment)
         session.take(given)

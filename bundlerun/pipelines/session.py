@@ -87,25 +87,22 @@ class Session:
         file sets what its classes have, BadModule for source that cannot be read.
         """
         modules: dict[str, Path] = {}
-        for node in self.target.nodes:
-            modules.update(self._source(node.home).modules)
+        for home in dict.fromkeys(node.home for node in self.target.nodes):
+            modules.update(self._source(home).modules)
         sections = sections_of(modules)
         checked(self.options.given, sections)
         check_files(given, sections, said_elsewhere())
         self._given = in_key(given, sections), given.env
 
     def plan(self) -> list[Node]:
-        """Find what equal work has made already; the pipes that are left and can start now.
-
-        Raises BundleNotFound for an external that is not there, BadModule for source that cannot
-        be read: before anything runs.
+        """After ``take``: find what equal work has made already; the pipes that are left and can
+        start now. Raises BundleNotFound for an external that is not there, before anything runs.
         """
         for node in self.target.nodes:
             for wanted in node.externals.values():
                 key = (wanted.name, tuple(sorted(wanted.tags.items())))
                 if key not in self._externals:
                     self._externals[key] = self.host.external(wanted)
-            self._source(node.home)
         for node in self.target.nodes:
             for other in set(node.pipes.values()):
                 node.pipe.trigger_event(Event.DEPENDENCY_DISCOVERED, node.pipe, other.pipe)
