@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.paths import check_file_name, check_relative_path
-from bundlerun.bundles.value.storage import DirectoryEntry, Stamp, stamp_of
+from bundlerun.bundles.storage import DirectoryEntry, Stamp, stamp_of
 from bundlerun.store.atomic import (
     EXECUTABLE_MODE,
     FILE_MODE,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.value.storage import Stamp, stamp_of
+from bundlerun.bundles.storage import Stamp, stamp_of
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
 from bundlerun.settings import StoreSettings
 from bundlerun.store.atomic import aside

@@ -7,7 +7,6 @@ here after the committed one. Never a wall clock.
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -85,6 +84,8 @@ class Queries:
                 " LIMIT 10000",
                 (context.id, name[:1]),
             ).fetchall()
+        import difflib
+
         near = difflib.get_close_matches(name, [found for (found,) in rows], n=1, cutoff=0.75)
         return near[0] if near else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.value.storage import DirectoryEntry
+from bundlerun.bundles.storage import DirectoryEntry
 from bundlerun.errors import BundleNotFound, IntegrityError
 from bundlerun.store.objects import Objects
 

@@ -28,7 +28,7 @@ from typing import BinaryIO, TypeVar
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import PART_BYTES, Hashing, Link
-from bundlerun.bundles.value.storage import Stamp, changed_ns, size_in, stamp_of
+from bundlerun.bundles.storage import Stamp, changed_ns, size_in, stamp_of
 from bundlerun.errors import BadPath
 from bundlerun.store.database import Database, batches, marks
 from bundlerun.store.mounts import Trust

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import PART_BYTES, Hashing, Link
 from bundlerun.bundles.packs import MAX_PACK_BYTES, ROW, TRAILER, PackInfo, laid_out
-from bundlerun.bundles.value.storage import Stamp, stamp_of
+from bundlerun.bundles.storage import Stamp, stamp_of
 from bundlerun.errors import BadPath
 from bundlerun.store.atomic import FILE_MODE, aside, make_folder, settle, sync_folder
 from bundlerun.store.failures import translated

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import Link
+from bundlerun.bundles.storage import Stamp
 from bundlerun.bundles.value import DirectoryEntry
-from bundlerun.bundles.value.storage import Stamp
 from bundlerun.errors import IntegrityError
 
 

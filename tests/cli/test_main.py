@@ -45,6 +45,18 @@ def test_help_imports_nothing_slow() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_list_imports_no_codec() -> None:
+    """``ls`` looks names up: how values are written and read is none of it, nor is any engine."""
+    script = (
+        "import sys; from bundlerun.cli.main import run_cli; code = run_cli(['ls']);"
+        "bad = {'boto3', 'luigi', 'docker', 'pyarrow', 'zoneinfo', 'difflib',"
+        " 'bundlerun.bundles.value', 'bundlerun.pipelines.pipe'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_exit_codes_in_the_help_are_those_of_the_errors(
     bundlerun: Callable[..., Said],
 ) -> None:

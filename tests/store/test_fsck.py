@@ -16,8 +16,8 @@ import pytest
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Lineage, ReuseKey
+from bundlerun.bundles.storage import stamp_of
 from bundlerun.bundles.value.files import Directory, File
-from bundlerun.bundles.value.storage import stamp_of
 from bundlerun.errors import IntegrityError
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck import fsck

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from bundlerun.bundles.link import Link
+from bundlerun.bundles.storage import Stamp, stamp_of
 from bundlerun.bundles.value.files import Directory, File
-from bundlerun.bundles.value.storage import Stamp, stamp_of
 from bundlerun.errors import SettingsError
 from bundlerun.settings import StoreSettings
 from bundlerun.store import stat_cache

@@ -7,12 +7,12 @@ location. ``kinds`` is the table of what can be kept, ``nodes`` does the cutting
 from __future__ import annotations
 
 from bundlerun.bundles.paths import check_relative_path
+from bundlerun.bundles.storage import DirectoryEntry, Sink, Source
 from bundlerun.bundles.value.decode import decode_value
 from bundlerun.bundles.value.encode import encode_value
 from bundlerun.bundles.value.lost_paths import LostPaths
 from bundlerun.bundles.value.outline import outline
 from bundlerun.bundles.value.select import Picked, pick
-from bundlerun.bundles.value.storage import DirectoryEntry, Sink, Source
 from bundlerun.bundles.value.view import View, view
 from bundlerun.bundles.value.walk import links
 

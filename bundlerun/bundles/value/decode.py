@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.bundles.link import Link
+from bundlerun.bundles.storage import Source
 from bundlerun.bundles.value.kind import (
     BY_TAG,
     CONTAINERS,
@@ -21,7 +22,6 @@ from bundlerun.bundles.value.kind import (
     tag_of,
 )
 from bundlerun.bundles.value.nodes import entries_of, node_term, only, read_node, root_term
-from bundlerun.bundles.value.storage import Source
 from bundlerun.errors import IntegrityError
 
 

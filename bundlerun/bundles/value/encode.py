@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.record import FORMAT
+from bundlerun.bundles.storage import Sink, Stamp
 from bundlerun.bundles.value import kinds  # noqa: F401 - it puts the rows into the table
 from bundlerun.bundles.value.cures import cure, key_cure
 from bundlerun.bundles.value.kind import (
@@ -26,7 +27,6 @@ from bundlerun.bundles.value.kind import (
 )
 from bundlerun.bundles.value.lost_paths import NO_PATHS, LostPaths
 from bundlerun.bundles.value.nodes import OWN_NODE_BYTES, cut, link_bytes, put_node
-from bundlerun.bundles.value.storage import Sink, Stamp
 from bundlerun.errors import BadPath, BadValue, BundlerunError
 
 _IN_MEMORY_BYTES = 32 * 1024 * 1024

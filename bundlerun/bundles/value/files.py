@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.paths import PathTree, are_ordinary, check_depth, check_file_name
+from bundlerun.bundles.storage import DirectoryEntry, Stamp, stamp_of
 from bundlerun.bundles.value.kind import Decoder, Encoder, Kind
 from bundlerun.bundles.value.nodes import cut, entries_of, link_bytes, only
 from bundlerun.bundles.value.scalars import text_term
-from bundlerun.bundles.value.storage import DirectoryEntry, Stamp, stamp_of
 from bundlerun.errors import BadPath, IntegrityError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.value.storage import Source, Stamp
+from bundlerun.bundles.storage import Source, Stamp
 from bundlerun.errors import IntegrityError
 
 MAX_DEPTH = 100

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from bundlerun.bundles.link import Link
+from bundlerun.bundles.storage import Source
 from bundlerun.bundles.value.decode import Thawing
 from bundlerun.bundles.value.kind import CONTAINERS, PLAIN, entry_pair, tag_of
 from bundlerun.bundles.value.nodes import (
@@ -18,7 +19,6 @@ from bundlerun.bundles.value.nodes import (
     read_node,
     root_term,
 )
-from bundlerun.bundles.value.storage import Source
 from bundlerun.errors import IntegrityError
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bundlerun.bundles.digest import Digest, digest_of, digest_of_file
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.packs import PackInfo
-from bundlerun.bundles.value.storage import stamp_of
+from bundlerun.bundles.storage import stamp_of
 from bundlerun.errors import IntegrityError
 from bundlerun.store.atomic import FILE_MODE
 from bundlerun.store.database import FILE, Database
