@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -99,12 +100,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("quick")
 
 
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tests' home folders."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def isolated_environment(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def isolated_environment(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the real home folder, the caller's AWS or bundlerun settings, or XDG folders."""
-    home = tmp_path_factory.mktemp("home")
+    # Numbered here: pytest looks through all the folders of the tests before it numbers one.
+    home = homes / str(next(_NUMBERS))
+    home.mkdir()
     for name in list(os.environ):
         if name.startswith(("AWS_", "BUNDLERUN_", "XDG_")):
             monkeypatch.delenv(name)

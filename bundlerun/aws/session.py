@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from bundlerun.aws import sandbox_env
@@ -177,12 +177,8 @@ class Aws:
 
     def _opened(self) -> Any:
         if self._session is None or self._pid != os.getpid():
-            import boto3
-
             with translated("reading the credentials", self._who()):
-                self._session = boto3.session.Session(
-                    profile_name=self.settings.profile, region_name=self.settings.region
-                )
+                self._session = _boto3_session(self.settings)
             self._clients = {}
             self._pid = os.getpid()
         return self._session
@@ -272,3 +268,28 @@ def clients_of(endpoint: str, secrets: Mapping[str, str], region: str) -> Callab
     )
     config = Config(proxies={}, connect_timeout=5, read_timeout=30, s3={"addressing_style": "path"})
     return partial(session.client, endpoint_url=endpoint, config=config)
+
+
+def _boto3_session(settings: AwsSettings) -> Any:
+    """A boto3 session that shares the descriptions of the services with the others."""
+    import boto3
+    import botocore.session
+
+    core = botocore.session.get_session()
+    if settings.profile is not None:
+        core.set_config_variable("profile", settings.profile)
+    loader = _loader(core.get_config_variable("data_path"))
+    core.register_component("data_loader", loader)
+    session = boto3.session.Session(botocore_session=core, region_name=settings.region)
+    # boto3 has added its own folder, once more.
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """botocore's reader of descriptions below ``data_path``, which keeps those that it has parsed:
+    that takes longer than all else of opening a service."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
