@@ -21,6 +21,7 @@ from bundlerun.bundles.value.files import Directory
 from bundlerun.bundles.value.tables import META, read
 from bundlerun.errors import IntegrityError, SettingsError
 from tests.bundles.memory import Memory, absent, node
+from tests.sampled import sampled
 
 HEX = "ab" * 32
 LINK = f'["{HEX}",5]'
@@ -96,7 +97,7 @@ MALFORMED_TERMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("term", MALFORMED_TERMS)
+@pytest.mark.parametrize("term", sampled(MALFORMED_TERMS, each=4))
 def test_a_malformed_term_is_an_integrity_error(term: str, memory: Memory) -> None:
     """Alone, in a container, and in a node of its own; nothing is written outside the memory."""
     roots = [_root(memory, term), _root(memory, f'{{"list":[1,{term}]}}')]
@@ -315,42 +316,67 @@ def test_damaged_leaves_never_raise_anything_else(memory: Memory, places: list[i
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 @pytest.mark.parametrize(
     "meta",
-    [
-        *("", "null", "[]", "{}", "5", '"x"', '{"dtypes":[]}', '{"dtypes":["Object"],"series":0}'),
-        *('{"dtypes":["__class__"],"series":false}', '{"dtypes":[{"Enum":5}],"series":false}'),
-        '{"dtypes":[{"Array":["Int8",-1]}],"series":false,"rows":1}',
-        '{"columns":[{"numpy":"<i8"}],"index":{"range":[0,9,1],"names":[null]},"attrs":{"dict":[]}}',
-        '{"columns":[{"numpy":"|O"}],"index":{"range":[0,1,1],"names":[null]},"attrs":{"dict":[]}}',
-        '{"columns":[{"nullable":"x"}],"index":{"range":[0,1,1],"names":[null]},"attrs":{}}',
-        '{"columns":[{"objects":"cells"}],"index":{"range":[0,1,0],"names":[null]},"attrs":{}}',
-        '{"columns":[{"unit":"s","zone":{"pytz":"../x"}}],"index":{"range":[0,1,1],"names":[]}}',
-        *(
-            f'{{"columns":[{spec}],"index":{{"range":[0,1,1],"names":[null]}},"attrs":{{"dict":[]}},'
-            '"unique":false,"labels":{"range":[0,1,1],"names":[null]}}'
-            for spec in (
-                *('{"period":"x"}', '{"period":5}', '{"period":null}', '{"nullable":"Float64"}'),
-                *('{"interval":[],"closed":"left"}', '{"interval":[{"numpy":"<i8"},5]}'),
-                *(
-                    '{"unit":"s","zone":{"offset_us":[1e99]}}',
-                    '{"unit":"s","zone":{"offset_us":5}}',
-                ),
-                '{"unit":"s","zone":{"offset_us":[0,5]}}',
-                '{"categories":{"numpy":"<i8"},"ordered":false,"name":{"x":1}}',
-            )
-        ),
-        *(
-            f'{{"columns":[{{"numpy":"<i8"}}],"index":{{"range":[0,1,1],"names":[null]}},'
-            f'"attrs":{{"dict":[["k",{cell}]]}},"unique":false,'
-            '"labels":{"range":[0,1,1],"names":[null]}}'
-            for cell in (
-                *('{"pandas":5}', '{"pandas":"Timestamp"}', '{"pandas":["Timestamp","x",null]}'),
-                *('{"pandas":["Period","x","D"]}', '{"pandas":["Period",5,"x"]}', '{"pandas":[]}'),
-                *('{"pandas":["Interval",1,0,"left"]}', '{"pandas":["Interval",1]}'),
-                *('{"pandas":["Timedelta"]}', '{"pandas":["Timedelta","x"]}', '{"Counter":5}'),
-            )
-        ),
-        '{"columns":[],"index":{"levels":[{"arrow":"AAAA","names":[]}],"names":[null]}}',
-    ],
+    sampled(
+        [
+            *(
+                "",
+                "null",
+                "[]",
+                "{}",
+                "5",
+                '"x"',
+                '{"dtypes":[]}',
+                '{"dtypes":["Object"],"series":0}',
+            ),
+            *('{"dtypes":["__class__"],"series":false}', '{"dtypes":[{"Enum":5}],"series":false}'),
+            '{"dtypes":[{"Array":["Int8",-1]}],"series":false,"rows":1}',
+            '{"columns":[{"numpy":"<i8"}],"index":{"range":[0,9,1],"names":[null]},"attrs":{"dict":[]}}',
+            '{"columns":[{"numpy":"|O"}],"index":{"range":[0,1,1],"names":[null]},"attrs":{"dict":[]}}',
+            '{"columns":[{"nullable":"x"}],"index":{"range":[0,1,1],"names":[null]},"attrs":{}}',
+            '{"columns":[{"objects":"cells"}],"index":{"range":[0,1,0],"names":[null]},"attrs":{}}',
+            '{"columns":[{"unit":"s","zone":{"pytz":"../x"}}],"index":{"range":[0,1,1],"names":[]}}',
+            *(
+                f'{{"columns":[{spec}],"index":{{"range":[0,1,1],"names":[null]}},"attrs":{{"dict":[]}},'
+                '"unique":false,"labels":{"range":[0,1,1],"names":[null]}}'
+                for spec in (
+                    *(
+                        '{"period":"x"}',
+                        '{"period":5}',
+                        '{"period":null}',
+                        '{"nullable":"Float64"}',
+                    ),
+                    *('{"interval":[],"closed":"left"}', '{"interval":[{"numpy":"<i8"},5]}'),
+                    *(
+                        '{"unit":"s","zone":{"offset_us":[1e99]}}',
+                        '{"unit":"s","zone":{"offset_us":5}}',
+                    ),
+                    '{"unit":"s","zone":{"offset_us":[0,5]}}',
+                    '{"categories":{"numpy":"<i8"},"ordered":false,"name":{"x":1}}',
+                )
+            ),
+            *(
+                f'{{"columns":[{{"numpy":"<i8"}}],"index":{{"range":[0,1,1],"names":[null]}},'
+                f'"attrs":{{"dict":[["k",{cell}]]}},"unique":false,'
+                '"labels":{"range":[0,1,1],"names":[null]}}'
+                for cell in (
+                    *(
+                        '{"pandas":5}',
+                        '{"pandas":"Timestamp"}',
+                        '{"pandas":["Timestamp","x",null]}',
+                    ),
+                    *(
+                        '{"pandas":["Period","x","D"]}',
+                        '{"pandas":["Period",5,"x"]}',
+                        '{"pandas":[]}',
+                    ),
+                    *('{"pandas":["Interval",1,0,"left"]}', '{"pandas":["Interval",1]}'),
+                    *('{"pandas":["Timedelta"]}', '{"pandas":["Timedelta","x"]}', '{"Counter":5}'),
+                )
+            ),
+            '{"columns":[],"index":{"levels":[{"arrow":"AAAA","names":[]}],"names":[null]}}',
+        ],
+        each=4,
+    ),
 )
 def test_a_malformed_description_of_a_frame_is_an_integrity_error(
     meta: str, kind: str, memory: Memory

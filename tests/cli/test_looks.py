@@ -92,6 +92,7 @@ def test_a_traceback_that_the_log_showed_is_known_to_be_shown(
         assert not bars.has_shown("Traceback:\nKeyError: other")
 
 
+@pytest.mark.heavy
 def test_bars_leave_the_terminal_clean_and_stdout_alone(tmp_path: Path) -> None:
     """Drawn on standard error after a moment; what is printed meanwhile goes where it was sent."""
     script = (

@@ -93,6 +93,7 @@ def test_the_program_prints_json_and_nothing_else(project: Project) -> None:
     assert "noise" in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_module_that_does_not_import_fails_the_program_with_its_traceback(
     project: Project,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bundlerun.bundles.value.files import File
 from bundlerun.errors import BadValue, UserError
 from tests.pipelines.conftest import Project, World
+from tests.sampled import sampled
 
 HEAD = """
     import numpy, pandas, polars, pyarrow
@@ -51,7 +52,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("value", REFUSED)
+@pytest.mark.parametrize("value", sampled(REFUSED, each=3))
 def test_a_text_that_names_a_file_of_scratch_is_refused_with_the_cure(
     project: Project, world: World, value: str
 ) -> None:

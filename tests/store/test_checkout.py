@@ -175,6 +175,7 @@ def test_a_file_that_goes_in_as_it_came_out_is_not_copied(
         sweep(store, grace_s=0.0, delete=True)
 
 
+@pytest.mark.heavy
 def test_a_link_is_given_where_it_was_asked_for(store: Store, source: Path) -> None:
     """It takes no room and is no reason to hash its object; without the setting it is a copy."""
     linking = Store.open(store.path, StoreSettings(checkout="link"))
