@@ -133,7 +133,7 @@ def test_what_is_shown_is_of_the_versions_that_are_named(
 
         return called
 
-    for name in ("find", "diff", "outline"):
+    for name in ("find", "diff", "cat"):
         monkeypatch.setattr(br.Workspace, name, and_then_another(getattr(br.Workspace, name)))
     if verb == "diff":
         said = ok("diff", "x", f"x@{old.id}").out
