@@ -55,7 +55,7 @@ def test_each_job_of_a_run_leaves_a_result_of_its_own(remote: FileRemote) -> Non
     assert newest_envelope(remote, RUN, 0) == left[0]
     assert newest_envelope(remote, RUN, 1) is Missing.ABSENT
     assert newest_envelope(remote, RUN, 2) == left[2]
-    with pytest.raises(Conflict, match="carried out by the job job-2"):
+    with pytest.raises(Conflict, match="job job-2 carries out"):
         worked(remote, 2, "job-0")
 
 

@@ -107,5 +107,5 @@ def test_a_run_as_a_process_makes_what_apply_makes(here: br.Workspace, project: 
     here.pull("jobs.pipes.Double")
     applied = here.apply("numbers", "applied", "jobs.pipes.Double", pipe_root=project)
     (ran,) = here.ls("jobs.pipes.Double")
-    assert applied.root == ran.bundle.root
-    assert applied.lineage.task == ran.bundle.lineage.task
+    assert applied.root == ran.root
+    assert applied.lineage.task == ran.lineage.task
