@@ -13,9 +13,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundlerun.errors import UsageError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _CONTINUED = re.compile(r"\\\r?\n")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -25,9 +28,8 @@ _EDITABLE = re.compile(r"(?:-e\b|--editable\b)")
 _LINKS = re.compile(r"(?:-f\s*|--find-links[\s=]\s*)(\S.*)")
 _HASH = re.compile(r"\s+--hash[=\s]\s*\S+")
 _SECRET = re.compile(r"https?://[^/\s@]+@")
-_LOCAL = re.compile(r"[./~]|file:|[^@:]*\.(?:whl|zip|tar\.gz|tgz)$|[^:@]*/")
-_ADDRESSED = re.compile(r"^[A-Za-z0-9._-]+\s*(?:\[[^\]]*\])?\s*@\s*")
-_SELF = re.compile(r"bundlerun\s*(?:\[([^\]]*)\])?\s*(?:$|[=<>!~;@(\s])", re.IGNORECASE)
+_PATH = re.compile(r"[./~]|file:|[^@:;]*\.(?:whl|zip|tar\.gz|tgz)$|[^:@;]*/")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Names of Debian packages (Debian policy 5.6.7), with an architecture or a version at choice.
 _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
 
@@ -121,18 +123,19 @@ def _beside(path: Path, name: str) -> Path:
 def _sorted_out(
     found: list[tuple[str, str]], origin: str | None, extras: Mapping[str, tuple[str, ...]]
 ) -> Requirements:
+    from packaging.utils import canonicalize_name
+
     lines: dict[str, None] = {}
     constraints: dict[str, None] = {}
     for line, where in found:
         is_constraint = line.startswith("-c ")
         text = line.removeprefix("-c ")
-        _check_line(text, where)
-        own = _SELF.match(text)
-        if own is None:
+        named = _checked(text, where)
+        if named is None or canonicalize_name(named.name) != "bundlerun":
             (constraints if is_constraint else lines)[text] = None
         elif not is_constraint:
-            for extra in (own[1] or "").split(","):
-                lines.update(dict.fromkeys(extras.get(extra.strip(), ())))
+            for extra in sorted(named.extras):
+                lines.update(dict.fromkeys(extras.get(extra, ())))
     plain = tuple(dict.fromkeys(_HASH.sub("", line) for line in lines))
     return Requirements(
         lines=plain,
@@ -142,7 +145,10 @@ def _sorted_out(
     )
 
 
-def _check_line(line: str, where: str) -> None:
+def _checked(line: str, where: str) -> Requirement | None:
+    """The requirement (PEP 508) in a line; None for an option of pip's, and for a URL alone."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     if _EDITABLE.match(line):
         raise UsageError(
             f"{where}: {line!r} is an editable install, which an image cannot have",
@@ -154,15 +160,35 @@ def _check_line(line: str, where: str) -> None:
             f"{where} holds a URL with credentials, which would stay in the image",
             hint="export PIP_EXTRA_INDEX_URL=URL, and the line without its URL",
         )
-    links = _LINKS.fullmatch(line)
-    target = links[1] if links else _ADDRESSED.sub("", line.partition(";")[0], count=1)
-    if (links and "://" not in target) or (
-        not line.startswith("-") and _LOCAL.match(target.strip())
-    ):
+    if line.startswith("-"):
+        links = _LINKS.fullmatch(line)
+        if links and "://" not in links[1]:
+            raise _path_of_this_machine(line, where)
+        return None
+    # Options of the one requirement, hashes above all, are pip's and not of PEP 508.
+    text = line.partition(" --")[0].strip()
+    if _PATH.match(text):
+        raise _path_of_this_machine(line, where)
+    if _URL.match(text):
+        return None
+    try:
+        found = Requirement(text)
+    except InvalidRequirement as error:
         raise UsageError(
-            f"{where}: {line!r} is a path of this machine, which an image cannot have",
-            hint="a release, such as NAME==1.0, or a URL that the image can reach",
-        )
+            f"{where}: {line!r:.200} is not a requirement that pip reads:"
+            f" {str(error).splitlines()[0]}",
+            hint="NAME, NAME==1.0 or NAME>=1,<2, one a line",
+        ) from error
+    if found.url is not None and (_PATH.match(found.url) or not _URL.match(found.url)):
+        raise _path_of_this_machine(line, where)
+    return found
+
+
+def _path_of_this_machine(line: str, where: str) -> UsageError:
+    return UsageError(
+        f"{where}: {line!r} is a path of this machine, which an image cannot have",
+        hint="a release, such as NAME==1.0, or a URL that the image can reach",
+    )
 
 
 if sys.version_info >= (3, 11):

@@ -62,7 +62,7 @@ def test_the_configuration_folder_wins_over_the_project(tmp_path: Path) -> None:
         tmp_path / "root",
         {
             "requirements.txt": "b1\n",
-            "pyproject.toml": '[project]\nname = "x"\ndependencies = ["c1>=2", "c2; a"]\n',
+            "pyproject.toml": '[project]\nname="x"\ndependencies=["c1>=2", "c2; os_name<\'z\'"]\n',
             "setup.cfg": "[options]\ninstall_requires =\n    d1\n    # no\n    d2 >= 3\n",
             "setup.py": "import setuptools\nN = ['e1']\nsetuptools.setup(install_requires=N)\n",
         },
@@ -70,7 +70,7 @@ def test_the_configuration_folder_wins_over_the_project(tmp_path: Path) -> None:
     assert found(root, config).lines == ("a1",)
     for name, lines in (
         ("requirements.txt", ("b1",)),
-        ("pyproject.toml", ("c1>=2", "c2; a")),
+        ("pyproject.toml", ("c1>=2", "c2; os_name<'z'")),
         ("setup.cfg", ("d1", "d2 >= 3")),
         ("setup.py", ("e1",)),
     ):
@@ -122,8 +122,8 @@ def test_paths_of_this_machine_are_refused(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["a @ https://host.example/a-1.whl", "git+https://host.example/x/y@v1", "a[b]>=1 ; x == '/'",
-     "git+ssh://git@host.example/x/y", "--extra-index-url https://host.example/simple"],
+    ["a @ https://host.example/a-1.whl", "git+https://host.example/x/y@v1",
+     "a[b]>=1 ; os_name == '/'", "git+ssh://git@host.example/x/y", "--extra-index-url https://host.example/simple"],
 )  # fmt: skip
 def test_addresses_are_let_through(tmp_path: Path, line: str) -> None:
     """The image can reach them."""
@@ -136,6 +136,30 @@ def test_credentials_in_a_line_are_refused_and_not_repeated(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="PIP_EXTRA_INDEX_URL") as caught:
         found(write(tmp_path, {"requirements.txt": line}))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["six=>1", "six==", "six 1.0", "six>=1.0.*", "six; python_version = '3'", "six[", "!"]
+)
+def test_what_pip_cannot_read_is_refused_before_an_image_is_built(
+    tmp_path: Path, line: str
+) -> None:
+    """With the file and the line; also where it stands in a file of constraints."""
+    with pytest.raises(UsageError, match="is not a requirement that pip reads") as caught:
+        found(write(tmp_path, {"requirements.txt": f"rich\n{line}\n"}))
+    assert str(tmp_path / "requirements.txt") in str(caught.value)
+    with pytest.raises(UsageError, match=r"limits\.txt.* is not a requirement"):
+        found(write(tmp_path, {"requirements.txt": "-c limits.txt\n", "limits.txt": line}))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Bundlerun [ pandas ] >= 0.1", "bundlerun[other,pandas]==1 --hash=sha256:aa",
+     "bundlerun[pandas] @ https://host.example/b.whl", "BUNDLERUN[pandas]; python_version > '3'"],
+)  # fmt: skip
+def test_bundlerun_is_known_however_its_line_is_written(tmp_path: Path, line: str) -> None:
+    """With spaces, hashes, an address or a marker."""
+    assert found(write(tmp_path, {"requirements.txt": line})).lines == ("pandas>=2",)
 
 
 @pytest.mark.parametrize("text", ["-r requirements.txt\n", "-r gone.txt\n"])
