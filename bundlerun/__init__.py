@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from bundlerun.images.described import Described
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
-    from bundlerun.pipelines.pipe import Pipe, external
+    from bundlerun.pipelines.pipe import External, Pipe, external
     from bundlerun.pipelines.why import Why
     from bundlerun.progress import Progress
     from bundlerun.remotes.push import PushReport
@@ -83,6 +83,7 @@ _ELSEWHERE = {
     "Described": "bundlerun.images.described",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
+    "External": "bundlerun.pipelines.pipe",
     "File": "bundlerun.bundles.value.files",
     "Finding": "bundlerun.store.reports",
     "GcReport": "bundlerun.store.reports",
@@ -117,6 +118,7 @@ __all__ = [
     "Described",
     "Differences",
     "Directory",
+    "External",
     "File",
     "Finding",
     "GcReport",
@@ -178,12 +180,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("bundlerun.errors")
-    if name not in __all__:
-        raise AttributeError(f"module 'bundlerun' has no attribute {name!r}")
-    return getattr(importlib.import_module(_ELSEWHERE.get(name, "bundlerun.api")), name)
+if not TYPE_CHECKING:  # A checker would take any name for one that is here.
+
+    def __getattr__(name: str) -> Any:
+        if name == "errors":
+            return importlib.import_module("bundlerun.errors")
+        if name not in __all__:
+            raise AttributeError(f"module 'bundlerun' has no attribute {name!r}")
+        return getattr(importlib.import_module(_ELSEWHERE.get(name, "bundlerun.api")), name)
 
 
 def __dir__() -> list[str]:

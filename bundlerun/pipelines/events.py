@@ -61,7 +61,8 @@ def told(pipe: Pipe, error: BaseException, failed: UserError) -> UserError:
     said: object = None
     try:
         answer = pipe.on_failure(error)
-        if type(pipe).on_failure is not luigi.Task.on_failure:
+        own: object = type(pipe).on_failure
+        if own is not luigi.Task.on_failure:
             said = answer
     except KeyboardInterrupt:
         raise

@@ -6,10 +6,10 @@ import copy
 import inspect
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import luigi
 from luigi.parameter import (
@@ -26,6 +26,9 @@ from bundlerun.pipelines import events
 from bundlerun.pipelines.loader import note_loaded
 from bundlerun.pipelines.override_scope import given_value
 from bundlerun.pipelines.processes import Tell
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # What luigi calls on a task and the engine answers for: overriding one has no effect here.
 _ENGINE_METHODS = frozenset({"run", "output", "input", "complete", "deps", "_requires"})
@@ -78,7 +81,63 @@ class RunByLuigi(UsageError, TaskException):
     """luigi was asked to run a pipe. A TaskException, for luigi catches the others and goes on."""
 
 
-class Pipe(luigi.Task):
+if TYPE_CHECKING:
+
+    class _Register(type):
+        """luigi's own: with none, mypy takes a class for no Hashable."""
+
+    class _Task(metaclass=_Register):
+        """What of luigi.Task a user's code may touch, as type checkers are to see it: luigi calls
+        its own a dataclass, of which they find parameters without annotations to be no arguments.
+        """
+
+        task_id: str
+        task_family: str
+        param_kwargs: dict[str, Any]
+        priority: int
+        resources: dict[str, Any]
+        retry_count: int | None
+        worker_timeout: int | None
+
+        def __init__(self, *args: Any, **parameters: Any) -> None: ...
+
+        def clone(self, cls: type[T] | None = None, **parameters: Any) -> T: ...
+
+        def set_progress_percentage(self, percentage: float) -> None: ...
+
+        def set_status_message(self, message: str) -> None: ...
+
+        def set_tracking_url(self, url: str) -> None: ...
+
+        def process_resources(self) -> dict[str, Any]: ...
+
+        def on_failure(self, exception: BaseException) -> Any: ...
+
+        def on_success(self) -> Any: ...
+
+        def trigger_event(self, event: Any, *args: Any, **kwargs: Any) -> None: ...
+
+        def to_str_params(
+            self, only_significant: bool = False, only_public: bool = False
+        ) -> dict[str, str]: ...
+
+        @classmethod
+        def event_handler(cls, event: Any) -> Callable[[F], F]: ...
+
+        @classmethod
+        def get_params(cls) -> list[tuple[str, Any]]: ...
+
+        @classmethod
+        def get_param_names(cls, include_significant: bool = False) -> list[str]: ...
+
+        @classmethod
+        def get_task_family(cls) -> str: ...
+
+else:
+    _Task = luigi.Task
+
+
+class Pipe(_Task):
     """One step of a pipeline. A subclass has luigi parameters, ``requires()`` and ``pipe_run``.
 
     ``requires()`` returns a dict of pipes and of ``external(name, tags)``; their values are

@@ -354,9 +354,9 @@ def test_the_failure_of_a_pipe_does_not_say_a_secret(
         ({"env": {"X": "\0"}}, "NUL"),
         ({"env": {"1X": "a"}}, "not the name of a variable"),
         ({"env": {"BUNDLERUN_HOME": "a"}}, "bundlerun's own"),
-        ({"secrets": ["PW=hunter22"]}, "takes the ARN"),
+        ({"secrets": ["PW=hunter22"]}, "for a service that reads it"),
         ({"secrets": ["HOME"], "env": {"HOME": "/"}}, "--env"),
-        ({"secrets": ["HOME=arn:aws:ssm:r:1:parameter/x"]}, "not read here"),
+        ({"secrets": ["HOME=arn:aws:ssm:r:1:parameter/x"]}, "for a service that reads it"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
