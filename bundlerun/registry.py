@@ -56,11 +56,11 @@ def installed_backends() -> dict[str, Row]:
     }
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest(name: str, names: Iterable[str], what: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
-    return near[0] if near else "bundlerun doctor"
+    return f"--{what} {near[0]}" if near and what == "backend" else "bundlerun doctor"
 
 
 def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
@@ -72,7 +72,8 @@ def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
     row = rows.get(name)
     if row is None:
         raise UsageError(
-            f"no {what} is called {name!r}; there are: {', '.join(rows)}", hint=_nearest(name, rows)
+            f"no {what} is called {name!r}; there are: {', '.join(rows)}",
+            hint=_nearest(name, rows, what),
         )
     module, _, attribute = row.target.partition(":")
     try:

@@ -66,8 +66,18 @@ def refusals() -> Iterator[tuple[str, type[errors.BundlerunError], ast.Call]]:
 def has_cure(kind: type[errors.BundlerunError], call: ast.Call) -> bool:
     """Whether the error names a command: its own, or that of its class."""
     given = [word.value for word in call.keywords if word.arg == "hint"]
-    named = any(not isinstance(hint, ast.Constant) or hint.value for hint in given)
+    ends = [end for hint in given for end in branches(hint)]
+    named = bool(ends) and all(not isinstance(end, ast.Constant) or end.value for end in ends)
     return named or (not given and kind.cure is not None)
+
+
+def branches(hint: ast.expr) -> Iterator[ast.expr]:
+    """What ``a if b else c`` can come to."""
+    if isinstance(hint, ast.IfExp):
+        yield from branches(hint.body)
+        yield from branches(hint.orelse)
+    else:
+        yield hint
 
 
 def test_every_refusal_names_the_next_command() -> None:

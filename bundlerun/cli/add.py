@@ -66,12 +66,12 @@ def _value(paths: Sequence[str], kind: str | None) -> object:
     return found
 
 
-def _nearest(path: Path) -> str | None:
-    """The entry of the path's folder whose name is nearest, None where none is near."""
+def _nearest(path: Path) -> str:
+    """The entry of the path's folder whose name is nearest; where none is near, a look at it."""
     folder = path.parent
     there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, there, n=1)
-    return str(folder / near[0]) if near else None
+    return str(folder / near[0]) if near else f"ls {folder}"
 
 
 def _leaf(path: str, kind: str | None) -> object:

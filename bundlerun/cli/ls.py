@@ -28,6 +28,9 @@ def command(
     """List the latest bundle of each name, or every version of NAME, newest first."""
     committed = False if uncommitted else None
     bundles = workspace.ls(name, tags=tags, committed=committed)
+    if tags and not bundles:
+        said = ", ".join(f"{key}:{value}" for key, value in tags.items())
+        raise BundleNotFound(f"no bundle here has the tags {said}", hint="bundlerun ls")
     if name is not None and not bundles:
         raise BundleNotFound(f"no bundle is called {name!r} here", hint="bundlerun ls")
     if as_json:

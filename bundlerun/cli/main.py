@@ -154,7 +154,9 @@ def _of_click(error: click.ClickException) -> BundlerunError:
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         said, hint = f"no such option {error.option_name}", error.possibilities[0]
     elif isinstance(error, click.MissingParameter) and context:
-        hint = " ".join(context.get_usage().removeprefix("Usage: ").split())
+        from bundlerun.cli.options import usage_of
+
+        hint = usage_of(context)
     said = said.rstrip(".")
     return UsageError(said[:1].lower() + said[1:], hint=hint)
 
@@ -194,7 +196,8 @@ def _show(error: BundlerunError, *, verbose: bool) -> None:
         import traceback
 
         click.echo("".join(traceback.format_exception(error)), err=True)
-    if isinstance(error, RunFailed) and error.evidence:
+    # The evidence of a value that is not kept is the message once more.
+    if isinstance(error, RunFailed) and error.evidence.rstrip() not in str(error):
         click.echo(clean(error.evidence.rstrip()), err=True)
     label = "bundlerun:"
     if not os.environ.get("NO_COLOR"):

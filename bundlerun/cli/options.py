@@ -29,7 +29,8 @@ def parsed_tags(values: Sequence[str]) -> dict[str, str]:
     for text in values:
         key, colon, value = text.partition(":")
         if not colon or not key:
-            raise UsageError(f"the tag {text!r} must be KEY:VALUE", hint=f"{key or 'KEY'}:VALUE")
+            near = text.replace("=", ":", 1) if "=" in text else f"{key or 'KEY'}:VALUE"
+            raise UsageError(f"the tag {text!r} must be KEY:VALUE", hint=near)
         found[key] = value
     return found
 
@@ -75,7 +76,9 @@ def _parsed_pairs(
         name, equals, value = text.partition("=")
         if not equals or not name:
             flag = param.opts[0]
-            raise UsageError(f"{flag} {text} must be {param.metavar}", hint=f"{flag} {text}=VALUE")
+            raise UsageError(
+                f"{flag} {text} must be {param.metavar}", hint=f"{flag} {param.metavar}"
+            )
         found[name] = value
     return found
 
@@ -121,13 +124,21 @@ def pipe_parameters(tokens: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def usage_of(ctx: click.Context) -> str:
+    """How the command is typed: its arguments in order."""
+    return " ".join(ctx.get_usage().removeprefix("Usage: ").split())
+
+
 class PipeCommand(click.Command):
     """A verb that takes a pipe: an option that it does not know is likely the pipe's own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """click's own, with the place of a pipe's parameter named instead of a similar option."""
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            if str(ctx.params.get("pipe")).startswith("-"):
+                raise UsageError("IN, OUT or the pipe's class is missing", hint=usage_of(ctx))
+            return rest
         except click.NoSuchOption as error:
             near = [
                 flag for flag in error.possibilities or () if flag.startswith(error.option_name)

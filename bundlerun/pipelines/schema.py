@@ -69,10 +69,23 @@ def not_of_type(pipe: str, key: str, row: Mapping[str, Any], value: object) -> B
         kind = f"one of {', '.join(row['choices'])}"
     else:
         kind = f"of type {row['class'] if row['type'] == 'other' else row['type']}"
+    example = _EXAMPLES.get(row["class"] if row["type"] == "other" else row["type"], "VALUE")
+    example = row["choices"][0] if row["type"] == "choice" else example
     return BadParameter(
         f"{pipe}: the parameter {key!r} must be {kind}, not {value!r:.80}",
-        hint=f"--{key.replace('_', '-')} VALUE",
+        hint=f"--{key.replace('_', '-')} {example}",
     )
+
+
+_EXAMPLES = {
+    "int": "3",
+    "float": "0.5",
+    "bool": "true",
+    "date": "2013-01-31",
+    "ListParameter": """'["a", "b"]'""",
+    "TupleParameter": """'["a", "b"]'""",
+    "DictParameter": """'{"a": 1}'""",
+}
 
 
 def _bool(text: str) -> str:

@@ -30,7 +30,7 @@ def checked_url(url: str) -> str:
 def _kind(url: str) -> type[Remote]:
     scheme, colon, _ = url.partition("://")
     if not colon or scheme not in registry.REMOTES:
-        folder = None if colon else "file://" + quote(os.path.abspath(url))
+        folder = None if colon or url.startswith("s3:") else "file://" + quote(os.path.abspath(url))
         raise UsageError(
             f"{url!r:.200} is not the URL of a remote",
             hint=folder or "s3://bucket/prefix, or file:///dir",

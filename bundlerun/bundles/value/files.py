@@ -327,7 +327,10 @@ def _encode_file(value: File, encoder: Encoder) -> bytes:
     unseen = value.unseen()
     path, found = (unseen[0], unseen[0].stat()) if unseen else _present(value)
     if not stat.S_ISREG(found.st_mode):
-        raise BadPath(f"{str(path)!r:.300} is not a regular file", hint="bundlerun.Directory(path)")
+        raise BadPath(
+            f"{str(path)!r:.300} is not a regular file",
+            hint="bundlerun.Directory(path)" if path.is_dir() else f"ls -l {str(path)!r:.300}",
+        )
     name = text_term(check_file_name(value.name))
     (link,) = encoder.put_files(path.parent, [(path.name, stamp_of(found))])
     runs = unseen[1] if unseen else is_executable(found.st_mode)
