@@ -81,7 +81,7 @@ def test_ecr_has_its_repository_made_and_its_login_used(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     around = connections(ImageSettings(registry=f"ecr@{registry}"))
     info, _, _ = shop_image
     pushed = publish(info, around)
