@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.services import MACHINE_ENV, S3Server
+from tests.services import MACHINE_ENV, S3Server, start
+
+
+def test_a_service_that_is_not_here_fails_the_test_that_asks_for_it() -> None:
+    """It is not skipped: what was not run is not green."""
+    with pytest.raises(pytest.fail.Exception, match=r'\.ci/engine: .*; -m "not service" leaves'):
+        start("engine", "no such command")
 
 
 def test_container_of_the_base_image_runs_python(engine: Any, base_image: str) -> None:

@@ -14,6 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,7 +27,7 @@ from bundlerun.backends.local_docker import (
     lines,
 )
 from bundlerun.backends.local_docker_state import job_status, unix_s
-from bundlerun.docker_engine import docker_host
+from bundlerun.docker_engine import DockerHost, docker_host
 from bundlerun.errors import Conflict, EngineError, ImagePull
 from tests.backends.harness import LocalHarness
 from tests.faults.proxy import Fault, FaultProxy
@@ -512,11 +513,13 @@ def test_the_folder_that_a_job_writes_to_is_told(local: LocalHarness, tmp_path: 
 
 
 class Relay(threading.Thread):
-    """From a port of the loopback to the engine's socket, byte by byte."""
+    """From a port of the loopback to where the engine listens, byte by byte."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, host: DockerHost) -> None:
         super().__init__(daemon=True)
-        self.path = path
+        if host.tls:
+            pytest.fail(f"needs an engine that is spoken to without TLS, not {host.base_url}")
+        self.engine = urlsplit(host.base_url)
         self.server = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
 
@@ -525,10 +528,16 @@ class Relay(threading.Thread):
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.server.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(self.path)
+                far = self._dialled()
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    def _dialled(self) -> socket.socket:
+        if self.engine.scheme != "unix":
+            return socket.create_connection((self.engine.hostname, self.engine.port or 2375))
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(self.engine.path)
+        return far
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -543,9 +552,7 @@ def test_an_engine_whose_answer_is_lost_has_one_container_that_runs(
     local: LocalHarness, engine: Any, monkeypatch: pytest.MonkeyPatch, step: str, fault: Fault
 ) -> None:
     """Made or started, and nobody heard; or the request never arrived: the run is found again."""
-    if not docker_host().base_url.startswith("unix://"):
-        pytest.skip("the engine does not listen on a socket of this machine")
-    relay = Relay(docker_host().base_url.removeprefix("unix://"))
+    relay = Relay(docker_host())
     relay.start()
     lost: list[str] = []
 
