@@ -160,7 +160,7 @@ def push(name: str | BundleRecord | None = None) -> PushReport:
 
 
 def pull(
-    name: str | None = None,
+    name: str | BundleRecord | None = None,
     *,
     localize: bool = False,
     all_versions: bool = False,

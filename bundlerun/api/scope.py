@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from bundlerun.connections import Connections
 from bundlerun.errors import Conflict, ContextNotFound, NoRemote, UsageError
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from bundlerun.store.contexts import Context
     from bundlerun.store.reader import Fetch
     from bundlerun.store.store import Store
+
+BEFORE = "the same before or after the pipeline, outside of its pipes"
+TRAVELS = "nothing: what a pipe makes travels with its output"
+COMES = "br.external(name) in requires(): it is brought before the pipe begins"
+APPLY = "br.apply, or the pipe in requires()"
+
+OUTSIDE_ONLY: dict[str, str] = {}
+"""Those verbs, and what to do instead."""
 
 FIRST_CONTEXT = "default"
 """The default context, made at its first use."""
@@ -200,3 +208,36 @@ def _only(context: Context, name: str | None) -> Context:
             hint="br.external(name) in requires(), for a bundle of the pipe's own context",
         )
     return context
+
+
+def called(name: str | BundleRecord) -> str:
+    """``name`` as commands take it, ``name@id`` for a bundle."""
+    return name if isinstance(name, str) else f"{name.name}@{name.id}"
+
+
+class _Scoped(Protocol):
+    @property
+    def scope(self) -> Scope: ...
+
+
+W = TypeVar("W", bound=_Scoped)
+P = ParamSpec("P")
+T = TypeVar("T")
+Verb = Callable[Concatenate[W, P], T]
+
+
+def outside_only(cure: str) -> Callable[[Verb[W, P, T]], Verb[W, P, T]]:
+    """The verb raises UsageError inside of a pipe, with ``cure`` as its hint."""
+
+    def decorated(verb: Verb[W, P, T]) -> Verb[W, P, T]:
+        OUTSIDE_ONLY[verb.__name__] = cure
+
+        @functools.wraps(verb)
+        def refusing(self: W, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            if self.scope.inner is not None:
+                raise UsageError(f"{verb.__name__} cannot be used inside of a pipe", hint=cure)
+            return verb(self, *args, **kwargs)
+
+        return refusing
+
+    return decorated

@@ -6,7 +6,6 @@ Each method says what its arguments mean, calls one function of a room, and retu
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.bundle import Bundle
 from bundlerun.api.checkup import checkup
-from bundlerun.api.outside import APPLY, BEFORE, COMES, TRAVELS, outside_only
-from bundlerun.api.scope import Scope
+from bundlerun.api.scope import (
+    APPLY,
+    BEFORE,
+    COMES,
+    TRAVELS,
+    Scope,
+    called,
+    outside_only,
+)
 from bundlerun.backends.base import Check
 from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.bundles.record import BundleRecord, checked_name, checked_tags
-from bundlerun.errors import BundleNotFound, Conflict, NotCommitted, UsageError
+from bundlerun.errors import BundleNotFound, UsageError
 from bundlerun.progress import Progress
 from bundlerun.settings import Settings
 from bundlerun.store.reports import GRACE_S
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
     from bundlerun.runs.options import RunOptions
-    from bundlerun.runs.plan import RunPlan, RunRequest
+    from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
@@ -205,25 +211,17 @@ class Workspace:
 
         Raises NoRemote, NotCommitted, RemoteError.
         """
-        from bundlerun.remotes.push import push
+        from bundlerun.remotes.push import chosen, push
 
         scope, context = self.scope, self.scope.context()
-        remote, catalog = scope.remote(context), scope.store.catalog
-        if name is None:
-            entries = [*catalog.unpushed(context), *catalog.retagged(context)]
-        else:
-            entries = [scope.entry(name)]
-            if not entries[0].committed:
-                raise NotCommitted(
-                    f"{called(name)} is not committed, and only committed bundles travel",
-                    hint=f"bundlerun commit {called(name)}",
-                )
+        remote = scope.remote(context)
+        entries = chosen(scope.store, context, None if name is None else scope.entry(name))
         return push(scope.store, context, remote, entries, progress=scope.progress)
 
     @outside_only(COMES)
     def pull(
         self,
-        name: str | None = None,
+        name: str | BundleRecord | None = None,
         *,
         localize: bool = False,
         all_versions: bool = False,
@@ -239,31 +237,13 @@ class Workspace:
         Raises BundleNotFound when the remote has no such name or the value no such path,
         IntegrityError for what is damaged.
         """
-        from bundlerun.remotes.fetch import localise, localise_parts
-        from bundlerun.remotes.pull import pull
-        from bundlerun.runs.listing import named_with_its_maker, settle_open_runs
+        from bundlerun.runs.pull import pull_home
 
-        if paths and not localize:
-            raise UsageError(
-                "paths choose among the bytes that localize brings",
-                hint="pull(name, localize=True, paths=paths)",
-            )
-        scope, context = self.scope, self.scope.context()
-        store, remote, progress = scope.store, scope.remote(context), scope.progress
-        settle_open_runs(scope.runs())
-        try:
-            entries = pull(store, context, remote, name, all_versions=all_versions)
-        except BundleNotFound as error:
-            if name is None or all_versions or "@" in name:
-                raise
-            raise named_with_its_maker(error, name, scope.runs()) from error
-        bundles = self._all_out(entries)
-        patterns = [paths] if isinstance(paths, str) else list(paths)
-        for bundle in bundles if patterns else ():
-            localise_parts(store, remote, bundle, patterns, progress=progress)
-        if localize and not patterns:
-            localise(store, remote, bundles, progress=progress)
-        return bundles
+        wanted = None if name is None else called(name)
+        entries = pull_home(
+            self.scope.runs(), wanted, localize=localize, all_versions=all_versions, paths=paths
+        )
+        return self._all_out(entries)
 
     def lineage(self, name: str | BundleRecord) -> LineageTree:
         """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
@@ -326,36 +306,11 @@ class Workspace:
         Raises UserError when the pipe raises, BadParameter, BadModule, BundleNotFound,
         SettingsError where a luigi file sets what the pipeline's classes have.
         """
-        from bundlerun.api.compare import tell_what_differs
-        from bundlerun.pipelines.apply import apply_named
+        from bundlerun.api.requests import applied
         from bundlerun.pipelines.options import ApplyOptions
-        from bundlerun.pipelines.overrides import parsed_secrets
-        from bundlerun.pipelines.session import session_options
-        from bundlerun.runs.masking import MaskedProgress, unsaid
 
-        scope, chosen = self.scope, (options or ApplyOptions()).but(**more)
-        settled = session_options(chosen)
-        checked_name(output)
-        hidden = [os.environ[name] for name in parsed_secrets(chosen.secrets)]
-        wanted = checked_tags(chosen.input_tags)
-        entry = None if input is None or input == "-" else scope.entry(input, wanted)
-        before = scope.store.catalog.find(scope.context(), output)
-        progress = scope.inner.progress if scope.inner else scope.progress
-        with unsaid(hidden):
-            made = apply_named(
-                pipe,
-                host=scope.targets(),
-                input=None if entry is None else entry.bundle,
-                output=output,
-                params=params or {},
-                options=settled,
-                progress=MaskedProgress(progress, hidden) if hidden else progress,
-            ).entry
-        if before is None or before.bundle.id != made.bundle.id:
-            tell_what_differs(scope, made.bundle, made)
-        else:
-            scope.progress.line("equal work was found; --force runs it again")
-        return self._out(made)
+        chosen = (options or ApplyOptions()).but(**more)
+        return self._out(applied(self.scope, (input, output, pipe), params or {}, chosen))
 
     @outside_only(BEFORE)
     def dockerize(
@@ -420,7 +375,11 @@ class Workspace:
 
         Raises as ``run``, before anything is done.
         """
-        return self._asked((input, output, pipe), params, options, more)[0]
+        from bundlerun.api.requests import planned
+        from bundlerun.runs.options import RunOptions
+
+        chosen = (options or RunOptions()).but(**more)
+        return planned(self.scope, (input, output, pipe), params or {}, chosen)[0]
 
     @outside_only(APPLY)
     def submit(
@@ -438,9 +397,12 @@ class Workspace:
         Raises as ``run``, before anything is done, and where nothing could be submitted.
         """
         from bundlerun.api.handle import Run
+        from bundlerun.api.requests import planned
+        from bundlerun.runs.options import RunOptions
         from bundlerun.runs.submit import submit
 
-        plan, request = self._asked((input, output, pipe), params, options, more)
+        chosen = (options or RunOptions()).but(**more)
+        plan, request = planned(self.scope, (input, output, pipe), params or {}, chosen)
         return Run(submit(plan, request, self.scope.runs()), self.scope)
 
     @outside_only(APPLY)
@@ -559,16 +521,7 @@ class Workspace:
 
         Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
         """
-        store = self.scope.store
-        context = store.contexts.get(name)
-        unpushed = store.catalog.unpushed(context)
-        if unpushed and not force:
-            raise Conflict(
-                f"{name} has {len(unpushed)} committed bundles that were never pushed",
-                hint=f"bundlerun context {name} -d --force",
-            )
-        with store.freeing():
-            store.contexts.delete(name)
+        self.scope.store.delete_context(name, force=force)
 
     @outside_only(BEFORE)
     def switch(self, name: str) -> Context:
@@ -646,37 +599,8 @@ class Workspace:
         """What works here and what does not, each with the command that mends it."""
         return checkup(self.scope)
 
-    def _asked(
-        self,
-        names: tuple[str | BundleRecord | None, str, str],
-        params: Mapping[str, Any] | None,
-        options: RunOptions | None,
-        more: Mapping[str, Any],
-    ) -> tuple[RunPlan, RunRequest]:
-        """What ``plan``, ``submit`` and ``run`` are asked for, with the plan of it."""
-        from bundlerun.api.compare import tell_what_differs
-        from bundlerun.runs.options import RunOptions, request_of
-        from bundlerun.runs.submit import plan_request
-
-        scope, chosen = self.scope.runs(), (options or RunOptions()).but(**more)
-        input, output, pipe = names
-        given = None if input is None else called(input)
-        request = request_of((given, output, pipe), params or {}, chosen, scope.settings)
-        plan = plan_request(
-            request,
-            scope,
-            build=chosen.build,
-            tell=lambda plan: tell_what_differs(self.scope, plan.task.promised()),
-        )
-        return plan, request
-
     def _out(self, entry: Entry) -> Bundle:
         return Bundle.of(entry, self.scope)
 
     def _all_out(self, entries: Iterable[Entry]) -> list[Bundle]:
         return [Bundle.of(entry, self.scope) for entry in entries]
-
-
-def called(name: str | BundleRecord) -> str:
-    """``name`` as commands take it, ``name@id`` for a bundle."""
-    return name if isinstance(name, str) else f"{name.name}@{name.id}"

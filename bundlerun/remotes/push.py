@@ -50,6 +50,20 @@ class PushReport:
     left: tuple[BundleRecord, ...] = ()
 
 
+def chosen(store: Store, context: Context, entry: Entry | None) -> list[Entry]:
+    """What is to be sent: ``entry``, or (None) everything committed, and every tag, that is not on
+    the remote. Raises NotCommitted."""
+    if entry is None:
+        return [*store.catalog.unpushed(context), *store.catalog.retagged(context)]
+    if not entry.committed:
+        name = f"{entry.bundle.name}@{entry.bundle.id}"
+        raise NotCommitted(
+            f"{name} is not committed, and only committed bundles travel",
+            hint=f"bundlerun commit {name}",
+        )
+    return [entry]
+
+
 def push(
     store: Store,
     context: Context,

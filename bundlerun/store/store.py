@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.record import BundleRecord, checked_id, checked_name, checked_tags, new_id
-from bundlerun.errors import BundleNotFound
+from bundlerun.errors import BundleNotFound, Conflict
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import StoreSettings
 from bundlerun.store.catalog import Catalog
@@ -95,6 +95,18 @@ class Store:
                 # The log goes, before its room is taken again.
                 self.close()
         keep_spare(self.path)
+
+    def delete_context(self, name: str, *, force: bool = False) -> None:
+        """Delete the context ``name`` and its bundles. Raises Conflict when it has committed
+        bundles that were never pushed, unless ``force``."""
+        unpushed = self.catalog.unpushed(self.contexts.get(name))
+        if unpushed and not force:
+            raise Conflict(
+                f"{name} has {len(unpushed)} committed bundles that were never pushed",
+                hint=f"bundlerun context {name} -d --force",
+            )
+        with self.freeing():
+            self.contexts.delete(name)
 
     def close(self) -> None:
         """Close the files. The next use opens them again."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundlerun.api.outside import OUTSIDE_ONLY
+from bundlerun.api.scope import OUTSIDE_ONLY
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import InfraError, UserError
 from tests.pipelines.conftest import Project, World, apply_in_process

@@ -1,0 +1,52 @@
+"""Pull: what the remote has, and what runs that have ended since left there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bundlerun.errors import BundleNotFound, UsageError
+from bundlerun.remotes.fetch import localise, localise_parts
+from bundlerun.remotes.pull import pull
+from bundlerun.runs.listing import named_with_its_maker, settle_open_runs
+
+if TYPE_CHECKING:
+    from bundlerun.runs.scope import RunScope
+    from bundlerun.store.rows import Entry
+
+
+def pull_home(
+    scope: RunScope,
+    name: str | None,
+    *,
+    localize: bool,
+    all_versions: bool,
+    paths: str | Sequence[str],
+) -> list[Entry]:
+    """The records of ``name`` (None: of every name) from the remote, the latest or all versions,
+    once the runs that have ended are settled; with ``localize`` their bytes, of ``paths`` alone
+    where there are any.
+
+    Raises BundleNotFound, with the run that is to make it where one is, IntegrityError,
+    RemoteErrors.
+    """
+    if paths and not localize:
+        raise UsageError(
+            "paths choose among the bytes that localize brings",
+            hint="pull(name, localize=True, paths=paths)",
+        )
+    store, remote, progress = scope.store, scope.remote, scope.progress
+    settle_open_runs(scope)
+    try:
+        entries = pull(store, scope.context, remote, name, all_versions=all_versions)
+    except BundleNotFound as error:
+        if name is None or all_versions or "@" in name:
+            raise
+        raise named_with_its_maker(error, name, scope) from error
+    bundles = [entry.bundle for entry in entries]
+    patterns = [paths] if isinstance(paths, str) else list(paths)
+    for bundle in bundles if patterns else ():
+        localise_parts(store, remote, bundle, patterns, progress=progress)
+    if localize and not patterns:
+        localise(store, remote, bundles, progress=progress)
+    return entries
