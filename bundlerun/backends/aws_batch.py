@@ -121,12 +121,10 @@ class AWSBatch(Backend):
         UsageError for what AWS Batch cannot do, before anything is asked of it; SubmitUnknown.
         """
         queue = self._queue()
-        self.check_options(spec.options)
+        self.check(spec)
+        self.check_secrets(spec.secrets, spec.options)
         definition = job_definition(spec, self._options_of(spec.options))
         request = submission(spec, queue)
-        self.check_secrets(spec.secrets, spec.options)
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
-        self.check_resources(spec.resources)
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
@@ -367,11 +365,6 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
 
 def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
     """Raises UsageError for what AWS Batch would refuse, or quietly do otherwise."""
-    if spec.access is not None and spec.access.folder is not None:
-        raise UsageError(
-            f"AWS Batch cannot see {spec.access.folder}: it is a folder of this machine",
-            hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
-        )
     size = len(canonical_json(request))
     if size > MOST_REQUEST_BYTES:
         raise UsageError(

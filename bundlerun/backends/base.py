@@ -169,6 +169,23 @@ class Backend(ABC):
                 hint=f"leave out {option}",
             )
 
+    def check(self, spec: JobSpec) -> None:
+        """Raises UsageError for what of ``spec`` is not kept here; ``submit`` begins with it."""
+        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
+        self.check_options(spec.options)
+        self.check_resources(spec.resources)
+        folder = spec.access.folder if spec.access else None
+        if folder is not None and not self.traits.sees_folders:
+            raise UsageError(
+                f"a job on {self.name} cannot see {folder}, a folder of this machine",
+                hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
+            )
+        if spec.image and self.traits.image is ImageAt.NONE:
+            raise UsageError(
+                f"a job on {self.name} runs without an image, and cannot have {spec.image}",
+                hint="bundlerun run IN OUT PKG.MODULE.PIPE",
+            )
+
     @abstractmethod
     def submit(self, spec: JobSpec) -> JobHandle:
         """Start ``spec`` and return at once. Submitting the same ``run_id`` twice gives one job

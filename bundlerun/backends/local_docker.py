@@ -90,7 +90,7 @@ class LocalDocker(Backend):
         Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
         engine does not answer or refuses, UsageError as check_limits does.
         """
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
+        self.check(spec)
         self._let_write(spec.access)
         try:
             return self._submitted(spec)

@@ -33,7 +33,7 @@ def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proce
     """The backend that another distribution brings."""
     bring(tmp_path / "site", "Processes = tests.backends.processes:Processes")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    harness = ProcessesHarness("no image", tmp_path)
+    harness = ProcessesHarness("", tmp_path)
     yield harness
     harness.clean()
 
@@ -46,12 +46,11 @@ _MARKS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each backend in turn; those that start no image have no part in a test of images."""
+    """Each backend in turn."""
     if "harness" in metafunc.fixturenames:
-        names = [n for n in _MARKS if n != "processes" or "image" not in metafunc.function.__name__]
         params = [
-            pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in _MARKS[name]])
-            for name in names
+            pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in marks])
+            for name, marks in _MARKS.items()
         ]
         metafunc.parametrize("harness", params, indirect=True)
 

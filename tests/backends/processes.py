@@ -45,13 +45,13 @@ class Processes(Backend):
         yield Check("processes", True, str(self._folder))
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
-        self.check_options(spec.options)
+        self.check(spec)
         job = self._folder / spec.run_id
         with contextlib.suppress(FileExistsError):
             job.mkdir(parents=True)
+            staging = str(spec.access.staging) if spec.access and spec.access.staging else None
             told = {"argv": spec.argv(), "env": spec.environment, "timeout_s": spec.timeout_s}
-            (job / "spec").write_text(json.dumps(told))
+            (job / "spec").write_text(json.dumps({**told, "staging": staging}))
             self._start(job)
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
@@ -81,6 +81,11 @@ class Processes(Backend):
             if (job / "pid").exists():
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(int((job / "pid").read_text()), signal.SIGKILL)
+
+    def staging(self, handle: JobHandle) -> Path | None:
+        spec = self._folder / handle.id / "spec"
+        found = json.loads(spec.read_text())["staging"] if spec.exists() else None
+        return Path(found) if found else None
 
     def release(self, handle: JobHandle) -> None:
         shutil.rmtree(self._folder / handle.id, ignore_errors=True)

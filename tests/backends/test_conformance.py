@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from bundlerun.backends.base import ImageAt
 from bundlerun.backends.job import Failure, JobHandle, JobState
 from bundlerun.errors import ImagePull, UsageError
 from tests.backends.harness import Harness
@@ -145,9 +146,13 @@ def test_three_jobs_at_once_keep_apart(harness: Harness) -> None:
 
 
 def test_missing_image_is_no_silent_wait(harness: Harness) -> None:
-    """An image that is not there is ImagePull at once, or a job that failed."""
+    """An image that is not there is ImagePull at once, or a job that failed; who takes none says
+    so."""
     spec = harness.spec("print(1)", image="bundlerun-no-such-image:latest")
-    if harness.pulls_at_submit:
+    if harness.backend().traits.image is ImageAt.NONE:
+        with pytest.raises(UsageError, match="without an image"):
+            harness.submit(spec)
+    elif harness.pulls_at_submit:
         with pytest.raises(ImagePull, match="bundlerun dockerize"):
             harness.submit(spec)
     else:
