@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import pickle
 from pathlib import Path
@@ -126,3 +127,31 @@ def test_nothing_of_a_bundle_is_markup(here: br.Workspace, tmp_path: Path) -> No
     for each in shown:
         assert "<script" not in each
         assert "&lt;script&gt;" in each
+
+
+def test_a_pipe_reads_no_bundle_that_it_was_not_given(
+    here: br.Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has one in its hand: it would be an input that stands in no key."""
+    (tmp_path / "handpipes.py").write_text(
+        "import bundlerun as br\n"
+        "HELD = []\n"
+        "class Reads(br.Pipe):\n"
+        "    def pipe_run(self, pipeline_input):\n"
+        "        return HELD[0].value\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("BUNDLERUN_STORE", str(tmp_path / "own"))
+    own = br.open()
+    handpipes = importlib.import_module("handpipes")
+    handpipes.HELD.append(own.add("held", 1))
+    with pytest.raises(errors.UserError, match="BundleNotFound"):
+        own.apply(None, "out", "handpipes.Reads", pipe_root=tmp_path)
+    assert own.get(own.apply("held", "out", "handpipes.Reads", pipe_root=tmp_path)) == 1
+
+
+def test_a_run_shows_itself(tmp_path: Path) -> None:
+    """A record of one, with nothing as markup."""
+    record = br.RunRecord("0190", "Local", EVIL, "out", "id", None, "file:///x")
+    assert "&lt;script&gt;" in record._repr_html_()
+    assert "<script" not in record._repr_html_()
