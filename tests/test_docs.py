@@ -22,7 +22,10 @@ DOCUMENTS = sorted(
     path for where in ("*.md", "docs/**/*.md", "benchmarks/*.md") for path in ROOT.glob(where)
 )
 
-OF_A_STORE = ("objects/", "files/", "quarantine/", "meta/", "r/")
+OF_A_STORE = (
+    *("objects/", "objects/tmp/", "objects/partial/", "files/", "packs/", "locks/", "staging/"),
+    *("quarantine/", "sandbox/", "meta/", "r/"),
+)
 
 _BLOCK = re.compile(
     r"^(?:`(?P<path>[^`]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S
@@ -191,6 +194,42 @@ def test_every_public_name_is_documented(name: str) -> None:
     if isinstance(found, type):
         # A dataclass without one of its own gets its signature.
         assert not found.__doc__.startswith(f"{name}(")
+
+
+def test_the_page_of_formats_names_every_file_of_a_store(tmp_path: Path) -> None:
+    """What stands in a store's folder after an add, a reading and a clean-up."""
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    (tmp_path / "large").write_bytes(b"x" * 300_000)
+    with bundlerun.open(store=tmp_path / "store") as workspace:
+        workspace.add("a", [bundlerun.File(tmp_path / "large"), "y"])
+        assert workspace.get("a")[0].path.exists()
+        workspace.gc(delete=True)
+        there = {path.name + "/" * path.is_dir() for path in (tmp_path / "store").iterdir()}
+    assert {"objects/", "files/", "store.sqlite"} <= there
+    assert {name for name in there if f"`{name}`" not in page} == set()
+
+
+def test_the_page_of_formats_has_every_key_of_a_remote(tmp_path: Path) -> None:
+    """What a binding and a push write to a remote's folder."""
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    url = f"file://{tmp_path}/remote"
+    with bundlerun.open(store=tmp_path / "store", remote=url, context="c") as workspace:
+        workspace.add("a", 1, commit=True)
+        workspace.push("a")
+    keys = {str(path.relative_to(tmp_path / "remote")) for path in (tmp_path / "remote").rglob("*")}
+    forms = {re.sub(r"^(meta/uuid-|[a-z]+/).*", r"\1", f"{key}/") for key in keys}
+    meta = {key for key in keys if key.startswith("meta/") and "uuid-" not in key}
+    assert {"meta/", "v/", "b/"} <= forms
+    assert {form for form in forms if f"\n{form}" not in page and f"`{form}`" not in page} == set()
+    assert {key for key in meta if f"\n{key} " not in page} == set()
+
+
+def test_the_glossary_is_short() -> None:
+    """At most fifteen words of our own: for all else the field has one."""
+    page = (ROOT / "docs/concepts.md").read_text(encoding="utf-8")
+    words = rows(page, 2)
+    assert 5 < len(words) <= 15
+    assert "docs/concepts.md#glossary-of-our-own-words" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_the_changelog_has_a_place_for_what_comes() -> None:
