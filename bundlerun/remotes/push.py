@@ -51,7 +51,7 @@ class PushReport:
 
 
 def chosen(store: Store, context: Context, entry: Entry | None) -> list[Entry]:
-    """What is to be sent: ``entry``, or (None) everything committed, and every tag, that is not on
+    """What push sends: ``entry``, or (None) everything committed, and every tag, that is not on
     the remote. Raises NotCommitted."""
     if entry is None:
         return [*store.catalog.unpushed(context), *store.catalog.retagged(context)]
