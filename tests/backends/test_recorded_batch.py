@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun.aws.retries import Patience
+from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.aws_batch_state import job_status, log_streams
 from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
@@ -130,10 +132,11 @@ def test_throttled_request_is_repeated(aws: RecordedBatch, backend: AWSBatch) ->
 
 
 def test_waiting_outlives_a_service_that_throttles_for_long(
-    aws: RecordedBatch, backend: AWSBatch, monkeypatch: pytest.MonkeyPatch
+    aws: RecordedBatch, tmp_path: Path
 ) -> None:
     """Looks that fail are repeated a few times; a service that never answers is an error."""
-    monkeypatch.setattr("botocore.retries.standard.time.sleep", lambda seconds: None)
+    hasty = Patience(throttled_attempts=4, cap_s=0.001)
+    backend = AWSBatch(batch_settings(tmp_path, "team"), Aws(patience=hasty))
     aws.jobs["j"] = {"status": "SUCCEEDED"}
     aws.throttle = 12
     pace = Pace(first_s=0.01, most_s=0.01)

@@ -14,12 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import bundlerun as br
 from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
-from bundlerun.cli.main import cli
+from bundlerun.cli.main import run_cli
 from bundlerun.runs.record import result_key
 from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Stage
 
@@ -417,14 +416,14 @@ def test_settled_runs_cost_a_pull_nothing(stage: Stage) -> None:
     assert len(stage.backend.asked("poll")) == polls
 
 
-def test_jobs_lists_the_newest(stage: Stage) -> None:
+def test_jobs_lists_the_newest(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
     """As many as are asked for, and says that there are more."""
     runs = [stage.submit(f"out{number}") for number in range(4)]
-    shown = CliRunner().invoke(cli, ["--context", "work", "jobs", "-n", "2", "--json"])
-    assert shown.exit_code == 0, shown.output
-    listed = json.loads(shown.stdout)
-    assert [row["output"] for row in listed] == ["out3", "out2"]
-    assert "bundlerun jobs -n 20" in shown.stderr
+    capfd.readouterr()
+    assert run_cli(["--context", "work", "jobs", "-n", "2", "--json"]) == 0
+    shown = capfd.readouterr()
+    assert [row["output"] for row in json.loads(shown.out)] == ["out3", "out2"]
+    assert "bundlerun jobs -n 20" in shown.err
     older = stage.workspace.jobs(before=runs[2].run_id)
     assert [record.output for record in older] == ["out1", "out0"]
     with pytest.raises(errors.RunNotFound):
