@@ -8,6 +8,7 @@ from typing import Any
 
 from bundlerun import html
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.bundles.fields import Fields
 from bundlerun.formatting import ID_SHOWN, pairs
 
 
@@ -94,33 +95,34 @@ class Lineage:
         return {key: value for key, value in full.items() if value not in (None, [])}
 
     @staticmethod
-    def from_json(found: Mapping[str, Any]) -> Lineage:
-        """The inverse of ``to_json``. Raises KeyError, TypeError, ValueError or IntegrityError
-        when it has not that form."""
-        code = found.get("code")
-        task, request = found.get("task"), found.get("request")
+    def from_json(found: Any) -> Lineage:
+        """The inverse of ``to_json``. Raises IntegrityError when it has not that form."""
+        fields = Fields(found, "not a lineage")
+        code = fields.fields_or_none("code")
+        task, request = fields.texts_or_none("task"), fields.texts_or_none("request")
         return Lineage(
-            pipe=found.get("pipe"),
+            pipe=fields.text_or_none("pipe"),
             parents=tuple(
                 Parent(role, name, id_, checked_digest(root))
-                for role, name, id_, root in found.get("parents", ())
+                for role, name, id_, root in fields.rows("parents", 4)
             ),
-            code=code and _code(code),
-            image=found.get("image"),
-            run=found.get("run"),
-            task=None if task is None else ReuseKey(dict(task)),
-            request=None if request is None else ReuseKey(dict(request)),
-            started_s=found.get("started_s"),
-            finished_s=found.get("finished_s"),
+            code=None if code is None else _code(code),
+            image=fields.text_or_none("image"),
+            run=fields.text_or_none("run"),
+            task=None if task is None else ReuseKey(task),
+            request=None if request is None else ReuseKey(request),
+            started_s=fields.number_or_none("started_s"),
+            finished_s=fields.number_or_none("finished_s"),
         )
 
 
-def _code(found: Mapping[str, Any]) -> CodeVersion:
-    files = found.get("files", {})
-    if not all(isinstance(text, str) for row in files.items() for text in row):
-        raise TypeError("a source file's path and digest must be texts")
-    source = checked_digest(found["source"])
-    return CodeVersion(source, found["commit"], bool(found["dirty"]), dict(files))
+def _code(fields: Fields) -> CodeVersion:
+    return CodeVersion(
+        source=checked_digest(fields.any("source")),
+        commit=fields.text_or_none("commit"),
+        dirty=fields.flag("dirty"),
+        files=fields.texts_or_none("files") or {},
+    )
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bundlerun.bundles.digest import canonical_json
+from bundlerun.bundles.fields import Fields
 from bundlerun.bundles.lineage import Lineage
 from bundlerun.bundles.link import Link
 from bundlerun.errors import BadName, IntegrityError
@@ -69,18 +70,20 @@ class BundleRecord:
     @staticmethod
     def from_json(found: Any) -> BundleRecord:
         """The inverse of ``to_json``. Raises IntegrityError for anything else."""
+        check_format(found)
+        fields = Fields(found, "not a bundle record")
         try:
-            check_format(found)
-            return BundleRecord(
-                id=checked_id(found["id"]),
-                name=checked_name(found["name"]),
-                root=Link.from_json(found["root"]),
-                params=_strings(found["params"]),
-                tags=_strings(found["tags"]),
-                lineage=Lineage.from_json(found["lineage"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, BadName) as error:
-            raise IntegrityError(f"not a bundle record: {error!r:.200}") from error
+            name = checked_name(fields.any("name"))
+        except BadName as error:
+            raise IntegrityError(f"not a bundle record: {error.message}") from error
+        return BundleRecord(
+            id=checked_id(fields.any("id")),
+            name=name,
+            root=Link.from_json(fields.any("root")),
+            params=fields.texts("params"),
+            tags=fields.texts("tags"),
+            lineage=Lineage.from_json(fields.any("lineage")),
+        )
 
     @staticmethod
     def from_bytes(data: bytes) -> BundleRecord:
@@ -165,12 +168,6 @@ def key_name(name: str) -> str:
     """``name`` as one part of a remote key: percent-encoded, and never ``.`` or ``..``."""
     encoded = quote(name, safe="")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
-
-
-def _strings(found: Mapping[str, Any]) -> dict[str, str]:
-    if not all(isinstance(k, str) and isinstance(v, str) for k, v in found.items()):
-        raise TypeError("tags and params must be texts")
-    return dict(found)
 
 
 def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
