@@ -8,10 +8,12 @@ Locations are hints: a reader hashes each member before believing it.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import PART_BYTES, Link
@@ -101,6 +103,20 @@ def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
     return members
 
 
+def damaged_member(file: BinaryIO, members: Iterable[Location]) -> Location | None:
+    """The first of ``members``, which stand back to back from where ``file`` is, that has not its
+    bytes; None where all have. Memory is bounded."""
+    for member in members:
+        sha256 = hashlib.sha256()
+        left = member.length
+        while left > 0 and (chunk := file.read(min(left, PART_BYTES))):
+            sha256.update(chunk)
+            left -= len(chunk)
+        if sha256.hexdigest() != member.digest:
+            return member
+    return None
+
+
 def check_claims(pack: PackInfo) -> None:
     """Raises IntegrityError for sizes that no pack has, before memory is asked for them."""
     rows = pack.index_length - TRAILER.size
@@ -121,6 +137,7 @@ __all__ = [
     "MAX_OBJECT_BYTES",
     "MAX_PACK_BYTES",
     "check_claims",
+    "damaged_member",
     "groups_of",
     "is_single",
     "laid_out",

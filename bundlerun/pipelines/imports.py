@@ -66,16 +66,6 @@ class _Parsed:
 _PARSED: dict[str, _Parsed] = {}
 
 
-def project_modules(root: Path, module: str, *, within: str | None = None) -> list[Path]:
-    """The file of ``module`` and those of all project modules that it imports, sorted.
-
-    ``root`` is the folder in which the top-level packages stand; ``within`` limits the search to
-    one of these. The ``__init__`` files on the way to a module count. Raises BadModule when
-    ``module`` is not under ``root``, or a file does not parse.
-    """
-    return sorted(modules_of(root, module, within=within).values())
-
-
 def named_files(root: Path, modules: Mapping[str, Path]) -> list[str]:
     """The paths relative to ``root`` that the modules which stand there themselves, in no package,
     have as texts (``open("words.txt")``); whether there are such files is not looked at."""
@@ -93,7 +83,12 @@ def file_digest(path: Path) -> Digest:
 
 
 def modules_of(root: Path, module: str, *, within: str | None = None) -> dict[str, Path]:
-    """As ``project_modules``, by dotted name."""
+    """The file of ``module`` and those of all project modules that it imports, by dotted name.
+
+    ``root`` is the folder in which the top-level packages stand; ``within`` limits the search to
+    one of these. The ``__init__`` files on the way to a module count. Raises BadModule when
+    ``module`` is not under ``root``, or a file does not parse.
+    """
     root = Path(os.path.abspath(root))
     required_file(root, module)
     found: dict[str, Path] = {}

@@ -3,7 +3,6 @@ verified and published."""
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import os
 import uuid as uuids
@@ -15,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundlerun.bundles.digest import checked_digest
-from bundlerun.bundles.packs import members_of
+from bundlerun.bundles.packs import damaged_member, members_of
 from bundlerun.bundles.record import checked_id
 from bundlerun.errors import AccessDenied, IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import KeyInfo, Part, Remote, Upload
@@ -28,7 +27,6 @@ from bundlerun.remotes.versions import Created, settle_bundle, settle_version
 from bundlerun.store.remote_cache import PackInfo, Share
 
 _COPIES_AT_ONCE = 4
-_CHUNK = 1 << 20
 _TRIES = 10
 
 
@@ -180,16 +178,11 @@ def _verified(staging: Remote, pack: PackInfo, folder: Path) -> Path:
         file.seek(pack.size - pack.index_length)
         members = members_of(pack, file.read())
         file.seek(0)
-        for member in members:
-            sha256 = hashlib.sha256()
-            left = member.length
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                sha256.update(chunk)
-                left -= len(chunk)
-            if sha256.hexdigest() != member.digest:
-                raise IntegrityError(
-                    f"pack {pack.uuid} in {staging.url} has other bytes for {member.digest}"
-                )
+        damaged = damaged_member(file, members)
+    if damaged is not None:
+        raise IntegrityError(
+            f"pack {pack.uuid} in {staging.url} has other bytes for {damaged.digest}"
+        )
     return copy
 
 

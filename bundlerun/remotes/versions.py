@@ -170,20 +170,13 @@ def _is_there(remote: Remote, record: TagsRecord) -> bool:
     return read_record(remote, record.key) == record.to_bytes()
 
 
-def withdraw(store: Store, context: Context, remote: Remote, entry: Entry) -> None:
+def give_up(remote: Remote, entry: Entry) -> None:
     """Mark the version on the remote as removed: it is never the latest again, for anybody, and
     its work is not found again. Doing it again changes nothing.
 
     Its version record stays, so the versions have no hole; a clean-up takes the rest. Nothing for
-    what is not a version there.
+    what is not a version there. The store learns it by ``catalog.mark_removed``.
     """
-    if entry.version is not None:
-        give_up(remote, entry)
-        store.catalog.mark_removed(context, entry.bundle.name, entry.version)
-
-
-def give_up(remote: Remote, entry: Entry) -> None:
-    """The remote's half of ``withdraw``."""
     if entry.version is None:
         return
     create(remote, removed_key(entry.bundle.name, entry.version), b"")

@@ -18,12 +18,12 @@ from bundlerun.remotes.gc.sweep import collect
 from bundlerun.remotes.identity import bind, found_uuid
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
-from bundlerun.remotes.versions import withdraw
 from bundlerun.store.fsck import fsck
 from bundlerun.store.gc.sweep import sweep
 from bundlerun.store.store import Store
 from tests.remotes.conftest import remote_at
 from tests.remotes.conftest import url as url  # a fixture
+from tests.remotes.withdraw import withdraw
 
 WINDOW_S = 0.25
 LONG_S = 4.0

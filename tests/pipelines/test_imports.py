@@ -14,7 +14,7 @@ import pytest
 from bundlerun.errors import BadModule
 from bundlerun.pipelines import imports
 from bundlerun.pipelines.git import git_version
-from bundlerun.pipelines.imports import project_modules
+from bundlerun.pipelines.imports import modules_of
 from bundlerun.pipelines.source import source_digest
 
 
@@ -66,7 +66,7 @@ def tree(tmp_path: Path) -> Path:
 
 def names(root: Path, module: str) -> set[str]:
     """The project modules, relative to the root."""
-    return {path.relative_to(root).as_posix() for path in project_modules(root, module)}
+    return {path.relative_to(root).as_posix() for path in modules_of(root, module).values()}
 
 
 def test_every_way_of_importing_is_followed_transitively(tree: Path) -> None:
@@ -106,8 +106,8 @@ def test_bundlerun_itself_is_never_project_source(tree: Path) -> None:
 
 def test_an_installed_package_is_limited_to_itself(tree: Path) -> None:
     """Beside an installed module stand all others that were ever installed."""
-    found = project_modules(tree, "pkg.main", within="pkg")
-    assert {path.parts[len(tree.parts)] for path in found} == {"pkg"}
+    found = modules_of(tree, "pkg.main", within="pkg")
+    assert {path.parts[len(tree.parts)] for path in found.values()} == {"pkg"}
 
 
 def test_an_edit_of_any_imported_module_changes_the_digest(tree: Path) -> None:
@@ -132,21 +132,21 @@ def test_an_equal_tree_elsewhere_has_the_same_digest(tree: Path) -> None:
 def test_a_missing_module_names_the_path_that_was_looked_for(tree: Path) -> None:
     """BadModule, with the file and what to do."""
     with pytest.raises(BadModule, match=r"pkg/absent\.py does not exist.*--pipe-root"):
-        project_modules(tree, "pkg.absent")
+        modules_of(tree, "pkg.absent")
 
 
 @pytest.mark.parametrize("module", ["..pkg", "pkg/main", "", "a b"])
 def test_what_is_no_module_name_never_leaves_the_root(tree: Path, module: str) -> None:
     """Dots, slashes and spaces are no way out."""
     with pytest.raises(BadModule):
-        project_modules(tree, module)
+        modules_of(tree, module)
 
 
 def test_a_syntax_error_is_named_with_its_line(tree: Path) -> None:
     """Also in a module that is only imported."""
     (tree / "plain.py").write_text("x = 1\ndef broken(:\n")
     with pytest.raises(BadModule, match=r"plain\.py, line 2"):
-        project_modules(tree, "pkg.main")
+        modules_of(tree, "pkg.main")
 
 
 def test_finding_the_source_imports_neither_luigi_nor_the_module(tree: Path) -> None:

@@ -26,12 +26,12 @@ from bundlerun.remotes.keys import removed_key, tags_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.remotes.records import PushedBundle
-from bundlerun.remotes.versions import withdraw
 from bundlerun.store.contexts import Context
 from bundlerun.store.fsck import fsck
 from bundlerun.store.reports import Finding, Kind, Proof
 from bundlerun.store.store import Store
 from tests.remotes.conftest import remote_at
+from tests.remotes.withdraw import withdraw
 from tests.unreadable import keep, latin_1
 
 

@@ -27,10 +27,10 @@ from bundlerun.remotes.identity import bind, found_uuid
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.remotes.staging import OverlayRemote, publish
-from bundlerun.remotes.versions import withdraw
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store
 from tests.remotes.interleaving import WINDOW_S, Inline, World, copied
+from tests.remotes.withdraw import withdraw
 
 SCHEDULES = int(os.environ.get("GC_SCHEDULES", "2000"))
 """GC_SCHEDULES=20000 takes some minutes."""

@@ -27,11 +27,12 @@ from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, in_order, push
-from bundlerun.remotes.versions import newest_number, withdraw
+from bundlerun.remotes.versions import newest_number
 from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 from tests.remotes.conftest import Client, remote_at
 from tests.remotes.watched import Lossy
+from tests.remotes.withdraw import withdraw
 
 MakeClient = Callable[[str], Client]
 

@@ -3,7 +3,6 @@ be what the others name, or nothing is put."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import PART_BYTES, Link
-from bundlerun.bundles.packs import Location, PackInfo, laid_out
+from bundlerun.bundles.packs import Location, PackInfo, damaged_member, laid_out
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.fsck.packs import PackState, pack_read
@@ -93,23 +92,14 @@ class PackRestoring:
                     source = self._source(member)
                     for chunk in source() if source else ():
                         file.write(chunk)
-            self._check(path, members)
+            with path.open("rb") as file:
+                damaged = damaged_member(file, members)
+            if damaged is not None:
+                raise IntegrityError(f"{damaged.digest} is damaged on this disk as well")
             self._remote.put_file(pack_key(claimed.uuid), path, tail)
         state = pack_read(self._remote, KeyInfo(pack_key(claimed.uuid), claimed.size))
         if state.problem or state.info != claimed:
             raise IntegrityError(f"pack {claimed.uuid} was sent again, and is not whole")
-
-    def _check(self, path: Path, members: Sequence[Location]) -> None:
-        """Raises IntegrityError unless each member has its bytes: nothing else is ever put."""
-        with path.open("rb") as file:
-            for member in members:
-                sha256 = hashlib.sha256()
-                left = member.length
-                while left > 0 and (chunk := file.read(min(left, PART_BYTES))):
-                    sha256.update(chunk)
-                    left -= len(chunk)
-                if sha256.hexdigest() != member.digest:
-                    raise IntegrityError(f"{member.digest} is damaged on this disk as well")
 
 
 class RecordRestoring:
