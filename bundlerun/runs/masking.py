@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import traceback
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote, quote_plus
 
 from bundlerun.errors import BundlerunError, RunFailed
 from bundlerun.progress import Progress
@@ -28,11 +30,20 @@ def mask_pieces(data: bytes | bytearray, pieces: Sequence[bytes]) -> bytes:
 
 
 def hidden_pieces(hidden: Sequence[str]) -> list[bytes]:
-    """The texts and each of their lines, since a job writes line by line; the longest first, since
-    one may stand in another."""
-    pieces = {piece for text in hidden for piece in (text, *text.splitlines())}
-    long = [piece for piece in pieces if len(piece) >= LEAST_HIDDEN]
-    return [piece.encode(errors="surrogateescape") for piece in sorted(long, key=len, reverse=True)]
+    """The texts and each of their lines, since a job writes line by line, as they are and as
+    clients quote them in their errors; the longest first, since one may stand in another."""
+    plain = {piece for text in hidden for piece in (text, *text.splitlines())}
+    long = [piece for piece in plain if len(piece) >= LEAST_HIDDEN]
+    forms = {form for piece in long for form in _quoted(piece)}
+    return [form.encode(errors="surrogateescape") for form in sorted(forms, key=len, reverse=True)]
+
+
+def _quoted(text: str) -> set[str]:
+    """``text`` in an address, in what repr shows of it or of its bytes, and in JSON."""
+    data = text.encode(errors="surrogateescape")
+    quoted = {quote(data), quote(data, safe=""), quote_plus(data), json.dumps(text)[1:-1]}
+    quoted |= {json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr(data)[2:-1]}
+    return quoted | {text}
 
 
 @contextlib.contextmanager
