@@ -95,7 +95,7 @@ def view(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> 
     return default().view(name, tags=tags)
 
 
-def find(name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
+def find(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
     """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
     those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
     be, UsageError where several ids start so."""

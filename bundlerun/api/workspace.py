@@ -128,7 +128,9 @@ class Workspace:
         """
         return self.scope.store.view(*self.scope.found(name, checked_tags(tags or {})))
 
-    def find(self, name: str, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
+    def find(
+        self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None
+    ) -> Bundle | None:
         """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
         those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
         be, UsageError where several ids start so."""

@@ -52,7 +52,8 @@ def test_each_verb_that_gives_bundles_gives_such(here: br.Workspace) -> None:
     found = here.find("x")
     assert found is not None
     assert (found.state, found.version, found.pushed) == ("pushed as 1", 1, True)
-    assert here.tag(found, {"k": "v"})["a"] == 1
+    tagged = here.tag(found, {"k": "v"})
+    assert (tagged["a"], found.tags, here.find(found)) == (1, {}, tagged)
     assert here.pull("x")[0].value == {"a": 1}
     assert here.get(found) == {"a": 1}
     assert here.cat(found)["count"] == 1
