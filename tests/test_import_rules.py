@@ -56,6 +56,9 @@ SOLE_IMPORTERS = {
     "bundlerun.backends.aws_batch": ("bundlerun.backends.aws_batch",),
     "bundlerun.backends.aws_batch_state": ("bundlerun.backends.aws_batch",),
     "rich": ("bundlerun.cli",),
+    # Its table takes a millisecond and more a row: nothing that lists draws with it. The bars use
+    # its columns.
+    "rich.table": ("bundlerun.cli.bars",),
 }
 
 SLOW = ("boto3", "botocore", "luigi", "docker", "pyarrow", "pandas", "numpy", "click", "rich")

@@ -197,8 +197,7 @@ def test_lineage_tells_a_shared_ancestor_once(ok: Cli, tmp_path: Path) -> None:
 
 
 def test_a_list_of_many_versions_is_drawn_line_by_line(ok: Cli, tmp_path: Path) -> None:
-    """rich's table takes a millisecond and more a row, so nothing that lists draws with it; wide
-    characters, markup and line ends in a cell leave the columns as they are."""
+    """Wide characters, markup and line ends in a cell leave the columns as they are."""
     ok("context", "work")
     ok("switch", "work")
     (tmp_path / "a").write_text("a")
@@ -209,8 +208,3 @@ def test_a_list_of_many_versions_is_drawn_line_by_line(ok: Cli, tmp_path: Path) 
     # Where the columns begin, counted as a terminal shows them: two cells a wide character.
     assert out[0].index("STATE") == out[2].index("scratch") == out[3].index("scratch") + 2
     assert out[3].endswith("x:[bold]")
-    script = (
-        "import sys; from bundlerun.cli.main import run_cli; run_cli(['ls', 'plain']);"
-        "sys.exit('rich.table' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
