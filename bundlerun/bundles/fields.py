@@ -70,6 +70,13 @@ class Fields:
         """An object of texts, None where there is none."""
         return None if self._found.get(key) is None else self.texts(key)
 
+    def items(self, key: str) -> list[Any]:
+        """A list of whatever."""
+        found = self._found.get(key)
+        if not isinstance(found, list):
+            raise self.wrong(key)
+        return found
+
     def rows(self, key: str, length: int) -> list[list[str]]:
         """Lists of ``length`` texts each; none where there is no such field."""
         found = self._found.get(key, [])

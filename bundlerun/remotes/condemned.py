@@ -68,7 +68,7 @@ class CondemnedRecord:
     def from_bytes(data: bytes, remote: str, epoch: int) -> CondemnedRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError when it is not that list."""
         with reading(f"{CONDEMNED}{epoch:010}"):
-            packs = tuple(checked_uuid(pack) for pack in parsed(data)["packs"])
+            packs = tuple(checked_uuid(pack) for pack in parsed(data).items("packs"))
             record = CondemnedRecord(remote, epoch, packs)
             if record.to_bytes() != data:
                 raise IntegrityError("the list belongs to another remote, or its bytes changed")

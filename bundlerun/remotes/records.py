@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bundlerun.bundles.digest import Digest, canonical_json, checked_digest, digest_of
+from bundlerun.bundles.fields import Fields
 from bundlerun.bundles.packs import check_claims
 from bundlerun.bundles.record import (
     FORMAT,
@@ -93,9 +94,9 @@ class PushedBundle:
         ``id`` or claims what no pack has."""
         with reading(bundle_key(id)):
             found = parsed(data)
-            bundle = BundleRecord.from_json(found["bundle"])
-            after = _number(found["after"], 0, MAX_VERSION - 1)
-            shares = tuple(_share(row) for row in found["packs"])
+            bundle = BundleRecord.from_json(found.any("bundle"))
+            after = _number(found.any("after"), 0, MAX_VERSION - 1)
+            shares = tuple(_share(row) for row in found.items("packs"))
             if bundle.id != id:
                 raise IntegrityError(f"the record is of another bundle, {bundle.id}")
         return PushedBundle(bundle, after, shares)
@@ -128,11 +129,11 @@ class VersionRecord:
         with reading(version_key(name, n)):
             found = parsed(data)
             record = VersionRecord(
-                remote=checked_uuid(found["remote"]),
-                name=checked_name(found["name"]),
-                n=_number(found["n"], 1, MAX_VERSION),
-                id=checked_id(found["id"]),
-                record=checked_digest(found["record"]),
+                remote=checked_uuid(found.any("remote")),
+                name=checked_name(found.any("name")),
+                n=_number(found.any("n"), 1, MAX_VERSION),
+                id=checked_id(found.any("id")),
+                record=checked_digest(found.any("record")),
             )
             if (record.name, record.n) != (name, n):
                 raise IntegrityError(f"the record is of version {record.n} of {record.name!r}")
@@ -158,10 +159,7 @@ class TagsRecord:
     def from_bytes(data: bytes, key: str) -> TagsRecord:
         """The inverse of ``to_bytes``. Raises IntegrityError."""
         with reading(key):
-            tags = parsed(data).get("tags")
-            if not isinstance(tags, dict) or not all(isinstance(v, str) for v in tags.values()):
-                raise IntegrityError("the record has no tags")
-            record = TagsRecord(key, tags)
+            record = TagsRecord(key, parsed(data).texts("tags"))
             if record.to_bytes() != data:
                 raise IntegrityError("the tags are not those that were written")
         return record
@@ -218,6 +216,8 @@ def checked_uuid(text: object) -> str:
 
 
 def _share(row: Any) -> Share:
+    if not isinstance(row, list) or len(row) != 4:
+        raise IntegrityError(f"{row!r:.200} does not say of a pack what is used of it")
     pack, size, index_length, used = row
     share = Share(
         PackInfo(checked_uuid(pack), _number(size, 1), _number(index_length, 1)), _number(used, 0)
@@ -233,15 +233,16 @@ def reading(key: str) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise IntegrityError(f"the record {key}: {error.message}", hint=error.hint) from error
-    except (KeyError, TypeError, ValueError, BadName) as error:
+    except (UnicodeEncodeError, BadName) as error:
+        # JSON can name half a surrogate, which no record is written with.
         raise IntegrityError(f"the record {key} is malformed: {error!r:.200}") from error
 
 
-def parsed(data: bytes) -> dict[str, Any]:
+def parsed(data: bytes) -> Fields:
     """A record of the format known here, as JSON. Raises IntegrityError."""
     found = parse_record(data)
     check_format(found)
-    return dict(found)
+    return Fields(found, "not a record")
 
 
 def _number(found: object, least: int, most: int = (1 << 62)) -> int:
