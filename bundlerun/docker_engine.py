@@ -1,4 +1,4 @@
-"""The Docker engine that the user means: which one it is, and a connection to it."""
+"""The Docker engine of the user: which one it is, and a connection to it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ TIMEOUT_S = 600.0
 
 
 def connect(host: DockerHost) -> Any:
-    """A ``docker.DockerClient`` of the engine at ``host``. Raises EngineError when it does not
-    answer."""
+    """A ``docker.DockerClient`` of the engine at ``host``.
+
+    Raises EngineError when the engine does not answer.
+    """
     import docker
     from docker.errors import DockerException
     from docker.tls import TLSConfig
@@ -47,8 +49,10 @@ def connect(host: DockerHost) -> Any:
 
 @contextmanager
 def engine() -> Iterator[Any]:
-    """The client of the user's engine, closed at the end. Raises EngineError when none answers;
-    its errors inside of the block leave it as EngineError."""
+    """The client of the user's engine, closed at the end.
+
+    Raises EngineError when none answers; its errors inside of the block leave it as EngineError.
+    """
     with translated("the container engine refuses"):
         host = docker_host()
         client = connect(host)
@@ -60,8 +64,11 @@ def engine() -> Iterator[Any]:
 
 @contextmanager
 def translated(what: str, host: DockerHost | None = None) -> Iterator[None]:
-    """Errors of the Docker SDK and of its connection become EngineError: ``what``, and why. An
-    OSError about a file passes. ``host`` None: the user's engine."""
+    """Turn errors of the Docker SDK and of its connection into EngineError.
+
+    The message has ``what``, and why. An OSError about a file passes. ``host`` None: the user's
+    engine.
+    """
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
     from urllib3.exceptions import HTTPError
@@ -108,10 +115,9 @@ class DockerHost:
 
 
 def docker_host(environ: Mapping[str, str] | None = None) -> DockerHost:
-    """The engine that ``environ`` (the process's own unless given) and the Docker CLI's
-    configuration name.
+    """The engine that ``environ`` and the Docker CLI's configuration name.
 
-    Raises SettingsError when the chosen context is not there or cannot be read.
+    ``environ`` is the process's own unless given.
     """
     env = os.environ if environ is None else environ
     config = Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME") or "/nonexistent") / ".docker")
@@ -124,7 +130,7 @@ def docker_host(environ: Mapping[str, str] | None = None) -> DockerHost:
 
 
 def unreachable(host: DockerHost, error: Exception) -> EngineError:
-    """The error for an engine that does not answer, with what the user can do about it."""
+    """The error for an engine that does not answer, with its cure."""
     where = host.base_url + (f" (context {host.context})" if host.context != "default" else "")
     text = str(error)
     if "ermission denied" in text:
@@ -144,7 +150,7 @@ def unreachable(host: DockerHost, error: Exception) -> EngineError:
 
 
 def _last_words(text: str) -> str:
-    """The SDK nests its errors; the innermost one says it."""
+    """The innermost of the errors that the SDK nests."""
     for known in ("No such file or directory", "Connection refused", "timed out", "Not supported"):
         if known.lower() in text.lower():
             return known.lower()

@@ -66,7 +66,10 @@ class BundlerunError(Exception):
 
 
 class UntrackedFile(UserWarning):
-    """A pipe read a file of its project that stands in no key: an edit of it makes nothing new."""
+    """A pipe read a file of its project that is part of no key.
+
+    An edit of such a file makes nothing new.
+    """
 
 
 class UsageError(BundlerunError):
@@ -92,7 +95,7 @@ class BadParameter(UsageError):
 
 
 class BadModule(UsageError):
-    """A module or class that is not where the caller says, or is not a Pipe."""
+    """A module or class that does not exist, or is not a Pipe."""
 
 
 class SettingsError(BundlerunError):
@@ -116,11 +119,11 @@ class BundleNotFound(NotFound):
 
 
 class GivenUp(BundleNotFound):
-    """The version was removed on the remote, for everybody, and bytes of it are not here."""
+    """The version was removed on the remote, and bytes of it are not here."""
 
 
 class PushIncomplete(BundleNotFound):
-    """Bytes of some bundles are neither here nor on the remote; the others were sent.
+    """Bytes of some bundles are neither here nor on the remote; the rest was sent.
 
     ``report`` is what the push did (``PushReport``).
     """
@@ -197,7 +200,7 @@ class RemoteUnreachable(RemoteError):
 
 
 class RemoteChanged(RemoteError):
-    """Another remote answers at the same address than the one known."""
+    """Another remote answers at the address of the known one."""
 
 
 class IntegrityError(BundlerunError):
@@ -275,38 +278,46 @@ class Cancelled(RunFailed):
 
 
 class InfraError(RunFailed):
-    """The job died of something that is neither the pipe's fault nor named above."""
+    """The job died of something other than the pipe or the failures above."""
 
     exit_code = 17
 
 
 class MissingOutput(RunFailed):
-    """The job says that it ended well, and its output is not on the remote."""
+    """The job reports success, and its output is not on the remote."""
 
     exit_code = 18
 
 
 class Stuck(RunFailed):
-    """The job waits for something that does not come; the message has the service's reason."""
+    """The job waits for something that does not come.
+
+    The message has the service's reason.
+    """
 
     exit_code = 19
 
 
 class NotDeterministic(RunFailed):
-    """The same pipe over the same inputs made two different values; ``evidence`` says where."""
+    """The same pipe over the same inputs made two different values.
+
+    ``evidence`` says where they differ.
+    """
 
     exit_code = 20
 
 
 class SubmitUnknown(BundlerunError):
-    """The answer to a submit was lost, and the job was not found either: it may come to light
-    later, so the run stays open."""
+    """The answer to a submit was lost, and the job was not found.
+
+    It may come to light later, so the run stays open.
+    """
 
     exit_code = 21
 
 
 def named(name: object, default: type[E], kind: type[E]) -> type[E]:
-    """The error class called ``name`` that is a ``kind``; ``default`` for anything else.
+    """The error class ``name``, if it is a ``kind``; else ``default``.
 
     Names come from records that others wrote: they are looked up here, and nowhere else.
     """

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What work reports to. Implementations are thread-safe and never raise."""
+    """The listener to work. Implementations are thread-safe and never raise."""
 
     def start(self, what: str, total: int | None, unit: str) -> int:
         """A new bar: ``total`` steps (None: unknown) of ``unit`` ("bytes", "files"); its id."""
@@ -23,7 +23,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """The Progress of a caller who does not look."""
+    """A Progress that shows nothing."""
 
     def start(self, what: str, total: int | None, unit: str) -> int:
         """Nothing is shown."""
@@ -40,13 +40,13 @@ class Silent:
 
 
 class Lines(Silent):
-    """Lines alone, each given to ``say``: for a log."""
+    """A Progress that gives each line to ``say``, for a log."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
 
     def line(self, text: str) -> None:
-        """It is said."""
+        """Give the line to ``say``."""
         self._say(text)
 
 

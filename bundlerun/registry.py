@@ -12,8 +12,11 @@ from bundlerun.errors import SettingsError, UsageError
 
 @dataclass(frozen=True)
 class Row:
-    """Where a named thing lives: ``target`` is ``module:attribute``; ``extra`` what it needs;
-    ``brought_by`` the installed distribution whose entry point it is."""
+    """Where a named thing lives.
+
+    ``target`` is ``module:attribute``; ``extra`` is the extra it needs; ``brought_by`` is the
+    installed distribution whose entry point it is.
+    """
 
     target: str
     extra: str | None = None
@@ -45,8 +48,11 @@ BACKENDS_GROUP = "bundlerun.backends"
 
 
 def installed_backends() -> dict[str, Row]:
-    """The backends that installed distributions bring, by name; a built-in name is not theirs to
-    take. Reads the metadata of every distribution: for a name that is not built in, and doctor."""
+    """The backends of installed distributions, by name.
+
+    A built-in name cannot be taken. Reads the metadata of every distribution: for a name
+    that is not built in, and doctor.
+    """
     from importlib.metadata import entry_points
 
     return {
@@ -64,7 +70,7 @@ def _nearest(name: str, names: Iterable[str], what: str) -> str:
 
 
 def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
-    """The thing that the row ``name`` points at.
+    """The object that the row ``name`` points at.
 
     Raises UsageError for an unknown name, SettingsError when what it needs is not installed or
     what a distribution brings cannot be loaded.

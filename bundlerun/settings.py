@@ -63,7 +63,7 @@ def option(
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: how large jobs are unless said otherwise."""
+    """``[run]``: the default size of jobs."""
 
     vcpus: float = 1
     memory_mib: int = 2048
@@ -80,8 +80,10 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """``[aws]``: what AWS's own configuration does not say already, and how the credentials are
-    narrowed that a job gets: to which role, and for how many seconds."""
+    """``[aws]``: what AWS's own configuration does not say already.
+
+    Also how the credentials of a job are narrowed: to which role, and for how many seconds.
+    """
 
     profile: str | None = None
     region: str | None = None
@@ -115,7 +117,9 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that is configured. ``home`` holds the configuration and the default store.
+    """The whole configuration.
+
+    ``home`` holds the configuration file and the default store.
 
     ``backends`` are the sections ``[backends.NAME]`` as they stand in the file, and ``variables``
     those of the environment that begin with ``BUNDLERUN_``: a backend reads them by ``options``.
@@ -155,7 +159,9 @@ _SECTIONS: Mapping[str, type] = {
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process, from ``environ`` (the process's own unless given) and the file.
+    """The settings of this process, from ``environ`` and the file.
+
+    ``environ`` is the process's own unless given.
 
     A missing file is an empty one. Raises SettingsError when the file does not parse or has a
     section, a key or a type that is not in the list above; what stands in ``[backends.NAME]`` is
@@ -193,8 +199,11 @@ def _settings(home: str, file: bytes, variables: tuple[tuple[str, str], ...]) ->
 
 
 def _home_folder(env: Mapping[str, str]) -> str:
-    """The user's own folder. Where there is none (a function on a server) a folder that cannot
-    be: nothing is configured there, and nobody else can configure it."""
+    """The user's own folder.
+
+    Without one (a function on a server) it is a folder that cannot exist: nothing is configured
+    there, and nobody else can configure it.
+    """
     found = env.get("HOME") or os.path.expanduser("~")
     return found if os.path.isabs(found) else "/nonexistent"
 

@@ -81,8 +81,11 @@ def add(
 
 
 def get(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
-    """The value of the bundle ``name``, equal to what went in. Bytes that are not on this
-    disk come from the remote when they are touched. Raises BundleNotFound, IntegrityError."""
+    """The value of the bundle ``name``, equal to what went in.
+
+    Bytes that are not on this disk come from the remote when they are touched. Raises
+    BundleNotFound, IntegrityError.
+    """
     return default().get(name, tags=tags)
 
 
@@ -109,26 +112,36 @@ def ls(
     committed: bool | None = None,
     all_versions: bool = False,
 ) -> list[Bundle]:
-    """The latest version of each name, by name; with a ``name``, ``tags`` or ``committed``
-    every version, newest first, that has this exact name, all of the tags, and is committed or
-    not; ``all_versions``: every version of every name."""
+    """The latest version of each name, by name.
+
+    With a ``name``, ``tags`` or ``committed``: every version, newest first, that has this
+    exact name, all of the tags, and is committed or not. ``all_versions``: every version of
+    every name.
+    """
     return default().ls(name, tags=tags, committed=committed, all_versions=all_versions)
 
 
 def cat(name: str | BundleRecord) -> Any:
-    """What the bundle ``name`` holds: a tree of type names, sizes and short values, without
-    its files' bytes."""
+    """The outline of the bundle ``name``: type names, sizes and short values.
+
+    The bytes of its files are not read.
+    """
     return default().cat(name)
 
 
 def commit(name: str | BundleRecord) -> Bundle:
-    """Mark the bundle ``name`` to be kept; again is not an error. Raises BundleNotFound."""
+    """Mark the bundle ``name`` to be kept.
+
+    To commit it again does nothing. Raises BundleNotFound.
+    """
     return default().commit(name)
 
 
 def tag(name: str | BundleRecord, tags: Mapping[str, str]) -> Bundle:
-    """Set ``tags`` on the bundle ``name``, over those of the same key; the next push sends
-    them. Raises BundleNotFound."""
+    """Set ``tags`` on the bundle ``name``, over those of the same key.
+
+    The next push sends them. Raises BundleNotFound.
+    """
     return default().tag(name, tags)
 
 
@@ -140,8 +153,10 @@ def rm(
     remote: bool = False,
     dry_run: bool = False,
 ) -> list[Bundle]:
-    """Remove here the bundle ``name``, or every version of it (``all``), or all but the
-    latest (``old``); what was removed, or with ``dry_run`` what would be.
+    """Remove here the bundle ``name``; return what was removed.
+
+    With ``all`` every version of the name, with ``old`` all but the latest. With ``dry_run``
+    nothing is removed, and what would be is returned.
 
     With ``remote`` on the context's remote too, for everybody: nobody gets it as the latest
     again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
@@ -151,8 +166,9 @@ def rm(
 
 
 def push(name: str | BundleRecord | None = None) -> PushReport:
-    """Send the bundle ``name`` with its ancestors and older versions to the remote, or
-    everything committed, and every tag, that is not there yet.
+    """Send the bundle ``name`` with its ancestors and older versions to the remote.
+
+    Without a ``name``: everything committed, and every tag, that is not there yet.
 
     Raises NoRemote, NotCommitted, RemoteError.
     """
@@ -166,8 +182,9 @@ def pull(
     all_versions: bool = False,
     paths: Sequence[str] = (),
 ) -> list[Bundle]:
-    """Bring the records of ``name`` (None: every name) from the remote: the latest version or
-    ``all_versions``, and with ``localize`` their bytes.
+    """Bring the records of ``name``, or of every name, from the remote.
+
+    The latest version or ``all_versions``; with ``localize`` also the bytes.
 
     ``paths`` (with ``localize``): only the parts whose path in the value fits one of them, as
     ``raw/flights.csv``, ``images/*`` or ``models``: keys, indexes and a folder's relative paths
@@ -180,15 +197,19 @@ def pull(
 
 
 def lineage(name: str | BundleRecord) -> LineageTree:
-    """The bundle ``name`` and what it was made of, upward, as far as it is known here and, for
-    what other machines and containers made, on the remote, of which only records are read."""
+    """The bundle ``name`` and its ancestors.
+
+    As far as they are known here and, for what other machines and containers made, on the
+    remote, of which only records are read.
+    """
     return default().lineage(name)
 
 
 def diff(old: str | BundleRecord, new: str | BundleRecord) -> Differences:
-    """What differs from the value of the bundle ``old`` to that of ``new``, both names or
-    ``name@id-prefix``. Of what is not on this disk only nodes are fetched, and tables of up to
-    16 MiB to tell their columns.
+    """The differences between the values of the bundles ``old`` and ``new``.
+
+    Both are names or ``name@id-prefix``. Of what is not on this disk only nodes are fetched,
+    and tables of up to 16 MiB to tell their columns.
 
     Raises BundleNotFound, IntegrityError, RemoteErrors.
     """
@@ -196,8 +217,10 @@ def diff(old: str | BundleRecord, new: str | BundleRecord) -> Differences:
 
 
 def why(name: str | BundleRecord) -> Why:
-    """Why the bundle ``name`` was made and not found: which parts of its reuse key differ from
-    those of the nearest earlier version (of its name, else of its pipe), and in what.
+    """Why the bundle ``name`` was made instead of found.
+
+    Which parts of its reuse key differ from those of the nearest earlier version (of its name,
+    else of its pipe), and in what.
 
     Raises BundleNotFound.
     """
@@ -205,7 +228,7 @@ def why(name: str | BundleRecord) -> Why:
 
 
 def verify(first: str | BundleRecord, second: str | BundleRecord) -> None:
-    """Check that two bundles that the same work made have equal values.
+    """Check that two bundles of the same work have equal values.
 
     Raises NotDeterministic, which names the pipes whose outputs differ although what went into
     them is equal; BundleNotFound.
@@ -221,8 +244,9 @@ def apply(
     options: ApplyOptions | None = None,
     **more: Any,
 ) -> Bundle:
-    """Run the pipe here, with luigi, on the bundle ``input`` (None or "-": no input), and
-    return the bundle ``output`` that it made, or equal work that was found.
+    """Run the pipe here on the bundle ``input``; return the bundle ``output``.
+
+    The ``output`` may be equal work that was found. None or "-" as ``input``: without one.
 
     ``pipe`` is a Pipe class or ``package.module.Class``; ``params`` are the pipe's. ``options``
     and keywords of the same names say how it is done:
@@ -243,9 +267,11 @@ def dockerize(
     base_image: str | None = None,
     platform: str | None = None,
 ) -> ImageInfo:
-    """Make the image of the module of ``pipe`` (``package.module.Class``), found below
-    ``pipe_root``; unchanged content is not built again. ``push`` sends it to the registry
-    that the settings name. Raises BadModule, EngineError, BuildFailed.
+    """Make the image of the module of ``pipe`` (``package.module.Class``).
+
+    The module is found below ``pipe_root``; unchanged content is not built again. ``push``
+    sends the image to the registry that the settings name. Raises BadModule, EngineError,
+    BuildFailed.
     """
     return default().dockerize(
         pipe_root, pipe, push=push, config_dir=config_dir, base_image=base_image, platform=platform
@@ -276,7 +302,7 @@ def plan(
     options: RunOptions | None = None,
     **more: Any,
 ) -> RunPlan:
-    """What ``run`` with the same arguments would do; nothing is submitted or changed.
+    """The plan of ``run`` with the same arguments; nothing is submitted or changed.
 
     Raises as ``run``, before anything is done.
     """
@@ -291,7 +317,7 @@ def submit(
     options: RunOptions | None = None,
     **more: Any,
 ) -> Run:
-    """Begin what ``run`` does and do not wait: the run, whose ``result()`` waits for its end.
+    """Submit the run, and return it without waiting for its end.
 
     Raises as ``run``, before anything is done, and where nothing could be submitted.
     """
@@ -306,8 +332,9 @@ def run(
     options: RunOptions | None = None,
     **more: Any,
 ) -> RunResult:
-    """Run the pipe in its container over the bundle ``input``, wait for its end, and bring back
-    ``output``; ``submit`` does the same without the waiting.
+    """Run the pipe in its container, wait, and bring back ``output``.
+
+    ``submit`` does the same without the waiting.
 
     ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
     ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
@@ -328,8 +355,10 @@ def jobs(
     before: str | None = None,
     remote: bool = False,
 ) -> list[RunRecord]:
-    """The runs of this context (None), newest first, or the run whose id starts so, with
-    their states of now; a run that another store submitted to the context's remote as well.
+    """The runs of this context, newest first, with their present states.
+
+    With a run id, or its beginning, that run, also one that another store submitted to the
+    context's remote.
 
     ``limit`` is how many at most (None: all); ``before``, the id of a run: those older than
     that one. With ``remote`` all runs of the context's remote: two to
@@ -341,14 +370,17 @@ def jobs(
 
 
 def logs(run: str, *, follow: bool = False) -> Iterator[str]:
-    """The lines that a run's job wrote; what the envelope kept of them once the backend has
-    forgotten the job. Raises RunNotFound."""
+    """The lines that a run's job wrote.
+
+    Once the backend has forgotten the job, those that its envelope kept. Raises RunNotFound.
+    """
     return default().logs(run, follow=follow)
 
 
 def wait(run: str) -> RunResult:
-    """Wait for a run's end and bring its output home, from any process of any store that is
-    bound to the run's remote.
+    """Wait for a run's end and bring its output home.
+
+    From any process of any store that is bound to the run's remote.
 
     Raises a RunFailed when it failed, RunNotFound, EngineError for a run on another machine's
     own engine, which cannot be asked from here.
@@ -357,15 +389,18 @@ def wait(run: str) -> RunResult:
 
 
 def cancel(run: str) -> RunRecord:
-    """Stop a run's job; one that has ended is not an error. The record as it is then.
+    """Stop a run's job, and return the run's record.
+
+    A run that has ended is left as it is.
 
     One that is being submitted at this moment is stopped by its submitter. Raises
-    Conflict, and does nothing, where the job that is noted for the run is not one of it."""
+    Conflict, and does nothing, where the job that is noted for the run is not one of it.
+    """
     return default().cancel(run)
 
 
 def context(name: str) -> Context:
-    """A new context, chosen when none was. Raises Conflict when there is one of that name."""
+    """Make a context; the first one is chosen. Raises Conflict where it exists."""
     return default().context(name)
 
 
@@ -383,12 +418,12 @@ def delete_context(name: str, *, force: bool = False) -> None:
 
 
 def switch(name: str) -> Context:
-    """Choose the context that verbs act on from now on. Raises ContextNotFound."""
+    """Choose the context for later verbs. Raises ContextNotFound."""
     return default().switch(name)
 
 
 def remote(context: str, url: str, *, rebind: bool = False) -> Context:
-    """Bind ``context`` to the remote at ``url`` after reading and writing there.
+    """Bind ``context`` to the remote at ``url``, once reading and writing there work.
 
     What was pushed to, and pulled from, a remote is known by the remote itself, whatever its
     address, also when the context is bound to it again later. Raises UsageError for a bad URL,
@@ -399,10 +434,11 @@ def remote(context: str, url: str, *, rebind: bool = False) -> Context:
 
 
 def fsck(*, remote: bool = False, repair: bool = False) -> Proof:
-    """Prove this store whole, or with ``remote`` the context's remote: every object, record
-    and pack is read and hashed. ``repair`` mends what can be mended, the store from other
-    copies on this disk and from the remotes of its contexts, a remote from this store; what is
-    damaged here goes to ``quarantine/``, never away.
+    """Check every byte of this store, or with ``remote`` of the context's remote.
+
+    Every object, record and pack is read and hashed. ``repair`` mends what can be mended, the
+    store from other copies on this disk and from the remotes of its contexts, a remote from
+    this store; what is damaged here goes to ``quarantine/``, never away.
 
     Raises NoRemote, RemoteChanged, RemoteErrors, StoreBusy; damage is what it returns.
     """
@@ -410,8 +446,10 @@ def fsck(*, remote: bool = False, repair: bool = False) -> Proof:
 
 
 def gc(*, remote: bool = False, delete: bool = False, grace_s: float = GRACE_S) -> GcReport:
-    """Find what no bundle of any context of this store uses, or with ``remote`` what no version
-    on the context's remote uses, and is older than ``grace_s`` seconds; ``delete`` deletes it.
+    """Find unused data of this store, or with ``remote`` of the context's remote.
+
+    That is what no bundle of any context, or no version there, uses and what is older than
+    ``grace_s`` seconds; ``delete`` deletes it.
 
     A remote takes two calls: the first condemns packs, one that comes ``wait_s`` seconds later
     deletes them, so that a push at the same moment loses nothing. Raises IntegrityError for
