@@ -1,5 +1,7 @@
-"""AWS's failures: which of them pass, and what each is in bundlerun's words. One table, CODES, says
-both of every error code, so that what is sent again is also reported as what it was.
+"""AWS's failures: which of them pass, and what each is in bundlerun's words.
+
+One table, CODES, says both of every error code, so that what is sent again is also reported as
+what it was.
 
 The codes are those of the S3 error list, of the common errors of AWS's APIs, and of the failures
 that AWS's own clients send again:

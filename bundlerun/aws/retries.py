@@ -124,8 +124,10 @@ class Retries:
         watch(client, self.patience.least)
 
     def waited(self, what: str, error: BaseException, failed: Failed) -> bool:
-        """Say that an attempt at ``what`` failed with ``error``, and wait; False, at once, to give
-        up. ``failed`` counts them."""
+        """Say that an attempt at ``what`` failed with ``error``, and wait.
+
+        False, at once, to give up. ``failed`` counts them.
+        """
         trouble = trouble_of(error)
         if trouble is None:
             return False
@@ -189,8 +191,10 @@ class Retries:
 
 
 def trouble_of(error: BaseException) -> Trouble | None:
-    """The trouble that an exception of botocore's stands for; None: it would come again, or has
-    come after every attempt already."""
+    """The trouble that an exception of botocore's stands for.
+
+    None: it would come again, or has come after every attempt already.
+    """
     failure = None if getattr(error, _GIVEN_UP, False) else failure_of(error)
     return None if failure is None else failure.trouble
 

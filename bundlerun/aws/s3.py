@@ -118,8 +118,10 @@ class Bucket:
             return str(answer["UploadId"])
 
     def parts(self, key: str, upload: str) -> dict[int, tuple[int, str]] | None:
-        """The parts of an upload that arrived, by number: size in bytes and ETag. None when there
-        is no such upload any more, or this identity may not ask."""
+        """The parts of an upload that arrived, by number: size in bytes and ETag.
+
+        None when there is no such upload any more, or this identity may not ask.
+        """
         from botocore.exceptions import ClientError
 
         found: dict[int, tuple[int, str]] = {}
@@ -145,8 +147,10 @@ class Bucket:
     def put_part(
         self, key: str, upload: str, number: int, data: bytes, sha256: str | None = None
     ) -> str:
-        """Send part ``number`` (from 1) of an upload; its ETag. Raises IntegrityError, and sends
-        nothing, where the digest of ``data`` is not ``sha256``."""
+        """Send part ``number`` (from 1) of an upload; return its ETag.
+
+        Raises IntegrityError, and sends nothing, where the digest of ``data`` is not ``sha256``.
+        """
         with translated(f"writing {key}", self.where):
             check = self._check_of(data)
             if check:
@@ -165,8 +169,11 @@ class Bucket:
             return str(answer["ETag"])
 
     def _check_of(self, data: bytes) -> dict[str, str]:
-        """What lets a server refuse ``data`` that changed on its way; nothing where the signature
-        covers the body, as it does over http unless the user's AWS configuration says no."""
+        """What lets a server refuse ``data`` that changed on its way.
+
+        Nothing where the signature covers the body, as it does over http unless the user's AWS
+        configuration says no.
+        """
         meta = self._client.meta
         signs = (meta.config.s3 or {}).get("payload_signing_enabled") is not False
         if signs and not str(meta.endpoint_url).startswith("https:"):
@@ -190,7 +197,7 @@ class Bucket:
                     raise
 
     def abort(self, key: str, upload: str) -> None:
-        """Give an upload up; one that is gone is not an error."""
+        """Abort an upload; one that is gone already is not an error."""
         from botocore.exceptions import ClientError
 
         with translated(f"giving up {key}", self.where):
@@ -247,8 +254,10 @@ class Bucket:
             }
 
     def now_s(self, prefix: str) -> float:
-        """Unix seconds by the server's clock, cut off to whole ones. Raises RemoteUnreachable
-        where it tells no time."""
+        """Unix seconds by the server's clock, cut off to whole ones.
+
+        Raises RemoteUnreachable where it tells no time.
+        """
         with translated("asking for the time", self.where):
             page = _page(self._client.list_objects_v2, Bucket=self.name, Prefix=prefix, MaxKeys=1)
         told = page["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
@@ -318,7 +327,7 @@ class Bucket:
         return {"Bucket": self.name, "Key": key, "UploadId": upload}
 
     def _retried(self, key: str, attempt: Callable[[], T]) -> T:
-        """The client repeats a request, but not one whose answer breaks off in the middle."""
+        """Send a request again whose answer broke off in the middle."""
         from botocore.exceptions import BotoCoreError
 
         failed = Failed()

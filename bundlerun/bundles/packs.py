@@ -104,8 +104,8 @@ def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
 
 
 def damaged_member(file: BinaryIO, members: Iterable[Location]) -> Location | None:
-    """The first of ``members``, which stand back to back from where ``file`` is, that has not its
-    bytes; None where all have. Memory is bounded."""
+    """The first of ``members``, which stand back to back from where ``file`` is, that lacks
+    its bytes; None where all have them. Memory is bounded."""
     for member in members:
         sha256 = hashlib.sha256()
         left = member.length

@@ -84,7 +84,7 @@ def _answers(command: tuple[str, ...]) -> bool:
 def build_with_buildkit(
     command: tuple[str, ...], recipe: Recipe, around: BuildSurroundings, progress: Progress
 ) -> str:
-    """Build by ``command``; the image's id. Raises BuildFailed."""
+    """Build with ``command``; return the image's id. Raises BuildFailed."""
     index = Index.SECRET if around.indexes else Index.DEFAULT
     with tempfile.TemporaryDirectory(prefix="bundlerun-build-") as folder:
         id_file = Path(folder) / "id"
@@ -142,8 +142,11 @@ def _streamed(
 def build_classic(
     client: Any, recipe: Recipe, around: BuildSurroundings, progress: Progress
 ) -> str:
-    """Build by the engine's classic builder; the image's id. Raises BuildFailed, and EngineError
-    for an index with credentials, which this builder would write into the image's history."""
+    """Build with the engine's classic builder; return the image's id.
+
+    Raises BuildFailed, and EngineError for an index with credentials, which this builder would
+    write into the image's history.
+    """
     if any(_CREDENTIALS.search(url) for url in around.indexes.values()):
         raise EngineError(
             "PIP_INDEX_URL or PIP_EXTRA_INDEX_URL holds credentials, and without "

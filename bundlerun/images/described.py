@@ -38,8 +38,10 @@ class Described:
 
 
 def schema_in(text: str) -> dict[str, Any] | None:
-    """The schema in what ``describe`` wrote, None where there is none. A module may print while it
-    is imported; the description comes last, on one line."""
+    """The schema in what ``describe`` wrote, None where there is none.
+
+    A module may print while it is imported; the description comes last, on one line.
+    """
     for candidate in (text, *reversed(text.strip().splitlines()[-1:])):
         try:
             found = json.loads(candidate)

@@ -56,9 +56,11 @@ class Index(Enum):
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What the text of a Dockerfile depends on. ``packages`` are Debian's; ``wheel`` is the file
-    name of bundlerun's; ``constrained`` and ``locked``: requirements/constraints.txt and
-    locked.txt (lines with hashes) are there."""
+    """The variable parts of a Dockerfile.
+
+    ``packages`` are Debian's; ``wheel`` is the file name of bundlerun's; ``constrained`` and
+    ``locked``: requirements/constraints.txt and locked.txt (lines with hashes) are there.
+    """
 
     module: str
     base: str

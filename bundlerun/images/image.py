@@ -56,8 +56,11 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """An image of a module: where it lies, and what the module is. ``name`` is the image's on the
-    engine (``ref`` may say where it was pushed to); ``content`` digests all that went in."""
+    """An image of a module: where it lies, and what the module is.
+
+    ``name`` is the image's on the engine (``ref`` may say where it was pushed to); ``content``
+    digests all that went in.
+    """
 
     ref: ImageRef
     name: str
@@ -66,8 +69,11 @@ class ImageInfo:
 
     @staticmethod
     def of(ref: ImageRef) -> ImageInfo:
-        """The labels of ``ref``, parsed. Raises ImageNotFound when bundlerun did not make it,
-        StaleImage when a bundlerun made it whose jobs have another form."""
+        """The labels of ``ref``, parsed.
+
+        Raises ImageNotFound when bundlerun did not make it, StaleImage when a bundlerun made it
+        whose jobs have another form.
+        """
         labels = ref.labels
         if MODULE in labels and labels.get(PROTOCOL) != JOB_PROTOCOL:
             made_by = labels.get(VERSION) or "another version"
@@ -142,7 +148,7 @@ def is_named(address: str) -> bool:
 
 
 def checked_registry(address: str) -> str:
-    """``address`` when it is ``host[:port][/path]``, else SettingsError."""
+    """``address`` when it is ``host[:port][/path]``. Raises SettingsError."""
     host = address.partition("/")[0]
     if not _ADDRESS.fullmatch(address) or not ("." in host or ":" in host or host == "localhost"):
         raise SettingsError(

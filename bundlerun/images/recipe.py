@@ -51,8 +51,11 @@ class Code:
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What may be chosen for one image. ``config_dir`` holds deb.txt and requirements.txt;
-    ``base_image`` wins over the settings'; ``platform`` is Docker's ``os/arch[/variant]``."""
+    """The options of one image.
+
+    ``config_dir`` holds deb.txt and requirements.txt; ``base_image`` wins over the settings';
+    ``platform`` is Docker's ``os/arch[/variant]``.
+    """
 
     config_dir: Path | None = None
     base_image: str | None = None
@@ -61,8 +64,11 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class ContextFile:
-    """One file of the build context. ``data`` is its bytes, or None for a large one, which is read
-    from ``source`` again when it is sent, and must then still have ``digest``."""
+    """One file of the build context.
+
+    ``data`` is its bytes, or None for a large one, which is read from ``source`` again when it is
+    sent, and must then still have ``digest``.
+    """
 
     path: str
     digest: Digest

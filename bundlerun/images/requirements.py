@@ -36,8 +36,11 @@ _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
 
 @dataclass(frozen=True)
 class Requirements:
-    """Lines that pip reads. ``locked`` are the same lines with their hashes, when they have some;
-    ``origin`` is the file they are from."""
+    """Lines that pip reads.
+
+    ``locked`` are the same lines with their hashes, when they have some; ``origin`` is the file
+    they are from.
+    """
 
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()

@@ -184,8 +184,10 @@ class IgnoreRules:
 
     @staticmethod
     def of(root: Path) -> IgnoreRules:
-        """The built-in rules and those of ``root/.dockerignore``. Raises UsageError when that
-        cannot be read."""
+        """The built-in rules and those of ``root/.dockerignore``.
+
+        Raises UsageError when that cannot be read.
+        """
         path = root / ".dockerignore"
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []

@@ -97,7 +97,7 @@ class Remote(ABC):
         return Credentials()
 
     def prepare(self) -> None:
-        """Make the place itself where that is ours to do: a folder is made, a bucket is not."""
+        """Make the folder of a folder remote; a bucket must exist."""
         return
 
     def check_carries(self, size: int) -> None:
@@ -107,8 +107,11 @@ class Remote(ABC):
 
     @abstractmethod
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes | None:
-        """The bytes of ``key``, or ``length`` of them from ``start``; None when there is no such
-        key. Fewer than ``length`` come back where the object ends earlier."""
+        """The bytes of ``key``, or ``length`` of them from ``start``.
+
+        None when there is no such key. Fewer than ``length`` come back where the object ends
+        earlier.
+        """
 
     @abstractmethod
     def get_file(self, key: str, target: Path, length: int | None = None) -> bool:
@@ -135,8 +138,10 @@ class Remote(ABC):
         return None
 
     def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
-        """Store one part, whole or not at all. Raises IntegrityError, and stores nothing, where
-        ``upload`` knows another digest of it."""
+        """Store one part, whole or not at all.
+
+        Raises IntegrityError, and stores nothing, where ``upload`` knows another digest of it.
+        """
         raise UsageError(f"{self.url} takes no parts")
 
     def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
@@ -144,7 +149,7 @@ class Remote(ABC):
         raise UsageError(f"{self.url} takes no parts")
 
     def abort(self, upload: Upload) -> None:
-        """Give up what is under way; that it is gone already is not an error."""
+        """Abort an upload; one that is gone already is not an error."""
         return
 
     @abstractmethod
@@ -180,8 +185,11 @@ class Remote(ABC):
 
 
 def checked_key(key: str) -> str:
-    """``key`` as one that every remote keeps. Raises UsageError for an absolute key, an empty part,
-    ``.``, ``..``, NUL and what is not valid Unicode."""
+    """``key`` as one that every remote keeps.
+
+    Raises UsageError for an absolute key, an empty part, ``.``, ``..``, NUL and what is not valid
+    Unicode.
+    """
     try:
         key.encode()
     except UnicodeEncodeError as error:

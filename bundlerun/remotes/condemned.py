@@ -142,8 +142,10 @@ class ShortMemory:
 
 
 class PushLease:
-    """Leave to build on the packs of the remote ``uuid``: good for ``window_s`` after a look at
-    ``meta/``. There is none before the first ``renew``."""
+    """Leave to build on the packs of the remote ``uuid``.
+
+    Good for ``window_s`` after a look at ``meta/``; there is none before the first ``renew``.
+    """
 
     def __init__(self, remote: Remote, uuid: str, memory: Memory, window_s: float) -> None:
         self.uuid = uuid
@@ -182,8 +184,10 @@ class PushLease:
 
 
 def lease_of(remote: Remote, uuid: str, known: Known) -> PushLease:
-    """A renewed permit, which remembers in the store. One request once a list was read, and one
-    more the first time."""
+    """A renewed lease, remembered in the store.
+
+    One request once a list was read, and one more the first time.
+    """
     window_s = known.window_s(uuid)
     permit = PushLease(remote, uuid, StoreMemory(known, uuid), window_s or 0.0)
     permit.renew()

@@ -43,8 +43,10 @@ then what is wanted."""
 
 
 class Fetcher:
-    """Brings objects of the remote ``uuid`` into the store. ``what`` names the bundle in messages;
-    ``shares`` are the packs in which its bytes lie, as far as a record says so.
+    """Brings objects of the remote ``uuid`` into the store.
+
+    ``what`` names the bundle in messages; ``shares`` are the packs in which its bytes lie, as far
+    as a record says so.
 
     Locations are hints: an object is stored once its bytes have its digest. Bytes that have not
     are left out, and IntegrityError follows when one of them was asked for.
@@ -71,8 +73,10 @@ class Fetcher:
         self._problems: dict[str, str] = {}
 
     def read(self, link: Link) -> bytes:
-        """The bytes of one object, brought here when they are not. Raises as ``bring``, and
-        BundleNotFound where nobody knows of it."""
+        """The bytes of one object, brought here when they are not.
+
+        Raises as ``bring``, and BundleNotFound where nobody knows of it.
+        """
         found = self._store.objects.find(link)
         if found is not None:
             return found
@@ -83,8 +87,10 @@ class Fetcher:
         return self._store.objects.read(link)
 
     def bring(self, links: Sequence[Link], *, whole_bytes: int = MAX_PACK_BYTES) -> None:
-        """Bring all of ``links`` that are not here. A pack up to ``whole_bytes`` that is mostly the
-        value's own is read whole where its index is not known.
+        """Bring all of ``links`` that are not here.
+
+        A pack up to ``whole_bytes`` that is mostly the value's own is read whole where its index
+        is not known.
 
         Raises IntegrityError naming bundle, pack and digest, RemoteError and its kinds.
         """
@@ -97,8 +103,10 @@ class Fetcher:
             self._brought(links, whole_bytes, last=True)
 
     def _brought(self, links: Sequence[Link], whole_bytes: int, *, last: bool = False) -> bool:
-        """Whether all of ``links`` are here, after they were asked for. The ``last`` time what is
-        not is an IntegrityError."""
+        """Whether all of ``links`` are here, after they were asked for.
+
+        The ``last`` time what is not is an IntegrityError.
+        """
         wanted = self._absent(links)
         self._remote.check_carries(max((link.size for link in wanted.values()), default=0))
         located = self._store.known.packs_of(self._uuid, wanted)
@@ -136,8 +144,10 @@ class Fetcher:
         self._explore(PEEK_BYTES)
 
     def _explore(self, whole_bytes: int) -> None:
-        """Learn the indexes of the packs that nothing is known of; a pack that is mostly wanted is
-        read whole in the same request."""
+        """Learn the indexes of the packs that nothing is known of.
+
+        A pack that is mostly wanted is read whole in the same request.
+        """
         new = [s for s in self._shares if self._store.known.pack(self._uuid, s.pack.uuid) is None]
         self._shares = []
 
@@ -258,7 +268,7 @@ class Fetcher:
         self._progress.advance(self._bar, count)
 
     def close(self) -> None:
-        """The progress bar goes away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._progress.finish(self._bar)
             self._bar = None

@@ -37,8 +37,10 @@ def parts(path: Path) -> dict[int, Part] | None:
 
 
 def put_part(path: Path, upload: Upload, number: int, data: bytes) -> Part:
-    """Write a part to its place, durably. Raises FileNotFoundError when the file is gone,
-    IntegrityError."""
+    """Write a part to its place, durably.
+
+    Raises FileNotFoundError when the file is gone, IntegrityError.
+    """
     wanted = upload.digest_of(number)
     if wanted is not None and digest_of(data) != wanted:
         raise IntegrityError(f"part {number} of {upload.key} has another digest than {wanted}")
@@ -63,7 +65,7 @@ def put_part(path: Path, upload: Upload, number: int, data: bytes) -> Part:
 
 
 def remove(path: Path) -> None:
-    """The file and its log go; that they are gone is not an error."""
+    """Remove the file and its log, if they are there."""
     path.unlink(missing_ok=True)
     forget(path)
 

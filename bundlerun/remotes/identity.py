@@ -28,8 +28,10 @@ _CONDITIONAL = "meta/conditional"
 
 @dataclass(frozen=True)
 class Identity:
-    """What ``meta/remote`` says: which remote this is, and for how long, in seconds, a look at
-    ``meta/`` entitles a pusher to build on what lies there."""
+    """The content of ``meta/remote``: the uuid of the remote, and its window.
+
+    The window is how long, in seconds, a push may rely on its last listing of ``meta/``.
+    """
 
     uuid: str
     window_s: float
@@ -139,7 +141,7 @@ def found_identity(remote: Remote) -> Identity | None:
 
 
 def check_remote(remote: Remote, uuid: str) -> list[KeyInfo]:
-    """One listing, of ``meta/``, which says that the remote ``uuid`` is still there; the listing.
+    """List ``meta/``, and check that the remote ``uuid`` is still there.
 
     Raises RemoteUnreachable where it vanished, RemoteChanged where another one answers.
     """
@@ -150,7 +152,7 @@ def check_remote(remote: Remote, uuid: str) -> list[KeyInfo]:
 
 
 def check_uuid(remote: Remote, found: str | None, bound: str) -> None:
-    """Raises RemoteChanged unless ``found`` is the uuid that was bound."""
+    """Raise RemoteChanged unless ``found`` is the uuid that was bound."""
     if found != bound:
         said = "no bundlerun remote" if found is None else f"the remote {found}"
         raise RemoteChanged(

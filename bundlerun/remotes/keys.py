@@ -87,8 +87,10 @@ def version_infos(remote: Remote, name: str | None = None) -> Iterator[VersionIn
 
 
 def run_index_key(run: str, made_ms: int, mark: str) -> str:
-    """Where a run is listed that was made at ``made_ms``, Unix milliseconds; ``mark`` is what the
-    listing is to tell of it."""
+    """Where a run is listed that was made at ``made_ms``, Unix milliseconds.
+
+    ``mark`` is what the listing is to tell of it.
+    """
     return f"{RUN_INDEX}{_LAST_MS - made_ms:013d}-{run}.{mark}"
 
 

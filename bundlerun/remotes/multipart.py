@@ -153,7 +153,7 @@ class MultipartUpload:
         self.close()
 
     def close(self) -> None:
-        """Close the file. What nobody can take up again is given up."""
+        """Close the file, and give up an upload that nobody can take up again."""
         handle, self._handle = self._handle, -1
         if handle < 0:
             return
@@ -173,8 +173,11 @@ class MultipartUpload:
         return min(self.part_bytes, self.pack.size - start)
 
     def _read(self, number: int) -> bytes:
-        """The bytes of a part. Those of the object are hashed against the digests of its parts,
-        unless the remote is going to do it."""
+        """The bytes of a part.
+
+        Those of the object are hashed against the digests of its parts, unless the remote is going
+        to do it.
+        """
         assert self._upload is not None
         known = self._upload.digest_of(number) is not None
         start = (number - 1) * self.part_bytes

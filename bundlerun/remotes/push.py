@@ -254,8 +254,10 @@ class _Push:
         return found
 
     def write(self, entry: Entry) -> BundleRecord:
-        """The record, the version and the reuse look-up of a bundle; the bundle as it stands
-        there."""
+        """Write the record, the version and the reuse look-up of a bundle.
+
+        Returns the bundle as it stands there.
+        """
         store, context, remote, mine = self._store, self._context, self._remote, entry.bundle
         after = store.catalog.newest_version(context, mine.name)
         settled = self._settled(entry, after)
@@ -296,8 +298,10 @@ class _Push:
         )
 
     def _missing(self, bundle: BundleRecord) -> list[Link]:
-        """What the remote lacks of a value, every byte of it on this disk. Raises BundleNotFound
-        where they are neither on this disk nor on the remote."""
+        """What the remote lacks of a value, every byte of it on this disk.
+
+        Raises BundleNotFound where they are neither on this disk nor on the remote.
+        """
         store, uuid = self._store, self._uuid
         shares = store.known.noted_value(uuid, bundle.root.digest) or []
         fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)

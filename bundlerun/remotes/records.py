@@ -90,8 +90,11 @@ class PushedBundle:
 
     @staticmethod
     def from_bytes(data: bytes, id: str) -> PushedBundle:
-        """The inverse of ``to_bytes``. Raises IntegrityError when it is not the record of bundle
-        ``id`` or claims what no pack has."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError when it is not the record of bundle ``id`` or claims what no pack
+        has.
+        """
         with reading(bundle_key(id)):
             found = parsed(data)
             bundle = BundleRecord.from_json(found.any("bundle"))
@@ -124,8 +127,10 @@ class VersionRecord:
 
     @staticmethod
     def from_bytes(data: bytes, name: str, n: int) -> VersionRecord:
-        """The inverse of ``to_bytes``. Raises IntegrityError when it is not the record of version
-        ``n`` of ``name``."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError when it is not the record of version ``n`` of ``name``.
+        """
         with reading(version_key(name, n)):
             found = parsed(data)
             record = VersionRecord(

@@ -73,8 +73,10 @@ class _Copies:
         self._moved: dict[str, PackInfo] = {}
 
     def settled(self, record: PushedBundle) -> Created:
-        """The record as it stands on the remote then. Raises IntegrityError where a pack is gone
-        by now, RemoteError."""
+        """The record as it stands on the remote then.
+
+        Raises IntegrityError where a pack is gone by now, RemoteError.
+        """
         for _ in range(_TRIES):
             if self._permit.expired:
                 self._permit.renew()
@@ -267,8 +269,11 @@ class OverlayRemote(Remote):
             yield entry
 
     def now_s(self) -> float:
-        """See Remote. The clock of the upper folder, which is of no use for the lower's keys:
-        nothing that lies under an overlay is swept."""
+        """See Remote.
+
+        The clock of the upper folder, which is of no use for the lower's keys: nothing that lies
+        under an overlay is swept.
+        """
         return self.upper.now_s()
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -52,8 +52,10 @@ class _SentPack:
 def send(
     store: Store, remote: Remote, uuid: str, links: Sequence[Link], progress: Progress
 ) -> Sent:
-    """Upload the objects ``links`` as new packs; what is there is learned pack by pack, and large
-    ones are remembered part by part, so that a push that broke off goes on where it did.
+    """Upload the objects ``links`` as new packs.
+
+    What is there is learned pack by pack, and large ones are remembered part by part, so that a
+    push that broke off goes on where it did.
 
     Raises BundleNotFound for bytes that are not here, IntegrityError for damaged ones, RemoteError
     before anything is sent where one is too large for the remote.
@@ -100,7 +102,10 @@ class _Sending:
         return self._sent
 
     def close(self) -> None:
-        """Nothing more is sent; what was under way when another one failed is learned as well."""
+        """Wait for what is under way, and send nothing more.
+
+        What was under way when another one failed is learned as well.
+        """
         self._pool.shutdown(cancel_futures=True)
         self._learn(future.result() for future in self._running if _is_well(future))
         for large in self._large:

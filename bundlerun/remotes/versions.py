@@ -34,8 +34,10 @@ from bundlerun.store.store import Store
 
 @dataclass(frozen=True)
 class Created:
-    """A bundle's record, and its bytes, as it stands on the remote; ``created``: surely by this
-    call."""
+    """A bundle's record, and its bytes, as it stands on the remote.
+
+    ``created``: surely by this call.
+    """
 
     record: PushedBundle
     data: bytes

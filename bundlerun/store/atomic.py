@@ -21,8 +21,11 @@ _settled: set[tuple[Path, int, int]] = set()
 
 
 def make_folder(path: Path) -> None:
-    """``path`` and its parents, those made here with FOLDER_MODE. The name of ``path`` survives a
-    power loss then, also where another process made it and died before it synced."""
+    """``path`` and its parents, those made here with FOLDER_MODE.
+
+    The name of ``path`` survives a power loss then, also where another process made it and died
+    before it synced.
+    """
     if not path.is_dir():
         make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
@@ -51,13 +54,13 @@ UNFINISHED = re.compile(r"\.[0-9a-f]{24}")
 
 
 def unfinished(folder: Path) -> Path:
-    """A path in ``folder`` that nobody else uses, of the form UNFINISHED."""
+    """A new path in ``folder``, of the form UNFINISHED."""
     return folder / f".{secrets.token_hex(12)}"
 
 
 @contextlib.contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """A path in ``folder`` that nobody else uses; what is still there at the end is removed."""
+    """A new path in ``folder``, removed at the end if it is still there."""
     partial = folder / secrets.token_hex(12)
     try:
         yield partial

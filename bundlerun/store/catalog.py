@@ -33,8 +33,11 @@ class Catalog(Queries):
     """
 
     def add(self, context: Context, bundle: BundleRecord, *, committed: bool) -> Entry:
-        """A new bundle of this machine's. Raises Conflict when its id is there already, BadValue
-        for params that are not valid Unicode."""
+        """Add a new bundle of this machine.
+
+        Raises Conflict when its id is there already, BadValue for params that are not valid
+        Unicode.
+        """
         try:
             bundle.to_bytes()
         except UnicodeEncodeError as error:
@@ -92,7 +95,10 @@ class Catalog(Queries):
         return replace(entry, bundle=bundle)
 
     def tags_sent(self, context: Context, id: str, tags: Mapping[str, str] | None = None) -> None:
-        """The remote has the pending tags; of ``tags``, those that are still as given there."""
+        """Mark the pending tags as sent.
+
+        Of ``tags``, those that are still as given there.
+        """
         known = self.pending_tags(context, id) if tags is None else tags
         with self._database.writing() as tx:
             tx.executemany(
@@ -157,9 +163,11 @@ class Catalog(Queries):
         tags: Mapping[str, str] | None = None,
         record: bytes | None = None,
     ) -> Entry:
-        """The bundle is version ``version`` of its name on the remote; ``tags``: those that its
-        record there has, ``record`` its bytes. Raises BundleNotFound, IntegrityError for a number
-        that was another's."""
+        """Note the version number that the bundle has on the remote.
+
+        ``tags``: those that its record there has, ``record`` its bytes. Raises BundleNotFound,
+        IntegrityError for a number that was another's.
+        """
         with self._database.writing() as tx:
             entry = _get(tx, context, id)
             _place(tx, context, entry.bundle, entry.seq, version)
@@ -173,7 +181,7 @@ class Catalog(Queries):
             return entry_at(tx, context, entry.seq)
 
     def mark_removed(self, context: Context, name: str, version: int) -> None:
-        """The remote gave up version ``version`` of ``name``: it is never the latest again."""
+        """Mark version ``version`` of ``name`` as removed on the remote for good."""
         with self._database.writing() as tx:
             check_alive(tx, context)
             tx.execute(
@@ -212,8 +220,10 @@ class Catalog(Queries):
             tx.execute(f"{change} WHERE scope >= ? AND scope < ?", [*values, *_span(path)])
 
     def drop_inner(self, context: Context, path: str) -> None:
-        """Forget what was made below the scope ``path``; nothing is written where that is
-        nothing."""
+        """Forget what was made below the scope ``path``.
+
+        Nothing is written where that is nothing.
+        """
         with self._database.reading() as connection:
             if not _inner_ids(connection, context, path):
                 return
@@ -225,8 +235,10 @@ class Catalog(Queries):
             )
 
     def _own(self, tx: sqlite3.Connection, context: Context, id: str) -> Entry:
-        """The bundle, which may be changed. Raises BundleNotFound; UsageError where a pipe at work
-        would change what it did not make."""
+        """The bundle, which may be changed.
+
+        Raises BundleNotFound; UsageError where a pipe at work would change what it did not make.
+        """
         entry = _get(tx, context, id)
         if self._scope is not None:
             row = tx.execute(

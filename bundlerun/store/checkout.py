@@ -129,7 +129,7 @@ class Localised:
         return {folder for (folder,) in rows}
 
     def forget(self, folder: str) -> None:
-        """What was copied into ``folder``, right below ``files/``, is gone."""
+        """Forget the copies in ``folder``, right below ``files/``."""
         with self._database.writing() as tx:
             tx.execute("DELETE FROM copies WHERE folder = ?", (folder,))
 
@@ -273,7 +273,7 @@ def _mode(entry: DirectoryEntry) -> int:
 
 
 def _touch(folder: Path) -> None:
-    """A sweep goes by the time at which a path was last given out."""
+    """Note the time at which a path was given out, for sweeps."""
     with contextlib.suppress(OSError):
         os.utime(folder)
 

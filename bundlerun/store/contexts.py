@@ -18,8 +18,11 @@ BOUND = "(SELECT coalesce(uuid, '') FROM contexts WHERE id = ?)"
 
 @dataclass(frozen=True)
 class Context:
-    """A workspace. ``remote_uuid`` is of the last remote it was bound to, also once unbound: the
-    version numbers of its bundles are that remote's."""
+    """A workspace.
+
+    ``remote_uuid`` is of the last remote it was bound to, also once unbound: the version numbers
+    of its bundles are that remote's.
+    """
 
     id: int
     name: str
@@ -89,8 +92,10 @@ class Contexts:
         return None if row is None else str(row[0])
 
     def chosen(self, unless_set: str) -> Context | None:
-        """The chosen context, or the one called ``unless_set`` when none was chosen; None when
-        there is no such context."""
+        """The chosen context, or the one called ``unless_set`` when none was chosen.
+
+        None when there is no such context.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT id, name, url, uuid FROM contexts"
@@ -107,7 +112,7 @@ class Contexts:
 
 
 def check_alive(tx: sqlite3.Connection, context: Context) -> None:
-    """Raises ContextNotFound when somebody deleted ``context`` meanwhile."""
+    """Raise ContextNotFound when somebody deleted ``context`` meanwhile."""
     if tx.execute("SELECT 1 FROM contexts WHERE id = ?", (context.id,)).fetchone() is None:
         raise _missing(context.name)
 

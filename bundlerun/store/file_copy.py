@@ -28,8 +28,10 @@ class Copying:
         self._has_room = False
 
     def copy(self, source: Path, target: str | Path, mode: int) -> bool:
-        """Make ``target``, with the bytes of ``source`` and ``mode``; whether it is a file of its
-        own. Raises BundlerunError where there is no room."""
+        """Make ``target``, with the bytes of ``source`` and ``mode``.
+
+        Whether it is a file of its own. Raises BundlerunError where there is no room.
+        """
         if self._link and source.stat().st_mode & 0o7777 == mode:
             # One inode has one mode; any refusal (other device, too many links) means a copy.
             with contextlib.suppress(OSError):

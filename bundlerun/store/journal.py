@@ -31,9 +31,12 @@ class Row:
 
 
 class Journal:
-    """Runs by context and id. What a run holds is up to the writer, besides ``"id"`` and, where
-    they are given, ``"settled"`` (nothing is left to be done for it), ``"state"``, ``"kind"`` and
-    ``"submitted_s"`` (Unix seconds), which are columns too."""
+    """Runs by context and id.
+
+    What a run holds is up to the writer, besides ``"id"`` and, where they are given, ``"settled"``
+    (nothing is left to be done for it), ``"state"``, ``"kind"`` and ``"submitted_s"`` (Unix
+    seconds), which are columns too.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,8 +59,11 @@ class Journal:
         return 1
 
     def replace(self, context: Context, run: Mapping[str, Any], revision: int) -> int | None:
-        """Keep ``run`` over its row of this ``revision``; the new revision, or None, with nothing
-        changed, when the row has another one or is gone. It keeps its place in the order."""
+        """Keep ``run`` over its row of this ``revision``.
+
+        The new revision, or None, with nothing changed, when the row has another one or is gone.
+        It keeps its place in the order.
+        """
         with self._database.writing() as tx:
             changed = tx.execute(
                 "UPDATE runs SET settled = ?, state = ?, kind = ?, submitted_s = ?, json = ?,"
@@ -90,8 +96,11 @@ class Journal:
     def list(
         self, context: Context, *, limit: int | None = None, before: str | None = None
     ) -> builtins.list[Row]:
-        """The runs of the context, newest first, at most ``limit``; ``before`` (a run's whole id):
-        only those older than that one, which is how to turn the page."""
+        """The runs of the context, newest first, at most ``limit``.
+
+        ``before`` (a run's whole id): only those older than that one, which is how to turn the
+        page.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM runs WHERE context = ? AND seq < coalesce((SELECT seq"
@@ -102,8 +111,10 @@ class Journal:
         return [_row(*row) for row in rows]
 
     def unsettled(self, context: Context) -> builtins.list[Row]:
-        """The runs for which something is left to be done, newest first; one look at an index,
-        however many runs are settled."""
+        """The runs for which something is left to be done, newest first.
+
+        One look at an index, however many runs are settled.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM runs WHERE context = ? AND settled = 0 ORDER BY seq DESC",

@@ -24,8 +24,10 @@ from bundlerun.store.failures import translated
 
 @contextlib.contextmanager
 def held(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether the lock ``path`` is this caller's alone while the block runs. With ``wait`` it is
-    waited for, as long as it takes; without, the block runs with False where another one has it.
+    """Whether the lock ``path`` is this caller's alone while the block runs.
+
+    With ``wait`` it is waited for, as long as it takes; without, the block runs with False where
+    another one has it.
 
     The file is gone once nobody holds it.
     """
@@ -93,7 +95,10 @@ class Guard:
 
     @contextlib.contextmanager
     def sharing(self) -> Iterator[None]:
-        """Hold off sweeps. Raises StoreBusy when one goes on for longer than BUSY_S."""
+        """Hold off sweeps while the block runs.
+
+        Raises StoreBusy when one goes on for longer than BUSY_S.
+        """
         self._enter()
         try:
             yield
@@ -102,8 +107,11 @@ class Guard:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody shares while the block runs. Raises StoreBusy when somebody does for longer than
-        BUSY_S. Not to be asked for while sharing."""
+        """Keep all sharers out while the block runs.
+
+        Raises StoreBusy when somebody does for longer than BUSY_S. Not to be asked for while
+        sharing.
+        """
         end_s = time.monotonic() + BUSY_S
         with (
             self._held("sweep.turn", fcntl.LOCK_EX, end_s),
@@ -209,9 +217,9 @@ _logger = logging.getLogger("bundlerun.store")
 
 
 class Notice:
-    """Says once that a wait goes on. Made when it begins; ``due`` is called as long as it lasts.
+    """A notice that a wait goes on, given once.
 
-    A warning: Python shows it on standard error unless the program has logging of its own.
+    Made when the wait begins; ``due`` is called as long as it lasts.
     """
 
     def __init__(self, what: str, *, at_most_s: float) -> None:
@@ -220,7 +228,7 @@ class Notice:
         self._told = False
 
     def due(self) -> None:
-        """Say it now if the wait has lasted for TOLD_AFTER_S."""
+        """Give the notice if the wait has lasted for TOLD_AFTER_S."""
         if not self._told and time.monotonic() - self._began_s >= TOLD_AFTER_S:
             self._told = True
             _logger.warning("%s", self._text)

@@ -74,8 +74,10 @@ class Objects:
         return wanted
 
     def find(self, link: Link) -> bytes | None:
-        """The bytes, None when they are not on this disk. Raises IntegrityError when they are not
-        as long as the link says."""
+        """The bytes, None when they are not on this disk.
+
+        Raises IntegrityError when they are not as long as the link says.
+        """
         held = self._find(link)
         return held.read_bytes() if isinstance(held, Path) else held
 
@@ -157,8 +159,10 @@ class Objects:
             self._write(intake)
 
     def partial(self, link: Link) -> Path:
-        """Where the parts of a large object gather until all are here; ``store.partial`` locks
-        it."""
+        """Where the parts of a large object gather until all are here.
+
+        ``store.partial`` locks it.
+        """
         return self._folder / "partial" / link.digest
 
     def put_all(self, items: Iterable[tuple[Link, bytes]]) -> None:

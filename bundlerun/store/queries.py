@@ -21,9 +21,12 @@ from bundlerun.store.scope import Scope, condition, equal_work
 
 
 class Queries:
-    """The reading half of the catalog. Names, tags and ids are exact: no wildcard, no case
-    folding. Versions that the remote gave up are found by their full id only. Names are those that
-    are seen from ``scope`` (None: from outside of any pipe)."""
+    """The reading half of the catalog.
+
+    Names, tags and ids are exact: no wildcard, no case folding. Versions that the remote gave up
+    are found by their full id only. Names are those that are seen from ``scope`` (None: from
+    outside of any pipe).
+    """
 
     def __init__(self, database: Database, scope: Scope | None = None) -> None:
         self._database = database
@@ -159,8 +162,10 @@ class Queries:
         return entries
 
     def unpushed(self, context: Context, name: str | None = None) -> list[Entry]:
-        """The committed bundles that the remote lacks, in commit order; without a ``name`` those
-        of all names, by name."""
+        """The committed bundles that the remote lacks, in commit order.
+
+        Without a ``name`` those of all names, by name.
+        """
         named = "" if name is None else " AND b.name = ?"
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -209,8 +214,10 @@ class Queries:
         return None if row is None or row[0] is None else Digest(row[0])
 
     def pushed_record(self, context: Context, id: str, digest: Digest) -> bytes | None:
-        """The bytes of the bundle's record with that digest as it stands on a remote; None where
-        they were not seen here, or are not whole."""
+        """The bytes of the bundle's record with that digest as it stands on a remote.
+
+        None where they were not seen here, or are not whole.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT p.record FROM bundles b JOIN pushed_records p ON p.bundle = b.seq"

@@ -52,7 +52,7 @@ class StoreSource:
         return held if isinstance(held, Path) else None
 
     def bring(self, links: Sequence[Link]) -> None:
-        """Bring those of ``links`` that are absent, and with the first of them what was announced.
+        """Bring those of ``links`` that are absent, and what was announced.
 
         Raises as ``read``.
         """

@@ -54,8 +54,10 @@ class Known:
         return None if row is None else PackInfo(*row)
 
     def members(self, uuid: str, pack: str) -> list[Location]:
-        """What is known to lie in one pack of the remote ``uuid``, by offset. What is known of a
-        later pack too is left out."""
+        """What is known to lie in one pack of the remote ``uuid``, by offset.
+
+        What is known of a later pack too is left out.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT p.uuid, m.offset, m.length, m.digest FROM packs p"
@@ -66,8 +68,10 @@ class Known:
         return [Location(row[0], row[1], row[2], Digest(row[3].hex())) for row in rows]
 
     def note_pack(self, uuid: str, pack: PackInfo, members: Iterable[Location]) -> None:
-        """The remote ``uuid`` has ``pack`` with ``members``. A digest known in two packs counts as
-        in the one learned last."""
+        """Note that the remote ``uuid`` has ``pack`` with ``members``.
+
+        A digest known in two packs counts as in the one learned last.
+        """
         with self._database.writing() as tx:
             remote = remote_row(tx, uuid)
             tx.execute(
@@ -140,7 +144,7 @@ class Known:
             return _condemned(connection, uuid, packs)
 
     def condemn(self, uuid: str, epoch: int, packs: Iterable[str]) -> None:
-        """The list ``epoch`` of the remote ``uuid`` was read, and condemns ``packs``."""
+        """Note the list ``epoch`` of the remote ``uuid``, which condemns ``packs``."""
         with self._database.writing() as tx:
             remote = remote_row(tx, uuid)
             tx.executemany(
@@ -207,7 +211,7 @@ class Known:
             )
 
     def forget_pack(self, uuid: str, pack: str) -> None:
-        """The pack is not on the remote ``uuid`` any more: nothing is known to lie in it."""
+        """Forget a pack that is not on the remote ``uuid`` any more."""
         with self._database.writing() as tx:
             found = tx.execute(
                 "SELECT p.id, p.remote FROM packs p JOIN remotes r ON r.id = p.remote"
@@ -219,7 +223,7 @@ class Known:
                 tx.execute("DELETE FROM packs WHERE id = ?", found[:1])
 
     def forget(self, uuid: str) -> None:
-        """Nothing is known of the remote ``uuid`` any more."""
+        """Forget all that is known of the remote ``uuid``."""
         with self._database.writing() as tx:
             tx.execute("DELETE FROM remotes WHERE uuid = ?", (uuid,))
 
@@ -248,8 +252,10 @@ def _condemned(connection: sqlite3.Connection, uuid: str, packs: Iterable[str]) 
 
 @dataclass(frozen=True)
 class Begun:
-    """The object ``digest`` is on its way as the pack ``pack``; ``name`` is the remote's word for
-    it. ``begun_s`` is seconds since 1970."""
+    """An upload of the object ``digest`` that was begun, as the pack ``pack``.
+
+    ``name`` is the remote's word for it. ``begun_s`` is seconds since 1970.
+    """
 
     digest: Digest
     pack: str
@@ -264,7 +270,7 @@ class Uploads:
         self._database = database
 
     def begun(self, uuid: str) -> list[Begun]:
-        """All that is on its way to the remote ``uuid``."""
+        """All uploads to the remote ``uuid`` that were begun and not ended."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT digest, pack, upload, begun_s FROM uploads"
@@ -274,7 +280,7 @@ class Uploads:
         return [Begun(Digest(raw.hex()), *rest) for raw, *rest in rows]
 
     def begin(self, uuid: str, digest: Digest, pack: str, name: str) -> None:
-        """The object ``digest`` is on its way to the remote ``uuid``, in place of any before."""
+        """Note an upload of ``digest`` to the remote ``uuid``, over any earlier one."""
         with self._database.writing() as tx:
             tx.execute("INSERT OR IGNORE INTO remotes (uuid) VALUES (?)", (uuid,))
             tx.execute(
@@ -284,7 +290,7 @@ class Uploads:
             )
 
     def end(self, uuid: str, packs: Iterable[str]) -> None:
-        """These packs are on the remote ``uuid``, or given up."""
+        """Forget the uploads of these packs: they ended, or were given up."""
         with self._database.writing() as tx:
             tx.executemany(
                 "DELETE FROM uploads WHERE pack = ?"

@@ -130,8 +130,11 @@ class Proof:
 
 
 def until_mended(look: Callable[[], list[Fault]], *, repair: bool) -> tuple[Finding, ...]:
-    """What ``look`` finds; with ``repair`` mended, and looked at again: what was hidden behind
-    other damage is seen then, and what was mended is proven."""
+    """The findings of ``look``.
+
+    With ``repair`` mended, and looked at again: what was hidden behind other damage is seen then,
+    and what was mended is proven.
+    """
     healed: list[Finding] = []
     findings: list[Finding] = []
     for _ in range(_ROUNDS if repair else 1):

@@ -46,8 +46,10 @@ def entry_at(connection: sqlite3.Connection, context: Context, seq: int) -> Entr
 def insert(
     tx: sqlite3.Connection, context: Context, bundle: BundleRecord, placed: Mapping[str, object]
 ) -> int:
-    """A new row for ``bundle`` and its tags; ``placed`` has the columns that the record does not
-    say. Its order of arrival."""
+    """A new row for ``bundle`` and its tags.
+
+    ``placed`` has the columns that the record does not say. Its order of arrival.
+    """
     task, request = bundle.lineage.task, bundle.lineage.request
     record = bundle.to_bytes()
     row = {

@@ -15,8 +15,11 @@ from bundlerun.errors import BundleNotFound, UsageError
 
 @dataclass(frozen=True)
 class Scope:
-    """One run of a pipe called ``pipe``. ``path`` is made of a token for each pipe that is at work
-    around it, the outermost first, each ended by a slash; ``given`` are ids of bundles."""
+    """One run of a pipe called ``pipe``.
+
+    ``path`` is made of a token for each pipe that is at work around it, the outermost first, each
+    ended by a slash; ``given`` are ids of bundles.
+    """
 
     path: str
     pipe: str
@@ -24,7 +27,7 @@ class Scope:
     _found: dict[str, None] = field(default_factory=dict)
 
     def see(self, id: str) -> None:
-        """Equal work that was found counts as made."""
+        """Count equal work that was found as made."""
         if id not in self.given:
             self._found[id] = None
 
@@ -45,7 +48,7 @@ class Scope:
         )
 
     def not_its_own(self, name: str) -> UsageError:
-        """The error for a change of what the pipe has not made."""
+        """The error for a change of a bundle that the pipe has not made."""
         return UsageError(
             f"{self.pipe} did not make the bundle {name!r}, so it cannot change it",
             hint=f"bundlerun commit, tag or rm {name}, when the pipe has ended",

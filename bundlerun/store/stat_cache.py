@@ -78,8 +78,10 @@ class StatCache:
         return self._trust.believes(stamp[:_DEVICE_BYTES], path)
 
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
-        """For each stamp the link of what such a file holds; None where that is not known, or the
-        bytes are not on this disk any more."""
+        """For each stamp the link of what such a file holds.
+
+        None where that is not known, or the bytes are not on this disk any more.
+        """
         rows: dict[bytes, tuple[bytes, bytes | None, bytes | None]] = {}
         # Sorted: files that were made together are neighbours in the table's index.
         for files in batches(sorted(stamp[:_FILE_BYTES] for stamp in stamps)):
@@ -89,8 +91,11 @@ class StatCache:
         return [self._link(stamp, rows.get(stamp)) for stamp in stamps]
 
     def digests(self, files: Sequence[Path]) -> list[Digest]:
-        """The digests of regular files that are not taken in; what did not change since it was read
-        last is not opened. Raises OSError, and BadPath for a file that changes all the while."""
+        """The digests of regular files that are not taken in.
+
+        What did not change since it was read last is not opened. Raises OSError, and BadPath for a
+        file that changes all the while.
+        """
         stamps = [stamp_of(os.stat(file)) for file in files]
         known: dict[bytes, bytes] = {}
         for some in batches(sorted(stamp[:_FILE_BYTES] for stamp in stamps)):
@@ -194,8 +199,11 @@ class CachedWriter:
         self.put_file = intake.put_file
 
     def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> list[Link]:
-        """Take the bytes of each file; those that did not change since they were read last are
-        here already, and are not opened. Raises as Intake.put_file."""
+        """Take the bytes of each file.
+
+        Those that did not change since they were read last are here already, and are not opened.
+        Raises as Intake.put_file.
+        """
         believed: dict[bytes, bool] = {}
         for path, stamp in files:
             device = stamp[:_DEVICE_BYTES]
@@ -220,9 +228,11 @@ class CachedWriter:
         return links
 
     def settled(self, read: Callable[[], T]) -> T:
-        """What ``read`` returns; it is called again while files that it read within YOUNG_NS of a
-        change have changed LOOK_S later, for these alone. A program that rewrites a file in place
-        leaves it half old and half new for a moment, and the time of change does not always tell.
+        """The result of ``read``, repeated for files that change meanwhile.
+
+        It is called again while files that it read within YOUNG_NS of a change have changed LOOK_S
+        later, for these alone. A program that rewrites a file in place leaves it half old and half
+        new for a moment, and the time of change does not always tell.
 
         Raises BadPath for a file that changes all the while.
         """

@@ -80,7 +80,7 @@ class Store:
         return self._database.read_only
 
     def check_writable(self) -> None:
-        """For what takes long before it writes. Raises StoreReadOnly."""
+        """Raise StoreReadOnly before work that takes long."""
         if self.read_only:
             raise read_only(self.path)
 
@@ -97,8 +97,10 @@ class Store:
         keep_spare(self.path)
 
     def delete_context(self, name: str, *, force: bool = False) -> None:
-        """Delete the context ``name`` and its bundles. Raises Conflict when it has committed
-        bundles that were never pushed, unless ``force``."""
+        """Delete the context ``name`` and its bundles.
+
+        Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+        """
         unpushed = self.catalog.unpushed(self.contexts.get(name))
         if unpushed and not force:
             raise Conflict(
@@ -127,9 +129,11 @@ class Store:
         reread: bool = False,
         progress: Progress = SILENT,
     ) -> Entry:
-        """Keep ``value`` as a new bundle, whole or not at all. ``scratch`` is a folder that is
-        removed afterwards: a text that names a file there, or one of the store's, is refused.
-        ``reread``: every file is read, also one whose times say that it did not change.
+        """Keep ``value`` as a new bundle, whole or not at all.
+
+        ``scratch`` is a folder that is removed afterwards: a text that names a file there, or one
+        of the store's, is refused. ``reread``: every file is read, also one whose times say that
+        it did not change.
 
         Its small objects and its record are one transaction. Raises BadName, BadValue with the
         path in the tree, BadPath for a file that changes meanwhile, Conflict for an ``id`` that is
@@ -190,7 +194,7 @@ class Store:
         return decode_value(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
     def view(self, bundle: BundleRecord, fetch: Fetch | None = None) -> View:
-        """The value as a view, of which each part is read when it is touched.
+        """The value as a view, read part by part as it is touched.
 
         What is wrong or absent is raised as by ``value``, at the touch.
         """

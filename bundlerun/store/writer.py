@@ -180,7 +180,7 @@ class Writer:
         )
 
     def written(self) -> None:
-        """The transaction that ``write`` wrote to is durable."""
+        """Note that the transaction of ``write`` is durable."""
         self._rows.clear()
         self._waiting = 0
 

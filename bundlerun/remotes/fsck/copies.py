@@ -19,8 +19,11 @@ from bundlerun.store.store import Store
 
 
 class RemoteCopies:
-    """The Remotes of store.fsck. What comes from a remote lies in a store of its own meanwhile, so
-    that the damaged one is not touched before all is proven; ``close`` removes it."""
+    """The Remotes of store.fsck.
+
+    What comes from a remote lies in a store of its own meanwhile, so that the damaged one is not
+    touched before all is proven; ``close`` removes it.
+    """
 
     def __init__(self, remote_of: Callable[[Context], Remote]) -> None:
         self._remote_of = remote_of

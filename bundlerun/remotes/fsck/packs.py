@@ -26,9 +26,12 @@ from bundlerun.remotes.records import checked_uuid
 
 @dataclass(frozen=True)
 class PackState:
-    """What a pack is. ``members`` are those that its index names, ``good`` those that have their
-    bytes; ``problem`` says what is wrong, "" for a whole pack; ``unreadable`` are members that
-    begin as tables do and cannot be read as such, with the reason."""
+    """The state of a pack.
+
+    ``members`` are those that its index names, ``good`` those that have their bytes; ``problem``
+    says what is wrong, "" for a whole pack; ``unreadable`` are members that begin as tables do and
+    cannot be read as such, with the reason.
+    """
 
     uuid: str
     info: PackInfo | None

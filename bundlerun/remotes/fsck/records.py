@@ -44,8 +44,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that is wrong or not there. ``name`` and ``n`` are set for versions (and ``k`` for
-    tags set later), ``id`` for bundle records, ``reuse`` for an entry of the look-up."""
+    """A record that is wrong or not there.
+
+    ``name`` and ``n`` are set for versions (and ``k`` for tags set later), ``id`` for bundle
+    records, ``reuse`` for an entry of the look-up.
+    """
 
     finding: Finding
     key: str
@@ -77,9 +80,12 @@ class Versions:
 
 
 class RecordsProof:
-    """A reading of all records of the remote ``uuid``. ``facts`` by bundle id, ``ids`` by name and
-    number, ``named``: the digests that versions say of the records of ids, ``given_up``: ids of
-    which all versions were removed, ``condemned``: packs that a clean-up may delete."""
+    """A reading of all records of the remote ``uuid``.
+
+    ``facts`` by bundle id, ``ids`` by name and number, ``named``: the digests that versions say of
+    the records of ids, ``given_up``: ids of which all versions were removed, ``condemned``: packs
+    that a clean-up may delete.
+    """
 
     def __init__(self, remote: Remote, uuid: str) -> None:
         self._remote = remote

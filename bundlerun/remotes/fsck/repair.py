@@ -28,8 +28,10 @@ Mend = Callable[[], None]
 
 
 class PackRestoring:
-    """Damaged packs from this store's objects and the remote's own whole ones. A key is never used
-    twice, so a pack is put again only with exactly the bytes that it had."""
+    """Damaged packs from this store's objects and the remote's own whole ones.
+
+    A key is never used twice, so a pack is put again only with exactly the bytes that it had.
+    """
 
     def __init__(self, store: Store, remote: Remote, uuid: str, ledger: Ledger) -> None:
         self._store = store

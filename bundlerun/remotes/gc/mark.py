@@ -34,9 +34,11 @@ R = TypeVar("R")
 
 @dataclass
 class Inventory:
-    """A remote as it was found. ``packs``, ``reuse`` (``k/``) and ``runs`` (``runs/``, ``r/``) were
-    listed before the records were, so that whatever the records name and the lists lack is newer
-    than the lists."""
+    """A remote as it was found.
+
+    ``packs``, ``reuse`` (``k/``) and ``runs`` (``runs/``, ``r/``) were listed before the records
+    were, so that whatever the records name and the lists lack is newer than the lists.
+    """
 
     packs: dict[str, KeyInfo] = field(default_factory=dict)
     reuse: list[KeyInfo] = field(default_factory=list)

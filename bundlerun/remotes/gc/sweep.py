@@ -128,8 +128,10 @@ class _Sweep:
         self._take("bundle records", [picture.records[id] for id in gone])
 
     def runs(self, grace_s: float) -> None:
-        """The folders of runs to which nothing was added for the grace period; where there is no
-        result yet, for UNENDED_S at least, since the job may wait in its queue."""
+        """The folders of runs to which nothing was added for the grace period.
+
+        Where there is no result yet, for UNENDED_S at least, since the job may wait in its queue.
+        """
         old: list[KeyInfo] = []
         for entries in self._picture.runs.values():
             has_ended = any(entry.key.split("/")[-1].startswith("result.") for entry in entries)

@@ -44,9 +44,12 @@ FetchRecord = Callable[[Context, str], "BundleRecord | None"]
 
 
 class RecordsProof:
-    """A walk through the bundles. ``users`` of the objects in ``bad``, and ``missing`` objects,
-    with their links, and ``tables`` that are here; ``elsewhere`` counts, by context and remote,
-    what only that remote has, and with no remote what was removed there for everybody."""
+    """A walk through the bundles.
+
+    ``users`` of the objects in ``bad``, and ``missing`` objects, with their links, and ``tables``
+    that are here; ``elsewhere`` counts, by context and remote, what only that remote has, and with
+    no remote what was removed there for everybody.
+    """
 
     def __init__(
         self,

@@ -101,8 +101,11 @@ class Mending:
             tx.execute("UPDATE objects SET size = ? WHERE digest = ?", (link.size, raw))
 
     def _replace(self, link: Link, user: User | None) -> None:
-        """Good bytes in the place of those that are there. Raises IntegrityError when there are
-        none: then what was there lies in quarantine/, so that nobody believes it."""
+        """Good bytes in the place of those that are there.
+
+        Raises IntegrityError when there are none: then what was there lies in quarantine/, so that
+        nobody believes it.
+        """
         good = self._good(link, user)
         self._set_aside(link.digest)
         if good is not None:

@@ -62,8 +62,9 @@ def sweep(
     delete: bool = False,
     progress: Progress = SILENT,
 ) -> GcReport:
-    """Delete what no bundle of any context uses and is older than ``grace_s``; without ``delete``
-    only say what that is.
+    """Delete what no bundle of any context uses and is older than ``grace_s``.
+
+    Without ``delete`` only say what that is.
 
     Raises IntegrityError where it cannot be told what a bundle uses, StoreBusy, UsageError for a
     negative grace period, StoreReadOnly.
@@ -120,7 +121,7 @@ class _Sweeping:
         self._pack_live: Counter[int] = Counter()
 
     def report(self) -> GcReport:
-        """Do it all; what was found, and done."""
+        """Sweep kind by kind; return what was found, and done."""
         with translated(self._store.path):
             self._localised()
             self._objects()
