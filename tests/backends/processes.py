@@ -56,7 +56,10 @@ class Processes(Backend):
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
     def _start(self, job: Path) -> None:
-        subprocess.Popen([sys.executable, str(KEEPER), str(job)], start_new_session=True)
+        # It outlives whoever submits, and keeps nothing of that one open.
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        command = [sys.executable, str(KEEPER), str(job)]
+        subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, **quiet)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
         there = (self._folder / run_id).is_dir()

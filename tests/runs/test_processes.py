@@ -4,9 +4,10 @@ bundlerun knows of it."""
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def bundlerun(project: Path, tmp_path: Path) -> Call:
+def bundlerun(project: Path, tmp_path: Path) -> Iterator[Call]:
     """``bundlerun("run", ...)`` in a process of its own, which has the other distribution, in the
     folder of the project; ``store`` is one of several."""
     bring(tmp_path / "site", "Processes = tests.backends.processes:Processes")
@@ -45,7 +46,10 @@ def bundlerun(project: Path, tmp_path: Path) -> Call:
         assert call("switch", "work", store=store).returncode == 0
         bound = call("remote", "work", f"file://{tmp_path}/remote", store=store)
         assert bound.returncode == 0, bound.stderr
-    return call
+    yield call
+    for pid in tmp_path.glob("processes/*/pid"):
+        if not pid.with_name("end").exists():
+            os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
 def run_of(said: subprocess.CompletedProcess[str]) -> str:
