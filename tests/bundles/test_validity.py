@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bundlerun.bundles.value import decode_value, encode, encode_value
+from bundlerun.bundles.value import decode_value, encode_value
 from bundlerun.errors import BadValue
 from tests.bundles.memory import Memory
 
@@ -101,13 +101,12 @@ def test_an_invalid_column_of_pandas_is_refused_wherever_it_stands(
     assert memory.objects == {}
 
 
-def test_a_large_invalid_table_is_refused_too(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.heavy
+def test_a_large_invalid_table_is_refused_too(memory: Memory) -> None:
     """What goes through a file on its way is looked at there."""
-    monkeypatch.setattr(encode, "_IN_MEMORY_BYTES", 1)
+    long = pa.array([b"x" * (11 << 20)] * len(_TEXT))
     with pytest.raises(BadValue, match="column 'n', row 2: it is not valid string"):
-        encode_value(pa.table({"n": _TEXT.view(pa.string())}), memory)
+        encode_value(pa.table({"long": long, "n": _TEXT.view(pa.string())}), memory)
     assert memory.objects == {}
 
 
