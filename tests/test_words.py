@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
+
+import pytest
 
 from bundlerun import errors
 from bundlerun.aws.failures import CODES, STATUSES
 
 ROOT = Path(__file__).resolve().parent.parent / "bundlerun"
+
+PAGES = [
+    ROOT.parent / name
+    for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+]
+PAGES += sorted((ROOT.parent / "docs").glob("*.md"))
 
 WITHOUT_CURE = {
     "pipelines/failures.py:raised_in": "the pipe's own traceback shows what to mend",
@@ -155,6 +165,25 @@ def test_no_docstring_reads_as_translated() -> None:
     found = [each for each in texts() if each.is_docstring]
     assert len(found) > 1500
     assert [f"{text.where}: {text.text}" for text in found if is_translated(text.text)] == []
+
+
+@pytest.mark.heavy
+def test_no_comment_reads_as_translated() -> None:
+    """Nor what comments say of the reasons."""
+    found = [
+        f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for token in tokenize.generate_tokens(StringIO(path.read_text("utf-8")).readline)
+        if token.type == tokenize.COMMENT and is_translated(token.string)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_reads_as_translated(page: Path) -> None:
+    """Nor the documents of users and developers."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if is_translated(line)] == []
 
 
 def test_forms_that_are_translated_are_seen() -> None:

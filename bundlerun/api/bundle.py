@@ -131,7 +131,7 @@ class Bundle(BundleRecord):
             record, _ = self._here()
             lines = outline_lines(self.scope.store.outline(record))
         except BundlerunError as error:
-            # Whoever looks at a bundle has not asked for bytes from a remote.
+            # A look at a bundle does not ask for bytes from a remote.
             return f"({error.message})"
         return html.element("pre", "\n".join(lines))
 

@@ -216,7 +216,7 @@ def perhaps_done(error: BaseException | None) -> bool:
         code = str(error.response.get("Error", {}).get("Code", ""))
         failure = failure_of_answer(code, status)
         trouble = None if failure is None else failure.trouble
-        # A gateway's page is no answer of the service: it may have been carried out behind it.
+        # A gateway's page is not an answer of the service: it may have been carried out behind it.
         refused = trouble in (Trouble.THROTTLED, Trouble.LIMITED)
         return trouble is Trouble.BROKEN or (status >= 500 and not refused)
     if isinstance(error, (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError)):

@@ -121,7 +121,7 @@ class Aws:
         With ``role_arn`` by AssumeRole (3,600 s at most from a role), without by
         GetFederationToken, which only an IAM user may call. Raises NoCredentials, AccessDenied.
         """
-        # Without spaces: Ceph's parser wants it so, and AWS counts the characters (2,048 at most).
+        # Without spaces: Ceph's parser requires it, and AWS counts the characters (2,048 at most).
         text = json.dumps(policy, separators=(",", ":"))
         sts = self.client("sts")
         what = "narrowing the credentials"

@@ -163,7 +163,7 @@ class LocalDocker(Backend):
             try:
                 yield from lines(stream)
             finally:
-                # Whoever stops reading must not leave a connection to the engine behind.
+                # A reader that stops must not leave a connection to the engine behind.
                 stream.close()
 
     def cancel(self, handle: JobHandle, reason: str) -> None:
@@ -175,7 +175,7 @@ class LocalDocker(Backend):
             if container is None or self._status(client, handle).state.final:
                 return
             try:
-                # The mark comes first: whoever sees the end must be able to tell why.
+                # The mark comes first: a look that sees the end must be able to tell why.
                 if not container.name.endswith(CANCELLED):
                     container.rename(container.name + CANCELLED)
                 container.stop(timeout=STOP_GRACE_S)

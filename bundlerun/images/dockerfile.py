@@ -106,7 +106,7 @@ def _dependencies(ingredients: Ingredients, index: Index) -> str:
         environment = f" && export PIP_CONFIG_FILE=/run/secrets/{PIP_SECRET} \\\n"
     if ingredients.locked:
         # pip wants hashes of all or of none. The locked ones go in alone, verified; the call below
-        # then finds them in place and adds what bundlerun needs beside them.
+        # then finds them in place and adds what bundlerun needs besides them.
         locked = f" && {_PIP} --no-deps --require-hashes -r {place}/locked.txt \\\n"
     constraints = f" -c {place}/constraints.txt" if ingredients.constrained else ""
     return (
@@ -116,7 +116,7 @@ def _dependencies(ingredients: Ingredients, index: Index) -> str:
         f"{environment}"
         f"{locked}"
         # One call, so that no requirement of the pipeline silently undoes one of bundlerun's. The
-        # pipeline's come first: where one cannot be had, that shows before all else is fetched.
+        # pipeline's come first: where one is not available, that shows before all else is fetched.
         f" && {_PIP} -r {place}/pipeline.txt -r {place}/bundlerun.txt{constraints} \\\n"
         f"{_PRUNE}"
     )

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     root = Path(arguments[1] if len(arguments) == 2 else os.getcwd())
     try:
-        # What the module prints while it is imported is no part of the answer.
+        # What the module prints while it is imported is not part of the answer.
         with contextlib.redirect_stdout(sys.stderr):
             environment = {"environment": local_environment()} if told else {}
             found = {**describe(arguments[0], root), **environment}

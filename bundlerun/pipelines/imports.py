@@ -28,7 +28,7 @@ _NAME_CHARS = 255
 """No longer text is taken for a file's path."""
 
 
-# bundlerun's own version is no part of a project's source, also where a project's root is a
+# bundlerun's own version is not part of a project's source, also where a project's root is a
 # checkout of it: images install it in a layer of its own.
 _FOREIGN = frozenset(sys.builtin_module_names) | {"bundlerun"}
 

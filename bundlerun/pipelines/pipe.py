@@ -228,7 +228,7 @@ class Pipe(_Task):
             if value is _no_value:
                 raise MissingParameterException(f"{name} needs the parameter {key}")
             value = param.normalize(value)
-            # As luigi does: task objects are kept by their parameters, which are to be hashable.
+            # As luigi does: task objects are kept by their parameters, which must be hashable.
             found.append((key, tuple(value) if isinstance(value, list | set) else value))
         return found
 

@@ -148,7 +148,7 @@ class FileRemote(Remote):
             except FileExistsError:
                 return False
             finally:
-                # Also where it was there: whoever made it may have died before this, and what
+                # Also where it was there: its maker may have died before this, and what
                 # follows is built upon it.
                 sync_folder(target.parent)
 
@@ -302,7 +302,7 @@ class FileRemote(Remote):
             unsure.append(folder)
             folder = folder.parent
         for folder in reversed(unsure):
-            # Where it is there already, whoever made it may have died before it was synced.
+            # Where it is there already, its maker may have died before it was synced.
             _make_folder(folder)
             sync_folder(folder.parent)
             self._settled.add(folder)
@@ -348,5 +348,5 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir()
     except FileExistsError:
         return
-    # mkdir(2) takes the umask off; whoever shares this remote is to read it all the same.
+    # mkdir(2) takes the umask off; all who share this remote must read it all the same.
     folder.chmod(_FOLDER_MODE)

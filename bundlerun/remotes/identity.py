@@ -118,7 +118,7 @@ def identity_of(remote: Remote, uuid: str) -> Identity:
     found = found_identity(remote)
     if found is None or found.uuid != uuid:
         check_uuid(remote, None if found is None else found.uuid, uuid)
-    assert found is not None  # None is no uuid
+    assert found is not None  # None is not a uuid
     return found
 
 

@@ -163,7 +163,7 @@ def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) ->
                 f"pack {pack.uuid} is neither in {staging.url} nor at {remote.url}"
             )
         return
-    # A copy of our own: whoever owns the folder could change a pack once it is hashed.
+    # A copy of our own: the owner of the folder could change a pack once it is hashed.
     copy = _verified(staging, pack, folder)
     remote.put_file(key, copy)
     copy.unlink()

@@ -136,7 +136,7 @@ def settle(
     A run that failed is not raised: see ``result_of``. Raises what the remote or the store raises;
     the run stays open then.
     """
-    # The look before this one: what another process sees meanwhile is no look of its own.
+    # The look before this one: what another process sees meanwhile is not a look of its own.
     before = [] if record.lost_s is None else [JobStatus(JobState.LOST)]
     statuses = [*before, status]
     if not record.judged and judge(statuses).ask is Ask.JOB:

@@ -56,7 +56,7 @@ def publish_staged(record: RunRecord, backend: Backend, world: RunScope) -> None
     try:
         _publish(record, staging, remote)
     except (BundlerunError, OSError):
-        # Whoever removes the folder has published all of it.
+        # The folder is removed only once all of it is published.
         if staging.is_dir():
             raise
 

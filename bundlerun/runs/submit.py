@@ -88,7 +88,7 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope)
     announce(remote, plan)
     record = record_of(Known(plan, None), remote.url, world.context.remote_uuid)
     record = record.changed(submitted_s=time.time(), reason="being submitted")
-    # Whoever finds the record without a job and the lock held knows that one may still come.
+    # A process that finds the record without a job and the lock held knows that one may still come.
     with holding(plan.run_id, world, wait=True):
         revision = world.store.journal.add(world.context, record.to_json())
         record = _submitted(record.changed(revision=revision), spec, backend, world)
@@ -105,7 +105,7 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunSco
     try:
         handle = backend.submit(spec)
     except SubmitUnknown as error:
-        # The run stays open: its job may come to light, and is looked for by whoever waits.
+        # The run stays open: its job may come to light, and each wait looks for it.
         why, now_s = error.message, time.time()
         change(record, lambda r: r.changed(reason=why, orphaned_s=now_s), world)
         raise SubmitUnknown(

@@ -142,7 +142,7 @@ class Localised:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 for name in filter(UNFINISHED.fullmatch, os.listdir(folder)):
-                    # Whoever was making it has died: the lock is ours.
+                    # The process that was making it has died: the lock is ours.
                     _remove(f"{folder}/{name}")
                 yield
             finally:

@@ -166,7 +166,7 @@ class Database:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
     def _before_fork(self) -> None:
-        # A connection opened beside an inherited one shares its lock counts and takes no lock of
+        # A connection opened next to an inherited one shares its lock counts and takes no lock of
         # its own (seen in /proc/locks): the child must find SQLite with nothing open.
         if self._lock.acquire(timeout=BUSY_S) and self._depth == 0:
             connection, self._connection = self._connection, None

@@ -63,7 +63,7 @@ def _acquired(path: Path, *, wait: bool) -> int | None:
             raise
         if _is_at(handle, path):
             return handle
-        # Whoever held it has removed the file: the lock is another file by now.
+        # Its holder has removed the file: the lock is another file by now.
         os.close(handle)
 
 
@@ -191,7 +191,7 @@ def locked(path: Path) -> Iterator[BinaryIO]:
                 with os.fdopen(handle, "r+b", buffering=0, closefd=False) as file:
                     yield file
                 return
-            # Whoever held it has made it an object, or given it up.
+            # Its holder has made it an object, or given it up.
         finally:
             os.close(handle)
 

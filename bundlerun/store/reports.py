@@ -69,7 +69,7 @@ class Kind(Enum):
     """What is the matter. STALE, LITTER, HINT and ELSEWHERE are not damage."""
 
     DAMAGED = "damaged"  # it is not what it was written as
-    MISSING = "missing"  # it is to be there and is not
+    MISSING = "missing"  # it must be there and is not
     MODE = "mode"  # others may write it, or cannot read it
     STALE = "stale"  # a copy for programs was written to, and the next reader gets a sound one
     LITTER = "litter"  # nothing needs it: a crash left it, or work is going on

@@ -38,7 +38,7 @@ class LostPaths:
 
     def check_text(self, text: str) -> None:
         """Raises CannotKeep when ``text`` as a whole names a file that does not stay."""
-        # Of a million texts that are none, this is all that is paid for.
+        # For a million texts that are not paths, this is the whole cost.
         for mark in self._marks:
             if mark in text:
                 self._check(text)

@@ -93,7 +93,7 @@ def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
                 known = sizes.get(each.digest)
                 if known is None:
                     sizes[each.digest] = each.size
-                    # The digests of a table's parts are no table.
+                    # The digests of a table's parts are not a table.
                     is_table = each is link and isinstance(found, _Table)
                     yield each, isinstance(found, _Node), is_table
                 elif known != each.size:

@@ -68,7 +68,7 @@ class FilesProof:
         try:
             yield
         except FileNotFoundError:
-            pass  # Whoever has the path took it away meanwhile.
+            pass  # The owner of the path took it away meanwhile.
         except OSError as error:
             self._damaged(path, f"it cannot be read: {error.strerror}")
 

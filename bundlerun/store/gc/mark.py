@@ -82,7 +82,7 @@ class Live:
         try:
             stack: list[Any] = [json.loads(data)]
         except (ValueError, RecursionError):
-            return  # whoever walks the node says so
+            return  # the walk of the node says so
         while stack:
             found = stack.pop()
             if isinstance(found, dict):

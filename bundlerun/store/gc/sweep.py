@@ -315,7 +315,7 @@ def _given_back(database: Database) -> int:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.OperationalError as error:
-            # The disk has no room for the new file beside the old one: that one serves on.
+            # The disk has no room for the new file next to the old one: that one serves on.
             if "full" not in str(error):
                 raise
         return max(0, before - database.path.stat().st_size)

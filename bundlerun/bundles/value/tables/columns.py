@@ -111,7 +111,7 @@ def _pack_objects(pa: Any, values: Any) -> tuple[Any, Any]:
         ):
             return pa.array(values, type=text, from_pandas=True), {"objects": "text or nan"}
     except UnicodeEncodeError:
-        # Lone surrogates are no Arrow text.
+        # Lone surrogates are not Arrow text.
         pass
     cells = [cell_bytes(each) for each in values]
     return pa.array(cells, type=pa.large_binary()), {"objects": "cells"}
@@ -144,7 +144,7 @@ def _pack_extension(pa: Any, pandas: Any, values: Any) -> tuple[Any, Any]:
     if type(dtype).__module__.partition(".")[0] != "pandas":
         raise CannotKeep(f"the dtype {dtype}", hint="astype(str)")
     if dtype.name in _FLOATS:
-        # Not by pandas, for which a NaN beside NA may be one more NA.
+        # Not by pandas, for which a NaN next to NA may be one more NA.
         numbers, gaps = _floats(values)
         return pa.array(numbers, mask=gaps), {"nullable": dtype.name}
     if dtype.name in _NULLABLE:

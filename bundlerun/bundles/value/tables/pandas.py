@@ -34,7 +34,7 @@ def pack(pa: Any, value: Any) -> tuple[Any, dict[str, Any]]:
     pandas = sys.modules["pandas"]
     series = type(value) is pandas.Series
     meta: dict[str, Any] = {"unique": not value.flags.allows_duplicate_labels}
-    # What stands beside the columns first: pandas copies attrs, and needs labels, for each column.
+    # What stands next to the columns first: pandas copies attrs, and needs labels, for each column.
     with columns.told(pa, "attrs"):
         meta["attrs"] = json.loads(cell_bytes(value.attrs))
     if series:
