@@ -31,8 +31,11 @@ def applied(
 
     Raises as ``Workspace.apply``.
     """
+    from bundlerun.pipelines.overrides import luigi_files, parsed_secrets
+
+    # luigi reads its files while it is imported, and does not name one that it cannot read.
+    luigi_files()
     from bundlerun.pipelines.apply import apply_named
-    from bundlerun.pipelines.overrides import parsed_secrets
     from bundlerun.pipelines.session import session_options
     from bundlerun.runs.masking import MaskedProgress, unsaid
 

@@ -390,3 +390,8 @@ def test_the_command_line_says_the_same(project: Project, tmp_path: Path) -> Non
     assert '"x"' in cli("cat", "out", "--json").stdout
     late = cli("apply", "-", "out", pipe, "--set", f"{project.conf}.depth=7")
     assert "--set before IN" in late.stderr
+    # luigi itself fails of it, when it is imported, and does not say which file it is.
+    broken = project.configured("[CONF\n")
+    refused = cli("apply", *given, "-", "out", pipe)
+    assert refused.returncode == 3
+    assert f"{broken} cannot be read as luigi's configuration" in refused.stderr
