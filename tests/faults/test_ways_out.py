@@ -146,7 +146,7 @@ def test_a_full_disk_is_read_without_the_spare(roomy_disk: Path) -> None:
 READ = """
 import bundlerun as br
 old = min(br.ls("x"), key=lambda bundle: bundle.id)
-value = br.get(old.bundle)
+value = br.get(old)
 assert value["n"] == 1
 assert len(value["file"].read_bytes()) == 6_000_000
 assert value["file"].path.read_bytes() == value["file"].read_bytes()
