@@ -13,6 +13,7 @@ from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, echo_table
 from bundlerun.errors import UsageError
 from bundlerun.formatting import counted, size
+from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
     from bundlerun.store.reports import GcReport, MostlyDead
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Packs that are mostly dead which are shown; --json has all."""
 
-GRACE = "7d"
+GRACE = f"{GRACE_S // 86_400}d"
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -28,7 +29,7 @@ _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if match is None:
-        raise UsageError(f"{text!r} is not a duration", hint="--grace 7d (units: s, m, h, d)")
+        raise UsageError(f"{text!r} is not a duration", hint=f"--grace {GRACE} (units: s, m, h, d)")
     return float(match[1]) * _UNITS_S[match[2]]
 
 

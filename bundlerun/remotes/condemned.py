@@ -1,7 +1,7 @@
 """Packs that a clean-up may delete, and the rule that keeps a push from building on them.
 
 A collector first names dead packs in a list ``meta/condemned-E``, and deletes those that are still
-dead two windows after the list stands there (see sweeping). A push that writes a bundle's record
+dead two windows after the list stands there (see gc/sweep.py). A push that writes a bundle's record
 
 - has read every list that ``meta/`` showed, and builds on no pack that one of them names;
 - writes it at most ``window_s`` after that look at ``meta/``, or looks again;

@@ -29,10 +29,11 @@ from bundlerun.remotes.records import (
     read_record,
     twice,
 )
+from bundlerun.store.local_packs import THIN_BYTES
 from bundlerun.store.reader import Fetch
 from bundlerun.store.remote_cache import Location, PackInfo, Share
 from bundlerun.store.store import Store
-from bundlerun.store.writer import SMALL_BYTES, THIN_BYTES
+from bundlerun.store.writer import SMALL_BYTES
 
 GAP_BYTES = 64 << 10
 """Two members with fewer unwanted bytes between them come as one range: a request costs more."""

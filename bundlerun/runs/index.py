@@ -25,20 +25,31 @@ from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.remotes.keys import RUN_INDEX, listed_run, run_index_key
 from bundlerun.remotes.records import create, read_record
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import RunRecord, claim_key, handle_key, plan_key
+from bundlerun.runs.record import RunRecord, handle_key, plan_key
 
 if TYPE_CHECKING:
     from bundlerun.bundles.digest import Digest
     from bundlerun.remotes.base import Remote
 
+
 LOOKED_THROUGH = 1000
+
+
 """Of so many of the newest runs it is told which make an output: a page of a listing."""
 
+
 _LAST_MARK = "~"
+
+
 """Sorts after every mark of one run."""
 
+
 _RUN = re.compile(r"[0-9a-f-]{36}")
+
+
 _RUN_KEY = re.compile(r"runs/([0-9a-f-]{36})/.*")
+
+
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{3,35}")
 
 
@@ -187,39 +198,3 @@ def _ms(run_id: str) -> int:
 
 def _mark(text: str) -> str:
     return str(digest_of(text.encode()))[-8:]
-
-
-def claim(remote: Remote, run_id: str, index: int, job: str) -> None:
-    """Take the part ``index`` of the run for ``job``, which every attempt of that job may do again.
-
-    Raises Conflict where another job has it, IntegrityError for a claim that cannot be read.
-    """
-    data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
-    if create(remote, claim_key(run_id, index), data) is None:
-        return
-    holder = claimant(remote, run_id, index)
-    if holder != job:
-        raise Conflict(
-            f"the job {holder} carries out run {run_id}; this job, {job}, does nothing",
-            hint=f"bundlerun jobs {run_id[:13]}",
-        )
-
-
-def claimant(remote: Remote, run_id: str, index: int = 0) -> str | None:
-    """The job that has the part ``index`` of the run, None while none has.
-
-    Raises IntegrityError.
-    """
-    data = remote.get(claim_key(run_id, index))
-    if data is None:
-        return None
-    place = f"{claim_key(run_id, index)} at {remote.url}"
-    try:
-        found = parse_record(data)
-        check_format(found)
-    except IntegrityError as error:
-        raise IntegrityError(f"{place}: {error.message}", hint=error.hint) from error
-    job = found.get("job")
-    if found.get("run_id") != run_id or not isinstance(job, str) or not job:
-        raise IntegrityError(f"{place} is not a claim of this run")
-    return job

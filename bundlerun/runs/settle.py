@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
-from bundlerun.runs.index import claimant
+from bundlerun.runs.claim import claimant
 from bundlerun.runs.record import (
     TAIL_BYTES,
     Envelope,

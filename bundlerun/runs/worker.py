@@ -22,7 +22,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.runs.capture import Capture
-from bundlerun.runs.index import claim
+from bundlerun.runs.claim import claim
 from bundlerun.runs.masking import LEAST_HIDDEN, masked
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import TAIL_BYTES, Envelope, plan_key, result_key

@@ -7,24 +7,29 @@ A file ``packs/<uuid>`` is whole and synced before a row names it. One that no r
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from bundlerun.bundles.digest import Digest
-from bundlerun.bundles.packs import Location, PackInfo, members_of
+from bundlerun.bundles.link import Link
+from bundlerun.bundles.packs import Location, PackInfo, laid_out, members_of
 from bundlerun.errors import IntegrityError
 from bundlerun.store.atomic import FILE_MODE, aside, settle
 from bundlerun.store.database import Database, batches, marks
 from bundlerun.store.failures import translated
 from bundlerun.store.locks import Guard
-from bundlerun.store.writer import note_pack
 
 Place = tuple[str, int, int, bytes]
 """Pack, offset, length, raw digest of a member."""
 
 MENDING = "bundlerun fsck --repair, or add the sound file again"
 """What helps where bytes of this disk are gone or damaged."""
+
+
+THIN_BYTES = 1024 * 1024
+"""Fewer new bytes than this are not worth a pack."""
 
 
 class LocalPacks:
@@ -101,3 +106,26 @@ class LocalPacks:
                     " ON CONFLICT (digest) DO NOTHING",
                     [(bytes.fromhex(m.digest), m.length, number, m.offset) for m in members],
                 )
+
+
+def write_pack(
+    objects: Sequence[tuple[Link, bytes]], folder: Path, aside_folder: Path
+) -> tuple[PackInfo, list[Location]]:
+    """Write the bytes of ``objects`` into one pack below ``folder``, by way of ``aside_folder``,
+    which is on the same file system. The file is whole before it has its name: a row never names
+    what is not there. Raises StoreError."""
+    info, members, tail = laid_out([link for link, _ in objects])
+    with translated(folder), aside(aside_folder) as partial:
+        with partial.open("xb") as file:
+            file.writelines(data for _, data in objects)
+            file.write(tail)
+        settle(partial, folder / info.uuid, FILE_MODE)
+    return info, members
+
+
+def note_pack(tx: sqlite3.Connection, pack: PackInfo) -> int | None:
+    """Give the local pack its row; the row's number."""
+    return tx.execute(
+        "INSERT INTO local_packs (uuid, size, index_length) VALUES (?, ?, ?)",
+        (pack.uuid, pack.size, pack.index_length),
+    ).lastrowid

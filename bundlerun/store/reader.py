@@ -16,7 +16,7 @@ Fetch = Callable[[Sequence[Link]], None]
 
 
 class StoreSource:
-    """The Source of bundles.manifest.thaw over a store. ``what`` names the bundle in messages."""
+    """The Source of bundles.value.decode over a store. ``what`` names the bundle in messages."""
 
     def __init__(self, objects: Objects, what: str, fetch: Fetch | None) -> None:
         self._objects = objects

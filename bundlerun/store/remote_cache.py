@@ -132,7 +132,7 @@ class Known:
         return {digest: location for digest, location in found.items() if location.pack not in bad}
 
     def sound_shares(self, uuid: str, root: Digest) -> list[Share] | None:
-        """``expected`` unless one of the packs is condemned."""
+        """What ``noted_value`` says, unless one of the packs is condemned."""
         shares = self.noted_value(uuid, root)
         if shares and self.condemned(uuid, [share.pack.uuid for share in shares]):
             return None

@@ -182,7 +182,7 @@ def _link_of(stream: BinaryIO) -> Link:
 
 
 class CachedWriter:
-    """An intake that reads no file whose stamp is known: the Sink of bundles.manifest.freeze.
+    """An intake that reads no file whose stamp is known: the Sink of bundles.value.encode.
 
     ``reread``: every file is read. Not thread-safe.
     """
@@ -202,7 +202,7 @@ class CachedWriter:
         """Take the bytes of each file.
 
         Those that did not change since they were read last are here already, and are not opened.
-        Raises as Intake.put_file.
+        Raises as Writer.put_file.
         """
         believed: dict[bytes, bool] = {}
         for path, stamp in files:

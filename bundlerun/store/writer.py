@@ -14,21 +14,19 @@ from typing import BinaryIO, NamedTuple
 
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.bundles.link import PART_BYTES, Hashing, Link
-from bundlerun.bundles.packs import MAX_PACK_BYTES, ROW, TRAILER, PackInfo, laid_out
+from bundlerun.bundles.packs import MAX_PACK_BYTES, ROW, TRAILER, PackInfo
 from bundlerun.bundles.storage import Stamp, stamp_of
 from bundlerun.errors import BadPath
 from bundlerun.store.atomic import FILE_MODE, aside, make_folder, settle, sync_folder
 from bundlerun.store.failures import translated
 from bundlerun.store.lease import unwritten
+from bundlerun.store.local_packs import THIN_BYTES, note_pack, write_pack
 
 SMALL_BYTES = 256 * 1024
 """Objects below this size are rows of the SQLite file, others are files of their own."""
 
 WAITING_BYTES = MAX_PACK_BYTES - TRAILER.size
 """So many bytes of small objects wait in memory, index rows included, before they are written."""
-
-THIN_BYTES = 1024 * 1024
-"""Fewer new bytes than this are not worth a pack."""
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -44,7 +42,7 @@ class _Waiting(NamedTuple):
 
 
 class Writer:
-    """Where a value's bytes go while it is frozen: the Sink of bundles.manifest.freeze.
+    """Where a value's bytes go while it is encoded: the Sink of bundles.value.encode.
 
     ``is_sound`` says whether a large object is there, and nobody wrote to its file; ``spill`` is
     called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``,
@@ -143,13 +141,9 @@ class Writer:
         chosen = [self._rows[digest] for digest in absent]
         if sum(row.link.size for row in chosen) < THIN_BYTES:
             return
-        info, members, tail = laid_out([row.link for row in chosen])
-        with translated(self._folder), aside(self._folder / "tmp") as partial:
-            with partial.open("xb") as file:
-                file.writelines(row.data or b"" for row in chosen)
-                file.write(tail)
-            # The file first: a row never names what is not there.
-            settle(partial, folder / info.uuid, FILE_MODE)
+        info, members = write_pack(
+            [(row.link, row.data or b"") for row in chosen], folder, self._folder / "tmp"
+        )
         for row, member in zip(chosen, members, strict=True):
             self._rows[member.digest] = _Waiting(row.link, None, info, member.offset)
 
@@ -216,14 +210,6 @@ class Writer:
                 _write(target, part)
                 self._on_bytes(len(part))
         return self._with_parts(hashing)
-
-
-def note_pack(tx: sqlite3.Connection, pack: PackInfo) -> int | None:
-    """Give the local pack its row; the row's number."""
-    return tx.execute(
-        "INSERT INTO local_packs (uuid, size, index_length) VALUES (?, ?, ?)",
-        (pack.uuid, pack.size, pack.index_length),
-    ).lastrowid
 
 
 def file_of(folder: Path, digest: Digest) -> Path:

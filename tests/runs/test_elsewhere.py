@@ -20,8 +20,8 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.record import FORMAT
 from bundlerun.cli.main import cli
 from bundlerun.remotes.base import Remote
+from bundlerun.runs.claim import claim
 from bundlerun.runs.elsewhere import doing
-from bundlerun.runs.index import claim
 from bundlerun.runs.record import handle_key, plan_key
 from tests.remotes.watched import Counting
 from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of

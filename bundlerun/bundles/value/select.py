@@ -91,7 +91,7 @@ class _Part(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node yet to be looked into: ``kind`` as in ``walking``; ``at`` is the index of its first
+    """A node yet to be looked into: ``kind`` as in ``walk``; ``at`` is the index of its first
     entry in a list."""
 
     link: Link

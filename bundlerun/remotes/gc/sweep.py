@@ -3,8 +3,8 @@
 Times are the remote's own: the ages of its keys against its own clock. What is deleted: packs of a
 list that has stood for two windows and that no record uses; bundle records that were given up so
 long ago, and their reuse look-ups; runs, and writes that broke off, older than the grace period.
-Version records stay, so the numbers have no hole. Safe during pushes (see condemning), during other
-clean-ups, and when it dies at any step: what it did not get to is found by the next one.
+Version records stay, so the numbers have no hole. Safe during pushes (see condemned.py), during
+other clean-ups, and when it dies at any step: what it did not get to is found by the next one.
 """
 
 from __future__ import annotations
