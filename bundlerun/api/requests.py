@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.api.compare import tell_what_differs
 from bundlerun.api.scope import called
 from bundlerun.bundles.record import checked_name, checked_tags
 
@@ -58,7 +57,7 @@ def applied(
             progress=MaskedProgress(progress, hidden) if hidden else progress,
         ).entry
     if before is None or before.bundle.id != made.bundle.id:
-        tell_what_differs(scope, made.bundle, made)
+        _tell_what_differs(scope, made.bundle, made)
     else:
         scope.progress.line("equal work was found; --force runs it again")
     return made
@@ -86,6 +85,13 @@ def planned(
         request,
         runs,
         build=options.build,
-        tell=lambda plan: tell_what_differs(scope, plan.task.promised()),
+        tell=lambda plan: _tell_what_differs(scope, plan.task.promised()),
     )
     return plan, request
+
+
+def _tell_what_differs(scope: Scope, bundle: BundleRecord, entry: Entry | None = None) -> None:
+    # Imported here: where equal work is found, nothing is compared.
+    from bundlerun.api.compare import tell_what_differs
+
+    tell_what_differs(scope, bundle, entry)
