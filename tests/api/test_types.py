@@ -42,7 +42,6 @@ def mypy(script: Path) -> list[str]:
 
 def pyright(script: Path) -> list[str]:
     """Its errors."""
-    pytest.importorskip("basedpyright", reason="pip install -e '.[dev]' brings pyright")
     said = run(
         "-m",
         "basedpyright",
