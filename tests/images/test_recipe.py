@@ -69,7 +69,7 @@ def test_an_edit_changes_the_content_and_not_the_environment(tmp_path: Path) -> 
     [
         ({"requirements.txt": "toolz>=0.11\n"}, ImageOptions()),
         ({"config/deb.txt": "git\n"}, ImageOptions(config_dir=Path("config"))),
-        ({}, ImageOptions(base_image="python:3.12-slim")),
+        ({}, ImageOptions(base_image="debian:bookworm")),
         ({}, ImageOptions(platform="linux/s390x")),
     ],
 )

@@ -25,7 +25,8 @@ def captured(body: str, *, timeout_s: float = 60, hidden: tuple[str, ...] = ()) 
     )
     with tempfile.NamedTemporaryFile("r") as kept:
         done = subprocess.run(
-            [sys.executable, "-u", "-c", program, kept.name],
+            # Python 3.12 and later warn of a fork beside threads, into the output.
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-u", "-c", program, kept.name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
