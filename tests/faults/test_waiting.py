@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from bundlerun.errors import StoreBusy
 from bundlerun.store import database
 from bundlerun.store.database import FILE
+from bundlerun.store.locks import TOLD_AFTER_S
 from bundlerun.store.store import Store
 
 HOLD = """
@@ -48,18 +50,35 @@ def path(tmp_path: Path) -> Path:
     return with_store.path
 
 
-def test_a_store_that_is_held_for_three_seconds_is_waited_for_visibly(
+class LetGo(logging.Handler):
+    """Ends the holder of the store as soon as somebody is told of it."""
+
+    def __init__(self, holder: subprocess.Popen[str]) -> None:
+        super().__init__()
+        self._holder = holder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """The kernel lets go of a dead process's locks."""
+        self._holder.kill()
+
+
+def test_a_store_that_is_held_is_waited_for_visibly(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The add succeeds, one line says what is waited for, and reading waits for nobody."""
     store = Store.open(path)
     context = store.contexts.get("work")
-    holder = holding(path, 3.0)
+    holder = holding(path, 50.0)
     assert store.catalog.get(context, "x").committed
     assert holder.poll() is None, "the store is held all the while"
     assert caplog.records == []
-    store.add(context, "x", 2, commit=True)
-    assert holder.wait(10) == 0
+    release = LetGo(holder)
+    logging.getLogger("bundlerun").addHandler(release)
+    try:
+        store.add(context, "x", 2, commit=True)
+    finally:
+        logging.getLogger("bundlerun").removeHandler(release)
+    assert holder.wait(10) == -signal.SIGKILL
     (record,) = caplog.records
     assert record.name.startswith("bundlerun.")
     assert record.levelno == logging.WARNING
@@ -88,12 +107,14 @@ def test_the_command_line_says_what_it_waits_for(path: Path) -> None:
 
 
 def test_a_short_wait_is_silent(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Half a second is nobody's concern."""
+    """Half a second is nobody's concern; on a busy machine it may become more than two."""
     store = Store.open(path)
     holder = holding(path, 0.5)
+    started_s = time.monotonic()
     store.add(store.contexts.get("work"), "x", 2)
+    lasted_s = time.monotonic() - started_s
     assert holder.wait(10) == 0
-    assert caplog.records == []
+    assert caplog.records == [] or lasted_s >= TOLD_AFTER_S
     store.close()
 
 

@@ -230,7 +230,7 @@ def test_keys_that_could_leave_the_remote_are_refused(remote: Remote, key: str) 
         lambda: remote.put_new(key, b""),
         lambda: remote.delete([key]),
     ):
-        with pytest.raises(UsageError, match="no key"):
+        with pytest.raises(UsageError, match="is not a key"):
             act()
 
 
