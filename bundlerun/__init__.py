@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from bundlerun.backends.job import JobState
     from bundlerun.bundles.lineage import Lineage, LineageTree, Parent
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.bundles.value.differences import Differences
     from bundlerun.bundles.value.files import Directory, File
     from bundlerun.bundles.value.view import View
     from bundlerun.images.described import Described

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bundlerun.backends.base import Check
     from bundlerun.bundles.lineage import LineageTree
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.bundles.value.differences import Differences
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe

@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import LineageTree, Parent
-from bundlerun.bundles.value.diff import Differences, differences
+from bundlerun.bundles.value.diff import differences
+from bundlerun.bundles.value.differences import Differences
 from bundlerun.errors import (
     BundleNotFound,
     BundlerunError,

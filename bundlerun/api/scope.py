@@ -17,7 +17,7 @@ from bundlerun.settings import Settings
 if TYPE_CHECKING:
     from bundlerun.bundles.link import Link
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.pipelines.targets import StoreTargets
+    from bundlerun.pipelines.targets import Targets
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.scope import RunScope
     from bundlerun.store.catalog import Entry
@@ -185,14 +185,14 @@ class Scope:
 
         return fetch
 
-    def targets(self) -> StoreTargets:
+    def targets(self) -> Targets:
         """What an apply acts on."""
-        from bundlerun.pipelines.targets import StoreTargets
+        from bundlerun.pipelines.targets import Targets
 
         store, context = self.store, self.context()
         # Bytes are brought for pipes at work too, which have no remote of their own.
         fetch = functools.partial(self._fetch, store, context)
-        return self.inner or StoreTargets(store, context, fetch=fetch)
+        return self.inner or Targets(store, context, fetch=fetch)
 
     def runs(self) -> RunScope:
         """What a run acts on."""

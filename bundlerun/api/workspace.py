@@ -32,7 +32,7 @@ from bundlerun.store.reports import GRACE_S
 
 if TYPE_CHECKING:
     from bundlerun.api.handle import Run, RunResult
-    from bundlerun.bundles.value.diff import Differences
+    from bundlerun.bundles.value.differences import Differences
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe

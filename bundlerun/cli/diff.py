@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.bundles.value.diff_text import diff_lines
+from bundlerun.bundles.value.differences import diff_lines
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, label
 from bundlerun.formatting import clean

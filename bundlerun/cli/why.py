@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.bundles.value.diff_text import diff_lines
+from bundlerun.bundles.value.differences import diff_lines
 from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, label
 from bundlerun.formatting import ID_SHOWN, clean

@@ -7,6 +7,7 @@ once, and the rest is shown as progress.
 from __future__ import annotations
 
 import contextvars
+import copy
 import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from bundlerun.pipelines.processes import Tell
 from bundlerun.progress import Progress
 
 if TYPE_CHECKING:
-    from bundlerun.pipelines.pipe import Pipe
+    from bundlerun.pipelines.pipe import Pipe, Scratch
 
 FREE = "free"
 """The message (FREE, names): the pipe no longer needs these resources."""
@@ -28,9 +29,16 @@ _EVENT, _STATUS, _PERCENT, _URL = "event", "status", "percent", "url"
 _SELF = "the pipe itself"
 
 
-def at_work(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
-    """The attributes that luigi sets on a task while it runs, for ``pipe``, which is heard through
-    ``tell``."""
+def at_work(pipe: Pipe, scratch: Scratch, tell: Tell) -> Pipe:
+    """A copy of ``pipe`` for one run, which is heard through ``tell``: luigi gives the same object
+    to everybody who asks for the same parameters, other threads included."""
+    own = copy.copy(pipe)
+    vars(own).update(_heard(own, tell), _scratch=scratch)
+    return own
+
+
+def _heard(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
+    """The attributes that luigi sets on a task while it runs."""
 
     def trigger_event(event: str, *args: object, **kwargs: object) -> None:
         tell((_EVENT, event, kwargs, *(_SELF if each is pipe else each for each in args)))
@@ -85,7 +93,7 @@ class Listener:
         self._context = contextvars.copy_context()
 
     def hear(self, message: tuple[Any, ...]) -> None:
-        """Take what ``at_work`` sent."""
+        """Take what the pipe at work sent."""
         kind, *rest = message
         if kind == _EVENT:
             event, kwargs, *args = rest

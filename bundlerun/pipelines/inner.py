@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import Parent, ReuseKey
 from bundlerun.bundles.record import new_id
-from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.pipelines.targets import Targets
 from bundlerun.progress import Progress
 from bundlerun.store.scope import Scope
 
@@ -30,11 +30,11 @@ _RUNNING: list[Inner] = []
 _ALONE: list[bool] = []
 
 
-class Inner(StoreTargets):
+class Inner(Targets):
     """The world of one run of a pipe, within that of the apply that runs it. What pipes say here
     goes to ``progress``."""
 
-    def __init__(self, outer: StoreTargets, scope: Scope, progress: Progress) -> None:
+    def __init__(self, outer: Targets, scope: Scope, progress: Progress) -> None:
         super().__init__(outer.store.seen_from(scope), outer.context, fetch=outer.fetch)
         self.path = scope.path
         self.progress = progress
@@ -42,16 +42,16 @@ class Inner(StoreTargets):
         self._scope = scope
 
     def find(self, task: ReuseKey) -> Entry | None:
-        """See Host. Equal work is looked for everywhere, for it is in no name's stead; the pipe
+        """Equal work is looked for everywhere, for it is in no name's stead; the pipe
         sees it once it has gone into something (``finished``), not what had another name."""
         return super().find(task) or self._outer.find(task)
 
     def commit(self, entry: Entry) -> Entry:
-        """See Host."""
+        """See Targets."""
         return self._outer.commit(entry)
 
     def finished(self, entry: Entry) -> None:
-        """See Host. It is sent nowhere before the outermost pipe has ended."""
+        """It is sent nowhere before the outermost pipe has ended."""
         if entry.bundle.id not in {each.bundle.id for each in self._made()}:
             self._scope.see(entry.bundle.id)
 
@@ -83,7 +83,7 @@ class Inner(StoreTargets):
 
 
 def inner_of(
-    outer: StoreTargets, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
+    outer: Targets, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
 ) -> Inner:
     """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
     path = f"{outer.path}{token}/{new_id()}/"

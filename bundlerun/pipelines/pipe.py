@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import tempfile
 import warnings
@@ -22,10 +21,8 @@ from luigi.worker import TaskException
 
 from bundlerun.bundles.record import checked_name
 from bundlerun.errors import BadModule, BadParameter, UsageError
-from bundlerun.pipelines import events
-from bundlerun.pipelines.loader import note_loaded
+from bundlerun.pipelines.loaded import note_loaded
 from bundlerun.pipelines.override_scope import given_value
-from bundlerun.pipelines.processes import Tell
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -269,14 +266,6 @@ def check_class(cls: type[Pipe]) -> None:
             "found while running are not supported",
             hint="name them in requires(), and return the value",
         )
-
-
-def at_work(pipe: Pipe, scratch: Scratch, tell: Tell) -> Pipe:
-    """A copy of ``pipe`` for one run, which is heard through ``tell``: luigi gives the same object
-    to everybody who asks for the same parameters, other threads included."""
-    own = copy.copy(pipe)
-    vars(own).update(events.at_work(own, tell), _scratch=scratch)
-    return own
 
 
 def has_pipe_run(cls: type[Pipe]) -> bool:

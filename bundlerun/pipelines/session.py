@@ -21,8 +21,9 @@ from bundlerun.pipelines import events, failures, parameters
 from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.graph import Node
 from bundlerun.pipelines.imports import file_digest
-from bundlerun.pipelines.inner import inside
-from bundlerun.pipelines.loader import ModuleLocation, check_loaded
+from bundlerun.pipelines.inner import inner_of, inside
+from bundlerun.pipelines.loaded import check_loaded
+from bundlerun.pipelines.loader import ModuleLocation
 from bundlerun.pipelines.override_scope import image_left_out, said_elsewhere
 from bundlerun.pipelines.overrides import (
     Given,
@@ -33,7 +34,7 @@ from bundlerun.pipelines.overrides import (
     parsed_secrets,
 )
 from bundlerun.pipelines.parameters import sections_of
-from bundlerun.pipelines.pipe import Pipe, Scratch, at_work
+from bundlerun.pipelines.pipe import Pipe, Scratch
 from bundlerun.pipelines.processes import Tell
 from bundlerun.pipelines.reuse_key import task_key
 from bundlerun.pipelines.source import Source, source_of
@@ -205,9 +206,10 @@ class Session:
         """Run the pipe and keep its value. Raises UserError, and leaves no trace then."""
         values = self._values(node)
         scratch = Scratch(self._folder)
-        pipe = at_work(node.pipe, scratch, tell)
+        pipe = events.at_work(node.pipe, scratch, tell)
         given = [bundle for _, bundle in self._goes_in(node)]
-        inner = self.host.inner(self._token, node.name, given, Lines(events.status(tell)))
+        lines = Lines(events.status(tell))
+        inner = inner_of(self.host, self._token, node.name, given, lines)
         pipe.trigger_event(Event.START, pipe)
         try:
             with inside(inner):

@@ -1,20 +1,18 @@
-"""What the engine needs of the world, and that world as a context of a store."""
+"""Where the values of pipes come from and go to: a context of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import Lineage, ReuseKey
 
 if TYPE_CHECKING:
     from bundlerun.bundles.digest import Digest
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.pipelines.inner import Inner
     from bundlerun.pipelines.pipe import External
-    from bundlerun.progress import Progress
     from bundlerun.store.contexts import Context
     from bundlerun.store.reader import Fetch
     from bundlerun.store.rows import Entry
@@ -34,63 +32,13 @@ class Draft:
     lineage: Lineage = field(default_factory=Lineage)
 
 
-class Targets(Protocol):
-    """Where values come from and go to.
+class Targets:
+    """Where values come from and go to: one context of a store.
 
-    With several workers, forked children call all but ``finished`` too. Errors of a store or a
-    remote are raised as they are.
+    ``fetch`` gives what brings a bundle's objects to this disk; ``path`` is that of the scope (see
+    store.scope) that it is seen from. With several workers, forked children call all but
+    ``finished`` too. Errors of a store or a remote are raised as they are.
     """
-
-    def find(self, task: ReuseKey) -> Entry | None:
-        """The newest bundle that equal work made; None: there is none."""
-
-    def latest(self, name: str) -> Entry | None:
-        """The latest bundle called ``name``; None: there is none."""
-
-    def by_id(self, id: str) -> Entry | None:
-        """The bundle of that id; None: there is none."""
-
-    def external(self, wanted: External) -> Entry:
-        """The latest bundle of that name and tags. Raises BundleNotFound."""
-
-    def digests(self, files: Sequence[Path]) -> Sequence[Digest]:
-        """The digests of files' bytes. Raises OSError."""
-
-    def is_own(self, path: str) -> bool:
-        """Whether the absolute ``path`` is a file of the host's own, which a value may name."""
-
-    def value(self, bundle: BundleRecord) -> object:
-        """The value, decoded each time: what a pipe does to it, no other pipe sees."""
-
-    def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
-        """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""
-
-    def add_root(self, bundle: BundleRecord, *, commit: bool) -> Entry:
-        """A new bundle over a value that is kept already."""
-
-    def commit(self, entry: Entry) -> Entry:
-        """``entry``, committed."""
-
-    def drop(self, entry: Entry) -> None:
-        """Forget a bundle that was added a moment ago."""
-
-    def inner(
-        self, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
-    ) -> Inner:
-        """The workspace of one run of ``pipe``, which was ``given`` these, in the apply called
-        ``token``."""
-
-    def drop_inner(self, token: str) -> None:
-        """Forget what pipes of the apply called ``token`` made that did not end well."""
-
-    def finished(self, entry: Entry) -> None:
-        """Called once for each pipe whose value is there, made or found, dependencies first; in
-        the process and thread that called ``apply``. What it raises ends the apply."""
-
-
-class StoreTargets:
-    """One context of a store. ``fetch`` gives what brings a bundle's objects to this disk; ``path``
-    is that of the scope (see store.scope) that it is seen from."""
 
     def __init__(
         self,
@@ -105,36 +53,36 @@ class StoreTargets:
         self.path = ""
 
     def find(self, task: ReuseKey) -> Entry | None:
-        """See Host."""
+        """The newest bundle that equal work made; None: there is none."""
         return self.store.catalog.by_task(self.context, task.digest)
 
     def latest(self, name: str) -> Entry | None:
-        """See Host."""
+        """The latest bundle called ``name``; None: there is none."""
         return self.store.catalog.find(self.context, name)
 
     def by_id(self, id: str) -> Entry | None:
-        """See Host."""
+        """The bundle of that id; None: there is none."""
         return self.store.catalog.by_id(self.context, id)
 
     def external(self, wanted: External) -> Entry:
-        """See Host."""
+        """The latest bundle of that name and tags. Raises BundleNotFound."""
         tags = dict(wanted.tags) or None
         return self.store.catalog.get(self.context, wanted.name, tags=tags)
 
     def digests(self, files: Sequence[Path]) -> Sequence[Digest]:
-        """See Host."""
+        """The digests of files' bytes. Raises OSError."""
         return self.store.stats.digests(files)
 
     def is_own(self, path: str) -> bool:
-        """See Host."""
+        """Whether the absolute ``path`` lies in the store, whose files a value may name."""
         return Path(path).is_relative_to(self.store.path)
 
     def value(self, bundle: BundleRecord) -> object:
-        """See Host."""
+        """The value, decoded each time: what a pipe does to it, no other pipe sees."""
         return self.store.value(bundle, self.fetch and self.fetch(bundle))
 
     def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
-        """See Host."""
+        """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""
         return self.store.add(
             self.context,
             draft.name,
@@ -148,29 +96,22 @@ class StoreTargets:
         )
 
     def add_root(self, bundle: BundleRecord, *, commit: bool) -> Entry:
-        """See Host."""
+        """A new bundle over a value that is kept already."""
         return self.store.add_root(self.context, bundle, commit=commit)
 
     def commit(self, entry: Entry) -> Entry:
-        """See Host."""
+        """``entry``, committed."""
         done = self.store.catalog.commit(self.context, [entry.bundle.id])
         return done[0] if done else entry
 
     def drop(self, entry: Entry) -> None:
-        """See Host."""
+        """Forget a bundle that was added a moment ago."""
         self.store.catalog.remove(self.context, [entry.bundle.id])
 
-    def inner(
-        self, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
-    ) -> Inner:
-        """See Host."""
-        from bundlerun.pipelines.inner import inner_of
-
-        return inner_of(self, token, pipe, given, progress)
-
     def drop_inner(self, token: str) -> None:
-        """See Host."""
+        """Forget what pipes of the apply called ``token`` made that did not end well."""
         self.store.catalog.drop_inner(self.context, f"{self.path}{token}/")
 
     def finished(self, entry: Entry) -> None:
-        """Nothing more is done with it."""
+        """Called once for each pipe whose value is there, made or found, dependencies first; in
+        the process and thread that called ``apply``. What it raises ends the apply."""

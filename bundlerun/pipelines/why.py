@@ -10,7 +10,7 @@ from typing import Any
 
 from bundlerun.bundles.lineage import Parent, ReuseKey
 from bundlerun.bundles.record import BundleRecord
-from bundlerun.bundles.value.diff import Differences
+from bundlerun.bundles.value.differences import Differences
 
 _INPUT_ROLE = "pipeline_input"
 

@@ -12,7 +12,7 @@ from bundlerun.pipelines.loader import importing_from, load_pipe
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_digest
-from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.pipelines.targets import Targets
 from bundlerun.remotes.fetch import fetcher
 from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
@@ -86,7 +86,7 @@ def _check_as_planned(plan: RunPlan, root: Path) -> None:
         )
 
 
-class RemoteTargets(StoreTargets):
+class RemoteTargets(Targets):
     """The targets of a job: what is not here is looked for on the remote, and each finished bundle
     is pushed at once."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,29 +16,11 @@ from bundlerun.pipelines.git import git_version
 from bundlerun.pipelines.imports import check_names_class
 from bundlerun.pipelines.source import Digests, digests_of, source_of
 from bundlerun.runs.images import check_pipe, image_of_run, noted_request
+from bundlerun.runs.plan import Interpreter, Place
 
 if TYPE_CHECKING:
     from bundlerun.runs.plan import RunRequest
     from bundlerun.runs.scope import RunScope
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """Where a job without an image has its code: a Python that has bundlerun, and the folder that
-    the pipe's module is below, both as the job sees them."""
-
-    python: str
-    pipe_root: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the module of a run is, and where its jobs find it: in the image ``image`` (the most
-    exact name that an engine or service can start), or with ``interpreter``."""
-
-    described: Described
-    image: str | None = None
-    interpreter: Interpreter | None = None
 
 
 def place_of(request: RunRequest, scope: RunScope, *, build: bool) -> Place:

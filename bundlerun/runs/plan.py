@@ -26,10 +26,29 @@ from bundlerun.remotes.push import find_reuse
 from bundlerun.runs.task import INPUT_ROLE, PipeTask, Task, task_of
 
 if TYPE_CHECKING:
+    from bundlerun.images.described import Described
     from bundlerun.remotes.base import Remote
-    from bundlerun.runs.environments import Interpreter, Place
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """Where a job without an image has its code: a Python that has bundlerun, and the folder that
+    the pipe's module is below, both as the job sees them."""
+
+    python: str
+    pipe_root: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the module of a run is, and where its jobs find it: in the image ``image`` (the most
+    exact name that an engine or service can start), or with ``interpreter``."""
+
+    described: Described
+    image: str | None = None
+    interpreter: Interpreter | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value import encode_value, tables
-from bundlerun.bundles.value.diff import Change, Differences, differences
+from bundlerun.bundles.value.diff import differences
+from bundlerun.bundles.value.differences import Change, Differences
 from bundlerun.bundles.value.files import Directory, File, entry_bytes
 from bundlerun.bundles.value.nodes import cut, link_bytes, put_node
 from bundlerun.bundles.value.scalars import text_term

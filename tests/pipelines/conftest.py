@@ -17,7 +17,7 @@ import pytest
 
 from bundlerun.pipelines.apply import ApplyResult, apply
 from bundlerun.pipelines.session import SessionOptions
-from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.pipelines.targets import Targets
 from bundlerun.progress import SILENT, Progress
 from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
@@ -73,7 +73,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.store = Store.open(path)
         self.context = self.store.contexts.create("here")
-        self.host = StoreTargets(self.store, self.context)
+        self.host = Targets(self.store, self.context)
 
     def add(self, name: str, value: object, **more: Any) -> Entry:
         """A bundle added by hand."""

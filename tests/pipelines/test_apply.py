@@ -29,7 +29,7 @@ from bundlerun.errors import (
 )
 from bundlerun.pipelines.reuse_key import request_key
 from bundlerun.pipelines.source import source_digest
-from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.pipelines.targets import Targets
 from bundlerun.store.rows import Entry
 from tests.pipelines.conftest import Project, World
 
@@ -419,7 +419,7 @@ def test_finished_is_told_of_every_pipe_dependencies_first(
     flow = project.module(FLOW)
     told: list[str] = []
 
-    class Telling(StoreTargets):
+    class Telling(Targets):
         def finished(self, entry: Entry) -> None:
             told.append(entry.bundle.name)
             with open(project.log, "a") as log:
@@ -450,7 +450,7 @@ def test_values_that_are_not_on_this_disk_are_fetched(project: Project, tmp_path
 
         return fetch
 
-    empty.host = StoreTargets(empty.store, empty.context, fetch=fetch_of)
+    empty.host = Targets(empty.store, empty.context, fetch=fetch_of)
     assert empty.value(empty.apply(flow.Clean, given)) == [1, 2, 3]
     assert set(fetched) == {"rows"}
 
@@ -459,7 +459,7 @@ def test_what_finished_raises_ends_the_apply(project: Project, world: World, row
     """A remote that is gone is not the pipe's failure."""
     flow = project.module(FLOW)
 
-    class Broken(StoreTargets):
+    class Broken(Targets):
         def finished(self, entry: Entry) -> None:
             raise BundleNotFound("gone")
 

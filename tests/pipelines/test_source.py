@@ -23,7 +23,7 @@ from bundlerun.pipelines.apply import apply
 from bundlerun.pipelines.loader import load_pipe
 from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_of
-from bundlerun.pipelines.targets import StoreTargets
+from bundlerun.pipelines.targets import Targets
 from bundlerun.store.store import Store
 from tests.conftest import Disk
 
@@ -185,7 +185,7 @@ def test_what_an_image_left_out_counts_in_an_inner_apply_too(
     large = f"{project.package}/large.bin"
     result = apply(
         load_pipe(f"{project.package}.inner.Outer", project.root),
-        host=StoreTargets(store, context),
+        host=Targets(store, context),
         input=None,
         output="out",
         options=SessionOptions(left_out={large: digest_of(b"large")}),

@@ -9,8 +9,7 @@ from bundlerun.bundles.lineage import Parent
 from bundlerun.images.described import Described
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import bind
-from bundlerun.runs.environments import Place
-from bundlerun.runs.plan import RunPlan, RunRequest, plan_run
+from bundlerun.runs.plan import Place, RunPlan, RunRequest, plan_run
 from bundlerun.store.store import Store
 
 PIPE = "jobs.pipes.Double"

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple, TypeVar
 
-from bundlerun import html
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.value import files
+from bundlerun.bundles.value.differences import Change, Differences
 from bundlerun.bundles.value.kind import (
     BY_TAG,
     CONTAINERS,
@@ -41,75 +40,11 @@ from bundlerun.errors import IntegrityError
 MOST_CHANGES = 1_000
 """Changes that are described; the rest is counted."""
 
-SHOWN = 50
-"""Changes that a notebook shows."""
-
-WHATS = ("added", "removed", "changed", "moved")
-"""What can have become of a part."""
-
 Columns = Sequence[tuple[str, str]]
 """The names and types of a table's columns, in their order."""
 
 Schema = Callable[[Link], "Columns | None"]
 """The columns of a table, None where nobody can say: its bytes are not here."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One part that differs. ``what`` is one of WHATS; ``where`` the path in the tree,
-    ``value["a"][3]``, in a directory ``value["a"]/file``; ``old`` and ``new`` describe the part as
-    ``outline`` does, None where it is not; ``columns`` are those that a table's schemas differ in,
-    as (name, old type, new type)."""
-
-    what: str
-    where: str
-    old: Mapping[str, Any] | None = None
-    new: Mapping[str, Any] | None = None
-    columns: tuple[tuple[str, str | None, str | None], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form; what is empty is left out."""
-        full = {"what": self.what, "where": self.where, "old": self.old, "new": self.new}
-        columns = [list(each) for each in self.columns]
-        return {k: v for k, v in {**full, "columns": columns}.items() if v not in (None, [])}
-
-
-@dataclass(frozen=True, repr=False)
-class Differences:
-    """How many parts were added, removed, changed or moved, and the first of them."""
-
-    counts: Mapping[str, int]
-    changes: tuple[Change, ...]
-
-    @property
-    def equal(self) -> bool:
-        """Whether the values are one and the same."""
-        return not self.counts
-
-    @property
-    def more(self) -> int:
-        """Changes that are counted and not described."""
-        return sum(self.counts.values()) - len(self.changes)
-
-    def summary(self) -> str:
-        """``2 added, 1 changed``, or ``equal``."""
-        words = [f"{self.counts[what]} {what}" for what in WHATS if self.counts.get(what)]
-        return ", ".join(words) or "equal"
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form."""
-        changes = [change.to_json() for change in self.changes]
-        return {**self.counts, "equal": self.equal, "changes": changes, "more": self.more}
-
-    def __repr__(self) -> str:
-        return f"<Differences: {self.summary()}>"
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the first changes, a line each."""
-        from bundlerun.bundles.value.diff_text import diff_lines
-
-        lines = "\n".join(diff_lines(self, SHOWN))
-        return str(html.joined([html.element("b", self.summary()), html.element("pre", lines)]))
 
 
 def differences(

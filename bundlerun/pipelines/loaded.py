@@ -1,0 +1,68 @@
+"""What this process has imported, held against the files that lie there now."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from bundlerun.bundles.digest import Digest, digest_of
+from bundlerun.errors import BadModule
+
+# What each module's file held when it was imported, by the name in sys.modules, with the spec
+# that the import made: a reload makes another one.
+_LOADED: dict[str, tuple[object, Digest]] = {}
+
+
+def note_loaded(module_name: str) -> None:
+    """Remember what the module's file holds now, unless this import of it is known already."""
+    module = sys.modules.get(module_name)
+    spec = getattr(module, "__spec__", None)
+    known = _LOADED.get(module_name)
+    if module is None or (known is not None and known[0] is spec):
+        return
+    try:
+        held = Path(getattr(module, "__file__", None) or "").read_bytes()
+    except OSError:
+        return  # no file, so nothing that could change; location_of refuses such a module
+    _LOADED[module_name] = (spec, digest_of(held))
+
+
+def check_own(module_name: str, path: Path) -> None:
+    """Raises BadModule when this process imported another file than ``path`` as ``module_name``:
+    another project's module, which runs in the place of this one's."""
+    there = getattr(sys.modules.get(module_name), "__file__", None)
+    if module_name in sys.modules and not _is_same(there, path):
+        raise BadModule(
+            f"this process has another module {module_name} already, from {there}; "
+            f"{path} is hidden by it",
+            hint="restart Python for each project, or give the module a name of its own",
+        )
+
+
+def _is_same(there: str | None, path: Path) -> bool:
+    try:
+        return there is not None and os.path.samefile(there, path)
+    except OSError:
+        return there == str(path)
+
+
+def check_loaded(module_name: str, path: Path, digest: Digest) -> None:
+    """Raises BadModule when ``path``, which holds ``digest`` now, was edited after this process
+    imported it, or is hidden by another module of its name: the code that would run is not the
+    code that would be recorded."""
+    if module_name in sys.modules:
+        check_own(module_name, path)
+    module: Any = sys.modules.get(module_name)
+    if module is None and getattr(sys.modules.get("__main__"), "__file__", None) == str(path):
+        module_name = "__main__"
+    elif module is None or getattr(module, "__file__", None) != str(path):
+        return
+    note_loaded(module_name)
+    known = _LOADED.get(module_name)
+    if known is not None and known[1] != digest:
+        raise BadModule(
+            f"{path} was edited after this process imported it",
+            hint="restart Python, or importlib.reload the module",
+        )
