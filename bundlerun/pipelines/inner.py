@@ -16,7 +16,7 @@ from bundlerun.bundles.lineage import Parent, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.pipelines.targets import Targets
 from bundlerun.progress import Progress
-from bundlerun.store.scope import Scope
+from bundlerun.store.visibility import Visibility
 
 if TYPE_CHECKING:
     from bundlerun.bundles.record import BundleRecord
@@ -34,12 +34,12 @@ class Inner(Targets):
     """The world of one run of a pipe, within that of the apply that runs it. What pipes say here
     goes to ``progress``."""
 
-    def __init__(self, outer: Targets, scope: Scope, progress: Progress) -> None:
-        super().__init__(outer.store.seen_from(scope), outer.context, fetch=outer.fetch)
-        self.path = scope.path
+    def __init__(self, outer: Targets, visibility: Visibility, progress: Progress) -> None:
+        super().__init__(outer.store.seen_from(visibility), outer.context, fetch=outer.fetch)
+        self.path = visibility.path
         self.progress = progress
         self._outer = outer
-        self._scope = scope
+        self._visibility = visibility
 
     def find(self, task: ReuseKey) -> Entry | None:
         """Equal work is looked for everywhere, for it is in no name's stead; the pipe
@@ -53,13 +53,13 @@ class Inner(Targets):
     def finished(self, entry: Entry) -> None:
         """It is sent nowhere before the outermost pipe has ended."""
         if entry.bundle.id not in {each.bundle.id for each in self._made()}:
-            self._scope.see(entry.bundle.id)
+            self._visibility.see(entry.bundle.id)
 
     def parents(self) -> list[Parent]:
         """What was made or found here, as parents of the pipe's output; not what only went into
         something else of it."""
         made = self._made()
-        found = (self.by_id(id) for id in self._scope.found)
+        found = (self.by_id(id) for id in self._visibility.found)
         entries = [*made, *(entry for entry in found if entry is not None)]
         inside = {parent.id for entry in entries for parent in entry.bundle.lineage.parents}
         return [
@@ -79,7 +79,7 @@ class Inner(Targets):
         self._outer.store.catalog.drop_inner(self.context, self.path)
 
     def _made(self) -> Sequence[Entry]:
-        return self.store.catalog.inner(self.context, self._scope)
+        return self.store.catalog.inner(self.context, self._visibility)
 
 
 def inner_of(
@@ -87,7 +87,7 @@ def inner_of(
 ) -> Inner:
     """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
     path = f"{outer.path}{token}/{new_id()}/"
-    return Inner(outer, Scope(path, pipe, frozenset(each.id for each in given)), progress)
+    return Inner(outer, Visibility(path, pipe, frozenset(each.id for each in given)), progress)
 
 
 @contextmanager

@@ -35,9 +35,9 @@ class Draft:
 class Targets:
     """Where values come from and go to: one context of a store.
 
-    ``fetch`` gives what brings a bundle's objects to this disk; ``path`` is that of the scope (see
-    store.scope) that it is seen from. With several workers, forked children call all but
-    ``finished`` too. Errors of a store or a remote are raised as they are.
+    ``fetch`` gives what brings a bundle's objects to this disk; ``path`` is that of the pipe which
+    sees it (see store.visibility). With several workers, forked children call all but ``finished``
+    too. Errors of a store or a remote are raised as they are.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from bundlerun.store.rows import (
     write_record,
 )
 from bundlerun.store.schema import UNNUMBERED, UNPUSHED
-from bundlerun.store.scope import Scope
+from bundlerun.store.visibility import Visibility
 
 __all__ = ["Catalog", "Entry"]
 
@@ -55,10 +55,10 @@ class Catalog(Queries):
             rank = _next_rank(tx, context, bundle.name) if committed else None
             placed = {"committed": int(committed), "pushed": 0, "rank": rank}
             seq = insert(tx, context, bundle, placed)
-            if self._scope is not None:
+            if self._visibility is not None:
                 tx.execute(
                     "INSERT INTO inner_bundles (bundle, scope) VALUES (?, ?)",
-                    (seq, self._scope.path),
+                    (seq, self._visibility.path),
                 )
         return Entry(bundle, context.name, seq, committed, None, False)
 
@@ -196,13 +196,13 @@ class Catalog(Queries):
             )
             _see(tx, context, name, version)
 
-    def inner(self, context: Context, scope: Scope) -> list[Entry]:
-        """What the pipe of ``scope`` itself made, in the order of its arrival."""
+    def inner(self, context: Context, visibility: Visibility) -> list[Entry]:
+        """What the pipe that has ``visibility`` made itself, in the order of its arrival."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM bundles b JOIN inner_bundles i ON i.bundle = b.seq"
                 " WHERE b.context = ? AND i.scope = ? ORDER BY b.seq",
-                (context.id, scope.path),
+                (context.id, visibility.path),
             ).fetchall()
         return [entry_of(context, row) for row in rows]
 
@@ -240,12 +240,12 @@ class Catalog(Queries):
         Raises BundleNotFound; UsageError where a pipe at work would change what it did not make.
         """
         entry = _get(tx, context, id)
-        if self._scope is not None:
+        if self._visibility is not None:
             row = tx.execute(
                 "SELECT scope FROM inner_bundles WHERE bundle = ?", (entry.seq,)
             ).fetchone()
-            if row is None or not row[0].startswith(self._scope.path):
-                raise self._scope.not_its_own(entry.bundle.name)
+            if row is None or not row[0].startswith(self._visibility.path):
+                raise self._visibility.not_its_own(entry.bundle.name)
         return entry
 
     def _met(

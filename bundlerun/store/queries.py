@@ -17,20 +17,20 @@ from bundlerun.store.contexts import BOUND, Context
 from bundlerun.store.database import Database
 from bundlerun.store.objects import batches
 from bundlerun.store.rows import COLUMNS, Entry, entry_of
-from bundlerun.store.scope import Scope, condition, equal_work
+from bundlerun.store.visibility import Visibility, condition, equal_work
 
 
 class Queries:
     """The reading half of the catalog.
 
     Names, tags and ids are exact: no wildcard, no case folding. Versions that the remote gave up
-    are found by their full id only. Names are those that are seen from ``scope`` (None: from
+    are found by their full id only. Names are those that are seen from ``visibility`` (None: from
     outside of any pipe).
     """
 
-    def __init__(self, database: Database, scope: Scope | None = None) -> None:
+    def __init__(self, database: Database, visibility: Visibility | None = None) -> None:
         self._database = database
-        self._scope = scope
+        self._visibility = visibility
 
     def find(
         self,
@@ -43,7 +43,7 @@ class Queries:
     ) -> Entry | None:
         """The latest bundle called ``name`` with all of ``tags``, or the one whose id starts with
         ``id_prefix``; None when there is none. Raises UsageError when several ids start so."""
-        query = _Query(context, tags, self._scope).also("b.name = ?", name)
+        query = _Query(context, tags, self._visibility).also("b.name = ?", name)
         with self._database.reading() as connection:
             if id_prefix is not None:
                 row = _by_prefix(connection, query, name, id_prefix, committed_only)
@@ -68,8 +68,8 @@ class Queries:
             return found
         what = "committed bundle" if committed_only else "bundle"
         which = name if id_prefix is None else f"{name}@{id_prefix}"
-        if self._scope is not None:
-            raise self._scope.not_found(which)
+        if self._visibility is not None:
+            raise self._visibility.not_found(which)
         near = self._near(context, name)
         tagged = "".join(f" {key}:{value}" for key, value in (tags or {}).items())
         raise BundleNotFound(
@@ -125,7 +125,7 @@ class Queries:
         limit: int | None = None,
     ) -> list[Entry]:
         """All bundles that fit, newest first: by arrival here, and within a name by version."""
-        query = _Query(context, tags, self._scope)
+        query = _Query(context, tags, self._visibility)
         if name is not None:
             query.also("b.name = ?", name)
         if committed is not None:
@@ -230,7 +230,7 @@ class Queries:
         self, context: Context, column: str, digest: Digest, committed_only: bool
     ) -> Entry | None:
         extra = " AND b.committed = 1" if committed_only else ""
-        seen, values = equal_work(self._scope)
+        seen, values = equal_work(self._visibility)
         condition = f"b.hidden = 0{extra} AND b.{column} = ? AND {seen}"
         return self._one(context, condition, [digest, *values])
 
@@ -248,12 +248,12 @@ class _Query:
     """A SELECT over the bundles of a context that have all of ``tags``."""
 
     def __init__(
-        self, context: Context, tags: Mapping[str, str] | None, scope: Scope | None
+        self, context: Context, tags: Mapping[str, str] | None, visibility: Visibility | None
     ) -> None:
         self._from = "bundles b"
         self._conditions = ["b.context = ? AND b.hidden = 0"]
         self.values: list[object] = [context.id]
-        seen, values = condition(scope)
+        seen, values = condition(visibility)
         self.also(seen, *values)
         for place, (key, value) in enumerate((tags or {}).items()):
             wanted = "t.context = ? AND t.key = ? AND t.value = ? AND t.bundle = b.seq"

@@ -25,9 +25,9 @@ from bundlerun.store.objects import Objects
 from bundlerun.store.reader import Fetch, StoreSource
 from bundlerun.store.remote_cache import Known, Uploads
 from bundlerun.store.rows import Entry
-from bundlerun.store.scope import Scope
 from bundlerun.store.spare import keep_spare, lent_spare
 from bundlerun.store.stat_cache import CachedWriter, StatCache
+from bundlerun.store.visibility import Visibility
 
 if TYPE_CHECKING:
     from bundlerun.bundles.value import Picked, View
@@ -68,10 +68,10 @@ class Store:
         folder = Path(path).absolute()
         return Store(folder, open_database(folder), settings)
 
-    def seen_from(self, scope: Scope) -> Store:
+    def seen_from(self, visibility: Visibility) -> Store:
         """This store as a pipe at work sees it, and adds to it."""
         seen = copy.copy(self)
-        seen.catalog = Catalog(self._database, scope)
+        seen.catalog = Catalog(self._database, visibility)
         return seen
 
     @property

@@ -197,6 +197,23 @@ class Stage:
         self.backend.script(record.run_id, DONE)
 
 
+class Said:
+    """Progress that keeps its lines."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def start(self, what: str, total: int | None, unit: str) -> int:
+        return 0
+
+    def advance(self, bar: int, steps: int) -> None: ...
+
+    def finish(self, bar: int) -> None: ...
+
+    def line(self, text: str) -> None:
+        self.said.append(text)
+
+
 def plan_of(output: str, input: Parent | None = None) -> RunPlan:
     """A plan of a pipe that no image has: its job is a script."""
     return RunPlan(

@@ -24,7 +24,7 @@ from bundlerun.runs.claim import claim
 from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.record import handle_key, plan_key
 from tests.remotes.watched import Counting
-from tests.runs.scripted import DONE, FAILED, RUNNING, Stage, plan_of
+from tests.runs.scripted import DONE, FAILED, RUNNING, Said, Stage, plan_of
 from tests.runs.test_settle import aged, held_up
 
 AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on far-host")
@@ -334,23 +334,6 @@ def test_a_followed_run_says_that_it_looked_up_bundles_before(
     stage.succeed(record)
     other.wait(record.run_id)
     assert any("--force" in line and "looked up" in line for line in said)
-
-
-class Said:
-    """Progress that keeps its lines."""
-
-    def __init__(self, said: list[str]) -> None:
-        self.said = said
-
-    def start(self, what: str, total: int | None, unit: str) -> int:
-        return 0
-
-    def advance(self, bar: int, steps: int) -> None: ...
-
-    def finish(self, bar: int) -> None: ...
-
-    def line(self, text: str) -> None:
-        self.said.append(text)
 
 
 @pytest.mark.parametrize("prefix", ["", "01", "zzzz", "0000aaaa", "../meta", "*"])

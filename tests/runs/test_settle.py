@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.cli.main import run_cli
 from bundlerun.runs.record import result_key
-from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Stage
+from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Said, Stage
 
 LOOKS: dict[str, Callable[[Stage, str], object]] = {
     "jobs": lambda stage, run: stage.workspace.jobs(run),
@@ -72,6 +73,24 @@ def test_a_loss_and_then_a_success_is_a_success(stage: Stage) -> None:
     assert not stage.workspace.jobs(record.run_id)[0].settled
     stage.succeed(record)
     assert stage.workspace.get(stage.workspace.wait(record.run_id).output) == 42
+
+
+def test_each_change_is_told_once(stage: Stage) -> None:
+    """Whoever waits reads a state when it begins, not at every look; its end is the result."""
+    record = stage.submit()
+    stage.leave_output(record)
+    stage.leave_envelope(record)
+    waits, runs = (replace(RUNNING, reason=why) for why in ("pulling the image", "started"))
+    stage.backend.script(record.run_id, waits, waits, waits, runs, runs, replace(DONE, reason="0"))
+    said: list[str] = []
+    stage.workspace.progress = Said(said)
+    stage.workspace.wait(record.run_id)
+    states = [line for line in said if not line.startswith("a line of")]
+    assert [line for line in states if "pulling" in line or "started" in line] == [
+        f"{JobState.RUNNING.value}: pulling the image",
+        f"{JobState.RUNNING.value}: started",
+    ]
+    assert not any(line.startswith(JobState.SUCCEEDED.value) for line in states)
 
 
 def test_a_job_that_the_service_forgot_after_it_succeeded_comes_home_at_once(

@@ -24,8 +24,8 @@ from bundlerun.store.database import Database
 from bundlerun.store.gc import mark
 from bundlerun.store.gc.sweep import sweep
 from bundlerun.store.reports import GcReport
-from bundlerun.store.scope import Scope
 from bundlerun.store.store import Store
+from bundlerun.store.visibility import Visibility
 
 
 def swept(store: Store, **options: object) -> GcReport:
@@ -435,7 +435,7 @@ def test_what_pipes_of_a_killed_apply_made_goes_after_a_month(
     store: Store, context: Context
 ) -> None:
     """It is seen by nobody, and waits for an end that does not come."""
-    pipe = Scope("a/b/", "m.Top", frozenset())
+    pipe = Visibility("a/b/", "m.Top", frozenset())
     inner = store.seen_from(pipe)
     inner.add(context, "young", 1)
     inner.add(context, "old", 2)

@@ -14,7 +14,7 @@ from bundlerun.errors import BundleNotFound, UsageError
 
 
 @dataclass(frozen=True)
-class Scope:
+class Visibility:
     """One run of a pipe called ``pipe``.
 
     ``path`` is made of a token for each pipe that is at work around it, the outermost first, each
@@ -55,25 +55,25 @@ class Scope:
         )
 
 
-def condition(scope: Scope | None) -> tuple[str, list[object]]:
-    """The SQL condition on a row ``b`` of the table bundles that is seen from ``scope`` (None: from
+def condition(visibility: Visibility | None) -> tuple[str, list[object]]:
+    """The SQL condition on a row ``b`` of the table bundles that ``visibility`` shows (None: from
     outside of any pipe), and its values."""
-    if scope is None:
+    if visibility is None:
         return "NOT EXISTS (SELECT 1 FROM inner_bundles i WHERE i.bundle = b.seq)", []
     return (
         "(b.id IN (SELECT value FROM json_each(?))"
         " OR EXISTS (SELECT 1 FROM inner_bundles i WHERE i.bundle = b.seq AND i.scope = ?))",
-        [_ids([*scope.given, *scope.found]), scope.path],
+        [_ids([*visibility.given, *visibility.found]), visibility.path],
     )
 
 
-def equal_work(scope: Scope | None) -> tuple[str, list[object]]:
+def equal_work(visibility: Visibility | None) -> tuple[str, list[object]]:
     """As ``condition``, for what may be found as equal work: of what is not settled yet, what goes
-    if ``scope`` goes."""
+    if ``visibility`` goes."""
     return (
         "NOT EXISTS (SELECT 1 FROM inner_bundles i WHERE i.bundle = b.seq"
         " AND substr(?, 1, length(i.scope)) <> i.scope)",
-        ["" if scope is None else scope.path],
+        ["" if visibility is None else visibility.path],
     )
 
 
