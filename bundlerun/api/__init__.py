@@ -297,7 +297,7 @@ def write_build_context(
 def plan(
     input: str | BundleRecord | None,
     output: str,
-    pipe: str,
+    pipe: type[Pipe] | str,
     params: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
     **more: Any,
@@ -312,7 +312,7 @@ def plan(
 def submit(
     input: str | BundleRecord | None,
     output: str,
-    pipe: str,
+    pipe: type[Pipe] | str,
     params: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
     **more: Any,
@@ -327,7 +327,7 @@ def submit(
 def run(
     input: str | BundleRecord | None,
     output: str,
-    pipe: str,
+    pipe: type[Pipe] | str,
     params: Mapping[str, Any] | None = None,
     options: RunOptions | None = None,
     **more: Any,
@@ -336,8 +336,9 @@ def run(
 
     ``submit`` does the same without the waiting.
 
-    ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
-    ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
+    ``pipe`` is a Pipe class or ``package.module.Class``; ``params`` are the pipe's. ``options``
+    and keywords of the same names say how it is done:
+    ``run("in", "out", "pkg.module.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
     Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
     (every pipe). An equal run for the same ``output`` that is under way, also one that another
     store submitted, is followed instead, unless either is given.

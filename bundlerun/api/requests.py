@@ -65,7 +65,7 @@ def applied(
 
 def planned(
     scope: Scope,
-    names: tuple[str | BundleRecord | None, str, str],
+    names: tuple[str | BundleRecord | None, str, type[Pipe] | str],
     params: Mapping[str, Any],
     options: RunOptions,
 ) -> tuple[RunPlan, RunRequest]:
@@ -74,13 +74,14 @@ def planned(
 
     Raises as ``Workspace.plan``.
     """
+    from bundlerun.pipelines.loader import pipe_name
     from bundlerun.runs.options import request_of
     from bundlerun.runs.submit import plan_request
 
     runs = scope.runs()
     input, output, pipe = names
     given = None if input is None else called(input)
-    request = request_of((given, output, pipe), params, options, scope.settings)
+    request = request_of((given, output, pipe_name(pipe)), params, options, scope.settings)
     plan = plan_request(
         request,
         runs,

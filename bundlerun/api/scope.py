@@ -34,7 +34,7 @@ OUTSIDE_ONLY: dict[str, str] = {}
 """Those verbs, and what to do instead."""
 
 FIRST_CONTEXT = "default"
-"""The default context, made at its first use."""
+"""The default context, made at its first use, also where it is named."""
 
 
 class Scope:
@@ -64,6 +64,12 @@ class Scope:
     def settings(self) -> Settings:
         """The settings."""
         return self.connections.settings
+
+    @property
+    def place(self) -> str:
+        """The store's folder, and the context where one was named: told without opening either."""
+        named = f", context {self._context_name}" if self._context_name else ""
+        return f"{self._store_path}{named}"
 
     @property
     def progress(self) -> Progress:
@@ -113,7 +119,7 @@ class Scope:
         chosen = name or self._context_name
         if chosen is None and (found := contexts.chosen(FIRST_CONTEXT)) is not None:
             return found
-        may_make = chosen is None or (self._create and name is None)
+        may_make = chosen in (None, FIRST_CONTEXT) or (self._create and name is None)
         chosen = chosen or FIRST_CONTEXT
         try:
             return contexts.get(chosen)

@@ -64,6 +64,9 @@ class Workspace:
     ) -> None:
         self.scope = Scope(settings, store, context, create=create)
 
+    def __repr__(self) -> str:
+        return f"<Workspace {self.scope.place}>"
+
     @property
     def progress(self) -> Progress:
         """What is told how long work goes on."""
@@ -394,7 +397,7 @@ class Workspace:
         /,
         input: str | BundleRecord | None,
         output: str,
-        pipe: str,
+        pipe: type[Pipe] | str,
         params: Mapping[str, Any] | None = None,
         options: RunOptions | None = None,
         **more: Any,
@@ -415,7 +418,7 @@ class Workspace:
         /,
         input: str | BundleRecord | None,
         output: str,
-        pipe: str,
+        pipe: type[Pipe] | str,
         params: Mapping[str, Any] | None = None,
         options: RunOptions | None = None,
         **more: Any,
@@ -439,7 +442,7 @@ class Workspace:
         /,
         input: str | BundleRecord | None,
         output: str,
-        pipe: str,
+        pipe: type[Pipe] | str,
         params: Mapping[str, Any] | None = None,
         options: RunOptions | None = None,
         **more: Any,
@@ -448,8 +451,9 @@ class Workspace:
 
         ``submit`` does the same without the waiting.
 
-        ``params`` are the pipe's. ``options`` and keywords of the same names say how it is done:
-        ``run("in", "out", "pkg.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
+        ``pipe`` is a Pipe class or ``package.module.Class``; ``params`` are the pipe's. ``options``
+        and keywords of the same names say how it is done:
+        ``run("in", "out", "pkg.module.Pipe", {"top": 5}, backend="AWSBatch", force=True)``.
         Equal work is found instead of done again, unless ``force`` (the last pipe) or ``force_all``
         (every pipe). An equal run for the same ``output`` that is under way, also one that another
         store submitted, is followed instead, unless either is given.
@@ -580,7 +584,7 @@ class Workspace:
         from bundlerun.remotes.open import checked_url, open_remote
 
         scope = self.scope
-        found = scope.store.contexts.get(context)
+        found = scope.context(context)
         remote = open_remote(checked_url(url), scope.connections)
         return bind(scope.store, found, remote, rebind=rebind)
 

@@ -178,7 +178,7 @@ class Backend(ABC):
         if folder is not None and not self.traits.sees_folders:
             raise UsageError(
                 f"a job on {self.name} cannot see {folder}, a folder of this machine",
-                hint="bundlerun remote CONTEXT s3://BUCKET/PREFIX",
+                hint="bundlerun context NAME; bundlerun remote NAME s3://BUCKET/PREFIX",
             )
         if spec.image and self.traits.image is ImageAt.NONE:
             raise UsageError(

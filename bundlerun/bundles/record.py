@@ -172,6 +172,8 @@ def key_name(name: str) -> str:
 
 def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """``tags``, when they are texts without control characters. Raises BadName."""
+    if not isinstance(tags, Mapping):
+        raise BadName(f"tags must be a dict of texts, not {tags!r:.80}", hint='{"key": "value"}')
     for text in (text for pair in tags.items() for text in pair):
         if not isinstance(text, str) or not all(c.isprintable() for c in text):
             raise BadName(

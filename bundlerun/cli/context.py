@@ -34,7 +34,8 @@ def command(
     else:
         made = workspace.context(name)
         current = workspace.scope.store.contexts.current()
-        note = "" if current == name else f"; bundlerun switch {name} chooses it"
+        chosen = current == name
+        note = "; it is chosen" if chosen else f"; bundlerun switch {name} chooses it"
         click.echo(f"made {made.name}{note}")
 
 
@@ -48,6 +49,9 @@ def _list(workspace: Workspace, as_json: bool) -> None:
                 for c in contexts
             ]
         )
+        return
+    if not contexts:
+        click.echo("no contexts here; bundlerun context NAME makes one", err=True)
         return
     rows = [["*" if c.name == current else "", c.name, c.remote_url or "-"] for c in contexts]
     echo_table(["", "CONTEXT", "REMOTE"], rows)

@@ -126,7 +126,7 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        _show(_of_click(error), verbose=_verbose(arguments))
+        _show(_of_click(error, arguments), verbose=_verbose(arguments))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -146,11 +146,15 @@ def _run(arguments: list[str]) -> int:
         return shown.exit_code
 
 
-def _of_click(error: click.ClickException) -> BundlerunError:
+def _of_click(error: click.ClickException, arguments: list[str]) -> BundlerunError:
     """What click refuses, in the form of all other refusals."""
     context = getattr(error, "ctx", None)
-    hint = f"{context.command_path if context else 'bundlerun'} -h"
+    verb = next((f" {word}" for word in arguments if word in VERBS), "")
+    hint = f"{context.command_path if context else 'bundlerun' + verb} -h"
     said = error.format_message()
+    if isinstance(error, click.UsageError) and said.startswith("Usage: "):
+        # A group without its verb: click's message is its whole help.
+        said = "missing command"
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         said, hint = f"no such option {error.option_name}", error.possibilities[0]
     elif isinstance(error, click.MissingParameter) and context:

@@ -41,8 +41,11 @@ def _parsed_tags(
     return parsed_tags(values)
 
 
-def given_options(command: F) -> F:
-    """``--set``, ``--env``, ``--secret``; the command gets ``config``, ``env``, ``secrets``."""
+def given_options(command: F, *, backend: bool = False) -> F:
+    """``--set``, ``--env``, ``--secret``; the command gets ``config``, ``env``, ``secrets``.
+
+    With ``backend``, ``--set`` takes options of the backend, too.
+    """
     command = click.option(
         "--secret",
         "secrets",
@@ -62,8 +65,10 @@ def given_options(command: F) -> F:
         "--set",
         "config",
         multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="A luigi setting for the pipe, part of its reuse key; repeatable.",
+        metavar="[SECTION.]KEY=VALUE" if backend else "SECTION.KEY=VALUE",
+        help="A luigi setting for the pipe, part of its reuse key"
+        + ("; without SECTION, an option of the backend for this job" if backend else "")
+        + "; repeatable.",
         callback=_parsed_pairs,
     )(command)
 

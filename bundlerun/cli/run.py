@@ -75,7 +75,7 @@ from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
     help="More attempts after the loss of the machine, where the backend can.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
-@given_options
+@partial(given_options, backend=True)
 @as_json
 @click.argument("input", metavar="IN")
 @click.argument("output", metavar="OUT")

@@ -214,6 +214,7 @@ class Steps:
         self._tails: dict[str, deque[str]] = {}
         self._current = ""
         self._failed: str | None = None
+        self._reason = ""
 
     def line(self, line: str) -> str:
         """Take note of one line of output; the line without terminal escapes."""
@@ -230,6 +231,7 @@ class Steps:
                 self._note(text)
             elif text.startswith("ERROR"):
                 self._failed = self._current
+                self._reason = text.removeprefix("ERROR:").strip()
             elif _STEP_NAME.match(text) or self._current not in self._names:
                 self._names[self._current] = text
             elif not text.startswith(("sha256:", "DONE ", "CACHED")):
@@ -255,9 +257,10 @@ class Steps:
             hint = f"correct {unknown[1]!r} in deb.txt"
         elif re.search(r"\bFROM |load metadata for", name):
             hint = "--base-image IMAGE, with one that can be pulled here"
-        message = f"the build of {image} failed at: {name}\n{tail}"
+        message = f"the build of {image} failed at: {name}" + (f"\n{tail}" if tail else "")
         # The classic builder repeats the whole command in its reason.
         reason = re.sub(r"^The command '.*' (?=returned)", "the step ", reason, flags=re.DOTALL)
+        reason = reason or ("" if tail else self._reason)
         if reason and reason not in tail:
             message += f"\n{reason}"
         return BuildFailed(message, hint=hint)

@@ -66,6 +66,11 @@ def pipe_class(found: object, name: str) -> type[Pipe]:
     """``found``, which was asked for as ``name``. Raises BadModule unless it is a Pipe class."""
     from bundlerun.pipelines.pipe import Pipe
 
+    if isinstance(found, Pipe):
+        raise BadModule(
+            f"{found} is not a Pipe class but an object of one",
+            hint=f"{type(found).__name__}, with its parameters as params={{...}}",
+        )
     if not isinstance(found, type) or not issubclass(found, Pipe) or found is Pipe:
         raise BadModule(f"{name} is not a Pipe", hint="class Name(bundlerun.Pipe)")
     return found
@@ -107,6 +112,14 @@ def _said(error: BaseException) -> str:
         return f"{error.msg} ({error.filename}, line {error.lineno})"
     at = traceback.extract_tb(error.__traceback__)[-1]
     return f"{error} ({at.filename}, line {at.lineno})"
+
+
+def pipe_name(pipe: type[Pipe] | str) -> str:
+    """``package.module.Class`` of a Pipe class, or as it was named. Raises BadModule."""
+    if isinstance(pipe, str):
+        return pipe
+    cls = pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))
+    return f"{location_of(cls).module}.{cls.__name__}"
 
 
 def location_of(cls: type[Pipe], pipe_root: Path | None = None) -> ModuleLocation:

@@ -23,7 +23,6 @@ class Options:
     configuration classes take, ``{"Section.key": value}``, and ``env`` has variables for the pipes;
     both are in the key. ``secrets`` names variables that the pipes need and that stand in no key; a
     failure has their values masked.
-    plan, record or log.
     """
 
     _of: ClassVar[str]
@@ -42,9 +41,10 @@ class Options:
         for name in changes:
             if name not in names:
                 kind = type(self).__name__
-                near = difflib.get_close_matches(name, names, 1, 0.0)
+                near = difflib.get_close_matches(name, names, 1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
                 raise UsageError(
-                    f"{name!r} is not an option of {self._of}; did you mean {near[0]!r}?",
+                    f"{name!r} is not an option of {self._of}{meant}",
                     hint=f"help(bundlerun.{kind}); a pipe's own parameters go into params={{...}}",
                 )
         return dataclasses.replace(self, **changes)

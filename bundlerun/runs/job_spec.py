@@ -73,7 +73,7 @@ def check_reach(remote: Remote, request: RunRequest, traits: Traits) -> None:
     if not traits.sees_folders:
         raise UsageError(
             f"a job on {request.backend} cannot reach {remote.url}, a folder of this machine",
-            hint="bundlerun remote CONTEXT s3://bucket/prefix",
+            hint="bundlerun context NAME; bundlerun remote NAME s3://bucket/prefix",
         )
     if request.session_seconds is not None:
         raise UsageError(

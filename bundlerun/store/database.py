@@ -209,7 +209,8 @@ def _unknown_format(folder: Path, found: str, needs: str) -> IntegrityError:
             f"the store {folder} was made by an older bundlerun (format {found:.20}, this one"
             f" reads {FORMAT}); what was pushed can be pulled into a new store, the rest must"
             " be pushed by the bundlerun that made it",
-            hint=f"mv {folder} {folder}.old; bundlerun remote CONTEXT URL; bundlerun pull",
+            hint=f"mv {folder} {folder}.old; bundlerun context NAME; "
+            "bundlerun remote NAME URL; bundlerun pull",
         )
     return IntegrityError(
         f"the store {folder} has format {found!r:.20}, which needs bundlerun {needs:.20} or later;"

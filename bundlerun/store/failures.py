@@ -8,7 +8,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from bundlerun.errors import BundlerunError, IntegrityError, StoreBusy, StoreReadOnly
+from bundlerun.errors import (
+    BundlerunError,
+    IntegrityError,
+    SettingsError,
+    StoreBusy,
+    StoreReadOnly,
+)
 from bundlerun.store.spare import FULL, has_room
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -19,7 +25,8 @@ def translated(folder: Path) -> Iterator[None]:
     """Turn the errors of SQLite, and those of a file system that is full or read-only, into ours.
 
     ``folder`` is the store that the message names. Other OSErrors pass: they are about a file of
-    the caller's. Raises StoreBusy, IntegrityError or BundlerunError.
+    the caller's. Raises StoreBusy, IntegrityError or BundlerunError, and
+    SettingsError where there cannot be such a folder.
     """
     try:
         yield
@@ -30,6 +37,11 @@ def translated(folder: Path) -> Iterator[None]:
             raise _full(folder) from error
         if error.errno in _DENIED:
             raise _denied(folder, error) from error
+        if error.errno in (errno.ENOTDIR, errno.ENOENT) and not folder.is_dir():
+            raise SettingsError(
+                f"the store {folder} cannot be made: {error.strerror}",
+                hint="export BUNDLERUN_STORE=FOLDER",
+            ) from error
         raise
 
 

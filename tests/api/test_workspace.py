@@ -268,3 +268,55 @@ def test_a_tag_that_is_none_is_refused_by_every_verb_alike(
             verb()
         said.add(str(caught.value))
     assert len(said) == 1
+
+
+def test_a_run_takes_a_pipe_class_as_apply_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its module and class: the refusal of the missing image names them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "classy.py").write_text(PIPE)
+    from classy import Times  # type: ignore[import-not-found]
+
+    workspace = br.open(store=tmp_path / "store", remote=f"file://{tmp_path}/remote")
+    with pytest.raises(errors.ImageNotFound) as refused:
+        workspace.run(None, "out", Times)
+    assert refused.value.hint is not None
+    assert "classy.Times" in refused.value.hint
+
+
+@pytest.mark.parametrize("verb", ["apply", "plan", "run", "submit"])
+def test_an_object_of_a_pipe_is_refused_with_the_way_to_name_it(tmp_path: Path, verb: str) -> None:
+    """The class, and its parameters apart."""
+
+    class Mine(br.Pipe):
+        def pipe_run(self) -> int:
+            return 1
+
+    workspace = br.open(store=tmp_path / "store")
+    with pytest.raises(errors.BadModule, match="is not a Pipe class but an object") as refused:
+        getattr(workspace, verb)(None, "out", Mine())
+    assert refused.value.hint == "Mine, with its parameters as params={...}"
+
+
+def test_an_unknown_keyword_is_compared_only_to_what_is_near(tmp_path: Path) -> None:
+    """A pipe's parameter, given as a keyword, is like no option."""
+    workspace = br.open(store=tmp_path / "store")
+    with pytest.raises(errors.UsageError, match="'top' is not an option of a run; try"):
+        workspace.run(None, "out", "a.B", top=2)
+    with pytest.raises(errors.UsageError, match="did you mean 'force'"):
+        workspace.run(None, "out", "a.B", forced=True)
+
+
+def test_tags_that_are_not_a_dict_are_refused(tmp_path: Path) -> None:
+    """By every verb that takes some."""
+    workspace = br.open(store=tmp_path / "store")
+    with pytest.raises(errors.BadName, match="must be a dict"):
+        workspace.add("x", 1, tags="a:b")  # type: ignore[arg-type]
+
+
+def test_a_workspace_shows_its_store_and_context(tmp_path: Path) -> None:
+    """Without opening either."""
+    shown = repr(br.open(store=tmp_path / "store", context="mine"))
+    assert shown == f"<Workspace {tmp_path / 'store'}, context mine>"

@@ -28,7 +28,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_first_context_made_is_the_chosen_one(ok: Cli) -> None:
     """The first ``context NAME`` also switches to it; a later one says how to."""
-    assert ok("context", "one").out == "made one\n"
+    assert ok("context", "one").out == "made one; it is chosen\n"
     assert "bundlerun switch two" in ok("context", "two").out
     assert [(c["name"], c["current"]) for c in ok("context", "--json").json] == [
         ("one", True),

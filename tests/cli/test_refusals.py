@@ -37,6 +37,9 @@ class Plain:
 
 MISTAKES = {
     "rnu": "bundlerun run",
+    "": "bundlerun -h",
+    "sandbox": "bundlerun sandbox -h",
+    "ls -t": "bundlerun ls -h",
     "ls --jsn": "--json",
     "add x": "bundlerun add [OPTIONS] NAME PATH...",
     "add x nofile": "ls .",
@@ -86,6 +89,7 @@ MISTAKES = {
     "apply sales out mistaken.slow.Slow --names a,b --secs 1": """--names '["a", "b"]'""",
     "apply --workers 0 sales out mistaken.slow.Slow --secs 1": "--workers 1",
     "apply --set x sales out mistaken.slow.Slow --secs 1": "--set SECTION.KEY=VALUE",
+    "run --set x sales out mistaken.slow.Slow --secs 1": "--set [SECTION.]KEY=VALUE",
     "apply --env BUNDLERUN_X=1 sales out mistaken.slow.Slow --secs 1": "another name",
     "apply --secret NOPE sales out mistaken.slow.Slow --secs 1": "export NOPE=...",
     "apply sales mistaken.slow.Slow --secs 1": "bundlerun apply [OPTIONS] IN OUT PKG.MODULE.PIPE",
@@ -131,3 +135,29 @@ def test_a_mistake_is_refused_with_the_next_command(bundlerun: Cli, line: str, c
     message, _, hint = said.err.rpartition("\n  try: ")
     assert message.startswith("bundlerun: "), said.err
     assert hint.startswith(cure), said.err
+
+
+def test_a_store_where_a_file_stands_is_refused(
+    bundlerun: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a wrong setting, with the variable that names another folder."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BUNDLERUN_STORE", str(tmp_path / "file"))
+    said = bundlerun("ls")
+    assert said.code == 3
+    assert f"the store {tmp_path / 'file'} cannot be made" in said.err
+    assert "export BUNDLERUN_STORE=" in said.err
+
+
+def test_the_hint_of_a_fresh_store_works_as_its_first_command(
+    bundlerun: Cli, tmp_path: Path
+) -> None:
+    """``remote default URL``, with nothing done before."""
+    assert bundlerun("remote", "default", f"file://{tmp_path}/remote").code == 0
+
+
+def test_an_empty_list_of_contexts_says_how_to_make_one(bundlerun: Cli) -> None:
+    """Instead of an empty table."""
+    said = bundlerun("context")
+    assert (said.out, said.code) == ("", 0)
+    assert "bundlerun context NAME" in said.err

@@ -84,3 +84,12 @@ def test_a_traceback_is_shown_whole() -> None:
     for line in ["Step 1/1 : RUN python", *lines]:
         steps.line(line)
     assert steps.failure("x", "").message.splitlines()[1:] == lines[1:]
+
+
+def test_a_step_without_lines_of_its_own_shows_what_buildkit_says_of_it() -> None:
+    """A base image that cannot be pulled."""
+    step = "[internal] load metadata for docker.io/library/python:3.11-slim"
+    error = failure(f"#2 {step}\n#2 ERROR: failed to do request: no such host\n", "")
+    assert error.message == (
+        f"the build of bundlerun-a-b failed at: {step}\nfailed to do request: no such host"
+    )
