@@ -1,22 +1,14 @@
-"""What runs act on, and how their records change; equal work that was found is adopted."""
+"""What runs act on, and how their records change."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.bundles.record import BundleRecord, new_id
-from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
-from bundlerun.remotes.fetch import localise
-from bundlerun.remotes.identity import bound_url, check_remote
-from bundlerun.remotes.keys import bundle_key
-from bundlerun.remotes.pull import pull_id
-from bundlerun.remotes.push import push
-from bundlerun.remotes.records import PushedBundle, read_record
+from bundlerun.remotes.identity import bound_url
 from bundlerun.runs.record import RunRecord
 from bundlerun.store.locks import held
 
@@ -24,9 +16,7 @@ if TYPE_CHECKING:
     from bundlerun.connections import Connections
     from bundlerun.progress import Progress
     from bundlerun.remotes.base import Remote
-    from bundlerun.runs.plan import RunPlan
     from bundlerun.settings import Settings
-    from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -70,51 +60,6 @@ class RunScope:
         return self.store.path / "staging" / run_id
 
 
-def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
-    """The output of ``plan`` from the equal work that it found: a new version of the output's
-    name over the same value, pushed, unless that is the latest already."""
-    if plan.found is None:
-        raise Conflict(
-            f"no equal work was found for {plan.task.pipe}", hint="the same without reuse: --force"
-        )
-    store, context, task = world.store, world.context, plan.task
-    found = store.catalog.by_id(context, plan.found)
-    if found is None:
-        found = pull_id(store, context, world.remote, plan.found)
-    latest = store.catalog.find(context, task.output, committed_only=True)
-    if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
-        entry = latest
-    else:
-        entry = store.add_root(
-            context,
-            dataclasses.replace(
-                found.bundle,
-                id=new_id(),
-                name=task.output,
-                tags=task.output_tags,
-                params=dict(task.params),
-            ),
-            commit=True,
-        )
-    send(entry, world)
-    return entry.bundle
-
-
-def send(entry: Entry, world: RunScope) -> None:
-    """Push a bundle that a run needs. Ancestors of which bytes lie elsewhere stay where they are,
-    which is said: its lineage names them all the same.
-
-    Raises PushIncomplete where the bundle itself could not go, and as ``push``.
-    """
-    try:
-        push(world.store, world.context, world.remote, [entry], progress=world.progress)
-    except PushIncomplete as error:
-        sent = world.store.catalog.by_id(world.context, entry.bundle.id)
-        if sent is None or not sent.pushed:
-            raise
-        world.progress.line(f"{entry.bundle.name} was sent; {error.message}")
-
-
 def change(
     record: RunRecord, update: Callable[[RunRecord], RunRecord], world: RunScope
 ) -> RunRecord:
@@ -143,39 +88,3 @@ def read_again(record: RunRecord, world: RunScope) -> RunRecord:
 def holding(run_id: str, world: RunScope, *, wait: bool) -> AbstractContextManager[bool]:
     """A run's lock, held while the run is submitted or settled; see ``locks.held``."""
     return held(world.store.path / "locks" / run_id, wait=wait)
-
-
-def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
-    """The promised output, from the run's own remote. Where the context is bound to another one by
-    now, its bytes are brought too, and it is a bundle that this other one does not have yet.
-
-    Raises BundleNotFound when the run's remote has no such bundle, RemoteChanged, IntegrityError.
-    """
-    store, context, id = world.store, world.context, record.output_id
-    remote = world.remote_of(record)
-    if record.remote_uuid in (None, context.remote_uuid):
-        # The context may be unbound by now, or the remote have another address.
-        bound = dataclasses.replace(context, remote_url=remote.url)
-        return pull_id(store, bound, remote, id).bundle
-    here = store.catalog.by_id(context, id)
-    if here is not None:
-        return here.bundle
-    check_remote(remote, str(record.remote_uuid))
-    data = read_record(remote, bundle_key(id))
-    if data is None:
-        raise BundleNotFound(
-            f"{remote.url} has no bundle {id}", hint="bundlerun pull; bundlerun ls"
-        )
-    bundle = PushedBundle.from_bytes(data, id).bundle
-    world.progress.line(
-        f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"
-        f" from {remote.url}"
-    )
-    localise(store, remote, [bundle], progress=world.progress)
-    return store.add_root(context, bundle, commit=True).bundle
-
-
-def _is_the_same(latest: BundleRecord, found: BundleRecord, plan: RunPlan) -> bool:
-    tagged = plan.task.output_tags.items() <= latest.tags.items()
-    same_work = latest.lineage.request == found.lineage.request
-    return latest.root == found.root and same_work and tagged

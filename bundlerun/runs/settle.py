@@ -27,8 +27,9 @@ from bundlerun.runs.record import (
     newest_envelope,
     result_key,
 )
-from bundlerun.runs.scope import RunScope, bring_output, change, holding, read_again
+from bundlerun.runs.scope import RunScope, change, holding, read_again
 from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
+from bundlerun.runs.transfer import bring_output
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend

@@ -15,8 +15,9 @@ from bundlerun.runs.environments import place_of
 from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.job_spec import check_job, job_spec
 from bundlerun.runs.plan import plan_run
-from bundlerun.runs.scope import RunScope, adopt_equal_work, change, holding, send
+from bundlerun.runs.scope import RunScope, change, holding
 from bundlerun.runs.settle import tell_of_no_job
+from bundlerun.runs.transfer import adopt_equal_work, send
 from bundlerun.runs.watch import found_again, look, tell
 
 if TYPE_CHECKING:
