@@ -69,11 +69,10 @@ def _image(scope: Scope, name: str) -> str:
 
 
 def _remote(scope: Scope) -> Iterator[Check]:
-    from bundlerun.remotes.identity import bound_uuid, check_conditional, check_remote
+    from bundlerun.remotes.identity import check_conditional, check_remote
 
     try:
-        context = scope.context()
-        remote = scope.remote(context)
+        binding = scope.binding(scope.context())
     except NoRemote as error:
         yield failing("remote", error, ok=None)
         return
@@ -82,11 +81,11 @@ def _remote(scope: Scope) -> Iterator[Check]:
         return
 
     def read() -> str:
-        check_remote(remote, bound_uuid(context))
-        return remote.url
+        check_remote(binding.remote, binding.uuid)
+        return binding.remote.url
 
     def write() -> str:
-        check_conditional(remote)
+        check_conditional(binding.remote)
         return "create-only writes are kept"
 
     yield checked("remote", read)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.pipelines.targets import Targets
     from bundlerun.remotes.base import Remote
+    from bundlerun.remotes.binding import Binding
     from bundlerun.runs.scope import RunScope
     from bundlerun.store.catalog import Entry
     from bundlerun.store.contexts import Context
@@ -133,11 +134,17 @@ class Scope:
 
     def remote(self, context: Context) -> Remote:
         """The remote of ``context``. Raises NoRemote when it has none."""
-        from bundlerun.remotes.identity import bound_url
+        from bundlerun.remotes.binding import bound_url
 
         if self.inner is not None:
             raise NoRemote("inside of a pipe no remote is asked", hint="br.external(name)")
         return self.remote_at(bound_url(context))
+
+    def binding(self, context: Context) -> Binding:
+        """``context`` as it is bound to its remote. Raises NoRemote when it has none."""
+        from bundlerun.remotes.binding import Binding
+
+        return Binding.of(self.store, context, self.remote(context))
 
     def remote_at(self, url: str) -> Remote:
         """The remote at ``url``, opened once. Raises UsageError for what is not such a URL."""
@@ -181,8 +188,8 @@ class Scope:
         made: list[Fetch] = []
 
         def fetch(links: Sequence[Link]) -> None:
+            from bundlerun.remotes.binding import bound_url
             from bundlerun.remotes.fetch import fetcher
-            from bundlerun.remotes.identity import bound_url
 
             if not made:
                 remote = self.remote_at(bound_url(context))

@@ -210,16 +210,18 @@ class Workspace:
         again; ``gc(remote=True)`` frees the space. What was made of it keeps its lineage. Raises
         BundleNotFound when there is none, and with ``remote`` NoRemote and RemoteErrors.
         """
-        from bundlerun.remotes.remove import chosen, forget
+        from bundlerun.remotes.remove import chosen, forget, look_for
 
         store, context = self.scope.store, self.scope.context()
-        at = self.scope.remote(context) if remote else None
-        entries = chosen(store, context, at, called(name), old=old, every=all)
+        binding = self.scope.binding(context) if remote else None
+        there = None if binding is None else look_for(binding, called(name), old or all)
+        given = there or store.catalog.named(context, called(name))
+        entries = chosen(store, context, given, old=old, every=all)
         if dry_run:
             return self._all_out(entries)
         with store.freeing():
-            if at is not None:
-                removed = forget(store, context, at, entries)
+            if binding is not None:
+                removed = forget(binding, entries)
             else:
                 removed = store.catalog.remove(context, [entry.bundle.id for entry in entries])
         return self._all_out(removed)
@@ -235,9 +237,9 @@ class Workspace:
         from bundlerun.remotes.push import chosen, push
 
         scope, context = self.scope, self.scope.context()
-        remote = scope.remote(context)
+        binding = scope.binding(context)
         entries = chosen(scope.store, context, None if name is None else scope.entry(name))
-        return push(scope.store, context, remote, entries, progress=scope.progress)
+        return push(binding, entries, progress=scope.progress)
 
     @outside_only(COMES)
     def pull(
@@ -580,7 +582,7 @@ class Workspace:
         RemoteError when it cannot be used, and OtherRemote, with what would be left
         behind, where the context is bound to another remote, unless ``rebind``.
         """
-        from bundlerun.remotes.identity import bind
+        from bundlerun.remotes.binding import bind
         from bundlerun.remotes.open import checked_url, open_remote
 
         scope = self.scope
@@ -601,11 +603,8 @@ class Workspace:
         scope = self.scope
         if remote:
             from bundlerun.remotes.fsck import prove
-            from bundlerun.remotes.identity import bound_uuid
 
-            context = scope.context()
-            at, uuid = scope.remote(context), bound_uuid(context)
-            return prove(at, uuid, scope.store, repair=repair, progress=scope.progress)
+            return prove(scope.binding(scope.context()), repair=repair, progress=scope.progress)
         from bundlerun.remotes.fsck.copies import RemoteCopies
         from bundlerun.store.fsck import fsck
 
@@ -632,11 +631,11 @@ class Workspace:
             with scope.store.freeing():
                 return sweep(scope.store, grace_s=grace_s, delete=delete, progress=scope.progress)
         from bundlerun.remotes.gc.sweep import collect
-        from bundlerun.remotes.identity import bound_uuid
 
-        context = scope.context()
-        at, uuid = scope.remote(context), bound_uuid(context)
-        return collect(at, uuid, grace_s=grace_s, delete=delete, progress=scope.progress)
+        binding = scope.binding(scope.context())
+        return collect(
+            binding.remote, binding.uuid, grace_s=grace_s, delete=delete, progress=scope.progress
+        )
 
     @outside_only(BEFORE)
     def doctor(self) -> list[Check]:

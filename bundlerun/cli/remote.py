@@ -9,7 +9,7 @@ from bundlerun.cli.options import with_workspace
 from bundlerun.cli.render import echo_bundles
 from bundlerun.errors import OtherRemote
 from bundlerun.formatting import standing
-from bundlerun.remotes.identity import Leaving
+from bundlerun.remotes.binding import Leaving
 
 
 @click.command()

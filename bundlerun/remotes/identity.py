@@ -1,5 +1,4 @@
-"""Which remote answers at an address: made known once, checked each time; and what a context
-leaves behind when it is bound to another one."""
+"""Which remote answers at an address: made known once, checked each time."""
 
 from __future__ import annotations
 
@@ -8,13 +7,10 @@ from dataclasses import dataclass
 
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.record import FORMAT, check_format, parse_record
-from bundlerun.errors import IntegrityError, NoRemote, OtherRemote, RemoteChanged, RemoteError
+from bundlerun.errors import IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.keys import META
 from bundlerun.remotes.records import checked_uuid, create, read_record, twice
-from bundlerun.store.contexts import Context
-from bundlerun.store.rows import Entry
-from bundlerun.store.store import Store
 
 WINDOW_S = 3600
 """A pusher writes a bundle's record at most so long after it last listed ``meta/``."""
@@ -55,53 +51,21 @@ class Identity:
         return identity
 
 
-def bind(
-    store: Store,
-    context: Context,
-    remote: Remote,
-    *,
-    rebind: bool = False,
-    window_s: float = WINDOW_S,
-) -> Context:
-    """Bind ``context`` to ``remote``, which gets an identity with this window if it has none yet.
-
-    Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds, and
-    OtherRemote, with what would be left behind, where the context is bound to another remote (not
-    merely to another address of this one), unless ``rebind``.
-    """
-    remote.prepare()
-    identity = found_identity(remote)
-    if not rebind:
-        check_rebind(store, context, remote, None if identity is None else identity.uuid)
-    check_conditional(remote)
-    if identity is None:
+def made_known(remote: Remote, found: Identity | None, window_s: float) -> Identity:
+    """The identity of ``remote``, of which ``found`` was read: one with this window is made where
+    it has none yet. Raises RemoteError for a remote that does not keep it."""
+    if found is None:
         # Of two who bind at once the first wins; both then read the same.
         made = Identity(str(uuids.uuid4()), float(window_s))
         create(remote, _REMOTE, made.to_bytes())
-        identity = found_identity(remote)
-        if identity is None:
+        found = found_identity(remote)
+        if found is None:
             raise RemoteError(
                 f"{remote.url} does not keep what is written: {_REMOTE} is gone again",
                 hint="another folder or bucket: bundlerun remote CONTEXT URL",
             )
-    create(remote, _marker(identity.uuid), b"")
-    bound = store.contexts.bind(context, remote.url, identity.uuid)
-    store.known.note_window(identity.uuid, identity.window_s)
-    return bound
-
-
-def bound_url(context: Context) -> str:
-    """The URL of the context's remote. Raises NoRemote."""
-    if context.remote_url is None:
-        raise _no_remote(context)
-    return context.remote_url
-
-
-def bound_uuid(context: Context) -> str:
-    """The uuid of the context's remote. Raises NoRemote."""
-    if context.remote_url is None or context.remote_uuid is None:
-        raise _no_remote(context)
-    return context.remote_uuid
+    create(remote, _marker(found.uuid), b"")
+    return found
 
 
 def found_uuid(remote: Remote) -> str | None:
@@ -172,62 +136,5 @@ def check_conditional(remote: Remote) -> None:
         )
 
 
-def _no_remote(context: Context) -> NoRemote:
-    return NoRemote(
-        f"the context {context.name!r} has no remote",
-        hint=f"bundlerun remote {context.name} s3://bucket/prefix (or file:///dir)",
-    )
-
-
 def _marker(uuid: str) -> str:
     return f"meta/uuid-{uuid}"
-
-
-@dataclass(frozen=True)
-class Leaving:
-    """``bundles`` are those of which bytes lie on the old remote alone, as far as is known here;
-    ``runs`` the ids of those on the old remote that have not ended."""
-
-    url: str
-    bundles: tuple[Entry, ...]
-    runs: tuple[str, ...]
-
-
-def leaving(store: Store, context: Context, uuid: str | None) -> Leaving:
-    """What ``context`` leaves on its remote when it is bound to the remote ``uuid`` (None: to one
-    that holds nothing yet). Nothing is asked of either."""
-    alone = []
-    for entry in store.catalog.search(context, committed=True):
-        root = entry.bundle.root
-        there = uuid is not None and store.known.noted_value(uuid, root.digest) is not None
-        if entry.pushed and not there and store.absent(root):
-            alone.append(entry)
-    runs = [row.run for row in store.journal.unsettled(context)]
-    out = [str(run["id"]) for run in runs if run.get("remote_uuid") in (None, context.remote_uuid)]
-    return Leaving(_url_of(store, context), tuple(alone), tuple(out))
-
-
-def check_rebind(store: Store, context: Context, remote: Remote, uuid: str | None) -> None:
-    """Raises OtherRemote unless ``context`` is bound to no remote, or to the remote ``uuid``, which
-    is what answers at ``remote`` (None: nobody bound it yet)."""
-    if context.remote_uuid in (None, uuid):
-        return
-    found = leaving(store, context, uuid)
-    if found.url == remote.url:
-        said = [f"{context.name} was bound to another remote than the one now at {remote.url}"]
-    else:
-        said = [f"{context.name} is bound to {found.url}, and {remote.url} is another remote"]
-    if found.bundles:
-        said.append(f"bundles of which bytes lie on the old one alone: {len(found.bundles)}")
-    if found.runs:
-        said.append(f"runs on the old one that have not ended: {len(found.runs)}")
-    raise OtherRemote(
-        "; ".join(said),
-        hint=f"bundlerun remote {context.name} {remote.url} --rebind",
-        leaving=found,
-    )
-
-
-def _url_of(store: Store, context: Context) -> str:
-    uuid = context.remote_uuid or ""
-    return context.remote_url or store.known.url(uuid) or f"the remote {uuid}"

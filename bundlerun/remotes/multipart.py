@@ -24,6 +24,7 @@ from bundlerun.errors import (
     RemoteUnreachable,
 )
 from bundlerun.remotes.base import MAX_PARTS, Part, Remote, Upload
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.keys import pack_key
 from bundlerun.store.remote_cache import Location, PackInfo
 from bundlerun.store.store import Store
@@ -54,19 +55,20 @@ class MultipartUpload:
         self.part_bytes = part_bytes_of(self.pack.size)
 
     @staticmethod
-    def begin(store: Store, remote: Remote, uuid: str, link: Link) -> MultipartUpload:
+    def begin(binding: Binding, link: Link) -> MultipartUpload:
         """Begin to send ``link``, or go on where an earlier push broke off.
 
         Raises BundleNotFound, IntegrityError.
         """
+        store = binding.store
         path = store.objects.path(link)
         parts_link = link.parts_link
         digests = parts_of(link, store.objects.read(parts_link)) if parts_link else []
-        parting = MultipartUpload(remote, link, path, digests)
+        parting = MultipartUpload(binding.remote, link, path, digests)
         try:
             if not digests:
                 parting._check_whole()
-            parting._begin(store, uuid)
+            parting._begin(store, binding.uuid)
         except BaseException:
             parting.close()
             raise
@@ -246,9 +248,9 @@ def part_bytes_of(size: int) -> int:
     return PART_BYTES * max(1, -(-size // (PART_BYTES * MAX_PARTS)))
 
 
-def give_up_stale(store: Store, remote: Remote, uuid: str, wanted: Sequence[Link]) -> None:
+def give_up_stale(binding: Binding, wanted: Sequence[Link]) -> None:
     """Abort uploads that broke off long ago, of objects that are not in ``wanted``."""
-    begun = store.uploads.begun(uuid)
+    begun = binding.store.uploads.begun(binding.uuid)
     if not begun:
         return
     digests = {link.digest for link in wanted}
@@ -256,8 +258,8 @@ def give_up_stale(store: Store, remote: Remote, uuid: str, wanted: Sequence[Link
         if each.digest not in digests and time.time() - each.begun_s > KEPT_S:
             # Where it is forbidden the bucket's own rules have to clean up.
             with contextlib.suppress(AccessDenied):
-                remote.abort(Upload(pack_key(each.pack), each.name, PART_BYTES))
-            store.uploads.end(uuid, [each.pack])
+                binding.remote.abort(Upload(pack_key(each.pack), each.name, PART_BYTES))
+            binding.store.uploads.end(binding.uuid, [each.pack])
 
 
 def damaged(digest: Digest, part: int | None = None) -> IntegrityError:

@@ -17,7 +17,8 @@ from bundlerun.errors import (
     RemoteChanged,
 )
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.identity import bound_uuid, check_remote, check_uuid
+from bundlerun.remotes.binding import Binding
+from bundlerun.remotes.identity import check_remote, check_uuid
 from bundlerun.remotes.keys import VersionInfo, bundle_key, version_infos, version_key
 from bundlerun.remotes.records import (
     RECORDS_AT_ONCE,
@@ -27,9 +28,7 @@ from bundlerun.remotes.records import (
     twice,
 )
 from bundlerun.remotes.versions import read_tags
-from bundlerun.store.contexts import Context
 from bundlerun.store.rows import Entry
-from bundlerun.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,7 @@ class _Found:
     tags: dict[str, str]
 
 
-def pull(
-    store: Store, context: Context, remote: Remote, name: str | None, *, all_versions: bool = False
-) -> list[Entry]:
+def pull(binding: Binding, name: str | None, *, all_versions: bool = False) -> list[Entry]:
     """The records of what ``name`` means: every name (None), the latest version of one, or with
     ``all_versions`` each of them, or the bundle of ``name@id-prefix``.
 
@@ -53,82 +50,77 @@ def pull(
     """
     bare, _, prefix = (name or "").partition("@")
     if prefix:
-        known = store.catalog.find(context, bare, id_prefix=prefix)
-        return [pull_id(store, context, remote, known.bundle.id if known else checked_id(prefix))]
+        known = binding.store.catalog.find(binding.context, bare, id_prefix=prefix)
+        return [pull_id(binding, known.bundle.id if known else checked_id(prefix))]
     if name is None or all_versions:
-        return pull_all(store, context, remote, name, all_versions=all_versions)
-    return [pull_latest(store, context, remote, name)]
+        return pull_all(binding, name, all_versions=all_versions)
+    return [pull_latest(binding, name)]
 
 
-def pull_latest(store: Store, context: Context, remote: Remote, name: str) -> Entry:
+def pull_latest(binding: Binding, name: str) -> Entry:
     """The newest version of ``name`` on the remote, its record only; 3 requests, and 1 more where
     tags were set later.
 
-    Raises NoRemote, BundleNotFound, RemoteChanged where another remote answers or this one was
+    Raises BundleNotFound, RemoteChanged where another remote answers or this one was
     rolled back, IntegrityError, and RemoteErrors.
     """
-    bound_uuid(context)
-    return twice(lambda: _pull_latest(store, context, remote, name))
+    return twice(lambda: _pull_latest(binding, name))
 
 
-def _pull_latest(store: Store, context: Context, remote: Remote, name: str) -> Entry:
-    uuid = bound_uuid(context)
-    known = store.catalog.newest_version(context, name)
+def _pull_latest(binding: Binding, name: str) -> Entry:
+    known = binding.store.catalog.newest_version(binding.context, name)
     newest = 0
-    for standing in version_infos(remote, name):
+    for standing in version_infos(binding.remote, name):
         newest = max(newest, standing.n)
-        _check_newest(remote, name, newest, known)
+        _check_newest(binding.remote, name, newest, known)
         if not standing.removed:
-            return _adopt(store, context, uuid, _found(store, context, remote, uuid, standing))
-        store.catalog.mark_removed(context, name, standing.n)
+            return _adopt(binding, _found(binding, standing))
+        binding.store.catalog.mark_removed(binding.context, name, standing.n)
     if newest == 0:
         # Nothing was read that says which remote answers.
-        check_remote(remote, uuid)
-    _check_newest(remote, name, newest, known)
-    raise _no_such_name(store, context, remote, name)
+        check_remote(binding.remote, binding.uuid)
+    _check_newest(binding.remote, name, newest, known)
+    raise _no_such_name(binding, name)
 
 
-def pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
+def pull_id(binding: Binding, id: str) -> Entry:
     """The bundle of exactly this id, its record only, with its version number where it has one.
 
     Raises as ``pull_latest``.
     """
-    return twice(lambda: _pull_id(store, context, remote, checked_id(id)))
+    return twice(lambda: _pull_id(binding, checked_id(id)))
 
 
-def _pull_id(store: Store, context: Context, remote: Remote, id: str) -> Entry:
-    uuid = bound_uuid(context)
-    check_remote(remote, uuid)
+def _pull_id(binding: Binding, id: str) -> Entry:
+    check_remote(binding.remote, binding.uuid)
 
     def read() -> tuple[bytes, PushedBundle]:
-        data = read_record(remote, bundle_key(id))
+        data = read_record(binding.remote, bundle_key(id))
         if data is None:
-            known = store.catalog.by_id(context, id)
-            if known is not None and _is_given_up(remote, uuid, known.bundle):
-                raise _given_up(remote, known.bundle)
-            raise BundleNotFound(f"{remote.url} has no bundle {id}", hint="bundlerun pull")
+            known = binding.store.catalog.by_id(binding.context, id)
+            if known is not None and _is_given_up(binding.remote, binding.uuid, known.bundle):
+                raise _given_up(binding.remote, known.bundle)
+            raise BundleNotFound(f"{binding.remote.url} has no bundle {id}", hint="bundlerun pull")
         return data, PushedBundle.from_bytes(data, id)
 
     data, record = twice(read)
     bundle = record.bundle
-    at = _standing_of(remote, uuid, bundle, record.after)
+    at = _standing_of(binding.remote, binding.uuid, bundle, record.after)
     if at is not None:
         standing, version = at
         if version.record != digest_of(data):
-            raise _other_record(remote, id)
-        tags = _late_tags(remote, standing)
+            raise _other_record(binding.remote, id)
+        tags = _late_tags(binding.remote, standing)
         if standing.removed:
-            store.catalog.mark_removed(context, standing.name, standing.n)
-        return _adopt(store, context, uuid, _Found(standing, id, data, tags))
-    entry = store.catalog.adopt(context, bundle, version=None, record=data)
-    store.known.note_value(uuid, bundle.root.digest, record.shares)
+            binding.store.catalog.mark_removed(binding.context, standing.name, standing.n)
+        return _adopt(binding, _Found(standing, id, data, tags))
+    entry = binding.store.catalog.adopt(binding.context, bundle, version=None, record=data)
+    binding.store.known.note_value(binding.uuid, bundle.root.digest, record.shares)
     return entry
 
 
 def pull_all(
-    store: Store,
-    context: Context,
-    remote: Remote,
+    binding: Binding,
     name: str | None = None,
     *,
     all_versions: bool = False,
@@ -140,23 +132,21 @@ def pull_all(
     record is wrong the others come all the same, and then its error is raised. Raises as
     ``pull_latest``.
     """
-    return twice(lambda: _pull_all(store, context, remote, name, all_versions))
+    return twice(lambda: _pull_all(binding, name, all_versions))
 
 
-def _pull_all(
-    store: Store, context: Context, remote: Remote, name: str | None, all_versions: bool
-) -> list[Entry]:
-    check_remote(remote, bound_uuid(context))
-    mine = store.catalog.search(context, name=name)
+def _pull_all(binding: Binding, name: str | None, all_versions: bool) -> list[Entry]:
+    check_remote(binding.remote, binding.uuid)
+    mine = binding.store.catalog.search(binding.context, name=name)
     here = {(entry.bundle.name, entry.version): entry for entry in mine}
     new: list[VersionInfo] = []
     entries: list[Entry] = []
     done: set[str] = set()
-    numbers = _Numbers(remote)
-    for standing in version_infos(remote, name):
+    numbers = _Numbers(binding.remote)
+    for standing in version_infos(binding.remote, name):
         numbers.see(standing)
         if standing.removed:
-            store.catalog.mark_removed(context, standing.name, standing.n)
+            binding.store.catalog.mark_removed(binding.context, standing.name, standing.n)
         elif all_versions or standing.name not in done:
             done.add(standing.name)
             known = here.get((standing.name, standing.n))
@@ -164,11 +154,11 @@ def _pull_all(
                 new.append(standing)
             else:
                 entries.append(known)
-    adopted, errors = _adopt_all(store, context, remote, new)
+    adopted, errors = _adopt_all(binding, new)
     for error in [*errors, *numbers.errors(mine)]:
         raise error
     if name is not None and not entries and not adopted:
-        raise _no_such_name(store, context, remote, name)
+        raise _no_such_name(binding, name)
     return [*entries, *adopted]
 
 
@@ -188,17 +178,15 @@ def _is_given_up(remote: Remote, uuid: str, bundle: BundleRecord) -> bool:
         return False  # What was raised first says more.
 
 
-def _found(
-    store: Store, context: Context, remote: Remote, uuid: str, standing: VersionInfo
-) -> _Found:
+def _found(binding: Binding, standing: VersionInfo) -> _Found:
     """Read a version, and its bundle's record unless this store has it."""
     name, n = standing.name, standing.n
-    version = twice(lambda: _listed_version(remote, uuid, name, n))
-    tags = _late_tags(remote, standing)
-    known = store.catalog.by_id(context, version.id)
+    version = twice(lambda: _listed_version(binding.remote, binding.uuid, name, n))
+    tags = _late_tags(binding.remote, standing)
+    known = binding.store.catalog.by_id(binding.context, version.id)
     if known is not None and known.version == n and not tags:
         return _Found(standing, version.id, None, tags)
-    data = twice(lambda: _named_record(remote, version))
+    data = twice(lambda: _named_record(binding.remote, version))
     named = PushedBundle.from_bytes(data, version.id).bundle.name
     if named != name:
         raise IntegrityError(f"{version_key(name, n)} names a bundle of {named!r}")
@@ -269,9 +257,9 @@ def _version(remote: Remote, uuid: str, data: bytes, name: str, n: int) -> Versi
     return version
 
 
-def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
+def _adopt(binding: Binding, found: _Found) -> Entry:
     if found.record is None:
-        entry = store.catalog.by_id(context, found.id)
+        entry = binding.store.catalog.by_id(binding.context, found.id)
         if entry is not None:
             return entry
         raise BundleNotFound(
@@ -280,9 +268,9 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
         )
     record = PushedBundle.from_bytes(found.record, found.id)
     bundle = record.bundle
-    store.known.note_value(uuid, bundle.root.digest, record.shares)
-    return store.catalog.adopt(
-        context,
+    binding.store.known.note_value(binding.uuid, bundle.root.digest, record.shares)
+    return binding.store.catalog.adopt(
+        binding.context,
         replace(bundle, tags={**bundle.tags, **found.tags}),
         version=found.standing.n,
         record=found.record,
@@ -290,21 +278,20 @@ def _adopt(store: Store, context: Context, uuid: str, found: _Found) -> Entry:
 
 
 def _adopt_all(
-    store: Store, context: Context, remote: Remote, new: Sequence[VersionInfo]
+    binding: Binding, new: Sequence[VersionInfo]
 ) -> tuple[list[Entry], list[BundlerunError]]:
     """Read and adopt versions; those that are right, and the errors of the others."""
-    uuid = bound_uuid(context)
     entries: list[Entry] = []
     errors: list[BundlerunError] = []
     with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
         read = [
-            pool.submit(_found, store, context, remote, uuid, standing)
+            pool.submit(_found, binding, standing)
             # Oldest first: an arrival in this order is the order of the versions.
             for standing in reversed(new)
         ]
         for future in read:
             try:
-                entries.append(_adopt(store, context, uuid, future.result()))
+                entries.append(_adopt(binding, future.result()))
             except IntegrityError as error:
                 errors.append(error)
     return entries, errors
@@ -357,14 +344,14 @@ def _check_newest(remote: Remote, name: str, newest: int, known: int) -> None:
         )
 
 
-def _no_such_name(store: Store, context: Context, remote: Remote, name: str) -> BundleNotFound:
-    here = store.catalog.find(context, name) is not None
+def _no_such_name(binding: Binding, name: str) -> BundleNotFound:
+    here = binding.store.catalog.find(binding.context, name) is not None
     cure = (
         f"bundlerun commit {name}; bundlerun push {name}"
         if here
         else "bundlerun pull; bundlerun ls"
     )
-    return BundleNotFound(f"{remote.url} has no bundle {name!r}", hint=cure)
+    return BundleNotFound(f"{binding.remote.url} has no bundle {name!r}", hint=cure)
 
 
 def _other_record(remote: Remote, id: str) -> IntegrityError:

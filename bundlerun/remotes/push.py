@@ -14,9 +14,9 @@ from bundlerun.bundles.value import links as links_of
 from bundlerun.errors import BundleNotFound, NotCommitted, PushIncomplete, RemoteError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.condemned import PushLease, lease_of
 from bundlerun.remotes.fetch import Fetcher
-from bundlerun.remotes.identity import bound_uuid
 from bundlerun.remotes.keys import reuse_key
 from bundlerun.remotes.records import PushedBundle
 from bundlerun.remotes.upload import Sent, send
@@ -65,9 +65,7 @@ def chosen(store: Store, context: Context, entry: Entry | None) -> list[Entry]:
 
 
 def push(
-    store: Store,
-    context: Context,
-    remote: Remote,
+    binding: Binding,
     entries: Sequence[Entry],
     *,
     progress: Progress = SILENT,
@@ -76,16 +74,15 @@ def push(
     committed versions of each name. What is on the remote already costs nothing.
 
     Requests: 1; a pack more where objects are new, and 2 a bundle. A version is there whole or not
-    at all; a push that broke off is taken up by the next. Raises NoRemote, NotCommitted,
+    at all; a push that broke off is taken up by the next. Raises NotCommitted,
     RemoteChanged and the other RemoteErrors, IntegrityError; and PushIncomplete, once the rest was
     sent, for bundles of which bytes are neither on this disk nor on the remote: newer versions of
     their names wait for them, since a number says which is newer, and what was made of them does
     not.
     """
-    uuid = bound_uuid(context)
-    ordered = in_order(store, context, entries)
-    permit = lease_of(remote, uuid, store.known)
-    pushing = _Push(store, context, remote, permit, progress)
+    ordered = in_order(binding.store, binding.context, entries)
+    permit = lease_of(binding.remote, binding.uuid, binding.store.known)
+    pushing = _Push(binding, permit, progress)
     pushing.prepare(ordered)
     sendable = pushing.without_the_absent(ordered)
     bar = progress.start("writing versions", len(sendable), "bundles")
@@ -95,13 +92,13 @@ def push(
         progress.advance(bar, 1)
     progress.finish(bar)
     for id in {entry.bundle.id: None for entry in entries}:
-        send_tags(store, context, remote, id)
+        send_tags(binding, id)
     sent = pushing.sent
     going = {entry.bundle.id for entry in sendable}
     left = tuple(entry.bundle for entry in ordered if entry.bundle.id not in going)
     report = PushReport(tuple(written), sent.objects, sent.bytes, sent.packs, left)
     if left:
-        raise _incomplete(store, report, remote, context)
+        raise _incomplete(binding, report)
     return report
 
 
@@ -180,11 +177,10 @@ class _Before:
         return self._older[name]
 
 
-def _incomplete(
-    store: Store, report: PushReport, remote: Remote, context: Context
-) -> PushIncomplete:
+def _incomplete(binding: Binding, report: PushReport) -> PushIncomplete:
+    context, remote = binding.context, binding.remote
     first, *rest = report.left
-    there = [url for url in store.known.urls_of(first.root.digest) if url != remote.url]
+    there = [url for url in binding.store.known.urls_of(first.root.digest) if url != remote.url]
     other = there[0] if there else "URL-OF-THE-REMOTE-THAT-HAS-THEM"
     more = f", and {len(rest)} more" if rest else ""
     return PushIncomplete(
@@ -211,13 +207,11 @@ def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
 class _Push:
     """One push under way. Not thread-safe."""
 
-    def __init__(
-        self, store: Store, context: Context, remote: Remote, permit: PushLease, progress: Progress
-    ) -> None:
-        self._store = store
-        self._context = context
-        self._remote = remote
-        self._uuid = permit.uuid
+    def __init__(self, binding: Binding, permit: PushLease, progress: Progress) -> None:
+        self._binding = binding
+        self._store = binding.store
+        self._remote = binding.remote
+        self._uuid = binding.uuid
         self._permit = permit
         self._progress = progress
         self._digests: dict[Digest, list[Digest]] = {}
@@ -240,7 +234,7 @@ class _Push:
                     continue
                 missing.update((link.digest, link) for link in found)
         links = list(missing.values())
-        self.sent += send(self._store, self._remote, self._uuid, links, self._progress)
+        self.sent += send(self._binding, links, self._progress)
 
     def without_the_absent(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of which every byte is there after ``prepare``, and no older version is left."""
@@ -258,7 +252,7 @@ class _Push:
 
         Returns the bundle as it stands there.
         """
-        store, context, remote, mine = self._store, self._context, self._remote, entry.bundle
+        store, context, mine = self._store, self._binding.context, entry.bundle
         after = store.catalog.newest_version(context, mine.name)
         settled = self._settled(entry, after)
         bundle = settled.record.bundle
@@ -266,9 +260,9 @@ class _Push:
             # A retried job finds what its first attempt wrote: that one stands.
             store.catalog.adopt(context, bundle, version=None, record=settled.data)
         store.known.note_value(self._uuid, bundle.root.digest, settled.record.shares)
-        n = settle_version(remote, self._uuid, settled)
+        n = settle_version(self._remote, self._uuid, settled)
         for key in filter(None, (bundle.lineage.task, bundle.lineage.request)):
-            remote.put(reuse_key(key.digest, bundle.id), b"")
+            self._remote.put(reuse_key(key.digest, bundle.id), b"")
         store.catalog.set_version(context, bundle.id, n, tags=bundle.tags, record=settled.data)
         return bundle
 

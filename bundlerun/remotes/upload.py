@@ -14,11 +14,10 @@ from bundlerun.bundles.link import Link
 from bundlerun.bundles.packs import MAX_PACK_BYTES, groups_of, laid_out
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import Progress
-from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.keys import pack_key
 from bundlerun.remotes.multipart import MultipartUpload, damaged, give_up_stale
 from bundlerun.store.remote_cache import Location, PackInfo
-from bundlerun.store.store import Store
 
 UPLOADS_AT_ONCE = 8
 """Packs, or parts of large ones, under way at most."""
@@ -49,9 +48,7 @@ class _SentPack:
     members: Sequence[Location]
 
 
-def send(
-    store: Store, remote: Remote, uuid: str, links: Sequence[Link], progress: Progress
-) -> Sent:
+def send(binding: Binding, links: Sequence[Link], progress: Progress) -> Sent:
     """Upload the objects ``links`` as new packs.
 
     What is there is learned pack by pack, and large ones are remembered part by part, so that a
@@ -62,10 +59,10 @@ def send(
     """
     if not links:
         return Sent()
-    remote.check_carries(max(link.size for link in links))
-    give_up_stale(store, remote, uuid, links)
+    binding.remote.check_carries(max(link.size for link in links))
+    give_up_stale(binding, links)
     bar = progress.start("sending", sum(link.size for link in links), "bytes")
-    sending = _Sending(store, remote, uuid, lambda count: progress.advance(bar, count))
+    sending = _Sending(binding, lambda count: progress.advance(bar, count))
     try:
         return sending.all(links)
     finally:
@@ -76,12 +73,10 @@ def send(
 class _Sending:
     """One push's packs. Of one thread; the work itself is done by UPLOADS_AT_ONCE others."""
 
-    def __init__(
-        self, store: Store, remote: Remote, uuid: str, advance: Callable[[int], None]
-    ) -> None:
-        self._store = store
-        self._remote = remote
-        self._uuid = uuid
+    def __init__(self, binding: Binding, advance: Callable[[int], None]) -> None:
+        self._binding = binding
+        self._store = binding.store
+        self._remote = binding.remote
         self._advance = advance
         self._pool = ThreadPoolExecutor(UPLOADS_AT_ONCE)
         self._running: dict[Future[_SentPack | None], int] = {}
@@ -123,7 +118,7 @@ class _Sending:
         return [link for link in links if link.digest in wanted]
 
     def _in_parts(self, link: Link) -> None:
-        large = MultipartUpload.begin(self._store, self._remote, self._uuid, link)
+        large = MultipartUpload.begin(self._binding, link)
         self._large.append(large)
         self._advance(large.there)
         for number in large.missing:
@@ -187,9 +182,9 @@ class _Sending:
     def _learn(self, found: Iterable[_SentPack | None]) -> None:
         for sent in found:
             if sent is not None:
-                self._store.known.note_pack(self._uuid, sent.pack, sent.members)
+                self._store.known.note_pack(self._binding.uuid, sent.pack, sent.members)
                 if sent.pack.size > MAX_PACK_BYTES:
-                    self._store.uploads.end(self._uuid, [sent.pack.uuid])
+                    self._store.uploads.end(self._binding.uuid, [sent.pack.uuid])
                 size = sum(member.length for member in sent.members)
                 self._sent += Sent(1, len(sent.members), size)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bundlerun.bundles.digest import Digest, digest_of
 from bundlerun.errors import IntegrityError, RemoteError
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.condemned import PushLease
 from bundlerun.remotes.keys import (
     bundle_key,
@@ -27,9 +28,7 @@ from bundlerun.remotes.records import (
     read_record,
     twice,
 )
-from bundlerun.store.contexts import Context
 from bundlerun.store.rows import Entry
-from bundlerun.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,10 @@ def _number_of(remote: Remote, name: str, id: str, numbers: range) -> int | None
 _TRIES = 100
 
 
-def send_tags(store: Store, context: Context, remote: Remote, id: str) -> None:
+def send_tags(binding: Binding, id: str) -> None:
     """Write the tags of a version that were set here since it was pushed, over those that others
     set meanwhile. No request when there are none."""
+    store, context, remote = binding.store, binding.context, binding.remote
     pending = store.catalog.pending_tags(context, id)
     entry = store.catalog.by_id(context, id)
     if not pending or entry is None or entry.version is None:

@@ -13,6 +13,7 @@ from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_digest
 from bundlerun.pipelines.targets import Targets
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import fetcher
 from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from bundlerun.bundles.lineage import ReuseKey
     from bundlerun.pipelines.pipe import External
     from bundlerun.progress import Progress
-    from bundlerun.remotes.base import Remote
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.worker import Attempt
     from bundlerun.store.catalog import Entry
-    from bundlerun.store.contexts import Context
 
 
 def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
@@ -37,10 +36,11 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
     if plan.image is None:
         _check_as_planned(plan, attempt.pipe_root)
     store = Store.open(folder / "store")
-    context = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
+    bound = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
+    binding = Binding.of(store, bound, remote)
     bundle = None
     if task.input is not None:
-        bundle = pull_id(store, context, remote, task.input.id).bundle
+        bundle = pull_id(binding, task.input.id).bundle
     options = SessionOptions(
         force=task.force,
         force_all=task.force_all,
@@ -59,7 +59,7 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
     with in_force(task.given), importing_from(attempt.pipe_root):
         result = apply(
             load_pipe(task.pipe, attempt.pipe_root),
-            host=RemoteTargets(store, context, remote),
+            host=RemoteTargets(binding),
             input=bundle,
             output=task.output,
             params=dict(task.params),
@@ -90,27 +90,30 @@ class RemoteTargets(Targets):
     """The targets of a job: what is not here is looked for on the remote, and each finished bundle
     is pushed at once."""
 
-    def __init__(self, store: Store, context: Context, remote: Remote) -> None:
-        super().__init__(store, context, fetch=lambda bundle: fetcher(store, remote, bundle))
-        self._remote = remote
+    def __init__(self, binding: Binding) -> None:
+        store, remote = binding.store, binding.remote
+        super().__init__(
+            store, binding.context, fetch=lambda bundle: fetcher(store, remote, bundle)
+        )
+        self._binding = binding
 
     def find(self, task: ReuseKey) -> Entry | None:
         """See Targets."""
         here = super().find(task)
         if here is not None:
             return here
-        id = find_reuse(self._remote, task)
-        return None if id is None else pull_id(self.store, self.context, self._remote, id)
+        id = find_reuse(self._binding.remote, task)
+        return None if id is None else pull_id(self._binding, id)
 
     def external(self, wanted: External) -> Entry:
         """See Targets."""
         if wanted.tags:
-            pull_all(self.store, self.context, self._remote, wanted.name, all_versions=True)
+            pull_all(self._binding, wanted.name, all_versions=True)
         else:
-            pull_latest(self.store, self.context, self._remote, wanted.name)
+            pull_latest(self._binding, wanted.name)
         return super().external(wanted)
 
     def finished(self, entry: Entry) -> None:
         """See Targets."""
         if not entry.pushed:
-            push(self.store, self.context, self._remote, [entry])
+            push(self._binding, [entry])

@@ -27,7 +27,7 @@ from bundlerun.runs.task import INPUT_ROLE, PipeTask, Task, task_of
 
 if TYPE_CHECKING:
     from bundlerun.images.described import Described
-    from bundlerun.remotes.base import Remote
+    from bundlerun.remotes.binding import Binding
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -111,9 +111,7 @@ class RunPlan:
         return RunPlan.from_json(parse_record(data))
 
 
-def plan_run(
-    request: RunRequest, *, store: Store, context: Context, remote: Remote, place: Place
-) -> RunPlan:
+def plan_run(request: RunRequest, binding: Binding, place: Place) -> RunPlan:
     """The plan of ``request``: reads the catalog and, for equal work done elsewhere, the remote;
     writes nothing.
 
@@ -129,7 +127,7 @@ def plan_run(
     check_files(given, sections, luigi_files())
     set_params = given.of_pipe(request.pipe, schema["params"])
     params = normalised(schema, {**set_params, **request.params})
-    parent = _input(request, store, context)
+    parent = _input(request, binding.store, binding.context)
     key = request_key(
         pipe=request.pipe,
         source=described.source,
@@ -140,7 +138,7 @@ def plan_run(
         env=given.env,
     )
     forced = request.force or request.force_all
-    found = None if forced else _equal_work(key, store, context, remote)
+    found = None if forced else _equal_work(key, binding)
     task = PipeTask(
         pipe=request.pipe,
         input=parent,
@@ -182,9 +180,9 @@ def _input(request: RunRequest, store: Store, context: Context) -> Parent | None
     return Parent(INPUT_ROLE, bundle.name, bundle.id, bundle.root.digest)
 
 
-def _equal_work(key: ReuseKey, store: Store, context: Context, remote: Remote) -> str | None:
-    entry = store.catalog.by_request(context, key.digest, committed_only=True)
-    return entry.bundle.id if entry is not None else find_reuse(remote, key)
+def _equal_work(key: ReuseKey, binding: Binding) -> str | None:
+    entry = binding.store.catalog.by_request(binding.context, key.digest, committed_only=True)
+    return entry.bundle.id if entry is not None else find_reuse(binding.remote, key)
 
 
 @dataclass(frozen=True)

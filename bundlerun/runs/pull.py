@@ -35,10 +35,11 @@ def pull_home(
             "paths choose among the bytes that localize brings",
             hint="pull(name, localize=True, paths=paths)",
         )
-    store, remote, progress = scope.store, scope.remote, scope.progress
+    binding, progress = scope.binding, scope.progress
+    store, remote = binding.store, binding.remote
     settle_open_runs(scope)
     try:
-        entries = pull(store, scope.context, remote, name, all_versions=all_versions)
+        entries = pull(binding, name, all_versions=all_versions)
     except BundleNotFound as error:
         if name is None or all_versions or "@" in name:
             raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.remotes.identity import bound_url
+from bundlerun.remotes.binding import Binding, bound_url
 from bundlerun.runs.record import RunRecord
 from bundlerun.store.locks import held
 
@@ -47,6 +47,11 @@ class RunScope:
     def remote(self) -> Remote:
         """The remote of the context. Raises NoRemote when it has none."""
         return self.open(bound_url(self.context))
+
+    @property
+    def binding(self) -> Binding:
+        """The context as it is bound to its remote. Raises NoRemote when it has none."""
+        return Binding.of(self.store, self.context, self.remote)
 
     def remote_of(self, record: RunRecord) -> Remote:
         """The remote that the run works on, whatever the context is bound to by now: where it is

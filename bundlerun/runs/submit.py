@@ -48,13 +48,7 @@ def plan_request(
     Raises as ``plan_run``, and before that what the request asks of a backend that cannot do it.
     """
     check_job(request, open_backend(request.backend, scope.connections), scope)
-    plan = plan_run(
-        request,
-        store=scope.store,
-        context=scope.context,
-        remote=scope.remote,
-        place=place_of(request, scope, build=build),
-    )
+    plan = plan_run(request, scope.binding, place_of(request, scope, build=build))
     if plan.found is None:
         tell(plan)
     return plan

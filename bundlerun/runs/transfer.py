@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import BundleNotFound, Conflict, PushIncomplete
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.identity import check_remote
 from bundlerun.remotes.keys import bundle_key
@@ -31,7 +32,7 @@ def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
     store, context, task = world.store, world.context, plan.task
     found = store.catalog.by_id(context, plan.found)
     if found is None:
-        found = pull_id(store, context, world.remote, plan.found)
+        found = pull_id(world.binding, plan.found)
     latest = store.catalog.find(context, task.output, committed_only=True)
     if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
         entry = latest
@@ -58,7 +59,7 @@ def send(entry: Entry, world: RunScope) -> None:
     Raises PushIncomplete where the bundle itself could not go, and as ``push``.
     """
     try:
-        push(world.store, world.context, world.remote, [entry], progress=world.progress)
+        push(world.binding, [entry], progress=world.progress)
     except PushIncomplete as error:
         sent = world.store.catalog.by_id(world.context, entry.bundle.id)
         if sent is None or not sent.pushed:
@@ -77,7 +78,7 @@ def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
     if record.remote_uuid in (None, context.remote_uuid):
         # The context may be unbound by now, or the remote have another address.
         bound = dataclasses.replace(context, remote_url=remote.url)
-        return pull_id(store, bound, remote, id).bundle
+        return pull_id(Binding.of(store, bound, remote), id).bundle
     here = store.catalog.by_id(context, id)
     if here is not None:
         return here.bundle

@@ -12,6 +12,7 @@ from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.link import Link
 from bundlerun.errors import RemoteError, SettingsError
 from bundlerun.progress import SILENT
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import Fetcher
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.remotes.upload import send
@@ -63,8 +64,9 @@ def test_what_the_sandbox_cannot_carry_is_refused_before_it_begins(
     """Neither a push nor a pull of a file that is too large asks the server anything."""
     small, large = Link(digest_of(b"x"), 1), Link(digest_of(b"y"), LARGEST_BYTES + 1)
     store = Store.open(tmp_path / "store")
+    binding = Binding(store, store.contexts.create("work"), sandboxed, "uuid")
     with pytest.raises(RemoteError, match="is in the sandbox, which cannot hold"):
-        send(store, sandboxed, "uuid", [small, large], SILENT)
+        send(binding, [small, large], SILENT)
     with pytest.raises(RemoteError, match="AWS_ENDPOINT_URL_S3"):
         Fetcher(store, sandboxed, "uuid", "x@1").bring([small, large])
 

@@ -17,6 +17,7 @@ from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.value import links as links_of
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.keys import version_infos
@@ -136,7 +137,7 @@ class World:
         store = Store.open(reader)
         try:
             remote, context = self.remote(), store.contexts.get("work")
-            entries = pull_all(store, context, remote, all_versions=True)
+            entries = pull_all(Binding.of(store, context, remote), all_versions=True)
             localise(store, remote, [entry.bundle for entry in entries])
             for entry in entries:
                 assert store.absent(entry.bundle.root) == []

@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from bundlerun.api.workspace import Workspace
 from bundlerun.errors import BundleNotFound
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all
 from bundlerun.settings import Settings
@@ -315,7 +315,7 @@ class Machines(RuleBasedStateMachine):
         self.count += 1
         store = Store.open(self.folder / f"reader-{self.count}")
         context = bind(store, store.contexts.create("work"), remote)
-        entries = pull_all(store, context, remote, all_versions=True)
+        entries = pull_all(Binding.of(store, context, remote), all_versions=True)
         localise(store, remote, [entry.bundle for entry in entries])
         found = {
             (e.bundle.name, e.version): (e.bundle.id, dict(e.bundle.tags), store.value(e.bundle))

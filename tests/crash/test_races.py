@@ -12,10 +12,11 @@ import pytest
 
 from bundlerun.bundles.value.files import File
 from bundlerun.errors import BundleNotFound, Conflict
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.fsck import prove
 from bundlerun.remotes.gc.sweep import collect
-from bundlerun.remotes.identity import bind, found_uuid
+from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.store.fsck import fsck
@@ -138,14 +139,17 @@ def push_and_withdraw(url: str, path: Path, folder: Path, who: int) -> None:
     number = who
     while not (folder / "done").exists():
         entry = store.add(context, "x", value_of(number, folder), commit=True)
-        push(store, context, remote, [entry])
+        push(Binding.of(store, context, remote), [entry])
         if number % 3:
             now = store.catalog.by_id(context, entry.bundle.id)
             assert now is not None
             withdraw(store, context, remote, now)
         number += 1
     # Without it the last ones might all be given up.
-    push(store, context, remote, [store.add(context, "x", value_of(number, folder), commit=True)])
+    push(
+        Binding.of(store, context, remote),
+        [store.add(context, "x", value_of(number, folder), commit=True)],
+    )
 
 
 def collect_all_the_time(url: str, folder: Path) -> None:
@@ -175,14 +179,14 @@ def test_pushes_and_a_clean_up_at_the_same_moment_lose_nothing(url: str, tmp_pat
     side_by_side(*pushers, (collect_all_the_time, (url, tmp_path)))
     reader = Store.open(tmp_path / "reader")
     context = bind(reader, reader.contexts.create("work"), remote)
-    entries = pull_all(reader, context, remote, all_versions=True)
+    entries = pull_all(Binding.of(reader, context, remote), all_versions=True)
     assert len(entries) >= 2
     localise(reader, remote, [entry.bundle for entry in entries])
     for entry in entries:
         value = reader.value(entry.bundle)
         assert isinstance(value, dict)
         assert value == value_of(value["n"], tmp_path)
-    proof = prove(remote, context.remote_uuid or "", reader)
+    proof = prove(Binding.of(reader, context, remote))
     assert proof.whole, proof.findings
 
 
@@ -196,7 +200,7 @@ def push_versions(url: str, path: Path, folder: Path) -> None:
     context = store.contexts.get("work")
     for number in range(1, VERSIONS + 1):
         value = {**value_of(number, folder), "version": number}
-        push(store, context, remote, [store.add(context, "x", value, commit=True)])
+        push(Binding.of(store, context, remote), [store.add(context, "x", value, commit=True)])
 
 
 def pull_versions(url: str, path: Path, folder: Path) -> None:
@@ -207,7 +211,7 @@ def pull_versions(url: str, path: Path, folder: Path) -> None:
     last = 0
     while last < VERSIONS:
         try:
-            entry = pull_latest(store, context, remote, "x")
+            entry = pull_latest(Binding.of(store, context, remote), "x")
         except BundleNotFound:
             assert last == 0
             continue
@@ -216,7 +220,7 @@ def pull_versions(url: str, path: Path, folder: Path) -> None:
         assert version >= last
         assert store.value(entry.bundle) == {**value_of(version, folder), "version": version}
         last = version
-    assert len(pull_all(store, context, remote, "x", all_versions=True)) == VERSIONS
+    assert len(pull_all(Binding.of(store, context, remote), "x", all_versions=True)) == VERSIONS
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from bundlerun.aws.retries import PATIENCE, Patience
 from bundlerun.aws.session import Aws
 from bundlerun.progress import SILENT, Progress
-from bundlerun.remotes.identity import bind
+from bundlerun.remotes.binding import bind
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store

@@ -11,7 +11,7 @@ from bundlerun.bundles.link import Link
 from bundlerun.bundles.packs import LARGE_BYTES
 from bundlerun.bundles.value.files import File
 from bundlerun.remotes.base import Remote
-from bundlerun.remotes.identity import bind
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.keys import version_key
 from bundlerun.remotes.push import push
 from bundlerun.remotes.records import VersionRecord
@@ -45,19 +45,19 @@ def fill(remote: Remote, folder: Path, *, large: bool = True) -> dict[str, objec
     """Push two names: "good", and "bad" with two versions, tags set later, many nodes and, unless
     told otherwise, a large file; the value of its newest version."""
     with opened(folder / "writer", remote) as (store, context, _):
-        push(store, context, remote, [store.add(context, "good", GOOD, commit=True)])
+        push(Binding.of(store, context, remote), [store.add(context, "good", GOOD, commit=True)])
         old = store.add(context, "bad", {"version": 1}, commit=True)
-        push(store, context, remote, [old])
+        push(Binding.of(store, context, remote), [old])
         value: dict[str, object] = {"parts": [os.urandom(3000) for _ in range(40)]}
         if large:
             path = folder / "large"
             path.write_bytes(os.urandom(2 * LARGE_BYTES + 1000))
             value["large"] = File(path)
         bad = store.add(context, "bad", value, tags={"a": "b"}, commit=True)
-        push(store, context, remote, [bad])
+        push(Binding.of(store, context, remote), [bad])
         for entry, tags in ((bad, {"later": "tag"}), (old, {"older": "tag"})):
             store.catalog.tag(context, entry.bundle.id, tags)
-            push(store, context, remote, [entry])
+            push(Binding.of(store, context, remote), [entry])
     return value
 
 

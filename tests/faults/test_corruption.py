@@ -15,9 +15,9 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.packs import members_of
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import bundle_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.records import PushedBundle
@@ -77,7 +77,7 @@ def flipped(data: bytes, place: int) -> bytes:
 def read_bad(path: Path, remote: Remote) -> object:
     """The newest value of "bad", in a new store, with all its bytes."""
     with opened(path, remote) as (store, context, _):
-        bundle = pull_latest(store, context, remote, BAD).bundle
+        bundle = pull_latest(Binding.of(store, context, remote), BAD).bundle
         localise(store, remote, [bundle])
         value = store.value(bundle)
         assert isinstance(value, dict)
@@ -91,12 +91,12 @@ def check_noticed(path: Path, remote: Remote, names: list[str], absent: set[Dige
     "good" is as it was."""
     with opened(path, remote) as (store, context, _):
         with pytest.raises((IntegrityError, RemoteChanged)) as caught:
-            localise(store, remote, [pull_latest(store, context, remote, BAD).bundle])
+            localise(store, remote, [pull_latest(Binding.of(store, context, remote), BAD).bundle])
         said = str(caught.value)
         assert any(name in said for name in names), said
         assert "\n" not in said
         assert not held(store) & absent
-        good = pull_latest(store, context, remote, "good").bundle
+        good = pull_latest(Binding.of(store, context, remote), "good").bundle
         localise(store, remote, [good])
         assert store.value(good) == GOOD
 
@@ -202,7 +202,7 @@ def test_each_byte_of_each_record(filled: Filled, tmp_path: Path) -> None:
                 check_record_noticed(store, remote, key, bundle)
             replaced(remote, key, whole)
         context = bind(store, store.contexts.create("after"), remote)
-        tags = pull_latest(store, context, remote, BAD).bundle.tags
+        tags = pull_latest(Binding.of(store, context, remote), BAD).bundle.tags
         assert tags == {"a": "b", "later": "tag"}
 
 
@@ -216,13 +216,13 @@ def check_record_noticed(store: Store, remote: Remote, key: str, bundle: str) ->
             assert remote.get(TAGS)
         if data is None and key == TAGS:
             # Who has not seen a setting of tags cannot miss it.
-            pull_latest(store, context, remote, BAD)
+            pull_latest(Binding.of(store, context, remote), BAD)
             return
         with pytest.raises((IntegrityError, RemoteChanged)) as caught:
-            pull_latest(store, context, remote, BAD)
+            pull_latest(Binding.of(store, context, remote), BAD)
         said = str(caught.value)
         assert key in said or bundle in said or isinstance(caught.value, RemoteChanged), said
-        assert pull_latest(store, context, remote, "good").bundle.name == "good"
+        assert pull_latest(Binding.of(store, context, remote), "good").bundle.name == "good"
         assert store.catalog.find(context, BAD) is None
     finally:
         store.contexts.delete("fresh")
@@ -238,20 +238,20 @@ def test_each_byte_of_what_a_remote_says_of_itself(filled: Filled, tmp_path: Pat
             replaced(remote, "meta/remote", flipped(whole, place))
             with pytest.raises(IntegrityError, match="meta/remote"):
                 bind(store, new, remote)
-        assert pull_latest(store, context, remote, "good").bundle.name == "good"
+        assert pull_latest(Binding.of(store, context, remote), "good").bundle.name == "good"
 
 
 def test_a_version_that_is_gone_is_missed(filled: Filled, tmp_path: Path) -> None:
     """The newest by who has seen it, an older one by who asks for every version."""
     remote, _ = filled
     with opened(tmp_path / "reader", remote) as (store, context, _):
-        pull_latest(store, context, remote, BAD)
+        pull_latest(Binding.of(store, context, remote), BAD)
         replaced(remote, VERSION, None)
         remote.delete([TAGS])
         with pytest.raises(RemoteChanged, match="had 2 versions of 'bad' and has 1"):
-            pull_latest(store, context, remote, BAD)
+            pull_latest(Binding.of(store, context, remote), BAD)
         with pytest.raises(RemoteChanged, match="had 2 versions"):
-            pull_all(store, context, remote)
+            pull_all(Binding.of(store, context, remote))
 
 
 def test_a_hole_among_the_versions_is_missed(filled: Filled, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_a_hole_among_the_versions_is_missed(filled: Filled, tmp_path: Path) -> 
     remote, _ = filled
     remote.delete([version_key(BAD, 1), OLD_TAGS])
     with opened(tmp_path / "reader", remote) as (store, context, _):
-        assert pull_latest(store, context, remote, BAD).version == 2
+        assert pull_latest(Binding.of(store, context, remote), BAD).version == 2
         with pytest.raises(IntegrityError, match=version_key(BAD, 1)):
-            pull_all(store, context, remote, all_versions=True)
+            pull_all(Binding.of(store, context, remote), all_versions=True)
         assert {e.bundle.name for e in store.catalog.latest(context)} == {"good", "bad"}
 
 
@@ -274,7 +274,7 @@ def test_a_wrong_record_by_its_id(filled: Filled, tmp_path: Path) -> None:
         for place in range(0, len(whole), 3):
             replaced(remote, bundle_key(id), flipped(whole, place))
             with pytest.raises(IntegrityError, match=bundle_key(id)):
-                pull_id(store, context, remote, id)
+                pull_id(Binding.of(store, context, remote), id)
         assert store.catalog.by_id(context, id) is None
 
 

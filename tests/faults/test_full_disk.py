@@ -17,9 +17,9 @@ import bundlerun as br
 from bundlerun.bundles.packs import TRAILER, members_of
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, RemoteUnreachable
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.store.remote_cache import PackInfo
@@ -81,7 +81,7 @@ def remote(tmp_path: Path) -> Iterator[FileRemote]:
         ("large", {"file": File(tmp_path / "large")}),
         ("many", Directory(tmp_path / "many")),
     ):
-        push(store, context, remote, [store.add(context, name, value, commit=True)])
+        push(Binding.of(store, context, remote), [store.add(context, name, value, commit=True)])
     yield remote
     store.close()
 
@@ -95,7 +95,7 @@ def test_a_pull_that_does_not_fit(
     store = Store.open(disk / "store")
     context = bind(store, store.contexts.create("work"), remote)
     kept = store.add(context, "kept", [1, 2, 3], commit=True)
-    bundle = pull_latest(store, context, remote, name).bundle
+    bundle = pull_latest(Binding.of(store, context, remote), name).bundle
     with pytest.raises(BundlerunError) as caught:
         localise(store, remote, [bundle])
     check_line(caught.value, disk)
@@ -120,12 +120,12 @@ def test_a_push_to_a_full_folder(small_disk: Disk, tmp_path: Path) -> None:
     context = bind(store, store.contexts.create("work"), remote)
     entry = store.add(context, "x", os.urandom(2_000_000), commit=True)
     with pytest.raises(RemoteUnreachable) as caught:
-        push(store, context, remote, [entry])
+        push(Binding.of(store, context, remote), [entry])
     check_line(caught.value, disk)
     assert caught.value.hint == f"df -h {disk}/remote"
     assert list(remote.list("v/")) == list(remote.list("b/")) == []
     grow(disk)
-    assert len(push(store, context, remote, [entry]).bundles) == 1
+    assert len(push(Binding.of(store, context, remote), [entry]).bundles) == 1
 
 
 def test_a_push_from_a_full_disk(small_disk: Disk, tmp_path: Path) -> None:
@@ -140,14 +140,14 @@ def test_a_push_from_a_full_disk(small_disk: Disk, tmp_path: Path) -> None:
     store.close()
     filler = fill_up(disk)
     with pytest.raises(BundlerunError) as caught:
-        push(store, context, remote, [entry])
+        push(Binding.of(store, context, remote), [entry])
     check_line(caught.value, disk)
     filler.unlink()
-    assert len(push(store, context, remote, [entry]).bundles) == 1
+    assert len(push(Binding.of(store, context, remote), [entry]).bundles) == 1
     assert [e.key for e in remote.list("v/x/")] == ["v/x/9999999998"]
     other = Store.open(tmp_path / "other")
     its = bind(other, other.contexts.create("work"), remote)
-    bundle = pull_latest(other, its, remote, "x").bundle
+    bundle = pull_latest(Binding.of(other, its, remote), "x").bundle
     localise(other, remote, [bundle])
     assert other.value(bundle) == value
     other.close()
@@ -167,13 +167,13 @@ def test_a_push_to_a_full_folder_remote(small_disk: Disk, tmp_path: Path) -> Non
     ]
     for entry in entries:
         with pytest.raises(RemoteUnreachable) as caught:
-            push(store, context, remote, [entry])
+            push(Binding.of(store, context, remote), [entry])
         check_line(caught.value, disk)
         for pack in remote.list("packs/"):
             check_pack(remote, pack.key, pack.size)
         assert [*remote.list("b/"), *remote.list("v/")] == []
     grow(disk)
-    assert len(push(store, context, remote, entries).bundles) == 2
+    assert len(push(Binding.of(store, context, remote), entries).bundles) == 2
     assert [path for path in disk.rglob(".aside/*")] == []
     store.close()
 
@@ -197,13 +197,14 @@ def test_push_and_pull_use_no_space_for_temporary_files(
     store = Store.open(tmp_path / "store")
     context = bind(store, store.contexts.create("work"), remote)
     for name in ("large", "many"):
-        bundle = pull_latest(store, context, remote, name).bundle
+        bundle = pull_latest(Binding.of(store, context, remote), name).bundle
         localise(store, remote, [bundle])
     again = FileRemote(f"file://{tmp_path}/again")
     other = bind(store, store.contexts.create("other"), again)
     (tmp_path / "new").write_bytes(os.urandom(20 << 20))
     value = {"new": File(tmp_path / "new"), "small": [os.urandom(50_000) for _ in range(50)]}
-    assert len(push(store, other, again, [store.add(other, "x", value, commit=True)]).bundles) == 1
+    entry = store.add(other, "x", value, commit=True)
+    assert len(push(Binding.of(store, other, again), [entry]).bundles) == 1
     store.close()
 
 

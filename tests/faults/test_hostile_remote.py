@@ -17,6 +17,7 @@ from bundlerun.bundles.packs import laid_out
 from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteUnreachable
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import fetcher, localise
 from bundlerun.remotes.folder import ASIDE, FileRemote
 from bundlerun.remotes.keys import bundle_key, version_key
@@ -159,7 +160,7 @@ def watched(remote: FileRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def read_evil(client: Client) -> object:
     """The whole way to the value, and all that it holds back."""
     store, context, remote = client
-    bundle = pull_latest(store, context, remote, EVIL).bundle
+    bundle = pull_latest(Binding.of(store, context, remote), EVIL).bundle
     localise(store, remote, [bundle])
     value = store.value(bundle)
     use(value)
@@ -184,7 +185,7 @@ def check_refused(store_path: Path, remote: FileRemote) -> None:
             with pytest.raises(BundlerunError):
                 use(store.value(found.bundle))
         assert time.monotonic() - started < 10
-        good = pull_latest(store, context, remote, "good").bundle
+        good = pull_latest(Binding.of(store, context, remote), "good").bundle
         localise(store, remote, [good])
         assert store.value(good) == GOOD
 
@@ -255,7 +256,7 @@ def test_a_link_to_a_secret_brings_nothing_of_it(
     (remote.root / key).symlink_to(secret)
     with opened(watched, remote) as (store, context, _):
         with pytest.raises(BundlerunError) as caught:
-            pull_latest(store, context, remote, EVIL)
+            pull_latest(Binding.of(store, context, remote), EVIL)
         assert "hush" not in str(caught.value)
         with pytest.raises(RemoteUnreachable, match="symbolic link"):
             remote.get(key)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from bundlerun.errors import IntegrityError, RemoteError
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.fsck import prove
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import push
@@ -33,7 +33,7 @@ def pushed(faulty: Faulty, opened: Opened, versions: int = 1) -> tuple[S3Remote,
     store, context, remote = opened("one", good)
     for n in range(versions):
         store.add(context, "data", {**VALUE, "version": n}, commit=True, tags={"t": str(n)})
-    report = push(store, context, remote, store.catalog.unpushed(context))
+    report = push(Binding.of(store, context, remote), store.catalog.unpushed(context))
     return good, [bundle.id for bundle in report.bundles]
 
 
@@ -49,11 +49,11 @@ def test_a_pull_gets_over_one_wrong_answer_of_each_kind(
     store, context, remote = opened("two", bad)
     proxy.choose = first_of_each(fault)
     if what == "latest":
-        entry = pull_latest(store, context, remote, "data")
+        entry = pull_latest(Binding.of(store, context, remote), "data")
     elif what == "id":
-        entry = pull_id(store, context, remote, ids[1])
+        entry = pull_id(Binding.of(store, context, remote), ids[1])
     else:
-        entry = {e.bundle.id: e for e in pull_all(store, context, remote)}[ids[1]]
+        entry = {e.bundle.id: e for e in pull_all(Binding.of(store, context, remote))}[ids[1]]
     assert entry.bundle.id == ids[1]
     localise(store, bad, [entry.bundle])
     assert store.value(entry.bundle) == {**VALUE, "version": 1}
@@ -66,7 +66,7 @@ def test_what_comes_wrong_twice_is_damage(faulty: Faulty, opened: Opened, fault:
     _, ids = pushed(faulty, opened)
     bad, proxy = faulty(always(Fault.NONE))
     store, context, remote = opened("two", bad)
-    entry = pull_id(store, context, remote, ids[0])
+    entry = pull_id(Binding.of(store, context, remote), ids[0])
     proxy.choose = lambda method, path: fault if kind_of(path) == "packs" else Fault.NONE
     proxy.asked.clear()
     with pytest.raises(IntegrityError, match=r"data@.*pack"):
@@ -87,7 +87,7 @@ def test_a_proof_of_the_remote_asks_twice_before_it_says_damage(
     proxy.choose = lambda method, path: (
         Fault.NONE if kind_of(path) == "list-type" else wrong(method, path)
     )
-    proof = prove(remote, context.remote_uuid or "", store)
+    proof = prove(Binding.of(store, context, remote))
     assert proxy.seen[fault] >= 3
     assert not proof.findings
 
@@ -112,10 +112,12 @@ def test_a_wrong_412_ends_no_push_and_no_removal(faulty: Faulty, opened: Opened)
     store, context, remote = opened("one", bad)
     entry = store.add(context, "data", 1, commit=True)
     entries = store.catalog.unpushed(context)
-    assert [bundle.name for bundle in push(store, context, remote, entries).bundles] == ["data"]
+    assert [
+        bundle.name for bundle in push(Binding.of(store, context, remote), entries).bundles
+    ] == ["data"]
     entry = store.catalog.get(context, "data")
     assert entry.version == 1
-    forget(store, context, remote, [entry])
+    forget(Binding.of(store, context, remote), [entry])
     (standing,) = version_infos(bad, "data")
     assert standing.removed
     assert proxy.seen[Fault.EXISTS] >= 5

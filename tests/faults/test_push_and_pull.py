@@ -13,6 +13,7 @@ from bundlerun.aws.retries import Patience
 from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import CloudError, RemoteUnreachable
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_latest
@@ -51,7 +52,7 @@ def values(folder: Path) -> dict[str, Any]:
 def push_all(client: Client) -> PushReport:
     """Everything that is not there yet."""
     store, context, remote = client
-    return push(store, context, remote, store.catalog.unpushed(context))
+    return push(Binding.of(store, context, remote), store.catalog.unpushed(context))
 
 
 def check_once(remote: S3Remote) -> None:
@@ -115,7 +116,7 @@ def test_a_thousand_files_travel_through_every_fault(
 
     two = opened("two", bad)
     store, context, remote = two
-    pulled = pull_all(store, context, remote)
+    pulled = pull_all(Binding.of(store, context, remote))
     localise(store, remote, [entry.bundle for entry in pulled])
     assert {e.bundle.name: store.value(e.bundle) for e in pulled} == sent
 
@@ -138,7 +139,7 @@ def test_each_fault_at_the_first_request_of_each_kind_is_got_over(
     value = {"bytes": os.urandom(100_000), "n": [*range(1000)]}
     one[0].add(one[1], "data", value, commit=True)
     assert len(push_all(one).bundles) == 1
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     localise(two[0], bad, [pulled.bundle])
     assert two[0].value(pulled.bundle) == value
     check_once(good)
@@ -220,6 +221,6 @@ def test_a_push_that_broke_off_sends_only_what_is_missing(faulty: Faulty, opened
     assert (len(report.bundles), report.packs, len(packs)) == (1, 1, 4)
     check_once(bad)
     two = opened("two", bad)
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     localise(two[0], bad, [pulled.bundle])
     assert two[0].value(pulled.bundle) == value

@@ -11,8 +11,8 @@ import pytest
 
 from bundlerun.aws.session import Aws
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.s3 import S3Remote
 from bundlerun.store.contexts import Context
 from bundlerun.store.store import Store

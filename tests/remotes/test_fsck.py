@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from bundlerun.bundles.packs import LARGE_BYTES, MAX_PACK_BYTES
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.errors import RemoteChanged
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.fsck import prove
 from bundlerun.remotes.fsck.copies import RemoteCopies
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import removed_key, tags_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
@@ -45,14 +45,15 @@ class Place:
     contents: dict[str, bytes]
 
     @property
-    def uuid(self) -> str:
-        """The remote's."""
-        assert self.context.remote_uuid
-        return self.context.remote_uuid
+    def binding(self) -> Binding:
+        """All of it as one."""
+        return Binding.of(self.store, self.context, self.remote)
 
     def prove(self, store: Store | None = None, *, repair: bool = False) -> Proof:
         """The proof of the remote."""
-        return prove(self.remote, self.uuid, store or self.store, repair=repair)
+        store = store or self.store
+        here = Binding.of(store, store.contexts.get("work"), self.remote)
+        return prove(here, repair=repair)
 
     def put(self, key: str, data: bytes | None) -> None:
         """Make ``key`` be ``data``, or not be there."""
@@ -72,6 +73,7 @@ def place(url: str, tmp_path: Path) -> Iterator[Place]:
     store = Store.open(tmp_path / "store")
     remote = remote_at(url)
     context = bind(store, store.contexts.create("work"), remote)
+    binding = Binding.of(store, context, remote)
     large = tmp_path / "large"
     large.write_bytes(os.urandom(LARGE_BYTES + 5000))
     folder = tmp_path / "folder"
@@ -83,17 +85,17 @@ def place(url: str, tmp_path: Path) -> Iterator[Place]:
     one = store.add(
         context, "one", {"large": File(large)}, tags={"a": "b"}, lineage=lineage, commit=True
     )
-    push(store, context, remote, [one])
+    push(binding, [one])
     two = store.add(context, "two", {"folder": Directory(folder)}, commit=True)
-    push(store, context, remote, [two])
+    push(binding, [two])
     (folder / "7.txt").write_text("changed")
     two = store.add(context, "two", {"folder": Directory(folder)}, commit=True)
-    push(store, context, remote, [two])
+    push(binding, [two])
     for value in ("first", "second"):
         store.catalog.tag(context, one.bundle.id, {"later": value})
-        push(store, context, remote, [one])
+        push(binding, [one])
     gone = store.add(context, "two", "given up", commit=True)
-    push(store, context, remote, [gone])
+    push(binding, [gone])
     entry = store.catalog.by_id(context, gone.bundle.id)
     assert entry is not None
     withdraw(store, context, remote, entry)
@@ -224,7 +226,7 @@ def test_without_the_bytes_a_pack_is_told_and_left_alone(place: Place, tmp_path:
     """Another store, which has records only, makes nothing worse."""
     store = Store.open(tmp_path / "other")
     context = bind(store, store.contexts.create("work"), place.remote)
-    pull_latest(store, context, place.remote, "two")
+    pull_latest(Binding.of(store, context, place.remote), "two")
     for key in [key for key in place.contents if key.startswith("packs/")]:
         data = place.contents[key]
         damaged = data[:20] + bytes([data[20] ^ 1]) + data[21:]
@@ -247,7 +249,7 @@ def test_a_pack_with_a_wrong_member_is_mended_from_another_pack(
         # As two machines do that know nothing of each other.
         other = Store.open(tmp_path / name)
         bound = bind(other, other.contexts.create("work"), place.remote)
-        push(other, bound, place.remote, [other.add(bound, name, same, commit=True)])
+        push(Binding.of(other, bound, place.remote), [other.add(bound, name, same, commit=True)])
         other.close()
     new = sorted(set(place.look()) - set(place.contents))
     key = next(key for key in new if key.startswith("packs/"))
@@ -294,18 +296,18 @@ def test_a_record_is_mended_byte_by_byte_whatever_became_of_its_tags(place: Plac
     """By whoever pushed it, and by whoever pulled it: tags that were set later, many or in the
     place of others, are not in it."""
     entry = place.store.add(place.context, "tagged", 1, tags=dict.fromkeys("abc", "1"), commit=True)
-    push(place.store, place.context, place.remote, [entry])
+    push(place.binding, [entry])
     for key in "cdefghij":
         place.store.catalog.tag(place.context, entry.bundle.id, {key: "2"})
-    push(place.store, place.context, place.remote, [entry])
+    push(place.binding, [entry])
     pulled = Store.open(place.store.path.with_name("pulled"))
     there = bind(pulled, pulled.contexts.create("work"), place.remote)
-    pull_all(pulled, there, place.remote, "tagged")
+    pull_all(Binding.of(pulled, there, place.remote), "tagged")
     key = f"b/{entry.bundle.id}"
     whole = place.remote.get(key)
     for store in (place.store, pulled):
         place.put(key, b"damaged")
-        prove(place.remote, place.uuid, store, repair=True)
+        place.prove(store, repair=True)
         assert place.remote.get(key) == whole
     pulled.close()
 
@@ -313,7 +315,7 @@ def test_a_record_is_mended_byte_by_byte_whatever_became_of_its_tags(place: Plac
 def test_another_remote_at_the_address_is_no_damage(place: Place) -> None:
     """It is an error before anything is looked at."""
     with pytest.raises(RemoteChanged):
-        prove(place.remote, "00000000-0000-4000-8000-000000000000", place.store)
+        prove(replace(place.binding, uuid="00000000-0000-4000-8000-000000000000"))
 
 
 def test_a_given_up_version_needs_no_bytes(place: Place) -> None:
@@ -329,7 +331,7 @@ def test_a_large_pack_is_read_in_pieces(place: Place, tmp_path: Path) -> None:
     path = tmp_path / "huge"
     path.write_bytes(os.urandom(MAX_PACK_BYTES + 12345))
     entry = place.store.add(place.context, "huge", File(path), commit=True)
-    push(place.store, place.context, place.remote, [entry])
+    push(place.binding, [entry])
     asked: list[int] = []
 
     class Asked:
@@ -342,7 +344,7 @@ def test_a_large_pack_is_read_in_pieces(place: Place, tmp_path: Path) -> None:
             return data
 
     watched: Any = Asked()
-    assert prove(watched, place.uuid, place.store).whole
+    assert prove(replace(place.binding, remote=watched)).whole
     assert max(asked) <= MAX_PACK_BYTES
     key = next(e.key for e in place.remote.list("packs/") if e.size > MAX_PACK_BYTES)
     data = place.remote.get(key) or b""
@@ -422,12 +424,12 @@ def test_a_table_that_cannot_be_read_is_found_on_the_remote_and_here(
 ) -> None:
     """The remote has the same bytes; the version that it can be had from is named in both."""
     bad = keep(place.store, place.context, "t", latin_1(rows))
-    push(place.store, place.context, place.remote, [bad])
+    push(place.binding, [bad])
     (finding,) = damage(place.prove())
     assert "its column 'city' is not valid string: " in finding.detail
     assert f"t@{bad.bundle.id} needs it; no other version of 't' can be read" in finding.detail
     good = place.store.add(place.context, "t", pa.table({"city": ["x"]}), commit=True)
-    push(place.store, place.context, place.remote, [good])
+    push(place.binding, [good])
     (finding,) = damage(place.prove())
     assert f"version 2, t@{good.bundle.id}, can be read: bundlerun pull t" in finding.detail
     (finding,) = damage(fsck(place.store))
@@ -435,7 +437,7 @@ def test_a_table_that_cannot_be_read_is_found_on_the_remote_and_here(
     assert f"t@{good.bundle.id} can be read" in finding.detail
     other = Store.open(tmp_path / "other")
     context = bind(other, other.contexts.create("work"), place.remote)
-    pull_all(other, context, place.remote, "t", all_versions=True)
+    pull_all(Binding.of(other, context, place.remote), "t", all_versions=True)
     localise(other, place.remote, [bad.bundle])
     (finding,) = damage(fsck(other))
     other.close()

@@ -14,11 +14,12 @@ from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
 from bundlerun.bundles.value.files import Directory
 from bundlerun.errors import BundleNotFound, Conflict, IntegrityError, RemoteChanged, RemoteError
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.condemned import CondemnedRecord
 from bundlerun.remotes.fetch import fetcher, localise
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.gc.sweep import KEPT_LISTS, collect
-from bundlerun.remotes.identity import WINDOW_S, bind
+from bundlerun.remotes.identity import WINDOW_S
 from bundlerun.remotes.keys import bundle_key, removed_key, run_index_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
@@ -52,13 +53,13 @@ def sent(client: Client, name: str, value: object, **options: object) -> Entry:
     """A pushed bundle."""
     store, context, remote = client
     entry = store.add(context, name, value, **{"commit": True, **options})  # type: ignore[arg-type]
-    push(store, context, remote, [entry])
+    push(Binding.of(store, context, remote), [entry])
     return store.catalog.by_id(context, entry.bundle.id) or entry
 
 
 def removed(client: Client, *entries: Entry) -> list[Entry]:
     """Remove versions everywhere."""
-    return forget(*client, entries)
+    return forget(Binding.of(*client), entries)
 
 
 def swept(client: Client, later_s: float = 2.0, **options: object) -> GcReport:
@@ -90,13 +91,13 @@ def test_a_removed_version_is_skipped_by_everybody(client: MakeClient) -> None:
     """Here at once, elsewhere at the next pull; the number stays taken, and again is no error."""
     one, two, three = client("one"), client("two"), client("three")
     first, second = sent(one, "x", 1), sent(one, "x", 2)
-    assert pull_latest(*two, "x").bundle.id == second.bundle.id
-    pull_all(*three, all_versions=True)
+    assert pull_latest(Binding.of(*two), "x").bundle.id == second.bundle.id
+    pull_all(Binding.of(*three), all_versions=True)
     removed(one, second)
     assert one[0].catalog.by_id(one[1], second.bundle.id) is None
     assert one[0].catalog.get(one[1], "x").bundle.id == first.bundle.id
-    assert pull_latest(*two, "x").bundle.id == first.bundle.id
-    assert [e.bundle.id for e in pull_all(*three)] == [first.bundle.id]
+    assert pull_latest(Binding.of(*two), "x").bundle.id == first.bundle.id
+    assert [e.bundle.id for e in pull_all(Binding.of(*three))] == [first.bundle.id]
     assert three[0].catalog.get(three[1], "x").bundle.id == first.bundle.id
     assert keys(one, "v/x/") == sorted(
         [version_key("x", 2), removed_key("x", 2), version_key("x", 1)]
@@ -114,19 +115,19 @@ def test_a_removal_by_full_id_can_be_said_again(client: MakeClient) -> None:
     one, two = client("one"), client("two")
     entry, other = sent(one, "x", 1), sent(one, "x", 2)
     removed(one, entry)
-    look_for(*one, f"x@{entry.bundle.id}", False)
+    look_for(Binding.of(*one), f"x@{entry.bundle.id}", False)
     again = one[0].catalog.by_id(one[1], entry.bundle.id)
     assert again is not None
     assert again.version == 1
     removed(one, again)
-    look_for(*two, "x", True)
+    look_for(Binding.of(*two), "x", True)
     left = two[0].catalog.search(two[1], name="x")
     assert [e.bundle.id for e in left] == [other.bundle.id]
     removed(two, *left)
     with pytest.raises(BundleNotFound):
-        pull_latest(*one, "x")
-    look_for(*two, "never-pushed", True)
-    look_for(*two, "never-pushed", False)
+        pull_latest(Binding.of(*one), "x")
+    look_for(Binding.of(*two), "never-pushed", True)
+    look_for(Binding.of(*two), "never-pushed", False)
 
 
 def test_a_command_that_died_is_simply_repeated(client: MakeClient) -> None:
@@ -141,7 +142,7 @@ def test_a_command_that_died_is_simply_repeated(client: MakeClient) -> None:
             raise RemoteError("killed")
 
     with pytest.raises(RemoteError, match="killed"):
-        forget(one[0], one[1], Dying(one[2]), [second])
+        forget(Binding.of(one[0], one[1], Dying(one[2])), [second])
     assert one[0].catalog.get(one[1], "x").bundle.id == second.bundle.id
     removed(one, one[0].catalog.get(one[1], "x"))
     assert one[0].catalog.get(one[1], "x").bundle.id == first.bundle.id
@@ -160,7 +161,7 @@ def test_what_was_made_of_a_removed_bundle_keeps_its_lineage(client: MakeClient)
     swept(one)
     swept(one, TWO_WINDOWS_S)
     assert one[2].inner.get(bundle_key(parent.bundle.id)) is None
-    found = pull_latest(*two, "made")
+    found = pull_latest(Binding.of(*two), "made")
     assert found.bundle == child.bundle
     assert found.bundle.lineage.parents == (mention,)
     assert value_of(two, found) == [3]
@@ -171,7 +172,7 @@ def test_a_bundle_that_only_a_run_names_is_not_removed(client: MakeClient) -> No
     one, two = client("one"), client("two")
     entry = sent(one, "x", 1)
     one[2].inner.delete([version_key("x", 1)])
-    alone = pull_id(*two, entry.bundle.id)
+    alone = pull_id(Binding.of(*two), entry.bundle.id)
     with pytest.raises(Conflict, match="no version"):
         removed(two, alone)
     scratch = two[0].add(two[1], "x", 5)
@@ -208,7 +209,7 @@ def test_dead_packs_go_in_two_steps(client: MakeClient) -> None:
     assert swept(one, TWO_WINDOWS_S).swept == late.swept
     assert dead_packs.isdisjoint(key.removeprefix("packs/") for key in keys(one, "packs/"))
     assert swept(one, TWO_WINDOWS_S).count == 0
-    assert [e.version for e in pull_all(*two, all_versions=True)] == [2]
+    assert [e.version for e in pull_all(Binding.of(*two), all_versions=True)] == [2]
     assert value_of(two, kept) == {"shared": shared}
     assert newest_number(one[2], "x") == 2
     assert keys(one, "v/x/")[-2:] == [version_key("x", 1), removed_key("x", 1)]
@@ -235,7 +236,7 @@ def test_a_pusher_does_not_build_on_condemned_packs(client: MakeClient) -> None:
     one, two = client("one"), client("two")
     value = {"a": os.urandom(50_000)}
     first = sent(one, "x", value)
-    old = pull_latest(*two, "x")
+    old = pull_latest(Binding.of(*two), "x")
     assert value_of(two, old) == value
     removed(one, first)
     swept(one)
@@ -252,7 +253,7 @@ def test_a_pusher_does_not_build_on_condemned_packs(client: MakeClient) -> None:
     assert len(keys(one, "packs/")) == 1
 
     three = client("three")
-    assert value_of(three, pull_latest(*three, "x")) == value
+    assert value_of(three, pull_latest(Binding.of(*three), "x")) == value
 
 
 def test_bytes_that_lie_in_condemned_packs_alone_are_saved(client: MakeClient) -> None:
@@ -260,15 +261,15 @@ def test_bytes_that_lie_in_condemned_packs_alone_are_saved(client: MakeClient) -
     one, two = client("one"), client("two")
     value = {"a": os.urandom(50_000), "b": [1] * 1000}
     first = sent(one, "x", value)
-    known = pull_latest(*two, "x").bundle
+    known = pull_latest(Binding.of(*two), "x").bundle
     removed(one, first)
     swept(one)
     store, context, remote = two
     new = store.add_root(context, known.__class__(id_like(known.id), "z", known.root), commit=True)
-    push(store, context, remote, [new])
+    push(Binding.of(store, context, remote), [new])
     swept(one, TWO_WINDOWS_S)
     three = client("three")
-    assert value_of(three, pull_latest(*three, "z")) == value
+    assert value_of(three, pull_latest(Binding.of(*three), "z")) == value
 
 
 def id_like(id: str) -> str:
@@ -284,7 +285,7 @@ def test_a_reader_gets_past_packs_that_are_gone(client: MakeClient, tmp_path: Pa
         (folder / str(n)).write_bytes(os.urandom(3000))
     one, two = client("one"), client("two")
     first = sent(one, "x", Directory(folder))
-    bundle = pull_latest(*two, "x").bundle
+    bundle = pull_latest(Binding.of(*two), "x").bundle
     # The indexes of its packs are read, its files are not.
     store, _, remote = two
     for link in store.absent(bundle.root):
@@ -295,7 +296,7 @@ def test_a_reader_gets_past_packs_that_are_gone(client: MakeClient, tmp_path: Pa
     (folder / "new").write_bytes(b"new")
     sent(one, "x", Directory(folder))
     swept(one, TWO_WINDOWS_S)
-    assert value_of(two, pull_latest(*two, "x")) == Directory(folder)
+    assert value_of(two, pull_latest(Binding.of(*two), "x")) == Directory(folder)
 
 
 def test_a_store_that_was_away_trusts_nothing_that_may_be_gone(
@@ -308,7 +309,7 @@ def test_a_store_that_was_away_trusts_nothing_that_may_be_gone(
     values = [{"n": n, "bytes": os.urandom(5000)} for n in range(3)]
     theirs = sent(away, "x", values[0])
     # It gives the version up, and hears nothing more.
-    removed(one, pull_latest(*one, "x"))
+    removed(one, pull_latest(Binding.of(*one), "x"))
     for n in (1, 2):
         swept(one)
         swept(one, TWO_WINDOWS_S)
@@ -320,7 +321,7 @@ def test_a_store_that_was_away_trusts_nothing_that_may_be_gone(
     assert not keys(one, "packs/")
     assert theirs.version == 1
     sent(away, "y", values[0])
-    assert value_of(one, pull_latest(*one, "y")) == values[0]
+    assert value_of(one, pull_latest(Binding.of(*one), "y")) == values[0]
 
 
 def test_old_runs_and_stray_look_ups_go(client: MakeClient) -> None:
@@ -419,7 +420,7 @@ def test_a_damaged_list_is_not_obeyed_nor_passed_over(client: MakeClient) -> Non
     one[2].inner.put(record.key, data)
     entry = one[0].add(one[1], "x", 1, commit=True)
     with pytest.raises(IntegrityError, match="condemned-0000000001"):
-        push(*one, [entry])
+        push(Binding.of(*one), [entry])
 
 
 def test_a_container_that_built_on_condemned_packs_is_published_whole(
@@ -429,20 +430,20 @@ def test_a_container_that_built_on_condemned_packs_is_published_whole(
     one, job = client("one"), client("job")
     value = {"a": os.urandom(20_000)}
     first = sent(one, "x", value)
-    pull_latest(*job, "x")
+    pull_latest(Binding.of(*job), "x")
     staging = FileRemote(f"file://{tmp_path}/staging/run")
     staging.root.mkdir(parents=True)
     store, context, remote = job
     localise(store, remote, [first.bundle])
     entry = store.add(context, "out", value, commit=True)
-    push(store, context, OverlayRemote(remote, staging), [entry])
+    push(Binding.of(store, context, OverlayRemote(remote, staging)), [entry])
     assert not list(staging.list("packs/")), "it built on what was there"
     removed(one, first)
     swept(one)
     assert publish(remote.inner, staging) == [entry.bundle.id]
     swept(one, TWO_WINDOWS_S)
     three = client("three")
-    assert value_of(three, pull_latest(*three, "out")) == value
+    assert value_of(three, pull_latest(Binding.of(*three), "out")) == value
 
 
 def _push_and_remove(folder: Path, url: str, name: str, count: int) -> None:
@@ -457,13 +458,13 @@ def _push_and_remove(folder: Path, url: str, name: str, count: int) -> None:
         entry = store.add(context, "x", value, tags={"by": name}, commit=True)
         for _ in range(5):
             try:
-                push(store, context, remote, [entry])
+                push(Binding.of(store, context, remote), [entry])
                 break
             except RemoteError:
                 continue  # too slow for so small a window
         mine.append(store.catalog.by_id(context, entry.bundle.id) or entry)
         if n % 3 != 2:
-            forget(store, context, remote, [mine.pop(0)])
+            forget(Binding.of(store, context, remote), [mine.pop(0)])
     store.close()
 
 
@@ -492,7 +493,7 @@ def test_pushes_beside_clean_ups_lose_nothing(url: str, tmp_path: Path) -> None:
         report = collect(remote, uuid, grace_s=0.0, delete=True)
         deleted += sum(each.count for each in report.swept if each.kind == "packs")
     assert deleted > 0, "the clean-up had something to do"
-    entries = pull_all(base, context, remote, all_versions=True)
+    entries = pull_all(Binding.of(base, context, remote), all_versions=True)
     assert len(entries) == 4 * 5
     for entry in entries:
         localise(base, remote, [entry.bundle])

@@ -19,11 +19,12 @@ import pytest
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError
 from bundlerun.remotes import condemned
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.condemned import PushLease
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.gc import sweep
 from bundlerun.remotes.gc.sweep import collect
-from bundlerun.remotes.identity import bind, found_uuid
+from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
 from bundlerun.remotes.staging import OverlayRemote, publish
@@ -55,9 +56,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         clients.append((store, context))
     (one, work), *others = clients
     entries = [one.add(work, "x", VALUES[n], commit=True) for n in (0, 1)]
-    push(one, work, remote, entries)
+    push(Binding.of(one, work, remote), entries)
     for store, context in others:
-        pull_latest(store, context, remote, "x")
+        pull_latest(Binding.of(store, context, remote), "x")
     for entry in entries:
         withdraw(one, work, remote, one.catalog.by_id(work, entry.bundle.id) or entry)
     for store, _ in clients:
@@ -116,14 +117,14 @@ class Schedule:
                 if what == "push":
                     entry = store.add(context, "x", chance.choice(VALUES), commit=True)
                     mine.append(entry.bundle.id)
-                    push(store, context, remote, [entry])
+                    push(Binding.of(store, context, remote), [entry])
                 elif what == "remove" and mine:
                     entry = store.catalog.by_id(context, mine.pop())  # type: ignore[assignment]
                     withdraw(store, context, remote, entry)
                 elif what == "pull":
                     # It may be removed, and gone, while it is looked at.
                     with contextlib.suppress(BundleNotFound, IntegrityError):
-                        pull_latest(store, context, remote, "x")
+                        pull_latest(Binding.of(store, context, remote), "x")
 
         return act
 
@@ -132,7 +133,7 @@ class Schedule:
         staging = FileRemote(f"file://{self.folder}/staging/run")
         staging.root.mkdir(parents=True)
         entry = store.add(context, "y", VALUES[0], commit=True)
-        push(store, context, OverlayRemote(remote, staging), [entry])
+        push(Binding.of(store, context, OverlayRemote(remote, staging)), [entry])
         # It may have waited for so long that what it built on is gone: nothing of it is seen then.
         with contextlib.suppress(IntegrityError):
             publish(remote, staging)

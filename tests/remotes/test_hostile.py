@@ -12,10 +12,10 @@ import pytest
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import IntegrityError
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.condemned import CondemnedRecord
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import bundle_key, version_key
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import push
@@ -40,7 +40,7 @@ def test_a_wrong_record_does_not_keep_the_others_from_coming(
     replaced(remote, bundle_key(id_of(remote, "bad", 2)), b"{}")
     with opened(tmp_path / "reader", remote) as (store, context, _):
         with pytest.raises(IntegrityError, match=r"b/"):
-            pull_all(store, context, remote)
+            pull_all(Binding.of(store, context, remote))
         assert [entry.bundle.name for entry in store.catalog.latest(context)] == ["good"]
 
 
@@ -93,7 +93,7 @@ def test_records_that_lie_are_refused(remote: FileRemote, tmp_path: Path, lie: s
         spoilt(remote, LIES[lie])
     with opened(tmp_path / "reader", remote) as (store, context, _):
         with pytest.raises(IntegrityError):
-            localise(store, remote, [pull_latest(store, context, remote, "bad").bundle])
+            localise(store, remote, [pull_latest(Binding.of(store, context, remote), "bad").bundle])
         held(store)
 
 
@@ -103,7 +103,8 @@ def test_listings_full_of_foreign_keys_are_passed_over(remote: FileRemote, tmp_p
         remote.put(key, b"?")
     remote.put("v/%2e/9999999998", b"?")
     with opened(tmp_path / "reader", remote) as (store, context, _):
-        assert {e.bundle.name for e in pull_all(store, context, remote)} == {"good", "bad"}
+        entries = pull_all(Binding.of(store, context, remote))
+        assert {entry.bundle.name for entry in entries} == {"good", "bad"}
 
 
 def test_a_remote_of_a_later_version_is_refused(remote: FileRemote, tmp_path: Path) -> None:
@@ -119,5 +120,5 @@ def test_a_remote_of_a_later_version_is_refused(remote: FileRemote, tmp_path: Pa
     for wrong in (b"", b'{"format":9}', CondemnedRecord("u", 1, ()).to_bytes()):
         remote.put("meta/condemned-0000000001", wrong)
         with pytest.raises(IntegrityError, match="meta/condemned-0000000001"):
-            push(store, context, remote, [])
+            push(Binding.of(store, context, remote), [])
     store.close()

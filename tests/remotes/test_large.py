@@ -19,6 +19,7 @@ from bundlerun.bundles.value.files import File
 from bundlerun.errors import IntegrityError, RemoteUnreachable
 from bundlerun.remotes import multipart
 from bundlerun.remotes.base import Part, Upload
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.keys import pack_key
@@ -71,7 +72,7 @@ def push_and_die(store: Path, url: str) -> None:
     """In a process of its own."""
     opened = Store.open(store)
     context = opened.contexts.get("work")
-    push(opened, context, Deadly(url, AFTER), [opened.catalog.get(context, "data")])
+    push(Binding.of(opened, context, Deadly(url, AFTER)), [opened.catalog.get(context, "data")])
 
 
 def pull_and_die(store: Path, url: str) -> None:
@@ -84,7 +85,7 @@ def pull_and_die(store: Path, url: str) -> None:
         return any(path.stat().st_size >= PART_BYTES for path in partials.iterdir())
 
     remote = Deadly(url, PARTS, one_part_is_written)
-    localise(opened, remote, [pull_latest(opened, context, remote, "data").bundle])
+    localise(opened, remote, [pull_latest(Binding.of(opened, context, remote), "data").bundle])
 
 
 def dies(act: Callable[[Path, str], None], client: Client, url: str) -> None:
@@ -113,13 +114,13 @@ def added(client: Client, path: Path, name: str = "data") -> Entry:
 def sent(client: Client, entry: Entry) -> None:
     """Push it."""
     store, context, remote = client
-    push(store, context, remote, [entry])
+    push(Binding.of(store, context, remote), [entry])
 
 
 def brought(client: Client, name: str = "data") -> Path:
     """Pull it, bytes and all; the file."""
     store, context, remote = client
-    bundle = pull_latest(store, context, remote, name).bundle
+    bundle = pull_latest(Binding.of(store, context, remote), name).bundle
     localise(store, remote, [bundle])
     value = store.value(bundle)
     assert isinstance(value, File)
@@ -237,7 +238,7 @@ def test_two_pulls_at_once_bring_each_part_once(client: MakeClient, tmp_path: Pa
     path = large_file(tmp_path / "large.bin", 5 * PART_BYTES)
     sent(one, added(one, path))
     store = two[0]
-    bundle = pull_latest(*two, "data").bundle
+    bundle = pull_latest(Binding.of(*two), "data").bundle
     sides = [(Store.open(store.path), Counting(two[2].inner)) for _ in range(2)]
     threads = [Thread(target=localise, args=(opened, remote, [bundle])) for opened, remote in sides]
     for thread in threads:
@@ -279,7 +280,7 @@ def test_an_end_whose_answer_was_lost_is_an_end(client: MakeClient, tmp_path: Pa
     path = large_file(tmp_path / "large.bin", 3 * PART_BYTES)
     entry = added((store, context, remote), path)
     lossy = Forgetful(remote.inner)
-    push(store, context, lossy, [entry])
+    push(Binding.of(store, context, lossy), [entry])
     assert lossy.sent < 3 * PART_BYTES + 20_000
     assert same(brought(client("two")), path)
 
@@ -301,7 +302,7 @@ def test_what_broke_off_long_ago_is_given_up(
     store, context, remote = one
     entry = added(one, large_file(tmp_path / "large.bin", 4 * PART_BYTES))
     with pytest.raises(RemoteUnreachable, match="the line is down"):
-        push(store, context, Breaking(remote.inner), [entry])
+        push(Binding.of(store, context, Breaking(remote.inner)), [entry])
     other = store.add(context, "other", 1, commit=True)
     third = store.add(context, "third", 1, commit=True)
     sent(one, other)

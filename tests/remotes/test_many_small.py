@@ -10,6 +10,7 @@ import pytest
 
 from bundlerun.bundles.value.files import Directory
 from bundlerun.errors import IntegrityError
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import PushReport, push
@@ -33,13 +34,13 @@ def folder(path: Path) -> Directory:
 def sent(client: Client, *entries: Entry) -> PushReport:
     """Push them."""
     store, context, remote = client
-    return push(store, context, remote, entries)
+    return push(Binding.of(store, context, remote), entries)
 
 
 def brought(client: Client, name: str = "data") -> object:
     """The newest version, bytes and all."""
     store, context, remote = client
-    bundle = pull_latest(store, context, remote, name).bundle
+    bundle = pull_latest(Binding.of(store, context, remote), name).bundle
     localise(store, remote, [bundle])
     return store.value(bundle)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundlerun.bundles.value.files import Directory, File
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.pull import pull_latest
 from bundlerun.remotes.push import push
@@ -40,14 +41,14 @@ def send(store: Path, source: Path, url: str) -> None:
     """Push it."""
     opened = Store.open(store)
     context = opened.contexts.get("work")
-    push(opened, context, remote_at(url), [opened.catalog.get(context, "data")])
+    push(Binding.of(opened, context, remote_at(url)), [opened.catalog.get(context, "data")])
 
 
 def bring(store: Path, source: Path, url: str) -> None:
     """Pull it, bytes and all."""
     opened = Store.open(store)
     remote = remote_at(url)
-    entry = pull_latest(opened, opened.contexts.get("work"), remote, "data")
+    entry = pull_latest(Binding.of(opened, opened.contexts.get("work"), remote), "data")
     localise(opened, remote, [entry.bundle])
 
 

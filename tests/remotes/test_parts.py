@@ -16,6 +16,7 @@ from bundlerun.bundles.value import links
 from bundlerun.bundles.value.files import Directory, File
 from bundlerun.bundles.value.view import MappingView
 from bundlerun.errors import BundleNotFound
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fetch import fetcher, localise_parts
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.keys import bundle_key
@@ -35,7 +36,7 @@ def sent(client: Client, name: str, value: object) -> Entry:
     """A committed bundle that was pushed."""
     store, context, remote = client
     entry = store.add(context, name, value, commit=True)
-    push(store, context, remote, [entry])
+    push(Binding.of(store, context, remote), [entry])
     remote.forget()
     return entry
 
@@ -56,7 +57,7 @@ def test_a_part_is_brought_and_not_the_rest(client: MakeClient, tmp_path: Path) 
     one, two = client("one"), client("two")
     sent(one, "data", {"images": Directory(folder), "large": File(tmp_path / "large.bin")})
     store, context, remote = two
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     remote.forget()
     localise_parts(store, remote, bundle, ["images/part3/*"])
     assert remote.received < 1_500_000
@@ -82,7 +83,7 @@ def test_a_path_that_nothing_fits_brings_nothing_and_says_what_is_there(
     one, two = client("one"), client("two")
     sent(one, "data", {"raw": {"flights.csv": b"f" * 5000}, "model": b"m" * 5000})
     store, context, remote = two
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     with pytest.raises(
         BundleNotFound, match=r"nothing at raw/flight.csv; it has .*raw/flights.csv"
     ):
@@ -95,7 +96,7 @@ def test_a_view_fetches_the_leaf_that_is_touched(client: MakeClient) -> None:
     value = {name: os.urandom(3 << 20) for name in "abcd"}
     sent(one, "data", value)
     store, context, remote = two
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     remote.forget()
     seen = store.view(bundle, fetcher(store, remote, bundle))
     assert isinstance(seen, MappingView)
@@ -117,13 +118,13 @@ def test_getting_a_value_with_many_nodes_asks_level_by_level(client: MakeClient)
     value = {"rows": [{f"k{k}": f"{n}" * 20 for k in range(100)} for n in range(2000)]}
     sent(one, "data", value)
     store, context, remote = two
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     remote.forget()
     assert store.value(bundle, fetcher(store, remote, bundle)) == value
     assert len(remote.requests) <= 10
     three = client("three")
     store, context, remote = three
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     remote.forget()
     seen = store.view(bundle, fetcher(store, remote, bundle))
     assert isinstance(seen, MappingView)
@@ -168,12 +169,12 @@ def test_pull_by_name_costs_the_same_at_any_size_of_the_remote(
     written(one, "other", 1, 20)
     written(one, "data", 1, count)
     store, context, remote = two
-    entry = pull_latest(store, context, remote, "data")
+    entry = pull_latest(Binding.of(store, context, remote), "data")
     assert entry.version == count
     kinds = [kind for kind, _ in remote.requests]
     assert kinds == ["list", "get", "get"]
     remote.forget()
-    assert pull_latest(store, context, remote, "data").bundle == entry.bundle
+    assert pull_latest(Binding.of(store, context, remote), "data").bundle == entry.bundle
     assert len(remote.requests) == 2, "its record is here"
 
 
@@ -183,15 +184,15 @@ def test_pull_of_everything_costs_what_is_new(client: MakeClient) -> None:
     for name in ("a", "b"):
         written(one, name, 1, 120)
     store, context, remote = two
-    assert len(pull_all(store, context, remote, all_versions=True)) == 240
+    assert len(pull_all(Binding.of(store, context, remote), all_versions=True)) == 240
     assert len([key for kind, key in remote.requests if kind == "get"]) == 2 * 240
     remote.forget()
-    assert len(pull_all(store, context, remote, all_versions=True)) == 240
+    assert len(pull_all(Binding.of(store, context, remote), all_versions=True)) == 240
     assert {kind for kind, _ in remote.requests} == {"list"}
     assert len(remote.requests) <= 3
     written(one, "a", 121, 123)
     remote.forget()
-    assert len(pull_all(store, context, remote, all_versions=True)) == 243
+    assert len(pull_all(Binding.of(store, context, remote), all_versions=True)) == 243
     assert len([key for kind, key in remote.requests if kind == "get"]) == 2 * 3
     assert len(remote.requests) <= 3 + 2 * 3
 
@@ -227,7 +228,7 @@ def test_one_changed_file_of_many_is_added_and_pushed_at_the_cost_of_one(
     nodes = sum(len(store.objects.read(link)) for link in _nodes(one))
     entry = store.add(context, "data", Directory(folder), commit=True, progress=Heard())
     assert hashed[0] < nodes + 1000, "the nodes and the one file"
-    push(store, context, remote, [entry])
+    push(Binding.of(store, context, remote), [entry])
     assert len(remote.requests) <= 4
     assert remote.sent < 40_000
 

@@ -10,9 +10,9 @@ import pytest
 
 from bundlerun.bundles.lineage import Lineage, Parent
 from bundlerun.errors import BundleNotFound, PushIncomplete
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all
 from bundlerun.remotes.push import PushReport, push
@@ -34,7 +34,7 @@ def opened(folder: Path, remote: FileRemote) -> Opened:
 def push_all(machine: Opened) -> PushReport:
     """Everything that is not there yet."""
     store, context, remote = machine
-    return push(store, context, remote, store.catalog.unpushed(context))
+    return push(Binding.of(store, context, remote), store.catalog.unpushed(context))
 
 
 def steps_of(machine: Opened, versions: int) -> int:
@@ -76,7 +76,7 @@ def moved(tmp_path: Path) -> Opened:
     push_all(maker)
     maker[0].close()
     store, context, _ = opened(tmp_path / "store", there)
-    pull_all(store, context, there)
+    pull_all(Binding.of(store, context, there))
     here = FileRemote((tmp_path / "here").as_uri())
     return store, bind(store, context, here, rebind=True), here
 

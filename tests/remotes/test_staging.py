@@ -13,9 +13,9 @@ from bundlerun.bundles.lineage import Lineage, Parent, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.bundles.value.files import File
 from bundlerun.errors import BundlerunError, IntegrityError, RemoteChanged, RemoteUnreachable
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import localise
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_latest
 from bundlerun.remotes.push import find_reuse, push
@@ -35,7 +35,7 @@ def client_and_staging(client: MakeClient, tmp_path: Path) -> tuple[Client, File
     user = client("user")
     store, context, remote = user
     given = store.add(context, "in", {"n": 1}, commit=True)
-    push(store, context, remote, [given])
+    push(Binding.of(store, context, remote), [given])
     staging = FileRemote(f"file://{tmp_path}/run/staging")
     inside(tmp_path / "container", OverlayRemote(remote.inner, staging), tmp_path)
     remote.forget()
@@ -47,7 +47,7 @@ def inside(path: Path, overlay: OverlayRemote, tmp_path: Path) -> None:
     store = Store.open(path)
     overlay.prepare()
     context = bind(store, store.contexts.create("work"), overlay)
-    given = pull_latest(store, context, overlay, "in").bundle
+    given = pull_latest(Binding.of(store, context, overlay), "in").bundle
     localise(store, overlay, [given])
     large = tmp_path / "made"
     large.write_bytes(os.urandom(9 << 20))
@@ -59,7 +59,7 @@ def inside(path: Path, overlay: OverlayRemote, tmp_path: Path) -> None:
     lineage = Lineage(pipe="m.P", parents=parents, task=KEY)
     value = {"large": File(large), "n": 2}
     out = store.add(context, "out", value, id=early, lineage=lineage, commit=True)
-    push(store, context, overlay, [before, out])
+    push(Binding.of(store, context, overlay), [before, out])
     store.close()
 
 
@@ -72,7 +72,7 @@ def test_staged_bundles_become_versions(
     ids = publish(remote, staging)
     assert len(ids) == 2
     other = client("other")
-    out = pull_latest(*other, "out")
+    out = pull_latest(Binding.of(*other), "out")
     localise(other[0], other[2], [out.bundle])
     value = other[0].value(out.bundle)
     assert value["large"].read_bytes() == (tmp_path / "made").read_bytes()  # type: ignore[index]
@@ -96,7 +96,7 @@ def test_bundles_that_are_each_other_s_ancestors_are_refused(
     for mine, other in zip(ids, reversed(ids), strict=True):
         parents = (Parent("x", "x", other, digest_of(b"")),)
         store.add(context, "x", [1], id=mine, lineage=Lineage(parents=parents))
-    push(store, context, overlay, store.catalog.commit(context, ids))
+    push(Binding.of(store, context, overlay), store.catalog.commit(context, ids))
     before = {entry.key for entry in remote.list("")}
     with pytest.raises(IntegrityError, match="ancestor"):
         publish(remote, staging)
@@ -110,10 +110,10 @@ def test_numbers_that_others_took_meanwhile_are_passed(
     user, staging = client_and_staging
     other = client("other")
     store, context, remote = other
-    push(*other, [store.add(context, "out", n, commit=True) for n in range(2)])
+    push(Binding.of(*other), [store.add(context, "out", n, commit=True) for n in range(2)])
     ids = publish(user[2], staging)
     assert [standing.n for standing in version_infos(remote, "out")] == [3, 2, 1]
-    assert pull_latest(*other, "out").bundle.id == ids[-1]
+    assert pull_latest(Binding.of(*other), "out").bundle.id == ids[-1]
 
 
 @pytest.mark.parametrize("prefix", ["b/", "v/"])
@@ -126,7 +126,7 @@ def test_publishing_that_broke_off_goes_on(
     with pytest.raises(RemoteUnreachable):
         publish(Lossy(remote.inner, prefix, repeats=False), staging)
     publish(remote, staging)
-    names = [(e.bundle.name, e.version) for e in pull_all(*user, all_versions=True)]
+    names = [(e.bundle.name, e.version) for e in pull_all(Binding.of(*user), all_versions=True)]
     assert sorted(names) == [("in", 1), ("out", 1), ("step", 1)]
 
 

@@ -22,8 +22,8 @@ from bundlerun.errors import (
     RemoteChanged,
     RemoteUnreachable,
 )
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.fetch import fetcher, localise
-from bundlerun.remotes.identity import bind
 from bundlerun.remotes.keys import version_infos
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, in_order, push
@@ -46,7 +46,7 @@ def add(client: Client, name: str, value: object, **options: object) -> Entry:
 def send(client: Client, *entries: Entry) -> list[str]:
     """Push; the ids that became versions."""
     store, context, remote = client
-    return [bundle.id for bundle in push(store, context, remote, entries).bundles]
+    return [bundle.id for bundle in push(Binding.of(store, context, remote), entries).bundles]
 
 
 def value_of(client: Client, entry: Entry) -> object:
@@ -85,7 +85,7 @@ def test_a_value_goes_there_and_comes_back_equal(client: MakeClient, tmp_path: P
     one, two = client("one"), client("two")
     entry = add(one, "data", value, tags={"year": "2013"}, lineage=Lineage(pipe="m.Pipe"))
     assert send(one, entry) == [entry.bundle.id]
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     assert pulled.bundle == entry.bundle
     assert (pulled.version, pulled.pushed, pulled.committed) == (1, True, True)
     assert two[0].absent(pulled.bundle.root)
@@ -99,7 +99,7 @@ def test_bytes_come_when_they_are_touched(client: MakeClient, tmp_path: Path) ->
     one, two = client("one"), client("two")
     send(one, add(one, "data", {"worst": 3.2, "large": File(large)}))
     store, context, remote = two
-    bundle = pull_latest(store, context, remote, "data").bundle
+    bundle = pull_latest(Binding.of(store, context, remote), "data").bundle
     remote.forget()
     value = store.value(bundle, fetcher(store, remote, bundle))
     assert value["worst"] == 3.2  # type: ignore[index]
@@ -128,7 +128,7 @@ def test_requests_and_bytes_stay_within_what_is_promised(
     assert one[2].sent <= 30_000
 
     two = client("two")
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     assert len(two[2].requests) == 3
     assert value_of(two, pulled) == Directory(folder)
     assert len(two[2].requests) <= 8
@@ -142,11 +142,11 @@ def test_the_second_version_downloads_only_its_change(client: MakeClient, tmp_pa
     folder = folder_of_files(tmp_path / "folder", 200, 10_240)
     one, two = client("one"), client("two")
     send(one, add(one, "data", Directory(folder)))
-    value_of(two, pull_latest(*two, "data"))
+    value_of(two, pull_latest(Binding.of(*two), "data"))
     (folder / "0100.bin").write_bytes(b"new")
     send(one, add(one, "data", Directory(folder)))
     two[2].forget()
-    assert value_of(two, pull_latest(*two, "data")) == Directory(folder)
+    assert value_of(two, pull_latest(Binding.of(*two), "data")) == Directory(folder)
     assert two[2].received < 60_000
 
 
@@ -171,7 +171,7 @@ def test_older_versions_and_ancestors_go_first(client: MakeClient) -> None:
     assert send(one, out) == [old.bundle.id, raw.bundle.id, out.bundle.id]
     assert versions(one, "out") == [2, 1]
     two = client("two")
-    assert {e.bundle.id for e in pull_all(*two)} == {raw.bundle.id, out.bundle.id}
+    assert {e.bundle.id for e in pull_all(Binding.of(*two))} == {raw.bundle.id, out.bundle.id}
 
 
 def test_a_long_chain_of_ancestors_is_put_in_order(tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_a_context_without_a_remote_says_how_to_bind_one(client: MakeClient) -> 
     store, _, remote = client("one")
     alone = store.contexts.create("alone")
     with pytest.raises(NoRemote, match="bundlerun remote alone"):
-        push(store, alone, remote, [])
+        push(Binding.of(store, alone, remote), [])
     with pytest.raises(NoRemote, match="bundlerun remote alone"):
-        pull_latest(store, alone, remote, "data")
+        pull_latest(Binding.of(store, alone, remote), "data")
 
 
 def test_names_are_exact_on_a_remote(client: MakeClient) -> None:
@@ -214,25 +214,25 @@ def test_names_are_exact_on_a_remote(client: MakeClient) -> None:
     one, two = client("one"), client("two")
     send(one, *(add(one, name, name) for name in names))
     for name in names:
-        assert value_of(two, pull_latest(*two, name)) == name
-    assert sorted(e.bundle.name for e in pull_all(*client("three"))) == sorted(names)
+        assert value_of(two, pull_latest(Binding.of(*two), name)) == name
+    assert sorted(e.bundle.name for e in pull_all(Binding.of(*client("three")))) == sorted(names)
     with pytest.raises(BundleNotFound, match="has no bundle 'b'"):
-        pull_latest(*two, "b")
+        pull_latest(Binding.of(*two), "b")
 
 
 def test_latest_is_the_highest_version_then_ones_own(client: MakeClient) -> None:
     """Two machines: what is on the remote counts for both, what is unpushed for its own."""
     one, two = client("one"), client("two")
     send(one, add(one, "data", "one"))
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     mine = add(two, "data", "two")
     assert two[0].catalog.get(two[1], "data").bundle.id == mine.bundle.id
     send(one, add(one, "data", "one again"))
-    assert pull_latest(*two, "data").version == 2
+    assert pull_latest(Binding.of(*two), "data").version == 2
     assert two[0].catalog.get(two[1], "data").bundle.id == mine.bundle.id
     send(two, mine)
     assert versions(one, "data") == [3, 2, 1]
-    assert pull_latest(*one, "data").bundle.id == mine.bundle.id
+    assert pull_latest(Binding.of(*one), "data").bundle.id == mine.bundle.id
     assert one[0].catalog.get(one[1], "data").bundle.id == mine.bundle.id
     assert pulled.version == 1
 
@@ -242,9 +242,9 @@ def test_a_removed_version_is_never_the_latest_again(client: MakeClient) -> None
     one, two = client("one"), client("two")
     first, second = add(one, "data", 1), add(one, "data", 2)
     send(one, second)
-    pull_latest(*two, "data")
+    pull_latest(Binding.of(*two), "data")
     withdraw(*one, one[0].catalog.by_id(one[1], second.bundle.id))  # type: ignore[arg-type]
-    assert pull_latest(*two, "data").bundle.id == first.bundle.id
+    assert pull_latest(Binding.of(*two), "data").bundle.id == first.bundle.id
     assert two[0].catalog.get(two[1], "data").bundle.id == first.bundle.id
     send(two, add(two, "data", 3))
     assert versions(two, "data") == [3, 2, 1]
@@ -255,7 +255,7 @@ def test_tags_set_later_reach_others(client: MakeClient) -> None:
     one, two, three = client("one"), client("two"), client("three")
     entry = add(one, "data", 1, tags={"a": "1"})
     send(one, entry)
-    pull_latest(*two, "data")
+    pull_latest(Binding.of(*two), "data")
     one[0].catalog.tag(one[1], entry.bundle.id, {"b": "2"})
     two[0].catalog.tag(two[1], entry.bundle.id, {"c": "3", "a": "9"})
     for client_ in (one, two):
@@ -265,9 +265,9 @@ def test_tags_set_later_reach_others(client: MakeClient) -> None:
     send(one, one[0].catalog.get(one[1], "data"))
     assert len(one[2].requests) == 1
     for client_ in (three, one):
-        tags = pull_latest(*client_, "data").bundle.tags
+        tags = pull_latest(Binding.of(*client_), "data").bundle.tags
         assert tags == {"a": "9", "b": "2", "c": "3"}
-        assert pull_all(*client_)[0].bundle.tags == tags
+        assert pull_all(Binding.of(*client_))[0].bundle.tags == tags
 
 
 def test_a_bundle_is_pulled_by_its_id(client: MakeClient) -> None:
@@ -276,22 +276,23 @@ def test_a_bundle_is_pulled_by_its_id(client: MakeClient) -> None:
     entries = [add(one, "data", n) for n in range(4)]
     send(one, *entries)
     for n, entry in enumerate(entries, start=1):
-        pulled = pull_id(*two, entry.bundle.id)
+        pulled = pull_id(Binding.of(*two), entry.bundle.id)
         assert (pulled.version, pulled.bundle) == (n, entry.bundle)
     assert two[0].catalog.unpushed(two[1], "data") == []
     with pytest.raises(BundleNotFound):
-        pull_id(*two, new_id())
+        pull_id(Binding.of(*two), new_id())
 
 
 def test_all_versions_come_when_they_are_asked_for(client: MakeClient) -> None:
     """Else the newest of each name; the second time only the listing is read."""
     one, two = client("one"), client("two")
     send(one, *(add(one, name, n) for n in range(3) for name in ("a", "b")))
-    assert sorted((e.bundle.name, e.version) for e in pull_all(*two)) == [("a", 3), ("b", 3)]
-    every = pull_all(*two, all_versions=True)
+    latest = pull_all(Binding.of(*two))
+    assert sorted((e.bundle.name, e.version) for e in latest) == [("a", 3), ("b", 3)]
+    every = pull_all(Binding.of(*two), all_versions=True)
     assert len(every) == 6
     two[2].forget()
-    assert len(pull_all(*two, all_versions=True)) == 6
+    assert len(pull_all(Binding.of(*two), all_versions=True)) == 6
     assert two[2].requests == [("list", "meta/"), ("list", "v/")]
 
 
@@ -299,14 +300,14 @@ def test_a_value_that_is_there_is_a_new_version_without_bytes(client: MakeClient
     """A new bundle over the root of a pulled one: no pack goes, and others can read it."""
     one, two, three = client("one"), client("two"), client("three")
     send(one, add(one, "data", {"x": "y" * 100_000}))
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     again = two[0].add_root(
         two[1], replace(pulled.bundle, id=new_id(), name="other", tags={}), commit=True
     )
     two[2].forget()
     send(two, again)
     assert [verb for verb, _ in two[2].requests] == ["list", "create", "create"]
-    assert value_of(three, pull_latest(*three, "other")) == {"x": "y" * 100_000}
+    assert value_of(three, pull_latest(Binding.of(*three), "other")) == {"x": "y" * 100_000}
     assert value_of(two, again) == {"x": "y" * 100_000}
 
 
@@ -315,10 +316,10 @@ def test_a_bundle_inside_a_value_goes_along(client: MakeClient) -> None:
     one, two, three = client("one"), client("two"), client("three")
     inner = add(one, "inner", {"text": "inner" * 10_000})
     send(one, inner)
-    pulled = pull_latest(*two, "inner")
+    pulled = pull_latest(Binding.of(*two), "inner")
     outer = add(two, "outer", {"made of": pulled.bundle, "n": 1})
     send(two, outer)
-    found = value_of(three, pull_latest(*three, "outer"))
+    found = value_of(three, pull_latest(Binding.of(*three), "outer"))
     assert found == {"made of": pulled.bundle, "n": 1}
     assert not three[0].absent(inner.bundle.root)
 
@@ -348,17 +349,17 @@ def test_a_lost_answer_makes_no_second_version(
     entry = add(one, "data", {"n": 1})
     lossy = Lossy(one[2].inner, prefix, repeats=repeats)
     if repeats:
-        push(one[0], one[1], lossy, [entry])
+        push(Binding.of(one[0], one[1], lossy), [entry])
     else:
         with pytest.raises(RemoteUnreachable):
-            push(one[0], one[1], lossy, [entry])
+            push(Binding.of(one[0], one[1], lossy), [entry])
         # Meanwhile somebody else writes versions of the name.
         other = client("other")
         send(other, add(other, "data", "other"), add(other, "data", "another"))
         send(one, entry)
-    ids = [pull_id(*client("two"), entry.bundle.id).version]
+    ids = [pull_id(Binding.of(*client("two")), entry.bundle.id).version]
     assert len(ids) == 1
-    every = pull_all(*client("three"), all_versions=True)
+    every = pull_all(Binding.of(*client("three")), all_versions=True)
     assert [e.bundle.id for e in every].count(entry.bundle.id) == 1
     assert sorted(e.version or 0 for e in every) == list(range(1, len(every) + 1))
     assert one[0].catalog.unpushed(one[1], "data") == []
@@ -371,7 +372,7 @@ def test_a_retried_job_adopts_what_its_first_attempt_wrote(client: MakeClient) -
     first = add(one, "out", "first attempt", id=id)
     send(one, first)
     second = add(two, "out", "second attempt", id=id)
-    assert push(*two[:3], [second]).bundles[0].root == first.bundle.root
+    assert push(Binding.of(*two[:3]), [second]).bundles[0].root == first.bundle.root
     assert versions(one, "out") == [1]
     kept = two[0].catalog.by_id(two[1], id)
     assert kept is not None
@@ -386,8 +387,8 @@ def test_a_push_that_broke_off_sends_the_rest_only(client: MakeClient, tmp_path:
     entry = add(one, "data", {"large": File(large)})
     lossy = Lossy(one[2].inner, "b/", repeats=False)
     with pytest.raises(RemoteUnreachable):
-        push(one[0], one[1], lossy, [entry])
-    report = push(*one, [entry])
+        push(Binding.of(one[0], one[1], lossy), [entry])
+    report = push(Binding.of(*one), [entry])
     assert (report.packs, report.bytes) == (0, 0)
     assert [bundle.id for bundle in report.bundles] == [entry.bundle.id]
 
@@ -399,7 +400,7 @@ def test_many_small_pushes_are_gathered_into_one_pack(client: MakeClient) -> Non
     for n in range(20):
         value[f"part-{n}"] = os.urandom(3000)
         send(one, add(one, "data", dict(value)))
-    pulled = pull_latest(*two, "data")
+    pulled = pull_latest(Binding.of(*two), "data")
     two[2].forget()
     assert value_of(two, pulled) == value
     packs = {key for _, key in two[2].requests if key.startswith("packs/")}
@@ -413,7 +414,7 @@ def write_versions(url: str, store: Path, count: int) -> None:
     context = bind(opened, opened.contexts.create("work"), remote)
     for number in range(count):
         value = f"{store.name} {number}"
-        push(opened, context, remote, [opened.add(context, "data", value, commit=True)])
+        push(Binding.of(opened, context, remote), [opened.add(context, "data", value, commit=True)])
     opened.close()
 
 
@@ -432,7 +433,7 @@ def test_eight_processes_write_one_name_without_loss(
         writer.join(120)
         assert writer.exitcode == 0
     reader = client("reader")
-    every = pull_all(*reader, all_versions=True)
+    every = pull_all(Binding.of(*reader), all_versions=True)
     assert sorted(entry.version or 0 for entry in every) == list(range(1, 25))
     found = {value_of(reader, entry) for entry in every}
     assert found == {f"writer-{n} {k}" for n in range(8) for k in range(3)}
@@ -448,10 +449,10 @@ def test_a_vanished_remote_is_an_error_even_with_nothing_to_send(
     send(one, entry)
     remove_place(url, request)
     for act in (
-        lambda: push(*one, []),
-        lambda: push(*one, [entry]),
-        lambda: pull_latest(*one, "data"),
-        lambda: pull_all(*one),
+        lambda: push(Binding.of(*one), []),
+        lambda: push(Binding.of(*one), [entry]),
+        lambda: pull_latest(Binding.of(*one), "data"),
+        lambda: pull_all(Binding.of(*one)),
     ):
         with pytest.raises(RemoteUnreachable):
             act()
@@ -465,7 +466,10 @@ def test_an_emptied_or_other_remote_is_noticed(
     entry = add(one, "data", 1)
     send(one, entry)
     one[2].inner.delete([found.key for found in one[2].inner.list("")])
-    for act in (lambda: push(*one, [entry]), lambda: pull_latest(*one, "data")):
+    for act in (
+        lambda: push(Binding.of(*one), [entry]),
+        lambda: pull_latest(Binding.of(*one), "data"),
+    ):
         with pytest.raises(RemoteChanged, match="bundlerun remote"):
             act()
     other = client("other")
@@ -473,10 +477,10 @@ def test_an_emptied_or_other_remote_is_noticed(
     store, context, remote = one
     fresh = add(one, "data", 2)
     for act in (
-        lambda: push(store, context, remote, [fresh]),
-        lambda: pull_latest(store, context, remote, "data"),
-        lambda: pull_all(store, context, remote),
-        lambda: pull_id(store, context, remote, entry.bundle.id),
+        lambda: push(Binding.of(store, context, remote), [fresh]),
+        lambda: pull_latest(Binding.of(store, context, remote), "data"),
+        lambda: pull_all(Binding.of(store, context, remote)),
+        lambda: pull_id(Binding.of(store, context, remote), entry.bundle.id),
     ):
         with pytest.raises(RemoteChanged):
             act()
@@ -484,7 +488,7 @@ def test_an_emptied_or_other_remote_is_noticed(
     with pytest.raises(OtherRemote, match="another remote than the one now at"):
         bind(store, context, remote)
     again = bind(store, context, remote, rebind=True)
-    assert len(push(store, again, remote, [fresh]).bundles) == 2
+    assert len(push(Binding.of(store, again, remote), [fresh]).bundles) == 2
     assert versions(other, "data") == [3, 2, 1]
 
 
@@ -495,7 +499,7 @@ def test_a_remote_that_was_rolled_back_is_noticed(client: MakeClient) -> None:
     newest = next(found.key for found in one[2].list("v/data/"))
     one[2].delete([newest])
     with pytest.raises(RemoteChanged, match="rolled back"):
-        pull_latest(*one, "data")
+        pull_latest(Binding.of(*one), "data")
 
 
 def test_binding_twice_finds_the_same_remote(client: MakeClient) -> None:

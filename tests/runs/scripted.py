@@ -23,6 +23,7 @@ from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import CloudError, EngineError, SubmitUnknown
 from bundlerun.remotes.base import Remote
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.open import open_remote
@@ -177,7 +178,7 @@ class Stage:
             context = store.contexts.create("job")
             context = store.contexts.bind(context, remote.url, found_uuid(remote))
             entry = store.add(context, record.output, value, id=record.output_id, commit=True)
-            push(store, context, remote, [entry])
+            push(Binding.of(store, context, remote), [entry])
             store.close()
 
     def leave_envelope(self, record: RunRecord, **fields: Any) -> None:

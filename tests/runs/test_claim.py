@@ -13,8 +13,8 @@ import pytest
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.bundles.record import new_id
+from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import claim_key, plan_key, result_key
 from bundlerun.runs.task import PipeTask

@@ -12,8 +12,8 @@ from bundlerun.api import open as open_workspace
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import new_id
+from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import Envelope, plan_key, result_key
 from bundlerun.runs.task import PipeTask

@@ -7,8 +7,8 @@ from pathlib import Path
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import Parent
 from bundlerun.images.described import Described
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.remotes.identity import bind
 from bundlerun.runs.plan import Place, RunPlan, RunRequest, plan_run
 from bundlerun.store.store import Store
 
@@ -37,10 +37,8 @@ def test_a_plan_names_its_input_and_leaves_its_record_at_home(tmp_path: Path) ->
     given = store.add(context, "numbers", [1, 2], tags=tags, commit=True).bundle
     plan = plan_run(
         RunRequest("numbers", "out", PIPE),
-        store=store,
-        context=context,
-        remote=remote,
-        place=Place(DESCRIBED, image="bundlerun-jobs-pipes:tag"),
+        Binding.of(store, context, remote),
+        Place(DESCRIBED, image="bundlerun-jobs-pipes:tag"),
     )
     data = plan.to_bytes()
     assert b"said before" not in data

@@ -15,7 +15,8 @@ from bundlerun.bundles.packs import PackInfo
 from bundlerun.bundles.value.walk import parts
 from bundlerun.errors import IntegrityError
 from bundlerun.progress import SILENT, Progress
-from bundlerun.remotes.base import KeyInfo, Remote
+from bundlerun.remotes.base import KeyInfo
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fsck.packs import PackState, packs_read
 from bundlerun.remotes.fsck.records import Facts, Problem, RecordsProof
 from bundlerun.remotes.fsck.repair import (
@@ -30,29 +31,26 @@ from bundlerun.remotes.keys import pack_key, version_key
 from bundlerun.store.database import batches
 from bundlerun.store.fsck.tables import FROM_SOURCE, state_of
 from bundlerun.store.reports import Fault, Finding, Kind, Proof, until_mended
-from bundlerun.store.store import Store
 
 _MEMO = 8
 """Sets of packs that are remembered for a node."""
 
 
-def prove(
-    remote: Remote, uuid: str, store: Store, *, repair: bool = False, progress: Progress = SILENT
-) -> Proof:
-    """Look at everything on the remote ``uuid``, and with ``repair`` mend what ``store`` can.
+def prove(binding: Binding, *, repair: bool = False, progress: Progress = SILENT) -> Proof:
+    """Look at everything on the remote, and with ``repair`` mend what the store can.
 
     Every byte of it is read, in bounded memory; requests: one a record, two a pack, one a 1,000
     keys. What a push adds meanwhile is whole as far as it is seen. Raises RemoteChanged where
     another remote answers, RemoteErrors.
     """
-    check_remote(remote, uuid)
+    check_remote(binding.remote, binding.uuid)
     looked_at: Counter[str] = Counter()
 
     def look() -> list[Fault]:
         looked_at.clear()
         # What mends a pack looks it up once more: it stays open until the next look, or the end.
         ledger = stack.enter_context(contextlib.closing(Ledger(Path(tempfile.mkdtemp(dir=folder)))))
-        return _Proving(remote, uuid, store, ledger, looked_at).faults(progress)
+        return _Proving(binding, ledger, looked_at).faults(progress)
 
     with (
         tempfile.TemporaryDirectory(prefix="bundlerun-fsck-") as folder,
@@ -62,14 +60,13 @@ def prove(
 
 
 class _Proving:
-    def __init__(
-        self, remote: Remote, uuid: str, store: Store, ledger: Ledger, looked_at: Counter[str]
-    ) -> None:
-        self._remote = remote
-        self._uuid = uuid
-        self._store = store
+    def __init__(self, binding: Binding, ledger: Ledger, looked_at: Counter[str]) -> None:
+        self._binding = binding
+        self._remote = binding.remote
+        self._uuid = binding.uuid
+        self._store = binding.store
         self._ledger = ledger
-        self._records = RecordsProof(remote, uuid)
+        self._records = RecordsProof(binding.remote, binding.uuid)
         self._infos: dict[str, PackInfo | None] = {}
         self._bad: dict[str, PackState | None] = {}
         self._problems: dict[str, str] = {}
@@ -226,7 +223,7 @@ class _Proving:
         self._found.append(Fault(finding))
 
     def _record_faults(self) -> Iterator[Fault]:
-        restoring = RecordRestoring(self._store, self._remote, self._uuid, self._records)
+        restoring = RecordRestoring(self._binding, self._records)
         # Bundle records first: versions name their digests.
         for problem in sorted(self._records.problems, key=_rank):
             cure = restoring.cure(problem)
@@ -236,7 +233,7 @@ class _Proving:
                 yield Fault(replace(problem.finding, mendable=cure[0]), cure[1])
 
     def _pack_faults(self) -> Iterator[Fault]:
-        restoring = PackRestoring(self._store, self._remote, self._uuid, self._ledger)
+        restoring = PackRestoring(self._binding, self._ledger)
         claims = {pack.uuid: pack for facts in self._records.facts.values() for pack in facts.packs}
         for uuid, state in self._bad.items():
             users = self._users.get(uuid, [])

@@ -12,7 +12,8 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.link import PART_BYTES, Link
 from bundlerun.bundles.packs import Location, PackInfo, damaged_member, laid_out
 from bundlerun.errors import IntegrityError
-from bundlerun.remotes.base import KeyInfo, Remote
+from bundlerun.remotes.base import KeyInfo
+from bundlerun.remotes.binding import Binding
 from bundlerun.remotes.fsck.packs import PackState, pack_read
 from bundlerun.remotes.fsck.records import Problem, RecordsProof
 from bundlerun.remotes.fsck.scratch import Ledger
@@ -33,10 +34,10 @@ class PackRestoring:
     A key is never used twice, so a pack is put again only with exactly the bytes that it had.
     """
 
-    def __init__(self, store: Store, remote: Remote, uuid: str, ledger: Ledger) -> None:
-        self._store = store
-        self._remote = remote
-        self._uuid = uuid
+    def __init__(self, binding: Binding, ledger: Ledger) -> None:
+        self._store = binding.store
+        self._remote = binding.remote
+        self._uuid = binding.uuid
         self._ledger = ledger
 
     def cure(self, claimed: PackInfo, state: PackState | None) -> tuple[str, Mend] | None:
@@ -107,12 +108,12 @@ class PackRestoring:
 class RecordRestoring:
     """Damaged records from what this store knows of the remote ``uuid``."""
 
-    def __init__(self, store: Store, remote: Remote, uuid: str, proof: RecordsProof) -> None:
-        self._store = store
-        self._remote = remote
-        self._uuid = uuid
+    def __init__(self, binding: Binding, proof: RecordsProof) -> None:
+        self._store = binding.store
+        self._remote = binding.remote
+        self._uuid = binding.uuid
         self._proof = proof
-        bound = [c for c in store.contexts.list() if c.remote_uuid == uuid]
+        bound = [c for c in binding.store.contexts.list() if c.remote_uuid == binding.uuid]
         self._contexts: list[Context] = bound
         self._rows: dict[str, dict[int, tuple[Context, Row]]] = {}
 
