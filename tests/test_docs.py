@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -262,6 +263,20 @@ def test_files_and_folders_that_a_page_names_are_there(document: Path) -> None:
         found = [where / path for where in (ROOT, ROOT / "bundlerun") if (where / path).exists()]
         # What a store and a remote have is no file of the repository.
         assert found or path in OF_A_STORE, f"{document.name} names {path}"
+
+
+def test_modules_that_the_code_names_are_there() -> None:
+    """``bundles.value.pick`` in a docstring is a name of the module ``bundlerun.bundles.value``."""
+    package = ROOT / "bundlerun"
+    rooms = "|".join(path.parent.name for path in package.glob("*/__init__.py"))
+    named = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(rf"``((?:{rooms})(?:\.\w+)+)``", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 3
+    for name in named:
+        assert pkgutil.resolve_name(f"bundlerun.{name}"), name
 
 
 def test_the_variables_of_the_readme_are_settings() -> None:

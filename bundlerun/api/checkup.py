@@ -49,7 +49,7 @@ def _builder() -> str:
 
 def _images(scope: Scope) -> Iterator[Check]:
     try:
-        names = scope.store.noted.names()
+        names = scope.store.noted_images.names()
     except BundlerunError:
         return  # what stands under "store" says it
     if not names:
@@ -62,7 +62,7 @@ def _images(scope: Scope) -> Iterator[Check]:
 def _image(scope: Scope, name: str) -> str:
     from bundlerun.runs.images import ImageRequest, image_for
 
-    noted = scope.store.noted.find(name) or {}
+    noted = scope.store.noted_images.find(name) or {}
     pipe = ImageRequest.from_json(noted["request"]).pipe
     settings = scope.settings.images
     return image_for(pipe, store=scope.store, settings=settings, on_engine=True).ref.pullable

@@ -180,12 +180,14 @@ def note_image(
 ) -> None:
     """Remember how the image was made, and what it is."""
     name = image_name(request.module, settings)
-    store.noted.save(name, {"request": request.to_json(), "image": dataclasses.asdict(image.ref)})
+    store.noted_images.save(
+        name, {"request": request.to_json(), "image": dataclasses.asdict(image.ref)}
+    )
 
 
 def noted_request(store: Store, module: str, settings: ImageSettings) -> ImageRequest | None:
     """How the image of ``module`` was last made with this store, or None."""
-    noted = store.noted.find(image_name(module, settings))
+    noted = store.noted_images.find(image_name(module, settings))
     return None if noted is None else ImageRequest.from_json(noted["request"])
 
 
@@ -200,7 +202,7 @@ def image_for(pipe: str, *, store: Store, settings: ImageSettings, on_engine: bo
 
     module = pipe.rpartition(".")[0]
     name = image_name(module, settings)
-    noted = store.noted.find(name)
+    noted = store.noted_images.find(name)
     ref = find_image(name) if on_engine or noted is None else ImageRef(**noted["image"])
     if ref is None:
         root = noted["request"]["pipe_root"] if noted else "PIPE_ROOT"

@@ -161,7 +161,7 @@ class Objects:
     def partial(self, link: Link) -> Path:
         """Where the parts of a large object gather until all are here.
 
-        ``store.partial`` locks it.
+        ``store.locks`` locks it.
         """
         return self._folder / "partial" / link.digest
 

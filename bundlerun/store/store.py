@@ -20,7 +20,7 @@ from bundlerun.store.database import Database, open_database
 from bundlerun.store.failures import read_only
 from bundlerun.store.journal import Journal
 from bundlerun.store.mounts import Trust
-from bundlerun.store.noted import Noted
+from bundlerun.store.noted_images import NotedImages
 from bundlerun.store.objects import Objects
 from bundlerun.store.reader import Fetch, StoreSource
 from bundlerun.store.remote_cache import Known, Uploads
@@ -57,7 +57,7 @@ class Store:
         self.known = Known(database)
         self.uploads = Uploads(database)
         self.journal = Journal(database)
-        self.noted = Noted(database)
+        self.noted_images = NotedImages(database)
 
     @staticmethod
     def open(path: Path, settings: StoreSettings = DEFAULTS) -> Store:
@@ -203,14 +203,14 @@ class Store:
         return view(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
     def pick(self, root: Link, patterns: Sequence[str]) -> Picked:
-        """The parts of the value ``root`` that fit ``patterns``, as ``bundles.picking.pick`` gives
+        """The parts of the value ``root`` that fit ``patterns``, as ``bundles.value.pick`` gives
         them, as far as the nodes are on this disk. Raises IntegrityError."""
         from bundlerun.bundles.value import pick
 
         return pick(root, self.objects.find, patterns)
 
     def outline(self, bundle: BundleRecord, fetch: Fetch | None = None) -> dict[str, Any]:
-        """What the value holds, as ``bundles.outlining.outline`` gives it; nodes alone are read.
+        """What the value holds, as ``bundles.value.outline`` gives it; nodes alone are read.
 
         Raises as ``value``.
         """

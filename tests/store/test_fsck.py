@@ -48,7 +48,7 @@ def full(store: Store, context: Context, tmp_path: Path) -> Store:
     store.add(context, "kept", value, tags={"a": "b"}, lineage=lineage, commit=True)
     store.add(context, "many", [os.urandom(3000) for _ in range(70)], commit=True)
     store.journal.add(context, {"id": "run-1", "state": "done"})
-    store.noted.save("image", {"tag": "x"})
+    store.noted_images.save("image", {"tag": "x"})
     out: Any = store.value(store.catalog.get(context, "kept").bundle)
     assert out["large"].path.exists()
     assert out["folder"].path.is_dir()

@@ -1,7 +1,7 @@
 """The clean-up of a store: what no bundle uses goes, once it is older than a grace period.
 
 Rows go before the files that they name, each batch durably: a crash leaves litter, which the next
-sweep takes, and never a row without its bytes. While something is deleted nobody adds (see guard);
+sweep takes, and never a row without its bytes. While something is deleted nobody adds (see locks);
 what uses what is found out before that, as far as it can be.
 """
 

@@ -10,7 +10,7 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.store.database import Database
 
 
-class Noted:
+class NotedImages:
     """Images by name, so that a run finds the pipeline's source again, and a machine without an
     engine can name the image in a job."""
 
