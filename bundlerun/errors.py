@@ -154,7 +154,7 @@ class NotCommitted(Conflict):
 class OtherRemote(Conflict):
     """The context is bound to another remote than the wanted one.
 
-    ``leaving`` is what it would leave behind (``remotes.identity.Leaving``).
+    ``leaving`` is what it would leave behind (``remotes.binding.Leaving``).
     """
 
     def __init__(self, message: str, *, hint: str | None = None, leaving: object = None) -> None:
