@@ -104,7 +104,8 @@ def outline_lines(node: Mapping[str, Any], depth: int = 0) -> list[str]:
     # The size of a short text or number is seen.
     if "size" in node and "value" not in node:
         facts.append(size(node["size"]))
-    lines = [f"{head}{kind} {', '.join(facts)}".rstrip()]
+    said = ", ".join(facts)
+    lines = [head + (f"{kind} {said}".rstrip() if kind else said)]
     entries = node.get("entries", ())
     for child in entries[:ENTRIES_SHOWN]:
         lines += outline_lines(child, depth + 1)

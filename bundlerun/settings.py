@@ -222,7 +222,7 @@ def _parsed(path: Path, file: bytes) -> dict[str, Any]:
     try:
         found = tomllib.loads(file.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
+        raise SettingsError(f"{path} is not TOML: {error}", hint=f"cat -n {path}") from error
     for section, rows in found.items():
         tables = [
             rows,

@@ -104,7 +104,9 @@ def checked(given: Given, sections: Sections) -> Given:
     config = {}
     for name, text in given.config.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=NEAR)
+            # A class is often named as in its module, without the package.
+            near = [known for known in sorted(names) if known.endswith(f".{name}")]
+            near = near or difflib.get_close_matches(name, names, n=NEAR)
             there = ", ".join(near or sorted(names)) or "nothing"
             raise BadParameter(
                 f"nothing in the pipeline has the setting {name!r}; it has: {there}",

@@ -89,6 +89,7 @@ MISTAKES = {
     "apply sales out mistaken.slow.Slow --names a,b --secs 1": """--names '["a", "b"]'""",
     "apply --workers 0 sales out mistaken.slow.Slow --secs 1": "--workers 1",
     "apply --set x sales out mistaken.slow.Slow --secs 1": "--set SECTION.KEY=VALUE",
+    "apply --set Slow.secs=1 sales out mistaken.slow.Slow --secs 1": "--set mistaken.slow.Slow",
     "run --set x sales out mistaken.slow.Slow --secs 1": "--set [SECTION.]KEY=VALUE",
     "apply --env BUNDLERUN_X=1 sales out mistaken.slow.Slow --secs 1": "another name",
     "apply --secret NOPE sales out mistaken.slow.Slow --secs 1": "export NOPE=...",
@@ -161,3 +162,22 @@ def test_an_empty_list_of_contexts_says_how_to_make_one(bundlerun: Cli) -> None:
     said = bundlerun("context")
     assert (said.out, said.code) == ("", 0)
     assert "bundlerun context NAME" in said.err
+
+
+def test_a_settings_file_that_is_not_toml_is_shown_with_its_lines(
+    bundlerun: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has the line's number."""
+    monkeypatch.setenv("BUNDLERUN_HOME", str(tmp_path))
+    (tmp_path / "config.toml").write_text("\n[run\n")
+    said = bundlerun("ls")
+    assert said.code == 3
+    assert "is not TOML" in said.err
+    assert "line 2" in said.err
+    assert f"try: cat -n {tmp_path / 'config.toml'}" in said.err
+
+
+def test_cat_shows_the_files_of_a_folder_without_a_gap(ok: Cli, folder: Path) -> None:
+    """A path, and its size."""
+    ok("add", "pipes", folder / "mistaken")
+    assert f"  slow.py: {len(PIPES)} B\n" in ok("cat", "pipes").out
