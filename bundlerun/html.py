@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from bundlerun.formatting import clean
 
@@ -38,6 +37,9 @@ Content = str | Fragment
 
 def text(content: Content) -> Fragment:
     """``content`` as a fragment: a str is escaped, and its control characters are marked."""
+    # Imported here: its table of entities is large, and records are read far more than shown so.
+    from html import escape
+
     return content if isinstance(content, Fragment) else Fragment(escape(clean(content)))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.settings import Settings, read_settings
-from bundlerun.store.reports import GRACE_S
+from bundlerun.store.grace import GRACE_S
 
 if TYPE_CHECKING:
     from bundlerun.api.bundle import Bundle

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.bundle import Bundle
-from bundlerun.api.checkup import checkup
 from bundlerun.api.scope import (
     APPLY,
     BEFORE,
@@ -22,16 +21,16 @@ from bundlerun.api.scope import (
     called,
     outside_only,
 )
-from bundlerun.backends.base import Check
 from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.bundles.record import BundleRecord, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, UsageError
 from bundlerun.progress import Progress
 from bundlerun.settings import Settings
-from bundlerun.store.reports import GRACE_S
+from bundlerun.store.grace import GRACE_S
 
 if TYPE_CHECKING:
     from bundlerun.api.handle import Run, RunResult
+    from bundlerun.backends.base import Check
     from bundlerun.bundles.value.differences import Differences
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
@@ -640,6 +639,8 @@ class Workspace:
     @outside_only(BEFORE)
     def doctor(self) -> list[Check]:
         """What works here and what does not, each with the command that mends it."""
+        from bundlerun.api.checkup import checkup
+
         return checkup(self.scope)
 
     def _out(self, entry: Entry) -> Bundle:

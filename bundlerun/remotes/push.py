@@ -10,7 +10,6 @@ from bundlerun.bundles.digest import Digest
 from bundlerun.bundles.lineage import ReuseKey
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.record import BundleRecord
-from bundlerun.bundles.value import links as links_of
 from bundlerun.errors import BundleNotFound, NotCommitted, PushIncomplete, RemoteError
 from bundlerun.progress import SILENT, Progress
 from bundlerun.remotes.base import Remote
@@ -296,6 +295,9 @@ class _Push:
 
         Raises BundleNotFound where they are neither on this disk nor on the remote.
         """
+        # Imported here: a plan asks a remote for equal work, and needs no walk over values.
+        from bundlerun.bundles.value import links as links_of
+
         store, uuid = self._store, self._uuid
         shares = store.known.noted_value(uuid, bundle.root.digest) or []
         fetcher = Fetcher(store, self._remote, uuid, _what(bundle), shares)

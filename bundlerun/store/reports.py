@@ -10,9 +10,6 @@ from typing import Any
 
 from bundlerun.errors import BundlerunError
 
-GRACE_S = 7 * 86_400
-"""What is younger than this is kept, unless another grace is set."""
-
 
 @dataclass(frozen=True)
 class Reclaimed:

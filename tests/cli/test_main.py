@@ -50,8 +50,22 @@ def test_a_list_imports_no_codec() -> None:
     script = (
         "import sys; from bundlerun.cli.main import run_cli; code = run_cli(['ls']);"
         "bad = {'boto3', 'luigi', 'docker', 'pyarrow', 'zoneinfo', 'difflib',"
-        " 'bundlerun.bundles.value', 'bundlerun.pipelines.pipe'} & set(sys.modules);"
+        " 'bundlerun.bundles.value', 'bundlerun.pipelines.pipe', 'bundlerun.backends',"
+        " 'bundlerun.store.reports', 'html.entities'} & set(sys.modules);"
         "sys.exit(str(bad) if bad else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_planning_a_run_imports_no_codec() -> None:
+    """A run that finds equal work writes and compares no value, and proves and cleans nothing."""
+    script = (
+        "import sys; import bundlerun.cli.run, bundlerun.api.requests, bundlerun.runs.submit;"
+        "bad = {'boto3', 'luigi', 'docker', 'pyarrow', 'rich', 'html.entities',"
+        " 'decimal', 'bundlerun.bundles.value', 'bundlerun.api.compare', 'bundlerun.api.checkup',"
+        " 'bundlerun.store.reports'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

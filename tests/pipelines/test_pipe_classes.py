@@ -7,7 +7,9 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import luigi
 import pytest
 
 from bundlerun.errors import BadModule, BadName, BadParameter, UsageError
@@ -34,6 +36,35 @@ def test_a_reserved_name_from_a_mixin_is_refused_too(project: Project) -> None:
         project.module(
             f"class Mixin:\n    resources = luigi.IntParameter()\nclass Top(Mixin, Pipe):\n{RUNS}"
         )
+
+
+PARAMETERS = """
+class Mixin:
+    mixed = luigi.IntParameter(default=1)
+    hidden = luigi.IntParameter(default=2)
+
+class Base(Mixin, Pipe):
+    twice_b = twice_a = luigi.IntParameter(default=3)
+    hidden = None
+
+class Top(Base):
+    mixed = luigi.IntParameter(default=4)
+    own = luigi.IntParameter(default=5)
+"""
+
+
+def test_a_class_has_the_parameters_that_luigi_says(project: Project) -> None:
+    """In luigi's order: those of bases and mixins, none that a subclass hides, and what is put on
+    a class after it was made."""
+    top = project.module(PARAMETERS + RUNS).Top
+
+    def told() -> list[tuple[str, Any]]:
+        assert top.get_params() == luigi.Task.get_params.__func__(top)
+        return [name for name, _ in top.get_params()]
+
+    assert told() == ["twice_a", "twice_b", "mixed", "own"]
+    top.__mro__[1].later = luigi.IntParameter(default=6)
+    assert told() == ["twice_a", "twice_b", "mixed", "own", "later"]
 
 
 @pytest.mark.parametrize("method", ["run", "output", "complete", "input"])

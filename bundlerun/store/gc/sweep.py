@@ -24,7 +24,8 @@ from bundlerun.progress import SILENT, Progress
 from bundlerun.store.database import Database, batches, marks
 from bundlerun.store.failures import translated
 from bundlerun.store.gc.mark import Live
-from bundlerun.store.reports import GRACE_S, GcReport, MostlyDead, Reclaimed
+from bundlerun.store.grace import GRACE_S
+from bundlerun.store.reports import GcReport, MostlyDead, Reclaimed
 from bundlerun.store.store import Store
 from bundlerun.store.writer import file_of
 
