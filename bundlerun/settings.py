@@ -5,6 +5,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     [run]
     vcpus = 1
     memory_mib = 2048
+    luigid = "http://127.0.0.1:8082"      # BUNDLERUN_LUIGID
 
     [images]
     repository_prefix = "team"            # BUNDLERUN_REPOSITORY_PREFIX
@@ -63,10 +64,12 @@ def option(
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: the default size of jobs."""
+    """``[run]``: the default size of jobs, and the luigi central scheduler that applies report
+    their graph to."""
 
     vcpus: float = 1
     memory_mib: int = 2048
+    luigid: str | None = option(variable="BUNDLERUN_LUIGID")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.scope import called
@@ -35,8 +36,9 @@ def applied(
     # luigi reads its files while it is imported, and does not name one that it cannot read.
     luigi_files()
     from bundlerun.pipelines.apply import apply_named
+    from bundlerun.pipelines.luigid import Luigid
     from bundlerun.pipelines.session import session_options
-    from bundlerun.runs.masking import MaskedProgress, unsaid
+    from bundlerun.runs.masking import MaskedProgress, masked, unsaid
 
     input, output, pipe = names
     settled = session_options(options)
@@ -46,6 +48,11 @@ def applied(
     entry = None if input is None or input == "-" else scope.entry(input, wanted)
     before = scope.store.catalog.find(scope.context(), output)
     progress = scope.inner.progress if scope.inner else scope.progress
+    inner = scope.inner
+    outer, url = (inner.luigid, options.luigid) if inner else (Luigid(), options.luigid)
+    if inner is None and url is None:
+        url = scope.settings.run.luigid
+    luigid = outer.within(url, lambda text: masked(text, hidden))
     with unsaid(hidden):
         made = apply_named(
             pipe,
@@ -53,7 +60,7 @@ def applied(
             input=None if entry is None else entry.bundle,
             output=output,
             params=params,
-            options=settled,
+            options=replace(settled, luigid=luigid),
             progress=MaskedProgress(progress, hidden) if hidden else progress,
         ).entry
     if before is None or before.bundle.id != made.bundle.id:

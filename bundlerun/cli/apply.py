@@ -32,6 +32,11 @@ from bundlerun.errors import BadParameter
     type=click.Path(path_type=Path),
     help="The folder that holds pkg/module.py; the current one by default.",
 )
+@click.option(
+    "--luigid",
+    metavar="URL",
+    help='Report the graph to this luigi central scheduler ("": to none).',
+)
 @given_options
 @as_json
 @click.argument("input", metavar="IN")

@@ -17,6 +17,7 @@ from bundlerun.pipelines import scheduler
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.graph import walk
 from bundlerun.pipelines.loader import importing_from, load_pipe, location_of, pipe_class
+from bundlerun.pipelines.luigid import reporting
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.parameters import with_params
 from bundlerun.pipelines.session import Session, SessionOptions, Target
@@ -106,10 +107,14 @@ def apply(
         session.take(given)
         first = session.plan()
         try:
-            if first:
-                # Children may be killed: what they leave goes with the folder.
-                session.make_folder()
-                scheduler.run_all(session, first, processes=options.workers, progress=progress)
+            with reporting(options.luigid, nodes, session.done, progress) as report:
+                if first:
+                    # Children may be killed: what they leave goes with the folder.
+                    session.make_folder()
+                    workers = options.workers
+                    scheduler.run_all(
+                        session, first, processes=workers, progress=progress, report=report
+                    )
         finally:
             session.close()
         return ApplyResult(session.done[session.top], session.ran, session.reused)

@@ -19,6 +19,8 @@ from bundlerun.pipelines.processes import Tell
 from bundlerun.progress import Progress
 
 if TYPE_CHECKING:
+    from bundlerun.pipelines.graph import Node
+    from bundlerun.pipelines.luigid import Report
     from bundlerun.pipelines.pipe import Pipe, Scratch
 
 FREE = "free"
@@ -82,12 +84,14 @@ def told(pipe: Pipe, error: BaseException, failed: UserError) -> UserError:
 
 
 class Listener:
-    """Hears one run of ``pipe``, called ``name``, in the process that called ``apply``."""
+    """Hears one run of the pipe ``node``, in the process that called ``apply``."""
 
-    def __init__(self, pipe: Pipe, name: str, progress: Progress) -> None:
-        self._pipe = pipe
-        self._name = name
+    def __init__(self, node: Node, progress: Progress, report: Report) -> None:
+        self._node = node
+        self._pipe = node.pipe
+        self._name = node.name
         self._progress = progress
+        self._report = report
         self._bar: int | None = None
         self._percent = 0
         self._context = contextvars.copy_context()
@@ -102,7 +106,10 @@ class Listener:
             self._context.copy().run(self._pipe.trigger_event, event, *given, **kwargs)
         elif kind == _PERCENT:
             self._show(rest[0])
+            self._report.percent(self._node, rest[0])
         else:
+            tell = self._report.status if kind == _STATUS else self._report.tracking_url
+            tell(self._node, rest[0])
             self._progress.line(f"{self._name}: {rest[0]}")
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import Parent, ReuseKey
 from bundlerun.bundles.record import new_id
+from bundlerun.pipelines.luigid import Luigid
 from bundlerun.pipelines.targets import Targets
 from bundlerun.progress import Progress
 from bundlerun.store.visibility import Visibility
@@ -38,6 +39,7 @@ class Inner(Targets):
         super().__init__(outer.store.seen_from(visibility), outer.context, fetch=outer.fetch)
         self.path = visibility.path
         self.progress = progress
+        self.luigid = Luigid()
         self._outer = outer
         self._visibility = visibility
 

@@ -56,6 +56,8 @@ class ApplyOptions(Options):
 
     ``workers`` over 1 runs pipes in child processes. ``commit`` commits all outputs. ``pipe_root``
     is the folder below which ``package.module.Class`` is found (None: the working directory).
+    ``luigid`` is the address of a luigi central scheduler that is told of the graph ("": none,
+    None: the one in the settings).
 
     ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
     ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what
@@ -69,3 +71,4 @@ class ApplyOptions(Options):
     workers: int = 1
     commit: bool = False
     pipe_root: str | Path | None = None
+    luigid: str | None = None

@@ -21,6 +21,7 @@ from bundlerun.errors import BundlerunError, RunFailed, TimedOut
 from bundlerun.pipelines import failures
 from bundlerun.pipelines.events import FREE, Listener
 from bundlerun.pipelines.graph import Node
+from bundlerun.pipelines.luigid import Report
 from bundlerun.pipelines.processes import DIED, FAILED, LATE, Child, Children, Tell
 from bundlerun.progress import SILENT, Progress
 
@@ -40,15 +41,20 @@ class Work(Protocol):
 
 
 def run_all(
-    work: Work, first: Sequence[Node], *, processes: int, progress: Progress = SILENT
+    work: Work,
+    first: Sequence[Node],
+    *,
+    processes: int,
+    progress: Progress = SILENT,
+    report: Report | None = None,
 ) -> None:
-    """Carry out ``first`` and all that ``work.settled`` names afterwards.
+    """Carry out ``first`` and all that ``work.settled`` names afterwards; ``report`` is told.
 
     One process: in this thread, but for pipes that have a ``worker_timeout``. The first failure
     is raised, once the children that run already have ended. No signal handler is touched, and any
     thread may call.
     """
-    queue = _Queue(work, processes, progress)
+    queue = _Queue(work, processes, progress, report or Report())
     queue.add(first)
     finished = False
     try:
@@ -72,12 +78,13 @@ class _Turn:
 
 
 class _Queue:
-    def __init__(self, work: Work, processes: int, progress: Progress) -> None:
+    def __init__(self, work: Work, processes: int, progress: Progress, report: Report) -> None:
         self.children = Children()
         self.error: BaseException | None = None
         self._work = work
         self._processes = processes
         self._progress = progress
+        self._report = report
         self._count = itertools.count()
         self._ready: list[tuple[float, int, Node]] = []
         self._attempts: Counter[Node] = Counter()
@@ -131,9 +138,10 @@ class _Queue:
 
     def _begin(self, node: Node) -> None:
         self._attempts[node] += 1
-        listener = Listener(node.pipe, node.name, self._progress)
+        listener = Listener(node, self._progress, self._report)
         turn = _Turn(node, self._attempts[node], listener, _resources(node))
         self._used.update(turn.needs)
+        self._report.running(node)
         timeout_s = _of_pipe(node, "worker_timeout") or None
         if self._processes > 1 or timeout_s is not None:
             child = self.children.start(
@@ -180,6 +188,7 @@ class _Queue:
     def _done(self, turn: _Turn, id: str, ran: bool) -> None:
         self._over(turn)
         following = self._work.settled(turn.node, id, ran)
+        self._report.done(turn.node)
         if self.error is None:
             self.add(following)
 
@@ -190,8 +199,10 @@ class _Queue:
         allowed = _of_pipe(turn.node, "retry_count") or 1
         if self.error is None and isinstance(error, RunFailed) and turn.number < allowed:
             self._progress.line(f"{error.message}; attempt {turn.number + 1} of {allowed} follows")
+            self._report.pending(turn.node)
             self.add([turn.node])
             return
+        self._report.failed(turn.node, error)
         self.error = self.error or error
 
     def _over(self, turn: _Turn) -> None:

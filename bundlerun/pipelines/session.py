@@ -24,6 +24,7 @@ from bundlerun.pipelines.imports import file_digest
 from bundlerun.pipelines.inner import inner_of, inside
 from bundlerun.pipelines.loaded import check_loaded
 from bundlerun.pipelines.loader import ModuleLocation
+from bundlerun.pipelines.luigid import Luigid
 from bundlerun.pipelines.override_scope import image_left_out, said_elsewhere
 from bundlerun.pipelines.overrides import (
     Given,
@@ -210,6 +211,7 @@ class Session:
         given = [bundle for _, bundle in self._goes_in(node)]
         lines = Lines(events.status(tell))
         inner = inner_of(self.host, self._token, node.name, given, lines)
+        inner.luigid = self.options.luigid
         pipe.trigger_event(Event.START, pipe)
         try:
             with inside(inner):
@@ -372,6 +374,7 @@ class SessionOptions:
     git); ``run``, ``image`` and ``request`` go into the lineage; ``output_id`` is the id that
     the output is to have when it is made. ``left_out`` is given inside an image: the digests of
     what its build left out for its size, by path. ``given`` is what ``--set`` and ``--env`` say.
+    ``luigid`` is told of the graph, where it names a place.
     """
 
     workers: int = 1
@@ -388,6 +391,7 @@ class SessionOptions:
     output_id: str | None = None
     left_out: Mapping[str, Digest] | None = None
     given: Given = field(default_factory=Given)
+    luigid: Luigid = field(default_factory=Luigid)
 
 
 def session_options(options: ApplyOptions) -> SessionOptions:

@@ -9,6 +9,7 @@ from bundlerun.errors import InfraError
 from bundlerun.pipelines.apply import apply
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.loader import importing_from, load_pipe
+from bundlerun.pipelines.luigid import Luigid
 from bundlerun.pipelines.override_scope import in_force
 from bundlerun.pipelines.session import SessionOptions
 from bundlerun.pipelines.source import source_digest
@@ -18,6 +19,7 @@ from bundlerun.remotes.fetch import fetcher
 from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
+from bundlerun.runs.masking import masked
 from bundlerun.runs.worker import Done
 from bundlerun.store.store import Store
 
@@ -54,6 +56,8 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
         output_id=task.output_id,
         left_out=task.left_out,
         given=task.given,
+        # Told nowhere by itself; an apply inside of a pipe may be, without the secrets of the job.
+        luigid=Luigid(mask=lambda text: masked(text, tuple(attempt.hidden.values()))),
     )
     # Also while the module is imported, and for what it imports when it runs.
     with in_force(task.given), importing_from(attempt.pipe_root):
