@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe
     from bundlerun.runs.options import RunOptions
-    from bundlerun.runs.plan import RunPlan, RunRequest
+    from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.request import RunRequest
     from bundlerun.store.rows import Entry
 
 

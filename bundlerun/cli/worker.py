@@ -33,9 +33,9 @@ def command(
 
     The exit code is that of the error.
     """
-    from bundlerun.images.dockerfile import CODE
+    from bundlerun.images.layout import CODE
     from bundlerun.pipelines.inner import alone
-    from bundlerun.runs.job_spec import HIDDEN
+    from bundlerun.runs.masking import HIDDEN
     from bundlerun.runs.worker import Attempt, open_job_remote, work
 
     # Not for the pipes: to them the secrets are variables like others.

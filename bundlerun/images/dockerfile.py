@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from textwrap import dedent
 
-CODE = "/bundlerun/code"
-"""Where the pipeline's source lies in the image; it is on PYTHONPATH."""
+from bundlerun.images.layout import CODE
 
 SCHEMA = "/bundlerun/schema.json"
 """What ``bundlerun.pipelines.describe`` printed at the end of the build."""

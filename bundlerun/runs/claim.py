@@ -8,7 +8,7 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.record import FORMAT, check_format, parse_record
 from bundlerun.errors import Conflict, IntegrityError
 from bundlerun.remotes.records import create
-from bundlerun.runs.record import claim_key
+from bundlerun.runs.keys import claim_key
 
 if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote

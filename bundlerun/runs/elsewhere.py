@@ -14,8 +14,9 @@ from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound
 from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.runs import index
+from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
 from bundlerun.runs.job_spec import job_base
-from bundlerun.runs.record import Envelope, Missing, RunRecord, Unreadable, newest_envelope
+from bundlerun.runs.record import RunRecord
 from bundlerun.runs.scope import change
 from bundlerun.runs.settle import Output, judge
 

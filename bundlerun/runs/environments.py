@@ -19,7 +19,7 @@ from bundlerun.runs.images import check_pipe, image_of_run, noted_request
 from bundlerun.runs.plan import Interpreter, Place
 
 if TYPE_CHECKING:
-    from bundlerun.runs.plan import RunRequest
+    from bundlerun.runs.request import RunRequest
     from bundlerun.runs.scope import RunScope
 
 

@@ -23,7 +23,7 @@ from bundlerun.pipelines.source import Digests, digests_of, source_digest, sourc
 if TYPE_CHECKING:
     from bundlerun.connections import Connections
     from bundlerun.progress import Progress
-    from bundlerun.runs.plan import RunRequest
+    from bundlerun.runs.request import RunRequest
     from bundlerun.runs.scope import RunScope
     from bundlerun.settings import ImageSettings
     from bundlerun.store.store import Store

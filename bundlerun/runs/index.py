@@ -24,8 +24,9 @@ from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFou
 from bundlerun.remotes.gc.mark import in_parallel
 from bundlerun.remotes.keys import RUN_INDEX, listed_run, run_index_key
 from bundlerun.remotes.records import create, read_record
+from bundlerun.runs.keys import handle_key, plan_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import RunRecord, handle_key, plan_key
+from bundlerun.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from bundlerun.bundles.digest import Digest

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from bundlerun.backends.job import JobSpec, RemoteAccess
 from bundlerun.errors import UsageError
 from bundlerun.pipelines.overrides import check_apart, check_secrets
+from bundlerun.runs.masking import HIDDEN
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend, Tells, Traits
     from bundlerun.remotes.base import Remote
-    from bundlerun.runs.plan import RunPlan, RunRequest
+    from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.request import RunRequest
     from bundlerun.runs.scope import RunScope
 
 WORKER = ("python", "-m", "bundlerun", "worker")
@@ -21,9 +23,6 @@ WORKER = ("python", "-m", "bundlerun", "worker")
 
 INDEX = "BUNDLERUN_INDEX"
 """The variable in which a backend that has none of its own tells a job its index in its array."""
-
-HIDDEN = "BUNDLERUN_HIDDEN"
-"""The variable that tells a worker which variables' values must not be written anywhere."""
 
 
 def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> JobSpec:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bundlerun.backends.job import JobState
 from bundlerun.backends.open import traits_of
 from bundlerun.errors import BundleNotFound, IntegrityError, RunNotFound
-from bundlerun.runs.record import Envelope, Missing, RunRecord, newest_envelope
+from bundlerun.runs.envelope import Envelope, Missing, newest_envelope
+from bundlerun.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend

@@ -11,6 +11,9 @@ from urllib.parse import quote, quote_plus
 from bundlerun.errors import BundlerunError, RunFailed
 from bundlerun.progress import Progress
 
+HIDDEN = "BUNDLERUN_HIDDEN"
+"""The variable that tells a worker which variables' values must not be written anywhere."""
+
 LEAST_HIDDEN = 4
 """Characters of the shortest text that is masked."""
 

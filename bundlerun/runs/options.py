@@ -13,7 +13,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines.options import Options
 from bundlerun.pipelines.overrides import Given, parsed_secrets
 from bundlerun.registry import DEFAULT_BACKEND
-from bundlerun.runs.plan import RunRequest
+from bundlerun.runs.request import RunRequest
 from bundlerun.settings import Settings
 
 

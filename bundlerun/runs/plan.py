@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.backends.job import Resources
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import (
@@ -18,16 +16,16 @@ from bundlerun.bundles.record import (
     parse_record,
 )
 from bundlerun.errors import IntegrityError, NotCommitted
-from bundlerun.pipelines.overrides import Given, check_files, checked, in_key, luigi_files
+from bundlerun.pipelines.overrides import check_files, checked, in_key, luigi_files
 from bundlerun.pipelines.reuse_key import request_key
 from bundlerun.pipelines.schema import normalised, significant
-from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.remotes.push import find_reuse
 from bundlerun.runs.task import INPUT_ROLE, PipeTask, Task, task_of
 
 if TYPE_CHECKING:
     from bundlerun.images.described import Described
     from bundlerun.remotes.binding import Binding
+    from bundlerun.runs.request import RunRequest
     from bundlerun.store.contexts import Context
     from bundlerun.store.store import Store
 
@@ -183,39 +181,3 @@ def _input(request: RunRequest, store: Store, context: Context) -> Parent | None
 def _equal_work(key: ReuseKey, binding: Binding) -> str | None:
     entry = binding.store.catalog.by_request(binding.context, key.digest, committed_only=True)
     return entry.bundle.id if entry is not None else find_reuse(binding.remote, key)
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """One ``run``: the names as they were typed, and the options.
-
-    ``input`` is ``name``, ``name@id-prefix`` or None for no input; ``pipe`` is
-    ``package.module.Class``; ``session_seconds`` asks for narrowed credentials of that life;
-    ``given`` is what ``--set`` and ``--env`` say; ``secrets`` are variables' names, each with
-    what a service calls it, or None; ``asked`` names the fields of ``resources`` that are not the
-    settings'; ``timeout_s`` None: no limit; ``options`` are of the backend's own.
-    """
-
-    input: str | None
-    output: str
-    pipe: str
-    backend: str = DEFAULT_BACKEND
-    params: Mapping[str, str] = field(default_factory=dict)
-    input_tags: Mapping[str, str] = field(default_factory=dict)
-    output_tags: Mapping[str, str] = field(default_factory=dict)
-    force: bool = False
-    force_all: bool = False
-    push_input: bool = True
-    session_seconds: int | None = None
-    resources: Resources = field(default_factory=Resources)
-    asked: frozenset[str] = frozenset()
-    given: Given = field(default_factory=Given)
-    secrets: Mapping[str, str | None] = field(default_factory=dict)
-    timeout_s: int | None = None
-    retries: int = 0
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def module(self) -> str:
-        """The module of the pipe; empty when ``pipe`` names none."""
-        return self.pipe.rpartition(".")[0]

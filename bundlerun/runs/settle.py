@@ -19,14 +19,8 @@ from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.errors import BundleNotFound, BundlerunError, IntegrityError, RunFailed, UsageError
 from bundlerun.runs.claim import claimant
-from bundlerun.runs.record import (
-    TAIL_BYTES,
-    Envelope,
-    Missing,
-    Unreadable,
-    newest_envelope,
-    result_key,
-)
+from bundlerun.runs.envelope import TAIL_BYTES, Envelope, Missing, Unreadable, newest_envelope
+from bundlerun.runs.keys import result_key
 from bundlerun.runs.scope import RunScope, change, holding, read_again
 from bundlerun.runs.staging import publish_staged, remove_staging, staging_of
 from bundlerun.runs.transfer import bring_output

@@ -19,7 +19,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.identity import check_remote
 from bundlerun.remotes.records import create
 from bundlerun.remotes.staging import publish
-from bundlerun.runs.record import MOST_BYTES
+from bundlerun.runs.envelope import MOST_BYTES
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend

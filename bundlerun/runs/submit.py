@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.backends.job import JobSpec
     from bundlerun.bundles.record import BundleRecord
-    from bundlerun.runs.plan import RunPlan, RunRequest
+    from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord
+    from bundlerun.runs.request import RunRequest
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from bundlerun.backends.job import JobHandle, JobState, JobStatus
 from bundlerun.backends.open import open_backend
 from bundlerun.backends.poll import looks
 from bundlerun.errors import BundlerunError, Conflict, EngineError, Stuck
+from bundlerun.runs.envelope import Missing, newest_envelope
 from bundlerun.runs.index import note_handle
 from bundlerun.runs.job_spec import job_base
-from bundlerun.runs.record import Missing, RunRecord, newest_envelope
+from bundlerun.runs.record import RunRecord
 from bundlerun.runs.scope import RunScope, change, holding, read_again
 from bundlerun.runs.settle import ended, result_of, settle, tell_of_no_job
 

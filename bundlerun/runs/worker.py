@@ -16,16 +16,17 @@ from bundlerun import registry
 from bundlerun.bundles.record import check_format, parse_record
 from bundlerun.connections import Connections
 from bundlerun.errors import BundlerunError, InfraError, RunFailed
-from bundlerun.images.dockerfile import CODE
+from bundlerun.images.layout import CODE
 from bundlerun.progress import Lines, Progress
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.runs.capture import Capture
 from bundlerun.runs.claim import claim
+from bundlerun.runs.envelope import TAIL_BYTES, Envelope
+from bundlerun.runs.keys import plan_key, result_key
 from bundlerun.runs.masking import LEAST_HIDDEN, masked
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import TAIL_BYTES, Envelope, plan_key, result_key
 from bundlerun.runs.task import TASKS, kind_of
 from bundlerun.settings import read_settings
 

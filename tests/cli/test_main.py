@@ -71,6 +71,20 @@ def test_planning_a_run_imports_no_codec() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_job_imports_nothing_of_its_client() -> None:
+    """What asks for runs, submits and follows them is none of a worker's start, in a container that
+    waits for it: no engine, no image, no form in which runs are shown."""
+    script = (
+        "import sys; import bundlerun.cli.worker, bundlerun.runs.worker, bundlerun.runs.carry_pipe;"
+        "bad = {'boto3', 'docker', 'pyarrow', 'rich', 'bundlerun.api',"
+        " 'bundlerun.backends', 'bundlerun.images.dockerfile', 'bundlerun.runs.job_spec',"
+        " 'bundlerun.runs.record', 'bundlerun.runs.request'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_exit_codes_in_the_help_are_those_of_the_errors(
     bundlerun: Callable[..., Said],
 ) -> None:

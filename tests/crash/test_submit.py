@@ -11,8 +11,9 @@ import bundlerun as br
 from bundlerun import errors
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.keys import RUN_INDEX, listed_run
-from bundlerun.runs.plan import RunPlan, RunRequest
-from bundlerun.runs.record import handle_key, plan_key
+from bundlerun.runs.keys import handle_key, plan_key
+from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.request import RunRequest
 from bundlerun.runs.submit import start
 from tests.crash.calls import counted, killed_at
 from tests.crash.staging import spread

@@ -29,8 +29,11 @@ from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.open import open_remote
 from bundlerun.remotes.push import push
 from bundlerun.remotes.staging import OverlayRemote
-from bundlerun.runs.plan import RunPlan, RunRequest
-from bundlerun.runs.record import Envelope, RunRecord, result_key
+from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.keys import result_key
+from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.record import RunRecord
+from bundlerun.runs.request import RunRequest
 from bundlerun.runs.submit import start
 from bundlerun.runs.task import PipeTask
 from bundlerun.settings import Settings

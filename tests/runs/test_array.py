@@ -12,15 +12,9 @@ import pytest
 
 from bundlerun.errors import Conflict
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.envelope import Envelope, Missing, Unreadable, newest_envelope
+from bundlerun.runs.keys import plan_key, result_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import (
-    Envelope,
-    Missing,
-    Unreadable,
-    newest_envelope,
-    plan_key,
-    result_key,
-)
 from bundlerun.runs.worker import Attempt, work
 from tests.runs.scripted import plan_of
 

@@ -15,8 +15,8 @@ from bundlerun.bundles.lineage import CodeVersion, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.keys import claim_key, plan_key, result_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import claim_key, plan_key, result_key
 from bundlerun.runs.task import PipeTask
 from bundlerun.store.store import Store
 

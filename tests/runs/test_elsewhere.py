@@ -22,7 +22,7 @@ from bundlerun.cli.main import cli
 from bundlerun.remotes.base import Remote
 from bundlerun.runs.claim import claim
 from bundlerun.runs.elsewhere import doing
-from bundlerun.runs.record import handle_key, plan_key
+from bundlerun.runs.keys import handle_key, plan_key
 from tests.remotes.watched import Counting
 from tests.runs.scripted import DONE, FAILED, RUNNING, Said, Stage, plan_of
 from tests.runs.test_settle import aged, held_up

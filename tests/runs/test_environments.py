@@ -14,8 +14,8 @@ from bundlerun.errors import BadModule, BadParameter, IntegrityError, UsageError
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.source import source_digest
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.keys import plan_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import plan_key
 from bundlerun.runs.worker import Attempt, work
 from tests.backends.harness import bring
 from tests.runs.scripted import plan_of

@@ -14,8 +14,9 @@ from bundlerun.bundles.lineage import CodeVersion, Parent, ReuseKey
 from bundlerun.bundles.record import new_id
 from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.keys import plan_key, result_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import Envelope, plan_key, result_key
 from bundlerun.runs.task import PipeTask
 from bundlerun.store.store import Store
 

@@ -10,7 +10,7 @@ import bundlerun as br
 from bundlerun.bundles.lineage import Lineage, Parent
 from bundlerun.bundles.record import BundleRecord
 from bundlerun.errors import PushIncomplete
-from bundlerun.runs.plan import RunRequest
+from bundlerun.runs.request import RunRequest
 from bundlerun.runs.submit import start
 from tests.runs.scripted import Stage, plan_of
 

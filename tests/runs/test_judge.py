@@ -9,7 +9,7 @@ import pytest
 
 from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
-from bundlerun.runs.record import Envelope, Missing, Unreadable
+from bundlerun.runs.envelope import Envelope, Missing, Unreadable
 from bundlerun.runs.settle import Ask, Outcome, Output, is_over, judge
 
 AWAY = JobStatus(JobState.ELSEWHERE, reason="a container on another host")

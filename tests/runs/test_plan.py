@@ -9,7 +9,8 @@ from bundlerun.bundles.lineage import Parent
 from bundlerun.images.described import Described
 from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.runs.plan import Place, RunPlan, RunRequest, plan_run
+from bundlerun.runs.plan import Place, RunPlan, plan_run
+from bundlerun.runs.request import RunRequest
 from bundlerun.store.store import Store
 
 PIPE = "jobs.pipes.Double"

@@ -20,7 +20,7 @@ import bundlerun as br
 from bundlerun import errors
 from bundlerun.backends.job import Failure, JobState, JobStatus
 from bundlerun.cli.main import run_cli
-from bundlerun.runs.record import result_key
+from bundlerun.runs.keys import result_key
 from tests.runs.scripted import DONE, FAILED, LOST, RUNNING, Said, Stage
 
 LOOKS: dict[str, Callable[[Stage, str], object]] = {

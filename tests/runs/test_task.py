@@ -15,8 +15,9 @@ from bundlerun.bundles.lineage import Parent
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import IntegrityError
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.envelope import Envelope
+from bundlerun.runs.keys import plan_key
 from bundlerun.runs.plan import RunPlan
-from bundlerun.runs.record import Envelope, plan_key
 from bundlerun.runs.task import TASKS
 from bundlerun.runs.worker import Attempt, work
 from tests.runs.scripted import plan_of

@@ -1,0 +1,6 @@
+"""Where things lie in an image, for what runs in its containers."""
+
+from __future__ import annotations
+
+CODE = "/bundlerun/code"
+"""Where the pipeline's source lies; it is on PYTHONPATH."""
