@@ -50,7 +50,7 @@ def applied(
     before = scope.store.catalog.find(scope.context(), output)
     progress = scope.inner.progress if scope.inner else scope.progress
     inner = scope.inner
-    outer, url = (inner.luigid, options.luigid) if inner else (Luigid(), options.luigid)
+    outer, url = (inner and inner.luigid) or Luigid(), options.luigid
     if inner is None and url is None:
         url = scope.settings.run.luigid
     luigid = outer.within(url, lambda text: masked(text, hidden))

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from bundlerun.bundles.lineage import Parent, ReuseKey
 from bundlerun.bundles.record import new_id
-from bundlerun.pipelines.luigid import Luigid
 from bundlerun.pipelines.targets import Targets
 from bundlerun.progress import Progress
 from bundlerun.store.visibility import Visibility
 
 if TYPE_CHECKING:
     from bundlerun.bundles.record import BundleRecord
+    from bundlerun.pipelines.luigid import Luigid
     from bundlerun.store.rows import Entry
 
 ROLE = "inner"
@@ -39,7 +39,8 @@ class Inner(Targets):
         super().__init__(outer.store.seen_from(visibility), outer.context, fetch=outer.fetch)
         self.path = visibility.path
         self.progress = progress
-        self.luigid = Luigid()
+        # Set by the session. Its module imports luigi, and this one is imported by every verb.
+        self.luigid: Luigid | None = None
         self._outer = outer
         self._visibility = visibility
 
