@@ -47,6 +47,8 @@ class Luigid:
     mask: Callable[[str], str] = str
     # Those that are known not to answer, also by the applies inside of this one.
     silent: set[str] = field(default_factory=set)
+    # The apply around this one says it when the same place does not answer.
+    said_outside: bool = False
 
     def within(self, url: str | None, mask: Callable[[str], str]) -> Luigid:
         """That of an apply inside of one that is reported here: ``url`` None is the same place and
@@ -58,7 +60,8 @@ class Luigid:
                 hint="--luigid http://127.0.0.1:8082",
             )
         chosen = self.url if url is None else url or None
-        return Luigid(chosen, lambda text: self.mask(mask(text)), self.silent)
+        outside = chosen == self.url
+        return Luigid(chosen, lambda text: self.mask(mask(text)), self.silent, outside)
 
 
 class Report:
@@ -237,6 +240,8 @@ class _Sender:
         # Here and not in the thread: a child may be forked while it writes.
         if self._failure is not None and self._url not in self._luigid.silent:
             self._luigid.silent.add(self._url)
+            if self._luigid.said_outside:
+                return
             place = urlsplit(self._url)._replace(netloc=urlsplit(self._url).netloc.split("@")[-1])
             self._progress.line(
                 f"luigid at {place.geturl()} is not told of the rest: {self._failure}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -76,6 +77,14 @@ class Outer(Pipe):
 class OuterFails(Pipe):
     def pipe_run(self, pipeline_input):
         return br.apply(None, "inner", Fails)
+
+class Waits(Pipe):
+    def requires(self):
+        return {"one": Base(n=1)}
+    def pipe_run(self, pipeline_input, one):
+        import time
+        self.set_status_message("waits")
+        time.sleep(600)
 
 class Again(Pipe):
     retry_count = 2
@@ -314,6 +323,37 @@ def test_the_command_line_and_the_settings_name_luigid(
         assert set(luigid.states().values()) == {"DONE"}
     luigid.ask("add_task", worker="w", task_id="waits", status="PENDING", family="x", params={})
     assert luigid.ask("get_work", worker="w", assistant=True)["task_id"] in ("waits", None)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pipe_at_work_is_seen_at_work_and_ends_with_its_apply(
+    project: Project, tmp_path: Path, luigid: Luigid, workers: int
+) -> None:
+    """RUNNING with what it says while it runs; Ctrl-C leaves it FAILED, not at work for ever."""
+    flow = project.module(PIPES)
+    options = ["--workers", str(workers), "--luigid", luigid.url, "-", "out"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bundlerun", "apply", *options, f"{flow.__name__}.Waits"],
+        cwd=project.root,
+        env={**os.environ, "BUNDLERUN_HOME": str(tmp_path / "home")},
+        stderr=subprocess.DEVNULL,
+    )
+    id = flow.Waits().task_id
+    try:
+        deadline_s = time.monotonic() + 60
+        while luigid.ask("get_task_status_message", task_id=id)["statusMessage"] != "waits":
+            assert running.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        assert luigid.states() == {"Waits": "RUNNING", "Base1": "DONE"}
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) != 0
+    finally:
+        running.kill()
+        running.wait()
+    assert luigid.states() == {"Waits": "FAILED", "Base1": "DONE"}
+    assert "ended with the apply" in luigid.ask("fetch_error", task_id=id)["error"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
