@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 from bundlerun.backends.job import JobState
 from bundlerun.backends.open import open_backend
 from bundlerun.errors import BundlerunError, Cancelled, Conflict, SubmitUnknown
-from bundlerun.runs.elsewhere import doing
 from bundlerun.runs.environments import place_of
 from bundlerun.runs.index import Known, announce, record_of
 from bundlerun.runs.job_spec import check_job, job_spec
 from bundlerun.runs.plan import plan_run
 from bundlerun.runs.scope import RunScope, change, holding
-from bundlerun.runs.settle import tell_of_no_job
 from bundlerun.runs.transfer import adopt_equal_work, send
-from bundlerun.runs.watch import found_again, look, tell
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
@@ -60,6 +57,9 @@ def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> Begun:
     job; nothing is waited for. Raises as ``start``."""
     if plan.found is not None:
         return Begun(plan, output=adopt_equal_work(plan, scope))
+    # Imported here: where equal work was found, no run is followed, judged or settled.
+    from bundlerun.runs.elsewhere import doing
+
     forced = request.force or request.force_all
     equal = None if forced else doing(plan, scope)
     if equal is not None:
@@ -90,6 +90,8 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope)
         record = _submitted(record.changed(revision=revision), spec, backend, world)
     if record.cancel_asked_s is None:
         return record
+    from bundlerun.runs.watch import found_again, look
+
     look(found_again(record, backend, world), backend, world)
     raise Cancelled(
         f"{record.label} was cancelled while it was being submitted",
@@ -125,12 +127,16 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunSco
         _tell_others(failed, world)
         raise
     record = change(record, lambda r: r.changed(handle=handle, reason=""), world)
+    from bundlerun.runs.watch import tell
+
     tell(handle, world.remote_of(record), world)
     return record
 
 
 def _tell_others(record: RunRecord, world: RunScope) -> None:
     """Other stores shall not wait for a job that could not be submitted."""
+    from bundlerun.runs.settle import tell_of_no_job
+
     why = f"cannot be submitted: {record.reason}"
     try:
         tell_of_no_job(record, str(record.failure), why, world)

@@ -64,7 +64,8 @@ def test_planning_a_run_imports_no_codec() -> None:
         "import sys; import bundlerun.cli.run, bundlerun.api.requests, bundlerun.runs.submit;"
         "bad = {'boto3', 'luigi', 'docker', 'pyarrow', 'rich', 'html.entities',"
         " 'decimal', 'bundlerun.bundles.value', 'bundlerun.api.compare', 'bundlerun.api.checkup',"
-        " 'bundlerun.store.reports'} & set(sys.modules);"
+        " 'bundlerun.store.reports', 'bundlerun.runs.settle', 'bundlerun.runs.watch'}"
+        " & set(sys.modules);"
         "sys.exit(str(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
