@@ -211,6 +211,7 @@ class _Sender:
         self._changed = threading.Condition()
         self._closing = False
         self._failure: str | None = None
+        self._said = False
         with in_force(_ONCE):
             self._scheduler: Any = luigi.rpc.RemoteScheduler(self._url, _ANSWER_S)
         # A child is forked while the thread works: what the thread would import is imported here,
@@ -238,10 +239,11 @@ class _Sender:
 
     def _say_failure(self) -> None:
         # Here and not in the thread: a child may be forked while it writes.
-        if self._failure is not None and self._url not in self._luigid.silent:
-            self._luigid.silent.add(self._url)
-            if self._luigid.said_outside:
-                return
+        if self._failure is None or self._said:
+            return
+        self._said = True
+        self._luigid.silent.add(self._url)
+        if not self._luigid.said_outside:
             place = urlsplit(self._url)._replace(netloc=urlsplit(self._url).netloc.split("@")[-1])
             self._progress.line(
                 f"luigid at {place.geturl()} is not told of the rest: {self._failure}"

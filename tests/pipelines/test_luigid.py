@@ -369,6 +369,20 @@ def test_with_nobody_at_the_address_one_line_says_so(
     assert "their-password" not in lines_of(workspace)[0]
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_luigid_that_takes_connections_and_says_nothing_is_given_up(
+    project: Project, workspace: Workspace, workers: int
+) -> None:
+    """As one that is stopped: the apply ends all the same, and one line says so."""
+    flow = project.module(PIPES)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        found = workspace.apply(None, "out", flow.Outer, luigid=url, workers=workers)
+        assert found.value == 3
+    assert len(lines_of(workspace)) == 1
+
+
 def test_what_is_not_luigid_is_as_good_as_nobody(project: Project, workspace: Workspace) -> None:
     """A server that takes the connection and says nonsense."""
     flow = project.module(PIPES)
