@@ -152,6 +152,10 @@ class Settings:
         return _section(kind, rows, where, self.variables, of_job)
 
 
+GRACE_S = 7 * 86_400
+"""What a clean-up leaves alone although nothing uses it: all that is younger, unless it is told
+another age."""
+
 _FILE = "config.toml"
 _SECTIONS: Mapping[str, type] = {
     "run": RunSettings,

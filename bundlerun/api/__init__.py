@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.workspace import Workspace
-from bundlerun.settings import Settings, read_settings
-from bundlerun.store.grace import GRACE_S
+from bundlerun.settings import GRACE_S, Settings, read_settings
 
 if TYPE_CHECKING:
     from bundlerun.api.bundle import Bundle

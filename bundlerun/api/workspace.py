@@ -25,8 +25,7 @@ from bundlerun.bundles.lineage import LineageTree, Parent
 from bundlerun.bundles.record import BundleRecord, checked_name, checked_tags
 from bundlerun.errors import BundleNotFound, UsageError
 from bundlerun.progress import Progress
-from bundlerun.settings import Settings
-from bundlerun.store.grace import GRACE_S
+from bundlerun.settings import GRACE_S, Settings
 
 if TYPE_CHECKING:
     from bundlerun.api.handle import Run, RunResult

@@ -13,7 +13,7 @@ from bundlerun.cli.options import as_json, with_workspace
 from bundlerun.cli.render import echo_json, echo_table
 from bundlerun.errors import UsageError
 from bundlerun.formatting import counted, size
-from bundlerun.store.grace import GRACE_S
+from bundlerun.settings import GRACE_S
 
 if TYPE_CHECKING:
     from bundlerun.store.reports import GcReport, MostlyDead

@@ -17,7 +17,7 @@ from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.condemned import CondemnedRecord, epochs_in, read_list
 from bundlerun.remotes.gc.mark import Inventory, in_parallel, take_inventory
 from bundlerun.remotes.identity import check_remote, identity_of
-from bundlerun.store.grace import GRACE_S
+from bundlerun.settings import GRACE_S
 from bundlerun.store.reports import GcReport, MostlyDead, Reclaimed
 
 KEPT_LISTS = 100

@@ -21,10 +21,10 @@ from typing import NamedTuple, TypeVar
 from bundlerun.bundles.digest import Digest
 from bundlerun.errors import UsageError
 from bundlerun.progress import SILENT, Progress
+from bundlerun.settings import GRACE_S
 from bundlerun.store.database import Database, batches, marks
 from bundlerun.store.failures import translated
 from bundlerun.store.gc.mark import Live
-from bundlerun.store.grace import GRACE_S
 from bundlerun.store.reports import GcReport, MostlyDead, Reclaimed
 from bundlerun.store.store import Store
 from bundlerun.store.writer import file_of
