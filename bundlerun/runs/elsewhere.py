@@ -29,67 +29,67 @@ READ_AT_MOST = 5
 """Of the runs that were to make an output so many are looked at, the newest."""
 
 
-def adopt(prefix: str, world: RunScope) -> RunRecord:
+def adopt(prefix: str, scope: RunScope) -> RunRecord:
     """The run of the context's remote whose id starts with ``prefix``, from now on in the journal.
 
     Raises RunNotFound, UsageError when several start so, NoRemote, IntegrityError.
     """
-    remote = world.remote
+    remote = scope.remote
     run_id = index.whole_id(remote, prefix)
     known = index.read(remote, run_id)
     if known is None:
         raise RunNotFound(
             f"the run {run_id} on {remote.url} has no plan", hint="bundlerun jobs --remote"
         )
-    return _adopted(known, world)
+    return _adopted(known, scope)
 
 
-def listed(world: RunScope, *, limit: int | None, before: str | None) -> list[RunRecord]:
+def listed(scope: RunScope, *, limit: int | None, before: str | None) -> list[RunRecord]:
     """The newest runs of the context's remote, ``limit`` at most and older than the run ``before``,
     of all submitters, with their present states; nothing is written. What cannot be read is
-    named by ``world.progress``.
+    named by ``scope.progress``.
 
     One listing, and for each run that this store has not settled two to four requests; a poll a
     backend.
     """
-    remote = world.remote
+    remote = scope.remote
     ids = index.newest(remote, limit=limit, before=before)
-    own = {run_id: kept for run_id in ids if (kept := _in_journal(run_id, world)) is not None}
+    own = {run_id: kept for run_id in ids if (kept := _in_journal(run_id, scope)) is not None}
     asked = [run_id for run_id in ids if run_id not in own or not own[run_id].judged]
     read: dict[str, RunRecord] = {}
     for found in index.read_all(remote, asked):
         if isinstance(found, IntegrityError):
-            world.progress.line(f"(a run is left out: {found.message})")
+            scope.progress.line(f"(a run is left out: {found.message})")
         else:
-            record = index.record_of(found, remote.url, world.context.remote_uuid)
+            record = index.record_of(found, remote.url, scope.context.remote_uuid)
             read[record.run_id] = record
-    seen = {record.run_id: record for record in _seen(list(read.values()), world)}
+    seen = {record.run_id: record for record in _seen(list(read.values()), scope)}
     return [seen.get(run_id) or own[run_id] for run_id in ids if run_id in seen or run_id in own]
 
 
-def doing(plan: RunPlan, world: RunScope) -> tuple[RunPlan, RunRecord] | None:
+def doing(plan: RunPlan, scope: RunScope) -> tuple[RunPlan, RunRecord] | None:
     """A run that does what ``plan`` asks, for the same output and with the same tags, and that its
     backend says is alive: its plan and its record, in the journal from now on. One request, and a
     few for each such run."""
-    remote = world.remote
+    remote = scope.remote
     ids = index.making(remote, plan.task.output, plan.task.request.digest)[:READ_AT_MOST]
     for known in index.read_all(remote, ids):
         if isinstance(known, IntegrityError) or not _is_equal(known.plan, plan):
             continue
-        own = _in_journal(known.plan.run_id, world)
+        own = _in_journal(known.plan.run_id, scope)
         if own is not None and (own.judged or own.cancel_asked_s is not None):
             continue
-        record = index.record_of(known, remote.url, world.context.remote_uuid)
-        if _is_alive(record, world):
-            followed = change(_adopted(known, world), lambda r: r.changed(followed=True), world)
+        record = index.record_of(known, remote.url, scope.context.remote_uuid)
+        if _is_alive(record, scope):
+            followed = change(_adopted(known, scope), lambda r: r.changed(followed=True), scope)
             return known.plan, followed
     return None
 
 
-def maker_of(output: str, world: RunScope) -> str | None:
+def maker_of(output: str, scope: RunScope) -> str | None:
     """The id of the newest run on the context's remote that is to make ``output`` and has left no
     result yet; None where there is none. One request, and two for each such run."""
-    remote = world.remote
+    remote = scope.remote
     for known in index.read_all(remote, index.making(remote, output)[:READ_AT_MOST]):
         if isinstance(known, IntegrityError) or known.plan.task.output != output:
             continue
@@ -98,23 +98,23 @@ def maker_of(output: str, world: RunScope) -> str | None:
     return None
 
 
-def _adopted(known: index.Known, world: RunScope) -> RunRecord:
-    found = _in_journal(known.plan.run_id, world)
+def _adopted(known: index.Known, scope: RunScope) -> RunRecord:
+    found = _in_journal(known.plan.run_id, scope)
     if found is not None:
         return found
-    record = index.record_of(known, world.remote.url, world.context.remote_uuid)
+    record = index.record_of(known, scope.remote.url, scope.context.remote_uuid)
     record = record.changed(adopted=True)
     try:
-        revision = world.store.journal.add(world.context, record.to_json())
+        revision = scope.store.journal.add(scope.context, record.to_json())
     except Conflict:  # Another process was first.
-        row = world.store.journal.get(world.context, record.run_id)
+        row = scope.store.journal.get(scope.context, record.run_id)
         return RunRecord.from_json(row.run, row.revision)
     return record.changed(revision=revision)
 
 
-def _in_journal(run_id: str, world: RunScope) -> RunRecord | None:
+def _in_journal(run_id: str, scope: RunScope) -> RunRecord | None:
     try:
-        row = world.store.journal.get(world.context, run_id)
+        row = scope.store.journal.get(scope.context, run_id)
         return RunRecord.from_json(row.run, row.revision)
     except (RunNotFound, IntegrityError):
         return None
@@ -126,11 +126,11 @@ def _is_equal(other: RunPlan, plan: RunPlan) -> bool:
     return same and dict(one.output_tags) == dict(two.output_tags)
 
 
-def _is_alive(record: RunRecord, world: RunScope) -> bool:
+def _is_alive(record: RunRecord, scope: RunScope) -> bool:
     """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
     confirm it."""
     try:
-        backend = open_backend(record.backend, world.connections)
+        backend = open_backend(record.backend, scope.connections)
         handle = record.handle or backend.find(record.run_id, job_base(record.pipe))
         if handle is None:
             return False
@@ -140,9 +140,9 @@ def _is_alive(record: RunRecord, world: RunScope) -> bool:
     return not state.final and state is not JobState.ELSEWHERE
 
 
-def _seen(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
+def _seen(records: Sequence[RunRecord], scope: RunScope) -> list[RunRecord]:
     """``records`` with what can be told of them now, and nothing written."""
-    found = in_parallel(lambda record: newest_envelope(world.remote, record.run_id), records)
+    found = in_parallel(lambda record: newest_envelope(scope.remote, record.run_id), records)
     left = {record.run_id: each for record, each in zip(records, found, strict=True)}
     statuses: dict[str, JobStatus] = {}
     for name in {record.backend for record in records}:
@@ -151,16 +151,16 @@ def _seen(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
             for record in records
             if record.backend == name and record.handle and left[record.run_id] is Missing.ABSENT
         ]
-        statuses |= _polled(name, asked, world)
+        statuses |= _polled(name, asked, scope)
     return [_shown(record, statuses.get(record.run_id), left[record.run_id]) for record in records]
 
 
-def _polled(name: str, handles: Sequence[JobHandle], world: RunScope) -> Mapping[str, JobStatus]:
+def _polled(name: str, handles: Sequence[JobHandle], scope: RunScope) -> Mapping[str, JobStatus]:
     """By run; a backend that does not answer says nothing of its runs but why."""
     if not handles:
         return {}
     try:
-        found = open_backend(name, world.connections).poll(handles)
+        found = open_backend(name, scope.connections).poll(handles)
     except BundlerunError as error:
         unknown = JobStatus(JobState.ELSEWHERE, reason=error.message)
         return {handle.run_id: unknown for handle in handles}

@@ -66,30 +66,30 @@ class RunScope:
 
 
 def change(
-    record: RunRecord, update: Callable[[RunRecord], RunRecord], world: RunScope
+    record: RunRecord, update: Callable[[RunRecord], RunRecord], scope: RunScope
 ) -> RunRecord:
     """The record that ``update`` makes of ``record``, written to the journal.
 
     Where another process changed it meanwhile, ``update`` is asked again, of what that one wrote:
     nobody's change is lost. Raises RunNotFound when the run is gone.
     """
-    journal = world.store.journal
+    journal = scope.store.journal
     while True:
         changed = update(record)
         if changed == record:
             return record
-        revision = journal.replace(world.context, changed.to_json(), record.revision)
+        revision = journal.replace(scope.context, changed.to_json(), record.revision)
         if revision is not None:
             return changed.changed(revision=revision)
-        record = read_again(record, world)
+        record = read_again(record, scope)
 
 
-def read_again(record: RunRecord, world: RunScope) -> RunRecord:
+def read_again(record: RunRecord, scope: RunScope) -> RunRecord:
     """``record`` as the journal has it now. Raises RunNotFound, IntegrityError."""
-    row = world.store.journal.get(world.context, record.run_id)
+    row = scope.store.journal.get(scope.context, record.run_id)
     return RunRecord.from_json(row.run, row.revision)
 
 
-def holding(run_id: str, world: RunScope, *, wait: bool) -> AbstractContextManager[bool]:
+def holding(run_id: str, scope: RunScope, *, wait: bool) -> AbstractContextManager[bool]:
     """A run's lock, held while the run is submitted or settled; see ``locks.held``."""
-    return held(world.store.path / "locks" / run_id, wait=wait)
+    return held(scope.store.path / "locks" / run_id, wait=wait)

@@ -119,7 +119,7 @@ def is_over(statuses: Sequence[JobStatus]) -> bool:
 
 
 def settle(
-    record: RunRecord, status: JobStatus, backend: Backend, world: RunScope, *, wait: bool
+    record: RunRecord, status: JobStatus, backend: Backend, scope: RunScope, *, wait: bool
 ) -> RunRecord:
     """``record`` after one more look at its job, which says ``status``.
 
@@ -135,41 +135,41 @@ def settle(
     before = [] if record.lost_s is None else [JobStatus(JobState.LOST)]
     statuses = [*before, status]
     if not record.judged and judge(statuses).ask is Ask.JOB:
-        return _noted(record, status, world)
-    with holding(record.run_id, world, wait=wait) as mine:
+        return _noted(record, status, scope)
+    with holding(record.run_id, scope, wait=wait) as mine:
         if not mine:
             return record
-        return ended(read_again(record, world), statuses, backend, world)
+        return ended(read_again(record, scope), statuses, backend, scope)
 
 
 def ended(
-    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: RunScope
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, scope: RunScope
 ) -> RunRecord:
     """``record`` with what became of the run, and the job forgotten, as far as that can be told and
     done yet; the caller holds the run's lock. Raises as ``settle``."""
     if not record.judged:
-        record = _judged(record, statuses, backend, world)
+        record = _judged(record, statuses, backend, scope)
     if record.judged and not record.settled:
-        record = _released(record, backend, world)
+        record = _released(record, backend, scope)
     return record
 
 
-def tell_of_no_job(record: RunRecord, failure: str, why: str, world: RunScope) -> None:
+def tell_of_no_job(record: RunRecord, failure: str, why: str, scope: RunScope) -> None:
     """Leave an envelope on the run's remote that tells other stores that it never had a job; a job
     that comes all the same writes its own over it. Raises what the remote raises."""
     error = errors.named(failure, errors.InfraError, RunFailed).__name__
     envelope = Envelope(run_id=record.run_id, attempt=1, state="failed", error=error, message=why)
-    world.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
+    scope.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
 
 
-def result_of(record: RunRecord, world: RunScope) -> BundleRecord:
+def result_of(record: RunRecord, scope: RunScope) -> BundleRecord:
     """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
     where the output was removed meanwhile."""
     if record.failure is not None:
         kind = errors.named(record.failure, RunFailed, RunFailed)
         raise kind(record.reason, hint=_cure(kind, record), evidence=record.evidence)
-    here = world.store.catalog.by_id(world.context, record.output_id)
-    return bring_output(record, world) if here is None else here.bundle
+    here = scope.store.catalog.by_id(scope.context, record.output_id)
+    return bring_output(record, scope) if here is None else here.bundle
 
 
 _CURES: Mapping[type[RunFailed], str] = {
@@ -268,14 +268,14 @@ def _by_backend(job: JobStatus) -> Outcome:
     return Outcome(Ask.NOTHING, state, failure.error, f"failed: {failure.value}: {why}")
 
 
-def _noted(record: RunRecord, status: JobStatus, world: RunScope) -> RunRecord:
+def _noted(record: RunRecord, status: JobStatus, scope: RunScope) -> RunRecord:
     """``record`` with what the backend says of a job that has not ended."""
     if status.state is JobState.LOST:
         lost = {
             "lost_s": record.lost_s or time.time(),
             "reason": f"{status.reason}; a second look decides",
         }
-        return change(record, lambda r: r if r.judged else r.changed(**lost), world)
+        return change(record, lambda r: r if r.judged else r.changed(**lost), scope)
     if record.lost_s is not None or record.state is not status.state:
         record = change(
             record,
@@ -286,34 +286,34 @@ def _noted(record: RunRecord, status: JobStatus, world: RunScope) -> RunRecord:
                     state=status.state, reason="", lost_s=None, started_s=status.started_s
                 )
             ),
-            world,
+            scope,
         )
     # Why a job waits is shown, and asked for again next time: it is not worth a write.
     return record if record.judged else record.changed(reason=status.reason)
 
 
 def _judged(
-    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, world: RunScope
+    record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, scope: RunScope
 ) -> RunRecord:
     """``record`` with what became of the run, or as it is while that cannot be told yet."""
     status = statuses[-1]
-    remote = world.remote_of(record)
+    remote = scope.remote_of(record)
     envelope: Envelope | Unreadable | Missing = Missing.UNREAD
     output, damage = Output.UNKNOWN, ""
     while (outcome := judge(statuses, envelope, output)).ask is not Ask.NOTHING:
         if outcome.ask is Ask.JOB:
-            return _noted(record, status, world)
+            return _noted(record, status, scope)
         if outcome.ask is Ask.ENVELOPE:
-            envelope = _published(record, backend, world)
+            envelope = _published(record, backend, scope)
         else:
-            output, damage = _brought(record, world)
+            output, damage = _brought(record, scope)
     failed = outcome.failure is not None
     silent = failed and _of_last_attempt(envelope, status) is Missing.ABSENT
     other = _worker_of(record, backend, remote) if silent else None
     if other is not None:
         reason = "another job of the run does its work"
         fields = {"handle": other, "reason": reason, "lost_s": None, "cancel_sent": False}
-        return change(record, lambda r: r.changed(**fields), world)
+        return change(record, lambda r: r.changed(**fields), scope)
     evidence = outcome.evidence or damage or (_last_lines(record, backend) if failed else "")
     left = envelope if isinstance(envelope, Envelope) else None
     if silent and status.state is not JobState.LOST:
@@ -328,7 +328,7 @@ def _judged(
         "finished_s": status.finished_s or (left.finished_s if left else None) or time.time(),
         "lost_s": None,
     }
-    return change(record, lambda r: r if r.judged else r.changed(**fields), world)
+    return change(record, lambda r: r if r.judged else r.changed(**fields), scope)
 
 
 def _told(record: RunRecord, outcome: Outcome) -> str:
@@ -341,15 +341,15 @@ def _told(record: RunRecord, outcome: Outcome) -> str:
 
 
 def _published(
-    record: RunRecord, backend: Backend, world: RunScope
+    record: RunRecord, backend: Backend, scope: RunScope
 ) -> Envelope | Unreadable | Missing:
     """The newest envelope, once what a local container staged is on the remote."""
     try:
-        publish_staged(record, backend, world)
+        publish_staged(record, backend, scope)
     except (IntegrityError, UsageError) as error:
         # What it staged may be anything: this run alone ends of it.
         return Unreadable(1, f"what the job staged cannot be published: {error.message}")
-    return newest_envelope(world.remote_of(record), record.run_id)
+    return newest_envelope(scope.remote_of(record), record.run_id)
 
 
 def _worker_of(record: RunRecord, backend: Backend, remote: Remote) -> JobHandle | None:
@@ -383,9 +383,9 @@ def _tell_the_end(
     remote.put_new(result_key(record.run_id, 0, attempt), envelope.to_bytes())
 
 
-def _brought(record: RunRecord, world: RunScope) -> tuple[Output, str]:
+def _brought(record: RunRecord, scope: RunScope) -> tuple[Output, str]:
     try:
-        bring_output(record, world)
+        bring_output(record, scope)
     except BundleNotFound:
         return Output.ABSENT, ""
     except IntegrityError as error:
@@ -393,19 +393,19 @@ def _brought(record: RunRecord, world: RunScope) -> tuple[Output, str]:
     return Output.PRESENT, ""
 
 
-def _released(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+def _released(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """Let go of what the run kept on the backend and here; whatever does not answer is asked again
     the next time somebody looks at the runs."""
     try:
-        staging = staging_of(record, backend, world)
+        staging = staging_of(record, backend, scope)
         if record.handle is not None:
             backend.release(record.handle)
     except BundlerunError as error:
-        world.progress.line(f"(the job of {record.label} could not be released: {error})")
+        scope.progress.line(f"(the job of {record.label} could not be released: {error})")
         return record
     if staging is not None:
         remove_staging(staging)
-    return change(record, lambda r: r.changed(settled=True), world)
+    return change(record, lambda r: r.changed(settled=True), scope)
 
 
 def _last_lines(record: RunRecord, backend: Backend) -> str:

@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 _RESULT = re.compile(r"runs/[^/]+/[0-9]+/result\.[0-9]+\.json")
 
 
-def staging_of(record: RunRecord, backend: Backend, world: RunScope) -> Path | None:
+def staging_of(record: RunRecord, backend: Backend, scope: RunScope) -> Path | None:
     """The folder that the run's container writes to, None where there is none any more."""
-    here = world.staging(record.run_id)
+    here = scope.staging(record.run_id)
     if here.is_dir():
         return here
-    if record.handle is None or not record.adopted or world.remote_of(record).folder is None:
+    if record.handle is None or not record.adopted or scope.remote_of(record).folder is None:
         return None
     found = backend.staging(record.handle)
     return found if found is not None and found.is_dir() else None
 
 
-def publish_staged(record: RunRecord, backend: Backend, world: RunScope) -> None:
+def publish_staged(record: RunRecord, backend: Backend, scope: RunScope) -> None:
     """Bring what the container staged to the run's remote: bundles, then envelopes.
 
     Raises IntegrityError for what cannot be published, RemoteErrors.
     """
-    staging = staging_of(record, backend, world)
+    staging = staging_of(record, backend, scope)
     if staging is None:
         return
-    remote = world.remote_of(record)
+    remote = scope.remote_of(record)
     if record.remote_uuid is not None:
         check_remote(remote, record.remote_uuid)
     try:

@@ -70,7 +70,7 @@ def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> Begun:
     return Begun(plan, record, followed=equal is not None)
 
 
-def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope) -> RunRecord:
+def start(plan: RunPlan, request: RunRequest, backend: Backend, scope: RunScope) -> RunRecord:
     """Send the input and the plan, submit the job, and return its record.
 
     The journal has the run before the job exists: a client that dies between the two leaves a
@@ -78,34 +78,34 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, world: RunScope)
     job that was just submitted is ended, and Cancelled raised. Raises SubmitUnknown, and leaves the
     run open, where it is not known whether there is a job.
     """
-    _send_input(plan, request, world)
-    remote = world.remote
-    spec = job_spec(plan, request, backend.traits, world)
+    _send_input(plan, request, scope)
+    remote = scope.remote
+    spec = job_spec(plan, request, backend.traits, scope)
     announce(remote, plan)
-    record = record_of(Known(plan, None), remote.url, world.context.remote_uuid)
+    record = record_of(Known(plan, None), remote.url, scope.context.remote_uuid)
     record = record.changed(submitted_s=time.time(), reason="being submitted")
     # A process that finds the record without a job and the lock held knows that one may still come.
-    with holding(plan.run_id, world, wait=True):
-        revision = world.store.journal.add(world.context, record.to_json())
-        record = _submitted(record.changed(revision=revision), spec, backend, world)
+    with holding(plan.run_id, scope, wait=True):
+        revision = scope.store.journal.add(scope.context, record.to_json())
+        record = _submitted(record.changed(revision=revision), spec, backend, scope)
     if record.cancel_asked_s is None:
         return record
     from bundlerun.runs.watch import found_again, look
 
-    look(found_again(record, backend, world), backend, world)
+    look(found_again(record, backend, scope), backend, scope)
     raise Cancelled(
         f"{record.label} was cancelled while it was being submitted",
         hint=f"bundlerun jobs {record.run_id[:13]}",
     )
 
 
-def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunScope) -> RunRecord:
+def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, scope: RunScope) -> RunRecord:
     try:
         handle = backend.submit(spec)
     except SubmitUnknown as error:
         # The run stays open: its job may come to light, and each wait looks for it.
         why, now_s = error.message, time.time()
-        change(record, lambda r: r.changed(reason=why, orphaned_s=now_s), world)
+        change(record, lambda r: r.changed(reason=why, orphaned_s=now_s), scope)
         raise SubmitUnknown(
             f"run {record.run_id[:13]}: {why}", hint=f"bundlerun wait {record.run_id[:13]}"
         ) from error
@@ -122,41 +122,41 @@ def _submitted(record: RunRecord, spec: JobSpec, backend: Backend, world: RunSco
                 judged=True,
                 settled=True,
             ),
-            world,
+            scope,
         )
-        _tell_others(failed, world)
+        _tell_others(failed, scope)
         raise
-    record = change(record, lambda r: r.changed(handle=handle, reason=""), world)
+    record = change(record, lambda r: r.changed(handle=handle, reason=""), scope)
     from bundlerun.runs.watch import tell
 
-    tell(handle, world.remote_of(record), world)
+    tell(handle, scope.remote_of(record), scope)
     return record
 
 
-def _tell_others(record: RunRecord, world: RunScope) -> None:
+def _tell_others(record: RunRecord, scope: RunScope) -> None:
     """Other stores shall not wait for a job that could not be submitted."""
     from bundlerun.runs.settle import tell_of_no_job
 
     why = f"cannot be submitted: {record.reason}"
     try:
-        tell_of_no_job(record, str(record.failure), why, world)
+        tell_of_no_job(record, str(record.failure), why, scope)
     except BundlerunError as error:
-        world.progress.line(f"({record.label} {why}; that is noted here alone: {error})")
+        scope.progress.line(f"({record.label} {why}; that is noted here alone: {error})")
 
 
-def _send_input(plan: RunPlan, request: RunRequest, world: RunScope) -> None:
+def _send_input(plan: RunPlan, request: RunRequest, scope: RunScope) -> None:
     if plan.task.input is None:
         return
-    entry = world.store.catalog.by_id(world.context, plan.task.input.id)
+    entry = scope.store.catalog.by_id(scope.context, plan.task.input.id)
     if entry is None:
         raise Conflict(
             f"{plan.task.input.name} was removed while the run was planned",
             hint=f"bundlerun ls {plan.task.input.name}",
         )
     if request.push_input:
-        send(entry, world)
+        send(entry, scope)
     elif not entry.pushed:
         raise Conflict(
-            f"{plan.task.input.name} is not on {world.remote.url}, and --no-push-input was given",
+            f"{plan.task.input.name} is not on {scope.remote.url}, and --no-push-input was given",
             hint=f"bundlerun push {plan.task.input.name}",
         )

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from bundlerun.store.catalog import Entry
 
 
-def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
+def adopt_equal_work(plan: RunPlan, scope: RunScope) -> BundleRecord:
     """The output of ``plan`` from the equal work that it found: a new version of the output's
     name over the same value, pushed, unless that is the latest already."""
     if plan.found is None:
         raise Conflict(
             f"no equal work was found for {plan.task.pipe}", hint="the same without reuse: --force"
         )
-    store, context, task = world.store, world.context, plan.task
+    store, context, task = scope.store, scope.context, plan.task
     found = store.catalog.by_id(context, plan.found)
     if found is None:
-        found = pull_id(world.binding, plan.found)
+        found = pull_id(scope.binding, plan.found)
     latest = store.catalog.find(context, task.output, committed_only=True)
     if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
         entry = latest
@@ -48,33 +48,33 @@ def adopt_equal_work(plan: RunPlan, world: RunScope) -> BundleRecord:
             ),
             commit=True,
         )
-    send(entry, world)
+    send(entry, scope)
     return entry.bundle
 
 
-def send(entry: Entry, world: RunScope) -> None:
+def send(entry: Entry, scope: RunScope) -> None:
     """Push a bundle that a run needs. Ancestors of which bytes lie elsewhere stay where they are,
     which is said: its lineage names them all the same.
 
     Raises PushIncomplete where the bundle itself could not go, and as ``push``.
     """
     try:
-        push(world.binding, [entry], progress=world.progress)
+        push(scope.binding, [entry], progress=scope.progress)
     except PushIncomplete as error:
-        sent = world.store.catalog.by_id(world.context, entry.bundle.id)
+        sent = scope.store.catalog.by_id(scope.context, entry.bundle.id)
         if sent is None or not sent.pushed:
             raise
-        world.progress.line(f"{entry.bundle.name} was sent; {error.message}")
+        scope.progress.line(f"{entry.bundle.name} was sent; {error.message}")
 
 
-def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
+def bring_output(record: RunRecord, scope: RunScope) -> BundleRecord:
     """The promised output, from the run's own remote. Where the context is bound to another one by
     now, its bytes are brought too, and it is a bundle that this other one does not have yet.
 
     Raises BundleNotFound when the run's remote has no such bundle, RemoteChanged, IntegrityError.
     """
-    store, context, id = world.store, world.context, record.output_id
-    remote = world.remote_of(record)
+    store, context, id = scope.store, scope.context, record.output_id
+    remote = scope.remote_of(record)
     if record.remote_uuid in (None, context.remote_uuid):
         # The context may be unbound by now, or the remote have another address.
         bound = dataclasses.replace(context, remote_url=remote.url)
@@ -89,11 +89,11 @@ def bring_output(record: RunRecord, world: RunScope) -> BundleRecord:
             f"{remote.url} has no bundle {id}", hint="bundlerun pull; bundlerun ls"
         )
     bundle = PushedBundle.from_bytes(data, id).bundle
-    world.progress.line(
+    scope.progress.line(
         f"{context.name} is bound to {context.remote_url} by now: {record.output} is brought whole"
         f" from {remote.url}"
     )
-    localise(store, remote, [bundle], progress=world.progress)
+    localise(store, remote, [bundle], progress=scope.progress)
     return store.add_root(context, bundle, commit=True).bundle
 
 

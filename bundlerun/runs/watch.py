@@ -34,30 +34,30 @@ LOG_GRACE_S = 5.0
 _ORPHAN_POLL_S = 2.0
 
 
-def follow(record: RunRecord, world: RunScope) -> tuple[RunRecord, BundleRecord]:
-    """Wait for the run's end, its log lines going to ``world.progress``; the settled record and
+def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord]:
+    """Wait for the run's end, its log lines going to ``scope.progress``; the settled record and
     the output, pulled.
 
     Raises a RunFailed when it failed, Stuck when the queue says that it will never start.
     """
     if not record.judged:
-        backend = backend_of(record, world)
-        record = _with_job(record, backend, world)
+        backend = backend_of(record, scope)
+        record = _with_job(record, backend, scope)
         if record.handle is not None and not record.judged:
-            record = _watched(record, record.handle, backend, world)
-    output = result_of(record, world)
+            record = _watched(record, record.handle, backend, scope)
+    output = result_of(record, scope)
     if record.followed and output.lineage.request is None:
         # A request does not tell which bundles a pipeline looks up by name.
         names = [p.name for p in output.lineage.parents if p.role.startswith("external:")]
         looked_up = ", ".join(sorted(set(names))) or "bundles by name"
-        world.progress.line(
+        scope.progress.line(
             f"{record.label} had begun before you asked, and looked up {looked_up} then: --force"
             " does the work on what is the latest now"
         )
     return record, output
 
 
-def refresh(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
+def refresh(records: Sequence[RunRecord], scope: RunScope) -> list[RunRecord]:
     """``records`` with today's states: one poll a backend; those that ended are settled.
 
     What does not answer, or is wrong with one run, leaves that one as it was, with the reason, and
@@ -67,16 +67,16 @@ def refresh(records: Sequence[RunRecord], world: RunScope) -> list[RunRecord]:
     for name in dict.fromkeys(record.backend for record in records if not record.settled):
         mine = [r for r in records if r.backend == name and not r.settled]
         try:
-            backend = backend_of(mine[0], world)
+            backend = backend_of(mine[0], scope)
         except BundlerunError as error:
             fresh |= {r.run_id: r.changed(reason=str(error)) for r in mine}
             continue
-        for record in _refreshed(mine, backend, world):
+        for record in _refreshed(mine, backend, scope):
             fresh[record.run_id] = record
     return [fresh.get(record.run_id, record) for record in records]
 
 
-def cancel(record: RunRecord, world: RunScope) -> RunRecord:
+def cancel(record: RunRecord, scope: RunScope) -> RunRecord:
     """Ask for the run's end, and look at it once; the record as it is then.
 
     Where its job is being submitted at this moment the wish is written down, and the submitter
@@ -93,26 +93,26 @@ def cancel(record: RunRecord, world: RunScope) -> RunRecord:
         reason = "cancelled while it was being submitted"
         return newest.changed(state=JobState.CANCELLED, reason=reason)
 
-    record = change(record, asked, world)
+    record = change(record, asked, scope)
     if record.settled:
         return record
-    backend = backend_of(record, world)
-    record = look(found_again(record, backend, world), backend, world)
+    backend = backend_of(record, scope)
+    record = look(found_again(record, backend, scope), backend, scope)
     if record.handle is not None and not record.settled and not record.cancel_sent:
         # Another job has the run than the one that was ended.
-        record = look(found_again(record, backend, world), backend, world)
+        record = look(found_again(record, backend, scope), backend, scope)
     return record
 
 
-def look(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+def look(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """``record`` after one look at its job, where it has one."""
     if record.handle is None or record.settled:
         return record
     status = backend.poll([record.handle])[record.handle.id]
-    return settle(record, status, backend, world, wait=True)
+    return settle(record, status, backend, scope, wait=True)
 
 
-def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+def found_again(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """``record`` with its job's handle, which a client that died right after it submitted could
     not note; a cancel that somebody asked for meanwhile is sent.
 
@@ -120,64 +120,64 @@ def found_again(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
     one has ended, and no job comes to be listed, the run never began, and is settled as that.
     """
     if record.handle is None and not record.settled:
-        with holding(record.run_id, world, wait=False) as mine:
-            record = read_again(record, world)
+        with holding(record.run_id, scope, wait=False) as mine:
+            record = read_again(record, scope)
             if mine and record.handle is None and not record.settled:
-                record = _looked_for(record, backend, world)
+                record = _looked_for(record, backend, scope)
     if record.handle is None or record.judged:
         return record
     if record.cancel_asked_s is not None and not record.cancel_sent:
         backend.cancel(record.handle, "cancelled with bundlerun cancel")
-        record = change(record, lambda r: r.changed(cancel_sent=True), world)
+        record = change(record, lambda r: r.changed(cancel_sent=True), scope)
     return record
 
 
-def backend_of(record: RunRecord, world: RunScope) -> Backend:
+def backend_of(record: RunRecord, scope: RunScope) -> Backend:
     """The backend that has the run's job."""
-    return open_backend(record.backend, world.connections)
+    return open_backend(record.backend, scope.connections)
 
 
-def tell(handle: JobHandle, remote: Remote, world: RunScope) -> None:
+def tell(handle: JobHandle, remote: Remote, scope: RunScope) -> None:
     """Write down on the remote which job has the run, for other stores. Where that fails they look
     for the job by its name: that is not a failure of the run."""
     try:
         note_handle(remote, handle)
     except BundlerunError as error:
-        world.progress.line(f"(the job of run {handle.run_id[:13]} is noted here alone: {error})")
+        scope.progress.line(f"(the job of run {handle.run_id[:13]} is noted here alone: {error})")
 
 
-def _with_job(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+def _with_job(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """``record`` once it has a job, or will never have one."""
     told = ""
     while True:
-        record = found_again(record, backend, world)
+        record = found_again(record, backend, scope)
         if record.handle is not None or record.settled:
             return record
         if record.reason != told:
             told = record.reason
-            world.progress.line(f"{record.label}: {told}")
+            scope.progress.line(f"{record.label}: {told}")
         if record.orphaned_s is None:
             # It is being submitted: by whom, the lock tells.
-            with holding(record.run_id, world, wait=True):
+            with holding(record.run_id, scope, wait=True):
                 pass
         else:
             time.sleep(_ORPHAN_POLL_S)
 
 
-def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunRecord:
+def _looked_for(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """``record``, which nobody submits any more, with the job that it has after all."""
-    remote = world.remote_of(record)
+    remote = scope.remote_of(record)
     handle = backend.find(record.run_id, job_base(record.pipe))
     if handle is not None:
-        tell(handle, remote, world)
-        return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), world)
+        tell(handle, remote, scope)
+        return change(record, lambda r: r.changed(handle=handle, reason="", orphaned_s=None), scope)
     if record.adopted and newest_envelope(remote, record.run_id) is not Missing.ABSENT:
         # It has ended, and nobody knows its job any more.
-        return ended(record, [JobStatus(JobState.LOST)] * 2, backend, world)
+        return ended(record, [JobStatus(JobState.LOST)] * 2, backend, scope)
     now_s = time.time()
     if record.orphaned_s is None:
         reason = "its client ended before it noted a job; one may still show itself"
-        return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), world)
+        return change(record, lambda r: r.changed(orphaned_s=now_s, reason=reason), scope)
     if now_s - record.orphaned_s <= LISTED_WITHIN_S:
         return record
     if record.adopted and record.cancel_asked_s is None:
@@ -186,10 +186,10 @@ def _looked_for(record: RunRecord, backend: Backend, world: RunScope) -> RunReco
             "or ended before it did",
             hint=f"bundlerun cancel {record.run_id[:13]} gives it up",
         )
-    return _given_up(record, world)
+    return _given_up(record, scope)
 
 
-def _given_up(record: RunRecord, world: RunScope) -> RunRecord:
+def _given_up(record: RunRecord, scope: RunScope) -> RunRecord:
     """``record`` of a run that never began, told to every store first: it would be open there."""
     why = "never submitted: no job of this run came to be listed"
 
@@ -205,12 +205,12 @@ def _given_up(record: RunRecord, world: RunScope) -> RunRecord:
             finished_s=time.time(),
         )
 
-    tell_of_no_job(record, str(never(record).failure), why, world)
-    return change(record, never, world)
+    tell_of_no_job(record, str(never(record).failure), why, scope)
+    return change(record, never, scope)
 
 
-def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: RunScope) -> RunRecord:
-    lines = threading.Thread(target=_print_lines, args=(backend, handle, world), daemon=True)
+def _watched(record: RunRecord, handle: JobHandle, backend: Backend, scope: RunScope) -> RunRecord:
+    lines = threading.Thread(target=_print_lines, args=(backend, handle, scope), daemon=True)
     told: JobStatus | None = None
     for status in looks(backend, handle):
         # After the first look, which serves the log as well.
@@ -223,12 +223,12 @@ def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: RunS
             )
         # How it ended is told in full by whatever is raised then.
         if status != told and status.reason and not status.state.final:
-            world.progress.line(f"{status.state.value}: {status.reason}")
+            scope.progress.line(f"{status.state.value}: {status.reason}")
         told = status
         if status.state.final:
             # Settling lets the backend forget the job, and its log.
             lines.join(timeout=LOG_GRACE_S)
-        record = settle(record, status, backend, world, wait=True)
+        record = settle(record, status, backend, scope, wait=True)
         if record.judged:
             break
         if status.state is JobState.ELSEWHERE:
@@ -237,16 +237,16 @@ def _watched(record: RunRecord, handle: JobHandle, backend: Backend, world: RunS
                 hint=f"there: bundlerun wait {record.run_id[:13]}",
             )
         if record.handle is not None and record.handle != handle:
-            return _watched(record, record.handle, backend, world)
+            return _watched(record, record.handle, backend, scope)
     return record
 
 
-def _refreshed(records: list[RunRecord], backend: Backend, world: RunScope) -> list[RunRecord]:
+def _refreshed(records: list[RunRecord], backend: Backend, scope: RunScope) -> list[RunRecord]:
     """Runs of one backend, looked at once."""
     looked: list[RunRecord] = []
     for record in records:
         try:
-            looked.append(found_again(record, backend, world))
+            looked.append(found_again(record, backend, scope))
         except (BundlerunError, OSError) as error:
             looked.append(record.changed(reason=str(error)))
     asked = [record.handle for record in looked if record.handle and not record.settled]
@@ -255,21 +255,21 @@ def _refreshed(records: list[RunRecord], backend: Backend, world: RunScope) -> l
     except BundlerunError as error:
         return [r if r.settled else r.changed(reason=str(error)) for r in looked]
     return [
-        r if r.handle is None or r.settled else _settled(r, states[r.handle.id], backend, world)
+        r if r.handle is None or r.settled else _settled(r, states[r.handle.id], backend, scope)
         for r in looked
     ]
 
 
-def _settled(record: RunRecord, status: JobStatus, backend: Backend, world: RunScope) -> RunRecord:
+def _settled(record: RunRecord, status: JobStatus, backend: Backend, scope: RunScope) -> RunRecord:
     try:
-        return settle(record, status, backend, world, wait=False)
+        return settle(record, status, backend, scope, wait=False)
     except (BundlerunError, OSError) as error:
         return record.changed(reason=str(error))
 
 
-def _print_lines(backend: Backend, handle: JobHandle, world: RunScope) -> None:
+def _print_lines(backend: Backend, handle: JobHandle, scope: RunScope) -> None:
     try:
         for line in backend.logs(handle, follow=True):
-            world.progress.line(line)
+            scope.progress.line(line)
     except BundlerunError as error:
-        world.progress.line(f"(the log cannot be followed: {error})")
+        scope.progress.line(f"(the log cannot be followed: {error})")

@@ -264,20 +264,20 @@ def test_a_run_on_another_host_s_engine_names_the_host(stage: Stage, other: br.W
 def test_an_equal_run_that_is_alive_is_followed(stage: Stage, other: br.Workspace) -> None:
     """The same work for the same output with the same tags, and a backend that confirms it."""
     record = stage.submit("out")
-    world = other.scope.runs()
+    scope = other.scope.runs()
     plan = plan_of("out")
-    found = doing(plan, world)
+    found = doing(plan, scope)
     assert found is not None
     assert found[1].run_id == record.run_id
-    assert doing(plan_of("another"), world) is None
-    assert doing(replace(plan, task=replace(plan.task, output_tags={"a": "b"})), world) is None
+    assert doing(plan_of("another"), scope) is None
+    assert doing(replace(plan, task=replace(plan.task, output_tags={"a": "b"})), scope) is None
     for status in (AWAY, DONE, JobStatus(JobState.LOST)):
         stage.backend.script(record.run_id, status)
-        assert doing(plan, world) is None
+        assert doing(plan, scope) is None
     stage.backend.script(record.run_id, RUNNING)
-    assert doing(plan, world) is not None
+    assert doing(plan, scope) is not None
     (stage.backend.state / "down").touch()
-    assert doing(plan, world) is None
+    assert doing(plan, scope) is None
 
 
 def test_a_run_that_was_cancelled_here_is_not_followed(stage: Stage) -> None:
