@@ -58,7 +58,7 @@ def add_commit(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     api.context("work")
 
     def add(number: int, source: Path) -> None:
-        api.BundleRecord("work", name=f"bundle{number}", data={"file": [str(source)]}).commit()
+        api.Bundle("work", name=f"bundle{number}", data={"file": [str(source)]}).commit()
 
     found = tenths(home, given.count, add)
     use = disk_use(home / ".disdat")
@@ -71,7 +71,7 @@ def get_latest(home: Path, given: argparse.Namespace) -> dict[str, Any]:
 
     api.context("work")
     for number in range(given.count):
-        api.BundleRecord("work", name="name", data={"number": [number]}).commit()
+        api.Bundle("work", name="name", data={"number": [number]}).commit()
     newest = api.get("work", "name")
     if list(newest.data["number"]) != [given.count - 1]:
         raise RuntimeError(f"the newest is {newest.data}")
@@ -85,7 +85,7 @@ def get_contexts(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     names = [f"context{number}" for number in range(given.contexts)]
     for number, name in enumerate(names):
         api.context(name)
-        api.BundleRecord(name, name="name", data=number).commit()
+        api.Bundle(name, name="name", data=number).commit()
     for number, name in enumerate(names):
         if api.get(name, "name").data != number:
             raise RuntimeError(f"{name} has the bundle of another context")
