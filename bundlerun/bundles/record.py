@@ -112,11 +112,12 @@ def check_format(found: Any) -> None:
 
 
 def new_id() -> str:
-    """A new UUIDv7: 48 bits of Unix milliseconds, 74 random bits (RFC 9562, 5.7)."""
-    millis = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    """A new UUIDv7: 48 bits of Unix milliseconds, 12 of their fraction, 62 random bits (RFC 9562,
+    5.7 and 6.2, method 3): ids that one process makes one after the other are in that order."""
+    millis, nanos = divmod(time.time_ns(), 1_000_000)
+    random = int.from_bytes(os.urandom(8), "big")
     value = (millis & ((1 << 48) - 1)) << 80
-    value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
+    value |= 0x7 << 76 | (nanos * 4096 // 1_000_000) << 64
     value |= 0b10 << 62 | random & ((1 << 62) - 1)
     return str(uuid.UUID(int=value))
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,13 +97,12 @@ def up(
             return _furnished(folder, found)
         bar = progress.start("starting moto", None, "s")
         try:
-            found = _started(folder, port)
-            try:
-                return _furnished(folder, found)
-            except BaseException:
-                # Nobody knows of it yet, and nothing is in it.
+            return _furnished(folder, _started(folder, port))
+        except BaseException:
+            # Nobody knows of it yet, and nothing is in it.
+            if (found := _running(folder)) is not None:
                 _stop(int(found["pid"]), str(found["started"]))
-                raise
+            raise
         finally:
             progress.finish(bar)
 
@@ -216,27 +216,49 @@ def _started(folder: Path, port: int | None) -> dict[str, Any]:
 
 def _serving(folder: Path, chosen: int) -> dict[str, Any]:
     """A server of our own on that port. Raises CloudError when it does not start."""
-    with (folder / "moto.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", str(chosen)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=_server_env(),
-            # A session of its own: Ctrl-C and a closed terminal do not reach it.
-            start_new_session=True,
-        )
+    process = None
     try:
+        with (folder / "moto.log").open("wb") as log, _signals_held_back():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", str(chosen)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=_server_env(),
+                # A session of its own: Ctrl-C and a closed terminal do not reach it.
+                start_new_session=True,
+            )
         found = {"pid": process.pid, "started": _start_time(process.pid), "port": chosen}
         _await(process, chosen, folder)
         _write(folder / "sandbox.json", json.dumps(found))
     except BaseException:
         # Ctrl-C included, which the server's own session does not get.
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
         raise
     return found
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Ctrl-C, a kill and a closed terminal that come in the block have their effect at its end:
+    one within Popen would leave a process that nobody has."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python's handlers run in the main thread alone.
+        yield
+        return
+    came: list[int] = []
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(sign, lambda number, _: came.append(number)) for sign in signs]
+    try:
+        yield
+    finally:
+        for sign, handler in zip(signs, before, strict=True):
+            signal.signal(sign, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:

@@ -235,6 +235,44 @@ def test_interrupted_up_leaves_no_server(folder: Path, sign: signal.Signals) -> 
     assert server.status(folder) is None
 
 
+SIGNALLED_IN_POPEN = """
+import os
+import subprocess
+import sys
+
+from bundlerun.cli.main import main
+
+
+class Popen(subprocess.Popen):
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        os.kill(os.getpid(), SIGN)
+
+
+SIGN = int(sys.argv.pop())
+sys.argv[1:] = ["sandbox", "up"]
+subprocess.Popen = Popen
+main()
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_in_the_moment_of_the_start_leaves_no_server(
+    folder: Path, sign: signal.Signals
+) -> None:
+    """One that comes after the server has begun and before anybody has its process."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_IN_POPEN, str(int(sign))],
+        env=commanded(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == (130 if sign == signal.SIGINT else 128 + sign), done.stderr
+    assert servers_of(folder) == []
+
+
 IN_AND_OUT = """
 export AWS_REGION=eu-west-1 AWS_PROFILE="my team's"
 unset AWS_DEFAULT_REGION AWS_SECRET_ACCESS_KEY

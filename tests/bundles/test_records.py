@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.link import Link
-from bundlerun.bundles.record import BundleRecord
+from bundlerun.bundles.record import BundleRecord, new_id
 from bundlerun.errors import IntegrityError
 
 _ID = "01920000-0000-7000-8000-000000000001"
@@ -81,3 +82,12 @@ def test_a_field_that_is_absent_is_named(key: str) -> None:
     del found[key]
     with pytest.raises(IntegrityError, match=f"not a bundle record: it lacks '{key}'"):
         BundleRecord.from_bytes(json.dumps(found).encode())
+
+
+def test_ids_of_one_process_are_in_the_order_in_which_they_were_made() -> None:
+    """Also within a millisecond."""
+    made = []
+    for _ in range(200):
+        made.append(new_id())
+        time.sleep(1e-6)
+    assert made == sorted(made)
