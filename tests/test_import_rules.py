@@ -40,6 +40,7 @@ SUB_ROOMS = (
     "bundlerun.store.gc",
     "bundlerun.remotes.fsck",
     "bundlerun.remotes.gc",
+    "bundlerun.runs.calls",
 )
 
 # Who alone may import a package: a room, or a module of one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bundlerun.errors import InfraError
 from bundlerun.pipelines.apply import apply
@@ -20,6 +20,7 @@ from bundlerun.remotes.identity import found_uuid
 from bundlerun.remotes.pull import pull_all, pull_id, pull_latest
 from bundlerun.remotes.push import find_reuse, push
 from bundlerun.runs.masking import masked
+from bundlerun.runs.task import PipeTask
 from bundlerun.runs.worker import Done
 from bundlerun.store.store import Store
 
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
     """See ``worker.Carry``. Raises as ``apply``, and what the remote raises."""
-    task, remote = plan.task, attempt.remote
+    task, remote = cast(PipeTask, plan.task), attempt.remote
     if plan.image is None:
-        _check_as_planned(plan, attempt.pipe_root)
+        _check_as_planned(plan, task, attempt.pipe_root)
     store = Store.open(folder / "store")
     bound = store.contexts.bind(store.contexts.create("job"), remote.url, found_uuid(remote))
     binding = Binding.of(store, bound, remote)
@@ -73,11 +74,11 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
     return Done(result.entry.bundle.id, tuple(result.ran), tuple(result.reused))
 
 
-def _check_as_planned(plan: RunPlan, root: Path) -> None:
+def _check_as_planned(plan: RunPlan, task: PipeTask, root: Path) -> None:
     """An image holds what it was planned with; a project and an interpreter that the job sees
     itself may be changed meanwhile. Raises InfraError where they were."""
-    module, again = plan.task.pipe.rpartition(".")[0], f"bundlerun run IN OUT {plan.task.pipe}"
-    if source_digest(root, module) != plan.task.code.source:
+    module, again = task.pipe.rpartition(".")[0], f"bundlerun run IN OUT {task.pipe}"
+    if source_digest(root, module) != task.code.source:
         raise InfraError(
             f"the source of {module} below {root} was edited after the run was planned", hint=again
         )

@@ -72,9 +72,9 @@ def doing(plan: RunPlan, scope: RunScope) -> tuple[RunPlan, RunRecord] | None:
     backend says is alive: its plan and its record, in the journal from now on. One request, and a
     few for each such run."""
     remote = scope.remote
-    ids = index.making(remote, plan.task.output, plan.task.request.digest)[:READ_AT_MOST]
+    ids = index.making(remote, *plan.task.marks)[:READ_AT_MOST]
     for known in index.read_all(remote, ids):
-        if isinstance(known, IntegrityError) or not _is_equal(known.plan, plan):
+        if isinstance(known, IntegrityError) or not known.plan.task.does_the_work_of(plan.task):
             continue
         own = _in_journal(known.plan.run_id, scope)
         if own is not None and (own.judged or own.cancel_asked_s is not None):
@@ -118,12 +118,6 @@ def _in_journal(run_id: str, scope: RunScope) -> RunRecord | None:
         return RunRecord.from_json(row.run, row.revision)
     except (RunNotFound, IntegrityError):
         return None
-
-
-def _is_equal(other: RunPlan, plan: RunPlan) -> bool:
-    one, two = other.task, plan.task
-    same = one.request == two.request and one.output == two.output
-    return same and dict(one.output_tags) == dict(two.output_tags)
 
 
 def _is_alive(record: RunRecord, scope: RunScope) -> bool:

@@ -29,7 +29,6 @@ from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import RunRecord
 
 if TYPE_CHECKING:
-    from bundlerun.bundles.digest import Digest
     from bundlerun.remotes.base import Remote
 
 
@@ -82,7 +81,7 @@ def note_handle(remote: Remote, handle: JobHandle) -> None:
 
 def index_key(plan: RunPlan) -> str:
     """Where the run of ``plan`` is listed."""
-    mark = _mark(plan.task.output) + _mark(str(plan.task.request.digest))
+    mark = "".join(map(_mark, plan.task.marks))
     return run_index_key(plan.run_id, _ms(plan.run_id), mark)
 
 
@@ -92,10 +91,11 @@ def newest(remote: Remote, *, limit: int | None, before: str | None) -> list[str
     return [run for run, _ in _listed(remote, limit, before and whole_id(remote, before))]
 
 
-def making(remote: Remote, output: str, request: Digest | None = None) -> list[str]:
-    """The ids of the runs, of the newest 1,000, that were to make ``output``, newest first; with
-    ``request`` those of that request alone. One request; read the plans to be sure."""
-    wanted = _mark(output) + ("" if request is None else _mark(str(request)))
+def making(remote: Remote, *marks: str) -> list[str]:
+    """The ids of the runs, of the newest 1,000, whose ``marks`` begin with these, newest first: the
+    output that they were to make, and where it is given, the work. One request; read the plans to
+    be sure."""
+    wanted = "".join(map(_mark, marks))
     return [run for run, mark in _listed(remote, LOOKED_THROUGH) if mark.startswith(wanted)]
 
 
@@ -161,8 +161,8 @@ def record_of(known: Known, remote_url: str, remote_uuid: str | None) -> RunReco
         run_id=plan.run_id,
         backend=plan.backend,
         kind=task.kind,
-        pipe=task.pipe,
-        input=None if task.input is None else f"{task.input.name}@{task.input.id}",
+        pipe=task.subject,
+        input=", ".join(f"{given.name}@{given.id}" for given in task.inputs) or None,
         output=task.output,
         output_id=task.output_id,
         image=plan.image,

@@ -31,15 +31,15 @@ def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope
     from us."""
     access = _access(plan, request, traits, scope)
     values = {name: os.environ[name] for name, ref in request.secrets.items() if ref is None}
-    _check_apart(access.variables, {*plan.task.given.env, *request.secrets})
+    _check_apart(access.variables, {*plan.task.env, *request.secrets})
     hidden = {HIDDEN: ",".join(request.secrets)} if request.secrets else {}
     return JobSpec(
         run_id=plan.run_id,
-        name=job_base(plan.task.pipe),
+        name=job_base(plan.task.subject),
         image=plan.image or "",
         command=(*_worker(plan), plan.run_id, *_told(traits.tells, plan.array)),
         access=access,
-        env={**plan.task.given.env, **values, **hidden},
+        env={**plan.task.env, **values, **hidden},
         secret=frozenset(values),
         resources=request.resources,
         timeout_s=request.timeout_s,
@@ -81,9 +81,9 @@ def check_reach(remote: Remote, request: RunRequest, traits: Traits) -> None:
         )
 
 
-def job_base(pipe: str) -> str:
-    """``bundlerun-pkg-module``: what the jobs of a pipe's module are called."""
-    return "bundlerun-" + pipe.rpartition(".")[0].replace(".", "-")
+def job_base(subject: str) -> str:
+    """``bundlerun-pkg-module``: what the jobs of a pipe's or a function's module are called."""
+    return "bundlerun-" + (subject.rpartition(".")[0] or subject).replace(".", "-")
 
 
 def _access(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> RemoteAccess:

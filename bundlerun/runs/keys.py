@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
+_WRITTEN = re.compile(r"runs/[^/]+/e/(\d{9})\.(\d+)\.(\d+)\.(\d+)\.(\d+)", re.ASCII)
+
 
 def result_key(run_id: str, index: int, attempt: int) -> str:
     """Where attempt number ``attempt`` of the job at ``index`` of a run leaves its envelope on the
@@ -14,11 +19,68 @@ def plan_key(run_id: str) -> str:
     return f"runs/{run_id}/plan.json"
 
 
-def claim_key(run_id: str, index: int) -> str:
-    """Where the job that carries out the part ``index`` of a run says so on the remote."""
-    return f"runs/{run_id}/{index}/claim"
+def claim_key(run_id: str, place: int | str) -> str:
+    """Where the job that has the place ``place`` in a run says so on the remote: its index, or what
+    ``place_of`` gives."""
+    return f"runs/{run_id}/{place}/claim"
 
 
 def handle_key(run_id: str) -> str:
     """Where the handle of a run's job lies on the remote."""
     return f"runs/{run_id}/handle"
+
+
+def place_of(part: int, child: int) -> str:
+    """What a claim calls the ``child``-th job of a part of a run."""
+    return f"{part}.{child}"
+
+
+def function_key(run_id: str) -> str:
+    """Where the function of a run lies, with its sources."""
+    return f"runs/{run_id}/f"
+
+
+def items_key(run_id: str, pack: int) -> str:
+    """Where a pack of a run's items lies, from 0."""
+    return f"runs/{run_id}/i/{pack:06}"
+
+
+def part_key(run_id: str, part: int) -> str:
+    """Where one submission of a run is described."""
+    return f"runs/{run_id}/h/{part:04}"
+
+
+def gathered_key(run_id: str, pack: int) -> str:
+    """Where a pack of all outcomes of a run lies, from 0, in the order of the items."""
+    return f"runs/{run_id}/all/{pack:06}"
+
+
+def outcomes_prefix(run_id: str) -> str:
+    """What the keys of a run's outcomes begin with."""
+    return f"runs/{run_id}/e/"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the key of an object of outcomes says: those of ``items`` consecutive items from
+    ``first``, ``failed`` of which failed, made in one attempt of a part. The key itself is no
+    proof: what lies there is sealed."""
+
+    first: int
+    attempt: int
+    part: int
+    items: int
+    failed: int
+
+    def key(self, run_id: str) -> str:
+        """Where the outcomes lie."""
+        return (
+            f"{outcomes_prefix(run_id)}{self.first:09}"
+            f".{self.attempt}.{self.part}.{self.items}.{self.failed}"
+        )
+
+    @staticmethod
+    def of(key: str) -> Written | None:
+        """What ``key`` says; None for any other key."""
+        match = _WRITTEN.fullmatch(key)
+        return None if match is None else Written(*map(int, match.groups()))

@@ -76,7 +76,7 @@ class RunRecord:
             "job": self.handle and self.handle.id,
             "pipe": self.pipe,
             "input": self.input,
-            "output": f"{self.output}@{self.output_id}",
+            "output": self.output and f"{self.output}@{self.output_id}",
             "image": self.image,
             "remote": self.remote_url,
             "submitted": when(self.submitted_s),

@@ -78,7 +78,7 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, scope: RunScope)
     job that was just submitted is ended, and Cancelled raised. Raises SubmitUnknown, and leaves the
     run open, where it is not known whether there is a job.
     """
-    _send_input(plan, request, scope)
+    _send_inputs(plan, request, scope)
     remote = scope.remote
     spec = job_spec(plan, request, backend.traits, scope)
     announce(remote, plan)
@@ -144,19 +144,18 @@ def _tell_others(record: RunRecord, scope: RunScope) -> None:
         scope.progress.line(f"({record.label} {why}; that is noted here alone: {error})")
 
 
-def _send_input(plan: RunPlan, request: RunRequest, scope: RunScope) -> None:
-    if plan.task.input is None:
-        return
-    entry = scope.store.catalog.by_id(scope.context, plan.task.input.id)
-    if entry is None:
-        raise Conflict(
-            f"{plan.task.input.name} was removed while the run was planned",
-            hint=f"bundlerun ls {plan.task.input.name}",
-        )
-    if request.push_input:
-        send(entry, scope)
-    elif not entry.pushed:
-        raise Conflict(
-            f"{plan.task.input.name} is not on {scope.remote.url}, and --no-push-input was given",
-            hint=f"bundlerun push {plan.task.input.name}",
-        )
+def _send_inputs(plan: RunPlan, request: RunRequest, scope: RunScope) -> None:
+    for given in plan.task.inputs:
+        entry = scope.store.catalog.by_id(scope.context, given.id)
+        if entry is None:
+            raise Conflict(
+                f"{given.name} was removed while the run was planned",
+                hint=f"bundlerun ls {given.name}",
+            )
+        if request.push_input:
+            send(entry, scope)
+        elif not entry.pushed:
+            raise Conflict(
+                f"{given.name} is not on {scope.remote.url}, and --no-push-input was given",
+                hint=f"bundlerun push {given.name}",
+            )

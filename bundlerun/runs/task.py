@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
+from bundlerun.backends.job import Resources
 from bundlerun.bundles.digest import Digest, checked_digest, digest_of
 from bundlerun.bundles.lineage import CodeVersion, Lineage, Parent, ReuseKey
 from bundlerun.bundles.link import Link
 from bundlerun.bundles.record import BundleRecord, checked_id, checked_name
-from bundlerun.errors import IntegrityError
+from bundlerun.errors import Conflict, IntegrityError
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import Row
 
@@ -47,16 +48,45 @@ class PipeTask:
     left_out: Mapping[str, Digest] | None = field(default_factory=dict)
     given: Given = field(default_factory=Given)
 
+    @property
+    def subject(self) -> str:
+        """What the run is of, as people name it: the pipe."""
+        return self.pipe
+
+    @property
+    def inputs(self) -> tuple[Parent, ...]:
+        """The bundles that must be on the remote before a job begins."""
+        return () if self.input is None else (self.input,)
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The variables that the job is given."""
+        return self.given.env
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What a listing of runs is searched for: the output, and which work it is."""
+        return self.output, str(self.request.digest)
+
+    def does_the_work_of(self, other: Task) -> bool:
+        """Whether who asked for ``other`` can have this instead: the same request, for the same
+        output and with the same tags."""
+        if not isinstance(other, PipeTask):
+            return False
+        same = self.request == other.request and self.output == other.output
+        return same and dict(self.output_tags) == dict(other.output_tags)
+
     def promised(self) -> BundleRecord:
         """The output as far as it is known before the job: all but its value."""
-        parents = () if self.input is None else (self.input,)
         return BundleRecord(
             id=self.output_id,
             name=self.output,
             root=Link(digest_of(b""), 0),
             params=self.params,
             tags=self.output_tags,
-            lineage=Lineage(pipe=self.pipe, parents=parents, code=self.code, request=self.request),
+            lineage=Lineage(
+                pipe=self.pipe, parents=self.inputs, code=self.code, request=self.request
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -83,13 +113,12 @@ class PipeTask:
     def from_json(found: Mapping[str, Any]) -> PipeTask:
         """The inverse of ``to_json``. Raises IntegrityError, KeyError, TypeError, ValueError or
         AttributeError for anything else."""
-        code = found["code"]
         return PipeTask(
             pipe=str(found["pipe"]),
             input=None if found["input"] is None else _input(found["input"]),
             output=checked_name(found["output"]),
             output_id=checked_id(found["output_id"]),
-            code=CodeVersion(checked_digest(code["source"]), code["commit"], code["dirty"]),
+            code=_code(found["code"]),
             request=ReuseKey(dict(found["request"])),
             params=dict(found["params"]),
             output_tags=dict(found["output_tags"]),
@@ -100,8 +129,136 @@ class PipeTask:
         )
 
 
-Task: TypeAlias = PipeTask
-"""What a plan carries; with a second kind, a union."""
+@dataclass(frozen=True)
+class CallTask:
+    """One function over many items, each with an outcome of its own.
+
+    ``func`` names the function, as ``module.qualname``; ``packs`` is how many of the ``items`` each
+    pack holds, in their order; ``chunk`` how many one job works through unless its part says
+    otherwise. ``python`` (X.Y) and ``cloudpickle`` are those that the function and the items were
+    pickled with; ``requirements`` what its environment was made of. ``timeout_s`` is the limit of
+    one item, None: none. ``resources``, ``env``, ``retries`` and ``memory_factor`` are what another
+    submission of some of the items needs to know. ``output`` is the bundle that the results become
+    when all succeeded, empty: none; ``parents`` are the bundles among the items. ``seal`` is that
+    of the plan, as ``calls.sealed_plan`` makes it.
+    """
+
+    kind: ClassVar[str] = "call"
+
+    func: str
+    items: int
+    chunk: int
+    packs: tuple[int, ...]
+    python: str
+    cloudpickle: str
+    code: CodeVersion
+    requirements: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    timeout_s: float | None = None
+    retries: int = 0
+    memory_factor: float = 1.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    output: str = ""
+    output_id: str = ""
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    parents: tuple[Parent, ...] = ()
+    seal: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What the run is of, as people name it: the function."""
+        return self.func
+
+    @property
+    def inputs(self) -> tuple[Parent, ...]:
+        """The bundles that must be on the remote before a job begins."""
+        return self.parents
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What a listing of runs can be searched for: the output, and which work it is."""
+        return self.output, f"{self.func} {self.code.source}"
+
+    def does_the_work_of(self, other: Task) -> bool:
+        """False: what a function does with the same items is not known to be the same."""
+        return False
+
+    def promised(self) -> BundleRecord:
+        """The output as far as it is known before the jobs: all but its value. Raises Conflict
+        where the results are not kept as a bundle."""
+        if not self.output:
+            raise Conflict(
+                f"the results of {self.func} were not asked to become a bundle",
+                hint='map(..., output="NAME")',
+            )
+        return BundleRecord(
+            id=self.output_id,
+            name=self.output,
+            root=Link(digest_of(b""), 0),
+            tags=self.output_tags,
+            lineage=Lineage(pipe=self.func, parents=self.parents, code=self.code),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "kind": self.kind,
+            "func": self.func,
+            "items": self.items,
+            "chunk": self.chunk,
+            "packs": list(self.packs),
+            "python": self.python,
+            "cloudpickle": self.cloudpickle,
+            "code": dataclasses.asdict(self.code),
+            "requirements": list(self.requirements),
+            "resources": dataclasses.asdict(self.resources),
+            "timeout_s": None if self.timeout_s is None else float(self.timeout_s),
+            "retries": self.retries,
+            "memory_factor": float(self.memory_factor),
+            "env": dict(self.env),
+            "output": self.output,
+            "output_id": self.output_id,
+            "output_tags": dict(self.output_tags),
+            "parents": [[p.role, p.name, p.id, p.root] for p in self.parents],
+            "seal": self.seal,
+        }
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> CallTask:
+        """The inverse of ``to_json``. Raises IntegrityError, KeyError, TypeError, ValueError or
+        AttributeError for anything else."""
+        packs = tuple(_number(count, 1) for count in found["packs"])
+        if sum(packs) != found["items"]:
+            raise ValueError(f"packs of {sum(packs)} items, and {found['items']!r:.20} items")
+        return CallTask(
+            func=str(found["func"]),
+            items=_number(found["items"], 0),
+            chunk=_number(found["chunk"], 1),
+            packs=packs,
+            python=str(found["python"]),
+            cloudpickle=str(found["cloudpickle"]),
+            code=_code(found["code"]),
+            requirements=tuple(str(line) for line in found["requirements"]),
+            resources=Resources(**found["resources"]),
+            timeout_s=None if found["timeout_s"] is None else float(found["timeout_s"]),
+            retries=_number(found["retries"], 0),
+            memory_factor=float(found["memory_factor"]),
+            env=dict(found["env"]),
+            output=checked_name(found["output"]) if found["output"] else "",
+            output_id=checked_id(found["output_id"]) if found["output"] else "",
+            output_tags=dict(found["output_tags"]),
+            parents=tuple(
+                Parent(role, checked_name(name), checked_id(id), checked_digest(root))
+                for role, name, id, root in found["parents"]
+            ),
+            seal=str(found["seal"]),
+        )
+
+
+Task: TypeAlias = PipeTask | CallTask
+"""What a plan carries. Each kind has the properties ``kind``, ``subject``, ``inputs``, ``env``,
+``marks``, ``output``, ``output_id`` and ``output_tags``, and the methods ``does_the_work_of``,
+``promised``, ``to_json`` and ``from_json``."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +272,7 @@ class Kind:
 
 TASKS: Mapping[str, Kind] = {
     PipeTask.kind: Kind(PipeTask, Row("bundlerun.runs.carry_pipe:carry_pipe")),
+    CallTask.kind: Kind(CallTask, Row("bundlerun.runs.calls.carry:carry_call")),
 }
 """Every kind of task by its name in a plan: read with a plan, and by the worker."""
 
@@ -137,6 +295,16 @@ def task_of(found: Any) -> Task:
             hint="pip install --upgrade bundlerun",
         )
     return TASKS[kind].type.from_json(found)
+
+
+def _code(found: Mapping[str, Any]) -> CodeVersion:
+    return CodeVersion(checked_digest(found["source"]), found["commit"], found["dirty"])
+
+
+def _number(found: object, least: int) -> int:
+    if type(found) is not int or found < least:
+        raise ValueError(f"{found!r:.40} is not a number from {least}")
+    return found
 
 
 def _digests(found: Mapping[str, Any]) -> dict[str, Digest]:

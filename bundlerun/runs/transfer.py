@@ -27,13 +27,14 @@ def adopt_equal_work(plan: RunPlan, scope: RunScope) -> BundleRecord:
     name over the same value, pushed, unless that is the latest already."""
     if plan.found is None:
         raise Conflict(
-            f"no equal work was found for {plan.task.pipe}", hint="the same without reuse: --force"
+            f"no equal work was found for {plan.task.subject}",
+            hint="the same without reuse: --force",
         )
-    store, context, task = scope.store, scope.context, plan.task
+    store, context, promised = scope.store, scope.context, plan.task.promised()
     found = store.catalog.by_id(context, plan.found)
     if found is None:
         found = pull_id(scope.binding, plan.found)
-    latest = store.catalog.find(context, task.output, committed_only=True)
+    latest = store.catalog.find(context, promised.name, committed_only=True)
     if latest is not None and _is_the_same(latest.bundle, found.bundle, plan):
         entry = latest
     else:
@@ -42,9 +43,9 @@ def adopt_equal_work(plan: RunPlan, scope: RunScope) -> BundleRecord:
             dataclasses.replace(
                 found.bundle,
                 id=new_id(),
-                name=task.output,
-                tags=task.output_tags,
-                params=dict(task.params),
+                name=promised.name,
+                tags=promised.tags,
+                params=dict(promised.params),
             ),
             commit=True,
         )
