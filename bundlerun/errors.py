@@ -13,13 +13,14 @@
     |-- Conflict                  5   the thing is there, but not in the needed state
     |   |-- NotCommitted, OtherRemote, StaleImage, StoreBusy, StoreReadOnly
     |-- RemoteError               6   the remote does not do what is asked
-    |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged
+    |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged, Untrusted
     |-- IntegrityError            7   bytes are not what their digest says
     |-- EngineError               8   no container engine, or it refuses
     |   |-- BuildFailed
     |-- CloudError                9   an AWS service says no
     |-- RunFailed                10   the run ended without its output
-    |   |-- UserError            11   the pipe raised
+    |   |-- UserError            11   the pipe, or the function over an item, raised
+    |   |   `-- ItemFailed            what an item raised or returned cannot come as it is
     |   |-- OutOfMemory          12
     |   |-- TimedOut             13
     |   |-- SpotReclaimed        14
@@ -203,6 +204,10 @@ class RemoteChanged(RemoteError):
     """Another remote answers at the address of the known one."""
 
 
+class Untrusted(RemoteError):
+    """A pickle on the remote that nothing proves to be the run's own: it was not opened."""
+
+
 class IntegrityError(BundlerunError):
     """Bytes are not what their digest says, or a record is not what its key says."""
 
@@ -242,9 +247,30 @@ class RunFailed(BundlerunError):
 
 
 class UserError(RunFailed):
-    """The pipe raised; ``evidence`` is its traceback."""
+    """The pipe, or the function over an item, raised; ``evidence`` is the traceback."""
 
     exit_code = 11
+
+
+class ItemFailed(UserError):
+    """What an item raised or returned cannot come as it is.
+
+    ``class_name`` (with its module) and ``text`` are those of what it was, ``evidence`` is the
+    traceback.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        evidence: str = "",
+        class_name: str = "",
+        text: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint, evidence=evidence)
+        self.class_name = class_name
+        self.text = text
 
 
 class OutOfMemory(RunFailed):

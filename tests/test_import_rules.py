@@ -49,6 +49,7 @@ SOLE_IMPORTERS = {
     "botocore": ("bundlerun.aws",),
     "docker": ("bundlerun.docker_engine", "bundlerun.images", "bundlerun.backends.local_docker"),
     "luigi": ("bundlerun.pipelines",),
+    "cloudpickle": ("bundlerun.futures",),
     "pyarrow": ("bundlerun.bundles.value.tables",),
     "click": ("bundlerun.cli",),
     # A backend is found by its name, so that one from outside is one like any other.
@@ -62,7 +63,18 @@ SOLE_IMPORTERS = {
     "rich.table": ("bundlerun.cli.bars",),
 }
 
-SLOW = ("boto3", "botocore", "luigi", "docker", "pyarrow", "pandas", "numpy", "click", "rich")
+SLOW = (
+    "boto3",
+    "botocore",
+    "cloudpickle",
+    "luigi",
+    "docker",
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "click",
+    "rich",
+)
 
 
 def module_name(path: Path) -> str:
