@@ -63,8 +63,8 @@ def outcomes_prefix(run_id: str) -> str:
 @dataclass(frozen=True)
 class Written:
     """What the key of an object of outcomes says: those of ``items`` consecutive items from
-    ``first``, ``failed`` of which failed, made in one attempt of a part. The key itself is no
-    proof: what lies there is sealed."""
+    ``first``, ``failed`` of which failed, made in one attempt of a part. The key itself
+    proves nothing: what lies there is sealed."""
 
     first: int
     attempt: int
