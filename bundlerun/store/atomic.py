@@ -1,4 +1,7 @@
-"""Files that a crash cannot tear: written aside, synced, renamed; modes whatever the umask."""
+"""Crash-safe writes: a file is written aside, synced, then renamed.
+
+The modes of files and folders do not depend on the umask.
+"""
 
 from __future__ import annotations
 

@@ -63,9 +63,10 @@ class Catalog(Queries):
         return Entry(bundle, context.name, seq, committed, None, False)
 
     def commit(self, context: Context, ids: Sequence[str]) -> list[Entry]:
-        """Mark the bundles to be kept, in this order; one that is marked already stays as it is.
+        """Commit these bundles, in this order.
 
-        Raises BundleNotFound, and then none is marked.
+        A bundle that is committed already stays as it is. Raises BundleNotFound, and then none is
+        committed.
         """
         with self._database.writing() as tx:
             entries = []
@@ -118,8 +119,11 @@ class Catalog(Queries):
         return entries
 
     def give_up(self, context: Context, ids: Sequence[str]) -> list[Entry]:
-        """``remove`` bundles that the remote gave up too, in one: a command that died before it
-        finds them as they were. Raises BundleNotFound, and then nothing is changed."""
+        """Remove bundles that the remote gave up too, in one transaction.
+
+        A command that dies before its end leaves them as they were. Raises BundleNotFound, and then
+        nothing is changed.
+        """
         with self._database.writing():
             entries = self.remove(context, ids)
             for entry in entries:
@@ -135,9 +139,9 @@ class Catalog(Queries):
         version: int | None,
         record: bytes | None = None,
     ) -> Entry:
-        """A bundle that the remote holds, as its version ``version`` where it has a number;
-        ``record``: the bytes of its record there.
+        """The entry of a bundle of the remote, taken into the catalog.
 
+        ``version`` is its number there, where it has one; ``record`` the bytes of its record there.
         Doing it again changes nothing. An own bundle of this id that was never pushed gives way to
         the remote's. Tags that were set here and not sent stay. Raises IntegrityError when the
         remote's record, or the bundle of that version, is another than it was before.
@@ -207,8 +211,10 @@ class Catalog(Queries):
         return [entry_of(context, row) for row in rows]
 
     def keep_inner(self, context: Context, path: str, into: str, *, commit: bool) -> None:
-        """What was made below the scope ``path`` belongs to the scope ``into``, and where that is
-        empty to everybody; ``commit`` marks it to be kept."""
+        """Move the bundles made below the scope ``path`` to the scope ``into``.
+
+        Where ``into`` is empty everybody sees them from then on. ``commit`` commits them.
+        """
         with self._database.reading() as connection:
             if not _inner_ids(connection, context, path):
                 return
@@ -320,7 +326,7 @@ def _get(tx: sqlite3.Connection, context: Context, id: str) -> Entry:
 
 
 def _keep_pushed(tx: sqlite3.Connection, seq: int, record: bytes) -> Digest:
-    """Keep a record as it stands on a remote, from which a damaged one there is mended."""
+    """Keep a remote's record, from which a damaged one there is repaired; its digest."""
     digest = digest_of(record)
     tx.execute(
         "INSERT OR REPLACE INTO pushed_records (bundle, digest, record) VALUES (?, ?, ?)",

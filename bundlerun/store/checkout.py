@@ -172,8 +172,11 @@ class Localised:
     def _written(
         self, root: Path, entries: Sequence[DirectoryEntry], beside: Path | None
     ) -> dict[str, Stamp]:
-        """Write these files below ``root``, each in ``beside`` first unless nobody sees ``root``
-        yet; the stamps of those that are copies of large objects, by path."""
+        """Write these files below ``root``; the stamps of the large ones by path.
+
+        Each is written in ``beside`` first, unless nobody sees ``root`` yet (``beside`` is None).
+        Stamps are those of copies; a hard link to a large object has none.
+        """
         total = sum(entry.link.size for entry in entries if entry.link is not None)
         is_own = root.is_relative_to(self._folder)
         copying = Copying(beside or root.parent, total, link=self._link and is_own)
@@ -235,7 +238,7 @@ class Localised:
             yield entry, link, data
 
     def _key(self, root: Path) -> tuple[str, str]:
-        """The folder right below ``files/``, and what stands before the paths below ``root``."""
+        """The folder right below ``files/``, and the prefix of the paths below ``root``."""
         is_own = root.is_relative_to(self._folder)
         below = root.relative_to(self._folder if is_own else private_folder())
         folder, _, rest = below.as_posix().partition("/")
@@ -279,7 +282,10 @@ def _touch(folder: Path) -> None:
 
 
 def _make_folders(root: Path, entries: Sequence[DirectoryEntry]) -> None:
-    """``root``, and below it the empty folders of ``entries`` and those above its files."""
+    """Make ``root``, and below it every folder that ``entries`` need.
+
+    Those are the empty folders, and the folders above files.
+    """
     made: set[str] = set()
     above = os.path.join(root, "")
     _plain_folder(above, made)
@@ -289,8 +295,10 @@ def _make_folders(root: Path, entries: Sequence[DirectoryEntry]) -> None:
 
 
 def _plain_folder(path: str, made: set[str]) -> None:
-    """The folder ``path``, which ends in a slash, and those above it, unless it is one of
-    ``made``, to which it is added."""
+    """Make the folder ``path``, which ends in a slash, and the folders above it.
+
+    Nothing is done for one of ``made``; what is made is added to it.
+    """
     missing = []
     while path not in made and not os.path.isdir(path):
         missing.append(path)
@@ -303,8 +311,10 @@ def _plain_folder(path: str, made: set[str]) -> None:
 
 
 def _has_names(path: Path, entries: Sequence[DirectoryEntry]) -> bool:
-    """Whether ``path`` is a folder with the files of ``entries`` and no others, and with its empty
-    folders."""
+    """Whether ``path`` is a folder with exactly the files of ``entries``.
+
+    The empty folders of ``entries`` must be there too.
+    """
     if path.is_symlink() or not path.is_dir():
         return False
     wanted = {entry.path for entry in entries if entry.link is not None}

@@ -69,7 +69,7 @@ class Contexts:
             tx.execute("DELETE FROM meta WHERE key = 'current' AND value = ?", (name,))
 
     def bind(self, context: Context, url: str | None, uuid: str | None) -> Context:
-        """Bind the context to the remote ``uuid`` at ``url``; a ``url`` of None unbinds it.
+        """Bind the context to the remote ``uuid`` at ``url``; None for ``url`` unbinds it.
 
         What is known of a remote is kept by its uuid. With another one than before, bundles stand
         as they were known to stand there when the context was last bound to it, and what was not

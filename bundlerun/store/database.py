@@ -1,4 +1,4 @@
-"""The one SQLite connection of a store: made, locked, reopened after a fork, and never half.
+"""The one SQLite connection of a store: made whole, locked, reopened after a fork.
 
 Sources of the rules: sqlite.org/wal.html (network file systems, busy), sqlite.org/howtocorrupt.html
 section 2.6 (connections and fork).
@@ -43,10 +43,11 @@ T = TypeVar("T")
 
 
 class Database:
-    """One connection, used by one thread at a time. Safe to use from threads and after fork.
+    """One SQLite connection, safe to use from threads and after a fork.
 
-    A store that may not be written can be read. On a full disk, where the log's shared memory
-    cannot be made, it is read alone: each block opens the file and lets go of it.
+    One thread at a time uses it. A store that may not be written can be read. On a full disk, where
+    the log's shared memory cannot be made, it is read alone: each block opens the file and lets go
+    of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -220,7 +221,10 @@ def _unknown_format(folder: Path, found: str, needs: str) -> IntegrityError:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """``call``, again while another process is in the way. Raises StoreBusy after BUSY_S."""
+    """The result of ``call``, repeated while another process is in the way.
+
+    Raises StoreBusy after BUSY_S.
+    """
     end_s = time.monotonic() + BUSY_S
     notice = Notice("holds the store", at_most_s=BUSY_S)
     while True:
@@ -240,8 +244,11 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 class _Patient(sqlite3.Connection):
-    """A connection whose single statements wait for other processes, reading ones too: a log that
-    is recovered, or a rollback journal, is in the way of readers for a moment."""
+    """A connection whose single statements wait for other processes.
+
+    Reading ones too: a log that is recovered, or a rollback journal, is in the way of readers for a
+    moment.
+    """
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """sqlite3's own, ``patiently``."""
@@ -258,7 +265,10 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 def _create(folder: Path) -> None:
-    """Make the file under a lock: aside and whole, so that a file that exists is complete."""
+    """Make the database file under a lock, aside and whole.
+
+    So a file that exists is complete.
+    """
     make_folder(folder)
     handle = os.open(folder / "create.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

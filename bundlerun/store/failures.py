@@ -1,4 +1,4 @@
-"""What SQLite and the file system refuse, in bundlerun's words: the one door of the store."""
+"""Translation of the errors of SQLite and of the file system into bundlerun's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextlib.contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Turn the errors of SQLite, and those of a file system that is full or read-only, into ours.
+    """Translate the errors of SQLite, and of a full or read-only file system.
 
     ``folder`` is the store that the message names. Other OSErrors pass: they are about a file of
-    the caller's. Raises StoreBusy, IntegrityError or BundlerunError, and
-    SettingsError where there cannot be such a folder.
+    the caller's. Raises StoreBusy, IntegrityError or BundlerunError, and SettingsError where there
+    cannot be such a folder.
     """
     try:
         yield

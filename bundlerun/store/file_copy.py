@@ -1,4 +1,7 @@
-"""Copies of files: blocks that are shared until one side is written to, else bytes."""
+"""Copies of files that share blocks where the file system can.
+
+Shared blocks part when one side is written to. Elsewhere the bytes are copied.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ _FICLONE = 0x40049409
 
 
 class Copying:
-    """Copies files into the folder ``into``, of the same file system, ``total_bytes`` in all.
+    """Copies of files into the folder ``into``, ``total_bytes`` in all.
 
-    ``link``: hard links instead, where the mode is the same. Room for all is looked for before
-    the first byte is written, unless the file system shares blocks.
+    The files are on the file system of ``into``. ``link``: hard links instead, where the mode is
+    the same. Room for all is looked for before the first byte is written, unless the file system
+    shares blocks.
     """
 
     def __init__(self, into: Path, total_bytes: int, *, link: bool) -> None:
@@ -61,7 +65,10 @@ class Copying:
 
 
 def _shared(source: Path, target: str | Path) -> bool:
-    """Make ``target`` share the blocks of ``source``, where the file system can (btrfs, XFS)."""
+    """Make ``target`` share the blocks of ``source``; whether it could be done.
+
+    btrfs and XFS can.
+    """
     with source.open("rb") as reading, open(target, "xb") as writing:
         try:
             fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())

@@ -1,8 +1,8 @@
-"""The runs that this store's contexts started: kept, so that a run outlives its client.
+"""The journal of runs started by this store's contexts; a run outlives its client.
 
-A row is changed by compare-and-set: every change raises its revision, and a change that was made
-of an older revision is refused, so that nobody overwrites what another process wrote meanwhile.
-What is asked of many runs at once stands in columns; the run itself is JSON.
+A row is changed by compare-and-set: every change raises its revision, and a change that was made of
+an older revision is refused, so that nobody overwrites what another process wrote meanwhile. What
+is asked of many runs at once stands in columns; the run itself is JSON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class Journal:
         self._database = database
 
     def add(self, context: Context, run: Mapping[str, Any]) -> int:
-        """Keep a new run; its revision. Raises Conflict when its id is known, ContextNotFound."""
+        """Keep a new run; its revision.
+
+        Raises Conflict when its id is known, ContextNotFound.
+        """
         with self._database.writing() as tx:
             check_alive(tx, context)
             try:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def unwritten(handle: int) -> Iterator[bool]:
-    """Whether nobody has the file open for writing, or maps it so, nor can before the block ends:
-    who opens it for writing waits until then, so keep it short.
+    """Whether nobody has the file open for writing, or can before the block ends.
 
-    False also where the kernel does not say: another user's file, most network file systems.
+    Writable mappings count too. Who opens it for writing waits until the block ends, so keep it
+    short. False also where the kernel does not say: another user's file, most network file systems.
     """
     try:
         # The default signal for "somebody waits" ends a process; this one is ignored by default.

@@ -1,4 +1,4 @@
-"""Packs on this disk: many small objects of one add (or of one pulled pack) in a file each.
+"""Packs on this disk: many small objects of one add or pulled pack, as one file.
 
 A file ``packs/<uuid>`` is whole and synced before a row names it. One that no row of
 ``local_packs`` names is litter of a crash.
@@ -88,13 +88,19 @@ class LocalPacks:
         return packs
 
     def index(self, pack: PackInfo) -> list[Location]:
-        """The members that the file itself names. Raises IntegrityError where it is damaged."""
+        """The members of a pack, by the index in its own file.
+
+        Raises IntegrityError where it is damaged.
+        """
         tail = self.member(pack.uuid, pack.size - pack.index_length, pack.index_length)
         return members_of(pack, tail)
 
     def keep(self, pack: PackInfo, data: bytes, members: Sequence[Location]) -> None:
-        """Keep the whole pack ``data``, each member of which the caller has hashed and none of
-        which is on this disk yet; the file is called ``pack.uuid``, which must be new here."""
+        """Keep the whole pack ``data`` with its ``members``.
+
+        The caller has hashed each member, and none of them is on this disk yet; the file is called
+        ``pack.uuid``, which must be new here.
+        """
         with self._guard.sharing():
             with translated(self.folder), aside(self.folder.parent / "objects" / "tmp") as partial:
                 partial.write_bytes(data)
@@ -111,9 +117,11 @@ class LocalPacks:
 def write_pack(
     objects: Sequence[tuple[Link, bytes]], folder: Path, aside_folder: Path
 ) -> tuple[PackInfo, list[Location]]:
-    """Write the bytes of ``objects`` into one pack below ``folder``, by way of ``aside_folder``,
-    which is on the same file system. The file is whole before it has its name: a row never names
-    what is not there. Raises StoreError."""
+    """Write the bytes of ``objects`` into one pack below ``folder``.
+
+    It is written in ``aside_folder`` first, on the same file system, so the file is whole before it
+    has its name: a row never names what is not there. Raises StoreError.
+    """
     info, members, tail = laid_out([link for link, _ in objects])
     with translated(folder), aside(aside_folder) as partial:
         with partial.open("xb") as file:

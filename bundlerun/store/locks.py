@@ -1,5 +1,7 @@
-"""Locks between processes, which the kernel lets go of when a process dies: a file that one holds,
-a clean-up alone against all who add, one writer of a partial object; and the wait, told once.
+"""Locks between processes, which the kernel releases when a process dies.
+
+There are three: a file held by one process, a clean-up alone against all who add, one writer of a
+partial object. The wait for one is told once.
 
 flock(2) belongs to the open file, not to the process: each lock opens its own, so threads of one
 process exclude each other as processes do.
@@ -82,11 +84,12 @@ _POLL_S = 0.02
 
 
 class Guard:
-    """The locks ``sweep.lock`` and, before it, ``sweep.turn``: a sweep that waits holds the turn,
-    so that those who come later let it pass; flock(2) itself would let it wait for ever.
+    """The lock between a sweep and those who add: ``sweep.lock`` and ``sweep.turn``.
 
-    One process shares once, however many of its threads do, so that sharing within sharing never
-    waits for a sweep that waits for it. Safe to use from threads and after fork.
+    A sweep that waits for ``sweep.lock`` holds ``sweep.turn``, so that those who come later let it
+    pass; flock(2) itself would let it wait for ever. One process shares once, however many of its
+    threads do, so that sharing within sharing never waits for a sweep that waits for it. Safe to
+    use from threads and after fork.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -180,8 +183,11 @@ STILL_S = 120.0
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[BinaryIO]:
-    """The file ``path``, made where there is none, unbuffered and this process's alone while the
-    block runs. Raises StoreBusy when another one holds it and does not get on."""
+    """The file ``path``, unbuffered and this process's alone while the block runs.
+
+    It is made where there is none. Raises StoreBusy when another process holds it and does not get
+    on.
+    """
     make_folder(path.parent)
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

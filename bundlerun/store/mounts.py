@@ -1,4 +1,4 @@
-"""The file systems that files are on, and whether their times of change are believed.
+"""Whether the file system of a file keeps its time of change truthfully.
 
 Sources: proc(5) (mountinfo), filesystems(5). tmpfs and ramfs do not touch mtime for writes through
 mmap, ever; on a disk such a write shows once the kernel writes the page out.
@@ -64,7 +64,10 @@ class Trust:
         self._known: dict[bytes, tuple[bool, float]] = {}
 
     def believes(self, device: bytes, path: Path) -> bool:
-        """Whether the stamps of the files of ``device`` are believed; ``path`` is one of them."""
+        """Whether the stamps of the files of ``device`` can be trusted.
+
+        ``path`` is one of these files.
+        """
         now_s = time.monotonic()
         known = self._known.get(device)
         if known is None or now_s - known[1] > _MEMORY_S:

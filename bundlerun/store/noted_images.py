@@ -11,8 +11,11 @@ from bundlerun.store.database import Database
 
 
 class NotedImages:
-    """Images by name, so that a run finds the pipeline's source again, and a machine without an
-    engine can name the image in a job."""
+    """Images by name.
+
+    By them a run finds the pipeline's source again, and a machine without an engine can name the
+    image in a job.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -38,7 +38,7 @@ class _LargeFile(NamedTuple):
 
 
 class Objects:
-    """Bytes by digest. What is here was hashed on its way in. Safe to use from threads."""
+    """Bytes by digest, each hashed on its way in. Safe to use from threads."""
 
     def __init__(self, database: Database, folder: Path, settings: StoreSettings) -> None:
         self._database = database
@@ -87,8 +87,10 @@ class Objects:
         return held.read_bytes() if isinstance(held, Path) else held
 
     def held(self, link: Link) -> bytes | Path:
-        """The bytes of a small object, the file of a large one, which is hashed first where
-        somebody touched it since it was made. Raises as ``read``."""
+        """The bytes of a small object, or the file of a large one.
+
+        A file that was touched since it was made is hashed first. Raises as ``read``.
+        """
         found = self._find(link)
         if found is None:
             raise BundleNotFound(
@@ -103,8 +105,11 @@ class Objects:
             yield link, held if isinstance(held, bytes) else held.read_bytes()
 
     def many_held(self, links: Iterable[Link]) -> Iterator[tuple[Link, bytes | Path]]:
-        """``held`` of each link, in their order: small ones by hundreds in one query, and no more
-        than _AT_ONCE_BYTES of them in memory. Raises as ``read``."""
+        """``held`` of each link, in their order.
+
+        Small ones come by hundreds in one query, and no more than _AT_ONCE_BYTES of them are in
+        memory. Raises as ``read``.
+        """
         for some in _by_size(links):
             small = [bytes.fromhex(link.digest) for link in some if link.size < SMALL_BYTES]
             found: dict[str, bytes] = {}
@@ -151,8 +156,10 @@ class Objects:
             self.keep(link, partial)
 
     def keep(self, link: Link, partial: Path) -> None:
-        """Make the file ``partial`` of this file system the large object ``link``, durably; the
-        caller has hashed it."""
+        """Make the file ``partial`` the large object ``link``, durably.
+
+        It is on this file system, and the caller has hashed it.
+        """
         with self.guard.sharing():
             intake = self.intake()
             intake.keep(link, partial)
@@ -178,15 +185,20 @@ class Objects:
             self._write(intake)
 
     def path(self, link: Link) -> Path:
-        """A file for a caller that hashes what it reads of it, and writes nothing: of a large
-        object the store's own, as it is. Raises as ``read``."""
+        """A file with the bytes of ``link``, of a large object the store's own as it is.
+
+        The caller must hash what it reads of it, and write nothing. Raises as ``read``.
+        """
         found = self._look_up(link)
         if isinstance(found, _LargeFile):
             return found.path
         return self.localised.file(link, "bytes", False)
 
     def localise(self, link: Link, name: str, executable: bool = False) -> Path:
-        """A read-only file called ``name`` that holds the bytes. Raises as ``read``; BadPath."""
+        """A read-only file called ``name`` with the bytes of ``link``.
+
+        Raises as ``read``, and BadPath.
+        """
         return self.localised.file(link, name, executable)
 
     def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Writer:
@@ -206,7 +218,10 @@ class Objects:
         return False
 
     def is_suspect(self, digest: Digest) -> bool:
-        """Whether this is a large object whose file is gone, or another than when it was made."""
+        """Whether the file of this large object is gone, or changed since it was made.
+
+        False where ``digest`` is not that of a large object.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT stamp FROM objects WHERE digest = ? AND stamp IS NOT NULL",
@@ -308,7 +323,10 @@ class Objects:
 
 
 def _by_size(links: Iterable[Link]) -> Iterator[list[Link]]:
-    """``links`` in lists whose small objects, and the lists, take _AT_ONCE_BYTES at most."""
+    """``links`` in batches of at most _AT_ONCE_BYTES.
+
+    Counted are the small objects, and the links themselves.
+    """
     some: list[Link] = []
     left = _AT_ONCE_BYTES
     for link in links:

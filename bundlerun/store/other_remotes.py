@@ -31,7 +31,7 @@ class _Place:
 
 
 def put_aside(tx: sqlite3.Connection, context: int, uuid: str) -> None:
-    """Keep where the bundles of the context stand on the remote ``uuid``, to which it is bound."""
+    """Keep where the context's bundles stand on the remote ``uuid``, its present one."""
     sent: dict[int, dict[str, str]] = defaultdict(dict)
     for seq, key, value in tx.execute(
         "SELECT bundle, key, value FROM tags WHERE context = ? AND sent = 1", (context,)
@@ -52,8 +52,10 @@ def put_aside(tx: sqlite3.Connection, context: int, uuid: str) -> None:
 
 
 def take_up(tx: sqlite3.Connection, context: int, uuid: str) -> None:
-    """Give the bundles of the context the places that they are known to have on the remote
-    ``uuid``; the others that are kept become unpushed, in their order."""
+    """Restore the known places of the context's bundles on the remote ``uuid``.
+
+    The other committed bundles become unpushed, in their order.
+    """
     places = _places(tx, context, uuid)
     rows = tx.execute(
         "SELECT seq, rank FROM bundles WHERE context = ? AND committed = 1 ORDER BY rank, seq",

@@ -1,4 +1,4 @@
-"""Questions to the catalog: which bundle is meant, which is the latest, which are there.
+"""Questions to the catalog: the bundle that is meant, the latest, all that fit.
 
 Latest: the highest version number that the remote did not give up, before it this machine's own
 unpushed committed versions in commit order, and before those an uncommitted bundle that arrived
@@ -41,8 +41,10 @@ class Queries:
         tags: Mapping[str, str] | None = None,
         committed_only: bool = False,
     ) -> Entry | None:
-        """The latest bundle called ``name`` with all of ``tags``, or the one whose id starts with
-        ``id_prefix``; None when there is none. Raises UsageError when several ids start so."""
+        """The latest bundle called ``name`` with all of ``tags``, or None.
+
+        With ``id_prefix``: the one whose id starts so. Raises UsageError when several ids start so.
+        """
         query = _Query(context, tags, self._visibility).also("b.name = ?", name)
         with self._database.reading() as connection:
             if id_prefix is not None:
@@ -80,7 +82,7 @@ class Queries:
         )
 
     def _near(self, context: Context, name: str) -> str | None:
-        """The name in this context that is, or is nearest to, ``name``; None where none is near."""
+        """The name in this context equal or nearest to ``name``; None where none is near."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT name FROM bundles WHERE context = ? AND substr(name, 1, 1) = ?"
@@ -93,9 +95,10 @@ class Queries:
         return near[0] if near else None
 
     def named(self, context: Context, text: str, *, tags: Mapping[str, str] | None = None) -> Entry:
-        """The bundle that ``text``, ``name`` or ``name@id-prefix``, means, with all of ``tags``.
+        """The bundle meant by ``text``, ``name`` or ``name@id-prefix``.
 
-        Raises BundleNotFound, and UsageError when several ids start so."""
+        It has all of ``tags``. Raises BundleNotFound, and UsageError when several ids start so.
+        """
         name, _, prefix = text.partition("@")
         return self.get(context, name, id_prefix=prefix or None, tags=tags)
 
@@ -124,7 +127,10 @@ class Queries:
         committed: bool | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """All bundles that fit, newest first: by arrival here, and within a name by version."""
+        """All bundles that fit, newest first.
+
+        Newest is by arrival here, and within a name by version.
+        """
         query = _Query(context, tags, self._visibility)
         if name is not None:
             query.also("b.name = ?", name)
@@ -187,7 +193,10 @@ class Queries:
         return [entry_of(context, row) for row in rows]
 
     def newest_version(self, context: Context, name: str) -> int:
-        """The highest version number of ``name`` seen on the remote, given up or not; 0: none."""
+        """The highest version of ``name`` seen on the remote, or 0.
+
+        Versions that were given up count.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
                 f"SELECT newest FROM heads WHERE context = ? AND remote = {BOUND} AND name = ?",
@@ -196,7 +205,7 @@ class Queries:
         return 0 if row is None else int(row[0])
 
     def pending_tags(self, context: Context, id: str) -> dict[str, str]:
-        """The tags of the bundle that were set after it was made and not sent to the remote."""
+        """The tags of a bundle that were set later and not yet sent to the remote."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT t.key, t.value FROM bundles b JOIN tags t ON t.bundle = b.seq"
@@ -206,7 +215,7 @@ class Queries:
         return dict(rows)
 
     def record_digest(self, context: Context, id: str) -> Digest | None:
-        """The digest of the bundle's record as it stands on the remote, as far as known here."""
+        """The digest of the bundle's record on the remote, as far as known here."""
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT record_digest FROM bundles WHERE context = ? AND id = ?", (context.id, id)
@@ -310,8 +319,10 @@ def _by_prefix(
 
 
 def _newest_first(light: list[tuple[int, str, int | None, int]]) -> list[int]:
-    """The seq of each row (seq, name, rank, committed), in the order that ``find`` implies: an
-    older version that was pulled later still stands behind the newer one."""
+    """The seq of each row (seq, name, rank, committed), in the order of ``find``.
+
+    An older version that was pulled later still stands behind the newer one.
+    """
     by_rank = sorted(
         (row for row in light if row[2] is not None), key=lambda row: row[2] or 0, reverse=True
     )

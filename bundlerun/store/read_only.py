@@ -1,4 +1,4 @@
-"""A store's database that may be read and not written: an archive, a snapshot, another user's.
+"""A store's database for reading only: an archive, a snapshot, another user's.
 
 How SQLite reads a database with a write-ahead log that it may not write: sqlite.org/wal.html,
 "Read-Only Databases". What no process can change is opened as ``immutable``, which takes no locks;
@@ -36,15 +36,15 @@ def is_writable(path: Path) -> bool:
 
 
 def is_read_only_mount(folder: Path) -> bool:
-    """Whether ``folder`` is on a file system that is mounted read-only (here, for all users)."""
+    """Whether the file system of ``folder`` is mounted read-only, for all users here."""
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def connect_read_only(path: Path, connect: Connect) -> tuple[sqlite3.Connection, Stamps | None]:
-    """A connection that reads the database, and what its files were like where it sees them as
-    they were then: with other ``stamps_of``, ask again.
+    """A connection that reads the database, and the stamps of its files or None.
 
-    Raises sqlite3.Error, OSError; StoreBusy where it changes all the time.
+    Stamps come with a connection that sees the files as they were then: with other ``stamps_of``,
+    ask again. Raises sqlite3.Error, OSError; StoreBusy where the database changes all the time.
     """
     if is_read_only_mount(path.parent):
         stamps = stamps_of(path)
@@ -66,7 +66,7 @@ def stamps_of(path: Path) -> Stamps:
 
 
 def private_folder() -> Path:
-    """A folder for what cannot be written into such a store, gone when this process ends."""
+    """A folder for what a read-only store cannot take, gone when this process ends."""
     if _private.pid != os.getpid() or _private.path is None:
         _private.pid, _private.path = os.getpid(), Path(tempfile.mkdtemp(prefix="bundlerun-"))
         atexit.register(_remove, _private.pid, _private.path)

@@ -16,7 +16,10 @@ Fetch = Callable[[Sequence[Link]], None]
 
 
 class StoreSource:
-    """The Source of bundles.value.decode over a store. ``what`` names the bundle in messages."""
+    """The Source of bundles.value.decode over a store.
+
+    ``what`` names the bundle in messages.
+    """
 
     def __init__(self, objects: Objects, what: str, fetch: Fetch | None) -> None:
         self._objects = objects
@@ -61,8 +64,10 @@ class StoreSource:
         self._bring(links)
 
     def ahead(self, term: Any) -> None:
-        """Remember that all of ``term`` is wanted: nothing is looked for before something of it is
-        found absent."""
+        """Remember that all of ``term`` will be wanted.
+
+        Nothing is looked up before some of it is found absent.
+        """
         self._ahead = [term]
 
     def _bring_term(self, term: Any) -> None:

@@ -1,5 +1,7 @@
-"""What is known here of a remote: its packs, and what is on its way to it in parts. It belongs to
-the remote's uuid, not to its address."""
+"""The cache of what is known of a remote: its packs, and uploads under way.
+
+It belongs to the remote's uuid, not to its address.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +95,10 @@ class Known:
             )
 
     def note_value(self, uuid: str, root: Digest, shares: Sequence[Share]) -> None:
-        """The whole value ``root`` lies in these packs of the remote ``uuid``, as a bundle record
-        there says. Their indexes need not be known."""
+        """Note the packs of the remote ``uuid`` that hold the whole value ``root``.
+
+        A bundle record there says so. The packs' indexes need not be known.
+        """
         rows = [[s.pack.uuid, s.pack.size, s.pack.index_length, s.used] for s in shares]
         with self._database.writing() as tx:
             tx.execute(
@@ -103,7 +107,7 @@ class Known:
             )
 
     def noted_value(self, uuid: str, root: Digest) -> list[Share] | None:
-        """The packs of the remote ``uuid`` that hold the value ``root``, None when unknown here."""
+        """The packs of the remote ``uuid`` with the value ``root``; None when unknown."""
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT packs FROM roots WHERE digest = ?"
@@ -139,7 +143,7 @@ class Known:
         return shares
 
     def condemned(self, uuid: str, packs: Iterable[str]) -> set[str]:
-        """Those of ``packs`` that a list of the remote ``uuid``, as far as read here, condemned."""
+        """The condemned ones of ``packs``, by the lists of the remote ``uuid`` read here."""
         with self._database.reading() as connection:
             return _condemned(connection, uuid, packs)
 
@@ -162,8 +166,10 @@ class Known:
         return {epoch for (epoch,) in rows}
 
     def distrust_before(self, uuid: str, before: int) -> None:
-        """Lists older than the epoch ``before`` were never read here and are gone: any pack known
-        until now may be one of theirs, so all count as condemned."""
+        """Condemn all packs known until now: lists before the epoch ``before`` are gone.
+
+        They were never read here, so any of the packs may be one of theirs.
+        """
         with self._database.writing() as tx:
             remote = remote_row(tx, uuid)
             rows = tx.execute("SELECT packs FROM roots WHERE remote = ?", (remote,)).fetchall()
@@ -180,7 +186,10 @@ class Known:
             )
 
     def url(self, uuid: str) -> str | None:
-        """Where the remote ``uuid`` was when a context was last bound to it; None: unknown."""
+        """The last known URL of the remote ``uuid``, or None.
+
+        It is the one by which a context was last bound to it.
+        """
         with self._database.reading() as connection:
             row = connection.execute("SELECT url FROM remotes WHERE uuid = ?", (uuid,)).fetchone()
         return None if row is None else row[0]

@@ -1,4 +1,4 @@
-"""What a clean-up and a proof report: findings, what was done about them, and what is left."""
+"""Reports of gc and fsck: findings, what was done about them, and what is left."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Reclaimed:
 
 @dataclass(frozen=True)
 class MostlyDead:
-    """A pack that stays because a little of it is used: ``live`` of its ``size`` bytes or more, its
-    index among them."""
+    """A pack kept for the little of it that is used.
+
+    At least ``live`` of its ``size`` bytes are used, its index among them.
+    """
 
     pack: str
     size: int
@@ -102,7 +104,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fault:
-    """A finding, and what mends it: it raises BundlerunError where it cannot after all."""
+    """A finding, and the function that mends it.
+
+    ``mend`` raises BundlerunError where it cannot after all.
+    """
 
     finding: Finding
     mend: Callable[[], None] | None = None
@@ -148,7 +153,10 @@ def until_mended(look: Callable[[], list[Fault]], *, repair: bool) -> tuple[Find
 
 
 def mended(faults: Iterable[Fault]) -> list[Finding]:
-    """Mend what can be mended; the findings as they are then. One failure stops no other."""
+    """Mend what can be mended; the findings afterwards.
+
+    One failure stops no other.
+    """
     findings = []
     for fault in faults:
         finding = fault.finding

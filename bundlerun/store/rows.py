@@ -1,4 +1,4 @@
-"""A bundle as the catalog has it: the record, and where it stands among the versions."""
+"""A bundle as the catalog has it: its record, and its place among the versions."""
 
 from __future__ import annotations
 

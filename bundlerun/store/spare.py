@@ -1,4 +1,4 @@
-"""A few megabytes kept for the day on which the disk is full, so that removing can begin.
+"""A spare file of a few megabytes, so that removing can begin on a full disk.
 
 SQLite needs room for its log before it can delete anything. The spare file is given up for that
 time, and taken again of what was freed.
@@ -49,8 +49,11 @@ def lent_spare(folder: Path) -> Iterator[None]:
 
 
 def has_room(folder: Path) -> bool:
-    """Whether NEEDED_BYTES can be written in ``folder``: tried, as a user's quota and blocks kept
-    for root stand in no other answer. True where nothing can be written at all."""
+    """Whether NEEDED_BYTES can be written in ``folder``, by trying.
+
+    No other answer has a user's quota, and the blocks kept for root, in it. True where nothing can
+    be written at all.
+    """
     path = folder / f"room.{secrets.token_hex(8)}"
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,18 +1,18 @@
-"""What a file held when it was last read, so that one that did not change is not read again.
+"""The contents of files by their stamps, so that unchanged files are not reread.
 
 A file is known by its stamp (device, inode, size, mtime and ctime in nanoseconds). ctime cannot be
 set by a program, so whatever touches the content makes another stamp, with one exception: a change
 in the same tick of the clock as the one before it. Hence a file that was younger than YOUNG_NS when
 it was read is not remembered (the "racy" entries of git's index: git-scm.com/docs/racy-git).
 
-It is believed on the disks of this machine alone (see mounts). A known limit there, as of git's
-index: a write through a shared mapping (mmap) shows in the stamp only once the kernel writes the
-page out, or the program flushes it; ``reread`` reads all the same.
+Stamps are believed on the disks of this machine alone (see mounts). A known limit there, as of
+git's index: a write through a shared mapping (mmap) shows in the stamp only once the kernel writes
+the page out, or the program flushes it; ``reread`` reads all the same.
 
 A young file may also be written to while it is read. A small one is read at a moment at which
 nobody has it open for writing (see lease); others are looked at again LOOK_S later. Who writes a
-file in several steps that lie further apart, or with one write that takes longer, can still be
-met in the middle.
+file in several steps that lie further apart, or with one write that takes longer, can still be met
+in the middle.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ class StatCache:
         self._trust = trust
 
     def believes(self, path: Path, stamp: Stamp) -> bool:
-        """Whether the file system of ``path``, whose stamp this is, changes a stamp with the
-        bytes; else nothing is looked up or remembered of it."""
+        """Whether the file system of ``path`` changes a stamp with the bytes.
+
+        ``stamp`` is that of ``path``. Where it does not, nothing is looked up or remembered of it.
+        """
         return self._trust.believes(stamp[:_DEVICE_BYTES], path)
 
     def find(self, stamps: Sequence[Stamp]) -> list[Link | None]:
@@ -119,8 +121,10 @@ class StatCache:
         return found
 
     def record(self, tx: sqlite3.Connection, seen: Iterable[tuple[Stamp, Link]]) -> None:
-        """Remember what files held, over what was known of them, in the transaction ``tx``; the
-        oldest recordings go where they are over MOST_ROWS."""
+        """Remember what files held, in the transaction ``tx``.
+
+        It replaces what was known of them; the oldest rows go where there are more than MOST_ROWS.
+        """
         rows = sorted(
             (
                 stamp[:_FILE_BYTES],
@@ -182,7 +186,7 @@ def _link_of(stream: BinaryIO) -> Link:
 
 
 class CachedWriter:
-    """An intake that reads no file whose stamp is known: the Sink of bundles.value.encode.
+    """The Sink of bundles.value.encode that reads no file whose stamp is known.
 
     ``reread``: every file is read. Not thread-safe.
     """
@@ -272,7 +276,10 @@ class CachedWriter:
         return link
 
     def _changed(self) -> list[Path]:
-        """Which of the young files changed after they were read; the others need no second read."""
+        """The young files that changed after they were read.
+
+        The others need no second read.
+        """
         young, self._young = self._young, {}
         if young:
             time.sleep(max(0.0, self._young_s + LOOK_S - time.monotonic()))

@@ -61,9 +61,10 @@ class Store:
 
     @staticmethod
     def open(path: Path, settings: StoreSettings = DEFAULTS) -> Store:
-        """The store in the folder ``path``, made when there is none; no scan, whatever its size.
+        """The store in the folder ``path``, made when there is none.
 
-        Raises IntegrityError when it has a format that this bundlerun does not know.
+        Nothing is scanned, whatever its size. Raises IntegrityError when it has a format that this
+        bundlerun does not know.
         """
         folder = Path(path).absolute()
         return Store(folder, open_database(folder), settings)
@@ -86,8 +87,10 @@ class Store:
 
     @contextmanager
     def freeing(self) -> Iterator[None]:
-        """For a block that removes: on a full disk it has the room of the store's spare file, of
-        which a new one is made when the block ends, as far as there is room."""
+        """Lend a block that removes the room of the spare file, where the disk is full.
+
+        A new spare file is made when the block ends, as far as there is room.
+        """
         with lent_spare(self.path):
             try:
                 yield
@@ -203,16 +206,18 @@ class Store:
         return view(bundle.root, StoreSource(self.objects, bundle.name, fetch))
 
     def pick(self, root: Link, patterns: Sequence[str]) -> Picked:
-        """The parts of the value ``root`` that fit ``patterns``, as ``bundles.value.pick`` gives
-        them, as far as the nodes are on this disk. Raises IntegrityError."""
+        """The parts of the value ``root`` that fit ``patterns``, by nodes on this disk.
+
+        They are given as by ``bundles.value.pick``. Raises IntegrityError.
+        """
         from bundlerun.bundles.value import pick
 
         return pick(root, self.objects.find, patterns)
 
     def outline(self, bundle: BundleRecord, fetch: Fetch | None = None) -> dict[str, Any]:
-        """What the value holds, as ``bundles.value.outline`` gives it; nodes alone are read.
+        """The outline of a bundle's value, as ``bundles.value.outline`` gives it.
 
-        Raises as ``value``.
+        Nodes alone are read. Raises as ``value``.
         """
         from bundlerun.bundles.value import outline
 

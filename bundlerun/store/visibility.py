@@ -1,4 +1,4 @@
-"""What one run of a pipe sees of a context: what it was given, and what it made itself.
+"""What one run of a pipe sees of a context: what it was given, and what it made.
 
 What pipes at work make stands in the table ``inner_bundles`` until the outermost of them has ended:
 then it stays or goes as a whole. Nobody else sees it before.
@@ -56,8 +56,11 @@ class Visibility:
 
 
 def condition(visibility: Visibility | None) -> tuple[str, list[object]]:
-    """The SQL condition on a row ``b`` of the table bundles that ``visibility`` shows (None: from
-    outside of any pipe), and its values."""
+    """The SQL condition for bundles that ``visibility`` shows, and its values.
+
+    It is on a row ``b`` of the table bundles. None for ``visibility``: as seen from outside of any
+    pipe.
+    """
     if visibility is None:
         return "NOT EXISTS (SELECT 1 FROM inner_bundles i WHERE i.bundle = b.seq)", []
     return (
@@ -68,8 +71,11 @@ def condition(visibility: Visibility | None) -> tuple[str, list[object]]:
 
 
 def equal_work(visibility: Visibility | None) -> tuple[str, list[object]]:
-    """As ``condition``, for what may be found as equal work: of what is not settled yet, what goes
-    if ``visibility`` goes."""
+    """The SQL condition for bundles to reuse as equal work, and its values.
+
+    It is on a row ``b``, as that of ``condition``. Of what is not settled yet, it has only what
+    goes if ``visibility`` goes.
+    """
     return (
         "NOT EXISTS (SELECT 1 FROM inner_bundles i WHERE i.bundle = b.seq"
         " AND substr(?, 1, length(i.scope)) <> i.scope)",

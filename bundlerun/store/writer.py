@@ -1,5 +1,8 @@
-"""Bytes on their way in: small ones wait for the transaction, or for a local pack where they are
-many; large ones become files first."""
+"""Bytes on their way into the store.
+
+Small ones wait for the transaction, or for a local pack where they are many; large ones become
+files first.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class _Waiting(NamedTuple):
-    """An object without a row yet; ``data`` is None where the bytes are a file already."""
+    """An object without a row yet.
+
+    ``data`` is None where the bytes are a file already.
+    """
 
     link: Link
     data: bytes | None
@@ -110,8 +116,10 @@ class Writer:
         return link
 
     def put_unwritten(self, path: Path) -> Link | None:
-        """Take the bytes of a small file, at a moment at which nobody has it open for writing; None
-        where that cannot be told. Raises as ``put_file``."""
+        """Take a small file while nobody has it open for writing.
+
+        None where that cannot be told, or the file is not small. Raises as ``put_file``.
+        """
         with _opened(path) as source, unwritten(source.fileno()) as is_unwritten:
             before = _state(source)
             if not is_unwritten or before[0] >= SMALL_BYTES:
@@ -121,8 +129,10 @@ class Writer:
         return self.put_bytes(data)
 
     def keep(self, link: Link, partial: Path) -> None:
-        """Make the file ``partial``, which has the bytes of ``link``, the store's own, in the place
-        of one that somebody wrote to."""
+        """Make the file ``partial`` the store's own, with the bytes of ``link``.
+
+        It takes the place of a file that somebody wrote to.
+        """
         final = file_of(self._folder, link.digest)
         stamp = None
         with translated(self._folder):
@@ -136,8 +146,10 @@ class Writer:
         self._row(_Waiting(link, None, stamp=stamp))
 
     def pack(self, absent: Iterable[Digest], folder: Path) -> None:
-        """Write those of ``absent`` that wait into a pack below ``folder``, unless they are few;
-        ``write`` is to follow."""
+        """Write the waiting ones of ``absent`` into a pack below ``folder``.
+
+        Nothing is done when they are few (less than THIN_BYTES). Call ``write`` afterwards.
+        """
         chosen = [self._rows[digest] for digest in absent]
         if sum(row.link.size for row in chosen) < THIN_BYTES:
             return

@@ -1,5 +1,4 @@
-"""The proof of a store: every object hashed, every record parsed, every value walked, every table
-read."""
+"""fsck of a store: objects hashed, records parsed, values walked, tables read."""
 
 from __future__ import annotations
 
@@ -35,7 +34,10 @@ class Remotes(Protocol):
         """The record of a bundle there. Raises BundlerunError."""
 
     def bring(self, user: User, link: Link) -> bytes | Path:
-        """Bytes that have their digest. Raises BundlerunError where they are not available."""
+        """The bytes of ``link``, verified by their digest.
+
+        Raises BundlerunError where they are not available.
+        """
 
 
 def fsck(
@@ -45,11 +47,11 @@ def fsck(
     remotes: Remotes | None = None,
     progress: Progress = SILENT,
 ) -> Proof:
-    """Look at everything in ``store``, and with ``repair`` mend what can be mended: from other
-    copies on this disk and from ``remotes``. What is damaged goes to ``quarantine/``, never away.
+    """Check everything in ``store``, and with ``repair`` mend what can be mended.
 
-    Memory is bounded by the number of nodes, at about 100 bytes each. Raises StoreBusy,
-    and with ``repair`` StoreReadOnly.
+    Good bytes come from other copies on this disk and from ``remotes``. What is damaged goes to
+    ``quarantine/`` and is never deleted. Memory is bounded by the number of nodes, at about 100
+    bytes each. Raises StoreBusy, and with ``repair`` StoreReadOnly.
     """
     if repair:
         store.check_writable()

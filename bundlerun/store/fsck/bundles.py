@@ -1,4 +1,4 @@
-"""Every bundle's record parsed, and its value walked: what it needs is here, or on the remote."""
+"""Check of bundles: records parsed, values walked, their bytes here or remote."""
 
 from __future__ import annotations
 
@@ -210,8 +210,10 @@ class RecordsProof:
             self.faults.append(Fault(finding))
 
     def _expected_at(self, user: User) -> str:
-        """The URL of the remote that is to have the whole value, the context's own before others
-        that it was bound to; "" where none is known."""
+        """The URL of the remote that must have the whole value; "" where none is known.
+
+        The context's own remote comes before others that it was bound to.
+        """
         known, context = self._store.known, user.context
         uuid, root = context.remote_uuid, user.bundle.root.digest
         if user.pushed or (uuid and known.noted_value(uuid, root)):

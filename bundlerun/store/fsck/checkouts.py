@@ -1,4 +1,4 @@
-"""The named files and folders of a store compared with what their own names say of them."""
+"""Check of a store's named files and folders against what their names say."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _NAME = re.compile(r"([0-9a-f]{64})(\+x|\+d|)")
 
 
 class FilesProof:
-    """A scan of ``files/``; on the way bytes of ``wanted`` objects are noted in ``copies``."""
+    """A scan of ``files/``.
+
+    On the way bytes of ``wanted`` objects are noted in ``copies``.
+    """
 
     def __init__(self, store: Store, wanted: frozenset[Digest], looked_at: Counter[str]) -> None:
         self._store = store
@@ -133,8 +136,11 @@ class FilesProof:
             self.copies.setdefault(digest, lambda: path)
 
     def _differs(self, path: Path, files: list[Path], detail: str) -> None:
-        """``path`` is not what its name says: damage where a reader would get one of ``files`` as
-        it is. What a program wrote to, or a power loss cut off, is noticed and made again."""
+        """Note that ``path`` is not what its name says.
+
+        It is damage where a reader would get one of ``files`` as it is. What a program wrote to, or
+        a power loss cut off, is noticed by readers and made again.
+        """
         if any(map(self._store.objects.localised.is_believed, files)):
             self._damaged(path, detail)
         else:

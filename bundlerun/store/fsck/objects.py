@@ -1,4 +1,4 @@
-"""Every object of a store hashed, wherever it lies, and every file looked at that holds some."""
+"""Check of a store's objects: each one hashed, and each file that holds some read."""
 
 from __future__ import annotations
 
@@ -58,8 +58,11 @@ class Bad:
 
 
 class ObjectsProof:
-    """A scan of the objects: ``bad`` ones by digest, ``copies`` of bytes that lie under a wrong
-    name, by their true digest; ``faults`` of what belongs to no row."""
+    """A scan of the objects.
+
+    ``bad`` has the bad ones by digest; ``copies`` the bytes found under a wrong name, by their true
+    digest; ``faults`` what belongs to no row.
+    """
 
     def __init__(self, store: Store, database: Database, looked_at: Counter[str]) -> None:
         self._store = store

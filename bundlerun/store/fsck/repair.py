@@ -1,5 +1,4 @@
-"""Objects mended: good bytes are fetched first, then what was there goes aside, then they take its
-place."""
+"""Repair of objects: fetch good bytes, quarantine the old, put the good in place."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ _KEPT_ASIDE = "moved to quarantine/: nobody else has its bytes"
 
 
 class Mending:
-    """The faults of the objects of one store, once all copies of their bytes are known."""
+    """The faults of one store's objects, once all copies of their bytes are known."""
 
     def __init__(
         self,
@@ -176,8 +175,10 @@ class Mending:
         return Fault(finding, lambda: self._unpack(uuid))
 
     def _unpack(self, uuid: str) -> None:
-        """Make rows of a damaged pack's members that are whole, so that no push sends the pack as
-        it is, and put its file aside."""
+        """Give a damaged pack's sound members rows of their own, and quarantine its file.
+
+        So no push sends the pack as it is.
+        """
         packs = self._store.objects.packs
         with self._database.writing() as tx:
             rows = tx.execute(

@@ -1,6 +1,7 @@
-"""Tables whose bytes are whole and cannot be read: they were kept before tables were read back.
+"""Check of tables with whole bytes that cannot be read.
 
-No copy helps, for every copy has the same bytes; what helps is another version, or the source.
+They were kept before tables were read back. No copy helps, for every copy has the same bytes; what
+helps is another version, or the source.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ FROM_SOURCE = "add it again from its source"
 
 
 class TablesProof:
-    """A look at every table that is on this disk: ``unreadable`` are those that Arrow refuses, with
-    what it says."""
+    """A check of every table on this disk.
+
+    ``unreadable`` has those that Arrow refuses, with its message.
+    """
 
     def __init__(self, store: Store, users: Mapping[Digest, tuple[Link, User]]) -> None:
         self._store = store
@@ -77,8 +80,10 @@ def state_of(
     unreadable: Mapping[Digest, object],
     absent: Callable[[Iterable[Link]], bool],
 ) -> bool | None:
-    """Whether all tables of a value can be read: None where some of it is not here to be looked
-    at, False also where the value itself is damaged."""
+    """Whether all tables of a value can be read.
+
+    None where some of them are not on this disk, False also where the value itself is damaged.
+    """
     try:
         found = list(parts(root, read))
     except IntegrityError:

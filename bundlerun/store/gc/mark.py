@@ -1,4 +1,4 @@
-"""Which bytes of a store are used: what can be reached from any bundle of any context."""
+"""Mark phase: the bytes of a store reachable from any bundle of any context."""
 
 from __future__ import annotations
 

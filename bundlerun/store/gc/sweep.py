@@ -1,4 +1,4 @@
-"""The clean-up of a store: what no bundle uses goes, once it is older than a grace period.
+"""Sweep phase: unused bytes of a store are removed after a grace period.
 
 Rows go before the files that they name, each batch durably: a crash leaves litter, which the next
 sweep takes, and never a row without its bytes. While something is deleted nobody adds (see locks);
@@ -217,9 +217,11 @@ class _Sweeping:
             self._litter(path, self._grace_s)
 
     def _localised(self) -> None:
-        """Files and folders under their own names, which can be made again: copies of large
-        objects that were not asked for lately, and all whose bytes nothing uses. First of all:
-        what comes later may need room."""
+        """Take checked-out files and folders that can be made again.
+
+        Those are copies of large objects that were not asked for lately, and all whose bytes
+        nothing uses. This comes first: what comes later may need room.
+        """
         localised = self._store.objects.localised
         copied = localised.copied()
         for folder in _entries(self._store.path / "files"):
@@ -248,7 +250,7 @@ class _Sweeping:
                 self._litter(path, keep_s)
 
     def _staging(self) -> None:
-        """The folders of runs that are settled; those of runs that nobody remembers, once old."""
+        """Take the folders of settled runs, and old ones of runs unknown here."""
         keep_s = max(self._grace_s, STILL_S)
         for folder in _entries(self._store.path / "staging"):
             with self._database.reading() as connection:
