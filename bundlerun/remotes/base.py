@@ -1,4 +1,4 @@
-"""The contract of a remote: a flat space of keys that a bucket and a folder both keep."""
+"""The contract of a remote: a flat space of keys, for a bucket and a folder alike."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ class KeyInfo:
 
 @dataclass(frozen=True)
 class Upload:
-    """A key that is on its way in parts: ``name`` is the remote's own word for it, each part but
-    the last has ``part_bytes``. ``digests`` are those of the parts, as far as they are known."""
+    """A multipart upload of one key.
+
+    ``name`` is the remote's own word for it; each part but the last has ``part_bytes``. ``digests``
+    are those of the parts, as far as they are known.
+    """
 
     key: str
     name: str
@@ -54,7 +57,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What another process needs to act on a remote: variables, and which of them are secret."""
+    """The environment variables with which another process acts on a remote.
+
+    ``secret`` are the names of the secret ones.
+    """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret: frozenset[str] = frozenset()
@@ -101,8 +107,10 @@ class Remote(ABC):
         return
 
     def check_carries(self, size: int) -> None:
-        """Raises RemoteError, with the cure, where an object of ``size`` bytes is larger than what
-        answers at ``url`` can carry."""
+        """Refuse an object of ``size`` bytes that the server at ``url`` cannot carry.
+
+        Raises RemoteError, with the cure.
+        """
         return
 
     @abstractmethod
@@ -115,8 +123,10 @@ class Remote(ABC):
 
     @abstractmethod
     def get_file(self, key: str, target: Path, length: int | None = None) -> bool:
-        """Write the bytes of ``key``, the first ``length`` of them at most, to the file ``target``
-        with bounded memory; whether there was such a key."""
+        """Write the bytes of ``key`` to the file ``target``; whether there was such a key.
+
+        At most the first ``length`` bytes are written. Memory is bounded.
+        """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
@@ -124,17 +134,21 @@ class Remote(ABC):
 
     @abstractmethod
     def put_file(self, key: str, source: Path, tail: bytes = b"") -> None:
-        """Store the bytes of the file ``source``, then ``tail``, under ``key``, whole or not at
-        all, with bounded memory."""
+        """Store the file ``source``, then ``tail``, under ``key``, whole or not at all.
+
+        Memory is bounded.
+        """
 
     def begin(self, key: str, part_bytes: int) -> Upload | None:
-        """Begin to store ``key`` in parts, which may come in any order, from several threads, and
-        after a break; nothing is there before ``complete``. None where the remote cannot do so:
-        ``put_file`` is."""
+        """Begin a multipart upload of ``key``; None where the remote has none.
+
+        Parts may come in any order, from several threads, and after a break; nothing is there
+        before ``complete``. A remote that gives None takes ``put_file``.
+        """
         return None
 
     def parts(self, upload: Upload) -> dict[int, Part] | None:
-        """Which parts arrived, numbered from 1; None when nothing like ``upload`` is under way."""
+        """The parts that arrived, numbered from 1; None when ``upload`` is not under way."""
         return None
 
     def put_part(self, upload: Upload, number: int, data: bytes) -> Part:
@@ -162,17 +176,24 @@ class Remote(ABC):
 
     @abstractmethod
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
-        """The entries whose keys start with ``prefix``, in ascending UTF-8 order, those after the
-        key ``after`` only, at most ``limit``. One request a 1,000 keys on S3."""
+        """The entries whose keys start with ``prefix``, in ascending UTF-8 order.
+
+        Only those after the key ``after``, at most ``limit``. One request a 1,000 keys on S3.
+        """
 
     @abstractmethod
     def now_s(self) -> float:
-        """Unix seconds by the clock that ``Entry.modified_s`` goes by, not later than it is. It is
-        nobody else's clock: a machine's own may be wrong by years."""
+        """Unix seconds by the remote's own clock, not later than it is.
+
+        ``KeyInfo.modified_s`` goes by the same clock. No other clock will do: a machine's own may
+        be wrong by years.
+        """
 
     def litter(self, older_than_s: float) -> Sequence[KeyInfo]:
-        """What writes that broke off left here, which no listing shows, last touched more than
-        ``older_than_s`` ago; the key is the remote's own word for it."""
+        """The remains of broken writes, last touched more than ``older_than_s`` ago.
+
+        No listing shows them; the key is the remote's own word for each.
+        """
         return []
 
     def discard(self, litter: Sequence[KeyInfo]) -> None:

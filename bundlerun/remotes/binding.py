@@ -1,5 +1,7 @@
-"""A context that is bound to a remote, as one value; and what it leaves behind when it is bound to
-another one."""
+"""A context bound to a remote, as one value.
+
+Also what it leaves behind when it is bound to another one.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,10 @@ class Binding:
 
     @staticmethod
     def of(store: Store, context: Context, remote: Remote) -> Binding:
-        """``context`` of ``store`` by what it was bound to; nothing is asked of ``remote``. Raises
-        NoRemote where it is bound to none."""
+        """The binding of ``context``, with the uuid that the store noted.
+
+        Nothing is asked of ``remote``. Raises NoRemote where the context is not bound.
+        """
         if context.remote_url is None or context.remote_uuid is None:
             raise _no_remote(context)
         return Binding(store, context, remote, context.remote_uuid)
@@ -42,11 +46,12 @@ def bind(
     rebind: bool = False,
     window_s: float = WINDOW_S,
 ) -> Context:
-    """Bind ``context`` to ``remote``, which gets an identity with this window if it has none yet.
+    """Bind ``context`` to ``remote``.
 
-    Tried at once: reading, writing and create-only writing. Raises RemoteError and its kinds, and
-    OtherRemote, with what would be left behind, where the context is bound to another remote (not
-    merely to another address of this one), unless ``rebind``.
+    A remote without an identity gets one with this window. Reading, writing and create-only writing
+    are tried at once. Raises RemoteError and its kinds, and OtherRemote, with what would be left
+    behind, where the context is bound to another remote (not merely to another address of this
+    one), unless ``rebind``.
     """
     remote.prepare()
     identity = found_identity(remote)
@@ -75,8 +80,11 @@ def _no_remote(context: Context) -> NoRemote:
 
 @dataclass(frozen=True)
 class Leaving:
-    """``bundles`` are those of which bytes lie on the old remote alone, as far as is known here;
-    ``runs`` the ids of those on the old remote that have not ended."""
+    """What a context leaves on its old remote.
+
+    ``bundles`` are those of which bytes lie on the old remote alone, as far as is known here;
+    ``runs`` the ids of those on the old remote that have not ended.
+    """
 
     url: str
     bundles: tuple[Entry, ...]
@@ -84,8 +92,10 @@ class Leaving:
 
 
 def leaving(store: Store, context: Context, uuid: str | None) -> Leaving:
-    """What ``context`` leaves on its remote when it is bound to the remote ``uuid`` (None: to one
-    that holds nothing yet). Nothing is asked of either."""
+    """What ``context`` leaves on its remote when it is bound to the remote ``uuid``.
+
+    None for ``uuid``: a remote that holds nothing yet. Nothing is asked of either.
+    """
     alone = []
     for entry in store.catalog.search(context, committed=True):
         root = entry.bundle.root
@@ -98,8 +108,11 @@ def leaving(store: Store, context: Context, uuid: str | None) -> Leaving:
 
 
 def check_rebind(store: Store, context: Context, remote: Remote, uuid: str | None) -> None:
-    """Raises OtherRemote unless ``context`` is bound to no remote, or to the remote ``uuid``, which
-    is what answers at ``remote`` (None: nobody bound it yet)."""
+    """Refuse to move ``context`` from its remote to another one.
+
+    ``uuid`` is that of ``remote``, None where nobody bound it yet. Raises OtherRemote unless the
+    context is unbound, or bound to ``uuid`` already.
+    """
     if context.remote_uuid in (None, uuid):
         return
     found = leaving(store, context, uuid)

@@ -1,4 +1,4 @@
-"""Packs that a clean-up may delete, and the rule that keeps a push from building on them.
+"""Condemned packs: a clean-up may delete them, and no push may build on them.
 
 A collector first names dead packs in a list ``meta/condemned-E``, and deletes those that are still
 dead two windows after the list stands there (see gc/sweep.py). A push that writes a bundle's record
@@ -116,8 +116,10 @@ class StoreMemory:
 
 
 class ShortMemory:
-    """The Memory of one call, which knows of packs only that they are there now: of a list that is
-    gone every pack is gone too."""
+    """The Memory of one call, which trusts only the packs that are there now.
+
+    Of a list that is gone every pack is gone too.
+    """
 
     def __init__(self) -> None:
         self._epochs: set[int] = set()
@@ -155,9 +157,10 @@ class PushLease:
         self._since: tuple[float, ...] = ()
 
     def renew(self) -> None:
-        """Look at ``meta/`` and read the lists that are new: a request, and one a new list.
+        """List ``meta/`` again and read the lists of condemned packs that are new.
 
-        Raises as ``check_remote``; IntegrityError for a damaged list.
+        One request, and one a new list. Raises as ``check_remote``; IntegrityError for a damaged
+        list.
         """
         # Before the request: what it did not see may have come right after.
         since = clocks()
@@ -198,7 +201,10 @@ def lease_of(remote: Remote, uuid: str, known: Known) -> PushLease:
 
 
 def read_condemned(remote: Remote, uuid: str, memory: Memory, listed: Sequence[KeyInfo]) -> None:
-    """Read the lists among ``listed``, the keys of ``meta/``, that were not read before."""
+    """Read the new lists of condemned packs into ``memory``.
+
+    ``listed`` are the keys of ``meta/``.
+    """
     present = epochs_in(listed)
     read = memory.epochs()
     if present and not read.issuperset(range(1, min(present))):
@@ -233,8 +239,10 @@ def read_list(remote: Remote, uuid: str, epoch: int) -> CondemnedRecord | None:
 
 
 def clocks() -> tuple[float, ...]:
-    """Seconds by clocks of which the one that went on most is believed: one counts the time that a
-    machine slept, the other what a stopped virtual machine missed."""
+    """Seconds by two clocks, of which the one that advanced most is right.
+
+    One counts the time that a machine slept, the other what a stopped virtual machine missed.
+    """
     asleep_too = getattr(time, "CLOCK_BOOTTIME", None)
     steady = time.monotonic() if asleep_too is None else time.clock_gettime(asleep_too)
     return steady, time.time()

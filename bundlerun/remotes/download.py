@@ -29,12 +29,12 @@ Read = Callable[[int, int], bytes]
 
 
 def gather(store: Store, link: Link, read: Read) -> None:
-    """Bring the large object ``link`` into ``store``, ``read`` giving its bytes in any order and
-    from several threads. What is here already of a broken attempt is not read again.
+    """Download the large object ``link`` into ``store``.
 
-    Raises IntegrityError for bytes that are others, naming the part where the parts' digests are
-    known; the right ones stay for the next attempt, and nothing is stored. Raises StoreBusy when
-    another process brings the same object and does not get on.
+    ``read`` gives its bytes in any order and from several threads. What a broken attempt left here
+    is not read again. Raises IntegrityError for bytes that are others, naming the part where the
+    parts' digests are known; the right ones stay for the next attempt, and nothing is stored.
+    Raises StoreBusy when another process brings the same object and does not get on.
     """
     claimed = link.parts_link
     digests = parts_of(link, store.objects.read(claimed)) if claimed else []
@@ -107,7 +107,10 @@ class _Gathering:
         return self._read(start, end), False
 
     def damage(self) -> str:
-        """Which parts are not what they should be, in words. The right ones stay in the file."""
+        """The numbers of the damaged parts, in words; "" where their digests are wrong.
+
+        The right parts stay in the file.
+        """
         bad = [
             str(number)
             for number, digest in enumerate(self._digests)

@@ -1,4 +1,4 @@
-"""Objects of a remote to this disk: few requests, bounded memory, and every byte hashed first."""
+"""Download of objects: few requests, bounded memory, and every byte hashed first."""
 
 from __future__ import annotations
 
@@ -246,8 +246,10 @@ class Fetcher:
         return members
 
     def _keep(self, start: int, data: bytes, members: Sequence[Location]) -> None:
-        """Store those of ``members`` that have their bytes in ``data``, which is the pack from
-        ``start`` on."""
+        """Store those of ``members`` whose bytes are sound in ``data``.
+
+        ``data`` is the pack from the offset ``start`` on.
+        """
 
         def right() -> Iterator[tuple[Link, bytes]]:
             view = memoryview(data)
@@ -307,11 +309,11 @@ def _runs(members: Sequence[Location]) -> Iterator[list[Location]]:
 def localise(
     store: Store, remote: Remote, bundles: Iterable[BundleRecord], *, progress: Progress = SILENT
 ) -> None:
-    """Bring every byte of these bundles to this disk; about a request a pack, none when all is
-    here already.
+    """Bring every byte of these bundles to this disk.
 
-    Raises IntegrityError naming bundle, pack and digest for bytes that are others, and nothing
-    wrong is stored; BundleNotFound, RemoteErrors.
+    About one request a pack, none when all is here already. Raises IntegrityError naming bundle,
+    pack and digest for bytes that are others, and nothing wrong is stored; BundleNotFound,
+    RemoteErrors.
     """
     fetchers: dict[str, Fetcher] = {}
     uuid: str | None = None
@@ -334,11 +336,11 @@ def localise_parts(
     *,
     progress: Progress = SILENT,
 ) -> None:
-    """Bring the bytes of those parts of ``bundle`` whose paths fit ``patterns`` (``Store.pick``),
-    and no others but the nodes that lead there; requests as ``localise``, one a level of nodes.
+    """Bring the parts of ``bundle`` whose paths fit ``patterns`` (``Store.pick``).
 
-    Raises BundleNotFound, before any part is brought, for a pattern that nothing fits, naming what
-    is there; else as ``localise``.
+    Nothing else comes but the nodes that lead there; requests as ``localise``, one a level of
+    nodes. Raises BundleNotFound, before any part is brought, for a pattern that nothing fits,
+    naming what is there; else as ``localise``.
     """
     bring = fetcher(store, remote, bundle, progress=progress)
     while (found := store.pick(bundle.root, patterns)).absent:
@@ -357,8 +359,10 @@ def localise_parts(
 def fetcher(
     store: Store, remote: Remote, bundle: BundleRecord, *, progress: Progress = SILENT
 ) -> Fetch:
-    """What Store.value calls for objects of ``bundle`` that are not here: it brings these alone,
-    and asks the remote nothing before it is called."""
+    """The ``fetch`` of Store.value for objects of ``bundle`` that are not here.
+
+    It brings these alone, and asks the remote nothing before it is called.
+    """
     made: list[tuple[str, Fetcher]] = []
 
     def fetch(links: Sequence[Link]) -> None:
@@ -374,8 +378,10 @@ def fetcher(
 
 @contextmanager
 def _perhaps_given_up(remote: Remote, uuid: str, bundle: BundleRecord) -> Iterator[None]:
-    """Missing bytes are not damage where the version was removed for everybody:
-    GivenUp then, which asks the remote once more."""
+    """Raise GivenUp where bytes are missing because the version was given up.
+
+    That is not damage. The remote is asked once more then.
+    """
     try:
         yield
     except (IntegrityError, BundleNotFound) as error:

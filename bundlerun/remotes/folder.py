@@ -27,10 +27,11 @@ _FILE_MODE = 0o444
 
 
 class FileRemote(Remote):
-    """Keys are files below a folder: 0444 in folders of 0755 whatever the umask, so that another
-    user (a container's) reads what this one wrote.
+    """A remote whose keys are files below a folder.
 
-    Everything appears whole: a synced file aside, then rename(2), or link(2) for create-only keys.
+    Files have the mode 0444 in folders of 0755 whatever the umask, so that another user (a
+    container's) reads what this one wrote. Everything appears whole: a synced file aside, then
+    rename(2), or link(2) for create-only keys.
     """
 
     def __init__(self, url: str) -> None:
@@ -201,7 +202,10 @@ class FileRemote(Remote):
                 self._path(key).unlink(missing_ok=True)
 
     def _below(self, folder: str, prefix: str, after: bytes) -> Iterator[KeyInfo]:
-        """The entries of one folder (its key, with the slash) and, in place, of those below it."""
+        """The entries of one folder, and of those below it, in the order of keys.
+
+        ``folder`` is its key, with the slash.
+        """
         rows: list[tuple[bytes, str, os.DirEntry[str]]] = []
         try:
             with os.scandir(self.root / folder) as found:
@@ -255,7 +259,10 @@ class FileRemote(Remote):
         return self._unlinked(self.root / ASIDE / checked_key(upload.name).replace("/", "_"))
 
     def _unlinked(self, path: Path) -> Path:
-        """``path`` if no folder on its way from the root is a link, which could lead anywhere."""
+        """``path``, none of whose folders below the root is a symbolic link.
+
+        A link could lead anywhere. Raises RemoteUnreachable.
+        """
         folder = path.parent
         while folder != self.root:
             if folder.is_symlink():

@@ -52,8 +52,10 @@ class Identity:
 
 
 def made_known(remote: Remote, found: Identity | None, window_s: float) -> Identity:
-    """The identity of ``remote``, of which ``found`` was read: one with this window is made where
-    it has none yet. Raises RemoteError for a remote that does not keep it."""
+    """The identity of ``remote``, created with this window where it has none yet.
+
+    ``found`` is the identity as read before. Raises RemoteError for a remote that does not keep it.
+    """
     if found is None:
         # Of two who bind at once the first wins; both then read the same.
         made = Identity(str(uuids.uuid4()), float(window_s))
@@ -69,7 +71,7 @@ def made_known(remote: Remote, found: Identity | None, window_s: float) -> Ident
 
 
 def found_uuid(remote: Remote) -> str | None:
-    """The uuid of the remote that answers at this address, None when nobody bound it yet.
+    """The uuid of the remote at this address; None when nobody bound it yet.
 
     Raises as ``found_identity``.
     """
@@ -78,7 +80,10 @@ def found_uuid(remote: Remote) -> str | None:
 
 
 def identity_of(remote: Remote, uuid: str) -> Identity:
-    """What the remote ``uuid`` says of itself. Raises RemoteChanged where it does not answer."""
+    """The identity of the remote ``uuid``, as it says itself.
+
+    Raises RemoteChanged where another remote answers, or none.
+    """
     found = found_identity(remote)
     if found is None or found.uuid != uuid:
         check_uuid(remote, None if found is None else found.uuid, uuid)
@@ -126,7 +131,10 @@ def check_uuid(remote: Remote, found: str | None, bound: str) -> None:
 
 
 def check_conditional(remote: Remote) -> None:
-    """Try a create-only write twice. Raises RemoteError where the second one is let through."""
+    """Try a create-only write twice.
+
+    Raises RemoteError where the second one is let through.
+    """
     create(remote, _CONDITIONAL, b"")
     if remote.put_new(_CONDITIONAL, b""):
         raise RemoteError(

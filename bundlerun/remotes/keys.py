@@ -1,4 +1,4 @@
-"""The keys of a remote: where records and packs stand, and what a listing of versions says."""
+"""The keys of a remote: the places of records and packs, and listed versions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """What a listing says of a version: how many times tags were set on it, and if it is gone."""
+    """A version by its listing: how often it was tagged, and whether it is removed."""
 
     name: str
     n: int
@@ -53,9 +53,9 @@ class VersionInfo:
 
 
 def version_infos(remote: Remote, name: str | None = None) -> Iterator[VersionInfo]:
-    """The versions of ``name``, newest first, or those of all names; lazily, a page a request.
+    """The versions of ``name``, or of all names (None), newest first; lazily.
 
-    Keys of no known form are passed over.
+    A request a page. Keys of no known form are passed over.
     """
     prefix = "v/" if name is None else f"v/{name_part(name)}/"
     last = ""

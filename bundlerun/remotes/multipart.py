@@ -1,4 +1,4 @@
-"""A large object to a remote in parts: each hashed as it goes, and none sent twice."""
+"""Multipart upload of a large object: each part hashed, and none sent twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ _PARTS_AT_ONCE = 4
 
 
 class MultipartUpload:
-    """One object on its way, in parts of ``part_bytes``. ``send`` is safe to use from threads."""
+    """The multipart upload of one object, in parts of ``part_bytes``.
+
+    ``send`` is safe to use from threads.
+    """
 
     def __init__(self, remote: Remote, link: Link, path: Path, digests: Sequence[Digest]) -> None:
         self._remote = remote
@@ -98,8 +101,10 @@ class MultipartUpload:
             store.uploads.begin(uuid, self._link.digest, self.pack.uuid, fresh.name)
 
     def _knowing(self, upload: Upload) -> Upload:
-        """``upload`` with the digests of its parts, where they are parts of the object: the last
-        one is not, since the pack's index follows."""
+        """``upload`` with the digests of its parts, where they are parts of the object.
+
+        The last one is not, since the pack's index follows.
+        """
         if self.part_bytes != PART_BYTES:
             return upload
         whole = self._link.size // PART_BYTES
@@ -204,10 +209,10 @@ class MultipartUpload:
 
 
 def put_in_parts(remote: Remote, key: str, source: Path, tail: bytes = b"") -> None:
-    """Store the bytes of the file ``source``, then ``tail``, under ``key`` of a remote that takes
-    parts; where they are more than one part, a few of them at a time.
+    """Store the file ``source``, then ``tail``, under ``key`` by a multipart upload.
 
-    What fails is given up, so that nothing is left to pay.
+    The remote must take parts; a few are sent at a time. One part alone is a plain put. What fails
+    is given up, so that nothing is left to pay.
     """
     size = source.stat().st_size
     part_bytes = part_bytes_of(size + len(tail))
@@ -238,7 +243,7 @@ def put_in_parts(remote: Remote, key: str, source: Path, tail: bytes = b"") -> N
 
 
 def _part(handle: int, size: int, tail: bytes, start: int, length: int) -> bytes:
-    """``length`` bytes from ``start`` of an open file of ``size`` bytes, and then of ``tail``."""
+    """``length`` bytes from ``start`` of an open file of ``size`` bytes with ``tail``."""
     data = os.pread(handle, min(length, max(size - start, 0)), start)
     return data + tail[max(start - size, 0) :][: length - len(data)]
 

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 def open_remote(url: str, connections: Connections) -> Remote:
-    """The remote at ``url``; nothing is asked of it yet. Raises UsageError for no such URL."""
+    """The remote at ``url``.
+
+    Nothing is asked of it yet. Raises UsageError for a URL of no known kind.
+    """
     return _kind(url).open(checked_url(url), connections)
 
 
 def checked_url(url: str) -> str:
-    """``url`` in its one form: ``s3://bucket/prefix`` or ``file:///dir``, no slash at the end.
+    """``url`` in its one form: ``s3://bucket/prefix`` or ``file:///dir``.
 
-    Raises UsageError for another scheme, a relative folder, or a bucket that cannot be one.
+    It has no slash at the end. Raises UsageError for another scheme, a relative folder, or a bucket
+    that cannot be one.
     """
     return _kind(url).checked_url(url)
 

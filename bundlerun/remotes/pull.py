@@ -33,8 +33,10 @@ from bundlerun.store.rows import Entry
 
 @dataclass(frozen=True)
 class _Found:
-    """A version as the remote has it: ``record``, the bytes of its bundle's, is None where this
-    store has it already."""
+    """A version as the remote has it.
+
+    ``record``, the bytes of its bundle's, is None where this store has it already.
+    """
 
     standing: VersionInfo
     id: str
@@ -43,10 +45,10 @@ class _Found:
 
 
 def pull(binding: Binding, name: str | None, *, all_versions: bool = False) -> list[Entry]:
-    """The records of what ``name`` means: every name (None), the latest version of one, or with
-    ``all_versions`` each of them, or the bundle of ``name@id-prefix``.
+    """The entries of what ``name`` means, their records brought here.
 
-    Raises as ``pull_latest``.
+    None: every name; a name: its latest version, or with ``all_versions`` each of them;
+    ``name@id-prefix``: that bundle. Raises as ``pull_latest``.
     """
     bare, _, prefix = (name or "").partition("@")
     if prefix:
@@ -58,11 +60,10 @@ def pull(binding: Binding, name: str | None, *, all_versions: bool = False) -> l
 
 
 def pull_latest(binding: Binding, name: str) -> Entry:
-    """The newest version of ``name`` on the remote, its record only; 3 requests, and 1 more where
-    tags were set later.
+    """The newest version of ``name`` on the remote, its record only.
 
-    Raises BundleNotFound, RemoteChanged where another remote answers or this one was
-    rolled back, IntegrityError, and RemoteErrors.
+    3 requests, and 1 more where tags were set later. Raises BundleNotFound, RemoteChanged where
+    another remote answers or this one was rolled back, IntegrityError, and RemoteErrors.
     """
     return twice(lambda: _pull_latest(binding, name))
 
@@ -84,9 +85,9 @@ def _pull_latest(binding: Binding, name: str) -> Entry:
 
 
 def pull_id(binding: Binding, id: str) -> Entry:
-    """The bundle of exactly this id, its record only, with its version number where it has one.
+    """The bundle of exactly this id, its record only.
 
-    Raises as ``pull_latest``.
+    It has its version number, where it has one. Raises as ``pull_latest``.
     """
     return twice(lambda: _pull_id(binding, checked_id(id)))
 
@@ -125,8 +126,7 @@ def pull_all(
     *,
     all_versions: bool = False,
 ) -> list[Entry]:
-    """The newest version of every name (or of ``name`` alone), or every version; their records
-    only.
+    """The newest or every version of all names or of ``name``, their records only.
 
     One listing (a request a 1,000 keys) and 2 requests for each version that is new here. Where a
     record is wrong the others come all the same, and then its error is raised. Raises as
@@ -216,8 +216,10 @@ def _named_record(remote: Remote, version: VersionRecord) -> bytes:
 def _standing_of(
     remote: Remote, uuid: str, bundle: BundleRecord, after: int
 ) -> tuple[VersionInfo, VersionRecord] | None:
-    """The version that is the bundle, None when it has no number; sought from the newest down to
-    the one that its writer knew."""
+    """The version of the bundle; None when it has no number.
+
+    It is sought from the newest down to the one that its writer knew.
+    """
     newer = takewhile(lambda standing: standing.n > after, version_infos(remote, bundle.name))
     return _standing_among(remote, uuid, bundle, newer)
 
@@ -298,8 +300,10 @@ def _adopt_all(
 
 
 class _Numbers:
-    """The version numbers that a listing had, newest first: no number below is ever free, and none
-    that was known is ever gone."""
+    """The version numbers of a listing, newest first.
+
+    No number below is ever free, and none that was known is ever gone.
+    """
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote

@@ -1,4 +1,4 @@
-"""From this store to a remote: packs, then the bundles' records, then their versions."""
+"""Push of a store to a remote: packs, then bundle records, then their versions."""
 
 from __future__ import annotations
 
@@ -37,10 +37,13 @@ THIN_SHARE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class PushReport:
-    """What a push did: the bundles that are versions on the remote now and were not before, in the
-    order they were written, and how much went: objects, their bytes, and packs. ``left``: those
-    that did not go, since bytes of theirs, or of an older version, are neither on this disk nor on
-    the remote."""
+    """The outcome of a push.
+
+    ``bundles``: those that are versions on the remote now and were not before, in the order they
+    were written. How much went: ``objects``, their ``bytes``, and ``packs``. ``left``: those that
+    did not go, since bytes of theirs, or of an older version, are neither on this disk nor on the
+    remote.
+    """
 
     bundles: tuple[BundleRecord, ...]
     objects: int
@@ -50,8 +53,10 @@ class PushReport:
 
 
 def chosen(store: Store, context: Context, entry: Entry | None) -> list[Entry]:
-    """What push sends: ``entry``, or (None) everything committed, and every tag, that is not on
-    the remote. Raises NotCommitted."""
+    """The entries to push: ``entry``, or (None) all that the remote does not have.
+
+    That is everything committed, and every tag. Raises NotCommitted.
+    """
     if entry is None:
         return [*store.catalog.unpushed(context), *store.catalog.retagged(context)]
     if not entry.committed:
@@ -69,15 +74,16 @@ def push(
     *,
     progress: Progress = SILENT,
 ) -> PushReport:
-    """Send ``entries`` and what must stand before them: their committed ancestors, and older
-    committed versions of each name. What is on the remote already costs nothing.
+    """Send ``entries`` and what must stand before them.
 
-    Requests: 1; a pack more where objects are new, and 2 a bundle. A version is there whole or not
-    at all; a push that broke off is taken up by the next. Raises NotCommitted,
-    RemoteChanged and the other RemoteErrors, IntegrityError; and PushIncomplete, once the rest was
-    sent, for bundles of which bytes are neither on this disk nor on the remote: newer versions of
-    their names wait for them, since a number says which is newer, and what was made of them does
-    not.
+    Those are their committed ancestors, and older committed versions of each name. What is on the
+    remote already costs nothing. Requests: 1; a pack more where objects are new, and 2 a bundle. A
+    version is there whole or not at all; a push that broke off is taken up by the next.
+
+    Raises NotCommitted, RemoteChanged and the other RemoteErrors, IntegrityError; and
+    PushIncomplete, once the rest was sent, for bundles of which bytes are neither on this disk nor
+    on the remote: newer versions of their names wait for them, since a number says which is newer,
+    and what was made of them does not.
     """
     ordered = in_order(binding.store, binding.context, entries)
     permit = lease_of(binding.remote, binding.uuid, binding.store.known)
@@ -102,7 +108,7 @@ def push(
 
 
 def find_reuse(remote: Remote, key: ReuseKey) -> str | None:
-    """The id of the newest bundle on the remote that came of the work ``key``, or None."""
+    """The id of the newest bundle on the remote made by the work ``key``, or None."""
     prefix = reuse_key(key.digest, "")
     ids = [entry.key.removeprefix(prefix) for entry in remote.list(prefix)]
     # Ids begin with their time, so the last of them in order is the newest.
@@ -110,7 +116,7 @@ def find_reuse(remote: Remote, key: ReuseKey) -> str | None:
 
 
 def in_order(store: Store, context: Context, entries: Sequence[Entry]) -> list[Entry]:
-    """The unpushed ones of ``entries`` and what must go first, in an order in which they can go.
+    """The unpushed ones of ``entries`` and what must go first, in a possible order.
 
     Raises NotCommitted when one of ``entries`` is not committed.
     """
@@ -148,7 +154,10 @@ def in_order(store: Store, context: Context, entries: Sequence[Entry]) -> list[E
 
 
 class _Before:
-    """What must stand on the remote before a bundle; the versions of a name are read once."""
+    """The bundles that must stand on the remote before another.
+
+    The versions of a name are read once.
+    """
 
     def __init__(self, store: Store, context: Context) -> None:
         self._store = store
@@ -156,8 +165,10 @@ class _Before:
         self._older: dict[str, dict[str, Entry | None]] = {}
 
     def of(self, entry: Entry) -> Iterator[Entry]:
-        """The version that was committed before it, which in turn has one before it, and its
-        committed parents."""
+        """The version committed before ``entry``, and its committed parents.
+
+        That version in turn has one before it.
+        """
         older = self._versions(entry.bundle.name).get(entry.bundle.id)
         if older is not None:
             yield older
@@ -236,7 +247,10 @@ class _Push:
         self.sent += send(self._binding, links, self._progress)
 
     def without_the_absent(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of which every byte is there after ``prepare``, and no older version is left."""
+        """The entries that can go after ``prepare``, in their order.
+
+        Every byte of theirs is there, and no older version of their name is left.
+        """
         waiting: set[str] = set()
         found = []
         for entry in entries:

@@ -69,8 +69,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PushedBundle:
-    """``b/ID``: the bundle, the newest version of its name that its writer knew (0: none), and the
-    packs in which its bytes lie."""
+    """``b/ID``: a bundle, and the packs in which its bytes lie.
+
+    ``after`` is the newest version of its name that its writer knew (0: none).
+    """
 
     bundle: BundleRecord
     after: int
@@ -107,8 +109,11 @@ class PushedBundle:
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """``v/NAME/...``: version ``n`` of ``name`` on the remote ``remote`` is the bundle ``id``, and
-    the bundle's record has the digest ``record``."""
+    """``v/NAME/...``: a version of a name on a remote, and its bundle.
+
+    Version ``n`` of ``name`` on the remote ``remote`` is the bundle ``id``, and the bundle's record
+    has the digest ``record``.
+    """
 
     remote: str
     name: str
@@ -147,15 +152,16 @@ class VersionRecord:
 
 @dataclass(frozen=True)
 class TagsRecord:
-    """``...+t<k>``, its ``key``: all tags of a version after the ``k``-th time that tags were set
-    on it."""
+    """``...+t<k>``, its ``key``: all tags of a version, once set ``k`` times."""
 
     key: str
     tags: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
-        """The record as canonical JSON, with a digest of the tags and the key, so that another
-        version's tags are refused."""
+        """The record as canonical JSON.
+
+        It has a digest of the tags and the key, so that another version's tags are refused.
+        """
         tags = dict(sorted(self.tags.items()))
         digest = digest_of(canonical_json([self.key, tags]))
         return canonical_json({"format": FORMAT, "tags": tags, "digest": digest})
@@ -171,7 +177,10 @@ class TagsRecord:
 
 
 def read_record(remote: Remote, key: str) -> bytes | None:
-    """The bytes of a record, None when there is none. Raises IntegrityError for an endless one."""
+    """The bytes of a record, None when there is none.
+
+    Raises IntegrityError for one that is too long.
+    """
     data = remote.get(key, 0, MAX_RECORD_BYTES + 1)
     if data is not None and len(data) > MAX_RECORD_BYTES:
         raise IntegrityError(f"{key} at {remote.url} has more than {MAX_RECORD_BYTES} bytes")
@@ -179,10 +188,11 @@ def read_record(remote: Remote, key: str) -> bytes | None:
 
 
 def twice(read: Callable[[], T]) -> T:
-    """What ``read`` gives, which asks a remote; asked once more where the answer is damaged, or is
-    another remote's. An answer may be shortened or changed on its way: damage is what comes twice.
+    """The result of ``read``, called again where the answer is damaged.
 
-    ``read`` must be safe to do again. Raises what it raises the second time.
+    ``read`` asks a remote, and must be safe to do again; it is done again too where another remote
+    answers. An answer may be shortened or changed on its way: damage is what comes twice. Raises
+    what it raises the second time.
     """
     try:
         return read()
@@ -192,11 +202,11 @@ def twice(read: Callable[[], T]) -> T:
 
 
 def create(remote: Remote, key: str, data: bytes) -> bytes | None:
-    """Store ``data`` under ``key`` unless the key exists: None where it was stored, else the bytes
-    that are there, which may be ``data`` of an attempt whose answer was lost.
+    """Store ``data`` under ``key`` unless the key exists; None where it was stored.
 
-    A key that neither can be created nor is there is tried again: servers err, and a clean-up may
-    have been between. Raises RemoteError where that does not end.
+    Else the bytes that are there, which may be ``data`` of an attempt whose answer was lost. A key
+    that neither can be created nor is there is tried again: servers err, and a clean-up may have
+    been between. Raises RemoteError where that does not end.
     """
     for _ in range(_CREATES):
         if remote.put_new(key, data):

@@ -17,8 +17,10 @@ from bundlerun.store.store import Store
 
 
 def chosen(store: Store, context: Context, given: Entry, *, old: bool, every: bool) -> list[Entry]:
-    """What is chosen by a name that means ``given``: that bundle, all versions of its name
-    (``every``), or all but it (``old``)."""
+    """The entries that ``rm`` removes for a name that means ``given``.
+
+    Those are that bundle, all versions of its name (``every``), or all but it (``old``).
+    """
     if not (old or every):
         return [given]
     versions = store.catalog.search(context, name=given.bundle.name)
@@ -26,12 +28,12 @@ def chosen(store: Store, context: Context, given: Entry, *, old: bool, every: bo
 
 
 def look_for(binding: Binding, name: str, every_version: bool) -> Entry | None:
-    """Bring the records of what ``name`` (``name`` or ``name@id-prefix``) may mean there and that
-    are not here: all versions of the name, or the bundle of that full id, which is returned, given
-    up before or not.
+    """Bring the records of what ``name`` may mean on the remote and that are not here.
 
-    Nothing for a name alone: what is removed is what the caller knows, not what came since. Raises
-    RemoteErrors, IntegrityError.
+    ``name`` is ``name`` or ``name@id-prefix``: all versions of the name (with ``every_version``),
+    or the bundle of that full id, which is returned, given up before or not. Nothing for a name
+    alone: what is removed is what the caller knows, not what came since. Raises RemoteErrors,
+    IntegrityError.
     """
     store, context = binding.store, binding.context
     bare, _, prefix = name.partition("@")
@@ -45,12 +47,12 @@ def look_for(binding: Binding, name: str, every_version: bool) -> Entry | None:
 
 
 def forget(binding: Binding, entries: Sequence[Entry]) -> list[Entry]:
-    """Mark the versions of ``entries`` on the remote as removed, then remove them here; what was
-    removed. What is not on the remote is removed here alone. Doing it again changes nothing.
+    """Remove the versions of ``entries``: marked on the remote first, then here.
 
-    The versions keep their numbers, and what was made of them its lineage; their bytes stay until a
-    clean-up. Raises RemoteChanged, RemoteErrors, and Conflict for a bundle that the
-    remote holds without a version.
+    Returns what was removed. What is not on the remote is removed here alone. Doing it again
+    changes nothing. The versions keep their numbers, and what was made of them its lineage; their
+    bytes stay until a clean-up. Raises RemoteChanged, RemoteErrors, and Conflict for a bundle that
+    the remote holds without a version.
     """
     check_remote(binding.remote, binding.uuid)
     for entry in [_numbered(binding, entry) for entry in entries]:
@@ -59,7 +61,10 @@ def forget(binding: Binding, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _numbered(binding: Binding, entry: Entry) -> Entry:
-    """``entry`` with its version, which it may have got on the remote since it came here."""
+    """``entry`` with its version on the remote.
+
+    It may have got one since it came here. Raises Conflict where it has none.
+    """
     if entry.pushed and entry.version is None:
         entry = pull_id(binding, entry.bundle.id)
         if entry.version is None:

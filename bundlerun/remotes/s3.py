@@ -24,7 +24,10 @@ _PREFIX = re.compile(r"[^\x00-\x1f\x7f*?$\\]*")
 
 
 class S3Remote(Remote):
-    """Keys are keys of a bucket, below the URL's prefix. aws/s3 says what a server must do."""
+    """A remote whose keys are those of a bucket, below the URL's prefix.
+
+    aws/s3 says what a server must do.
+    """
 
     def __init__(self, url: str, aws: Aws) -> None:
         super().__init__(url)

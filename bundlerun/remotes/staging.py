@@ -1,5 +1,7 @@
-"""Staging: a job that may not write the remote writes a folder laid over it, and what it left is
-verified and published."""
+"""Staging for jobs that may not write the remote: a folder laid over it.
+
+The job writes the folder; what it left there is verified and published.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,13 @@ _TRIES = 10
 
 
 def publish(remote: Remote, staging: FileRemote) -> list[str]:
-    """Bring what a container pushed to ``staging`` to ``remote``: packs, then bundle records, then
-    versions, each at the number that is free now; the ids of the versions, in their order.
+    """Publish what a container pushed to ``staging``; the versions' ids, in order.
 
-    Nothing unverified is written: every record is parsed, every member of every pack hashed, and
-    every pack that a record names must be in one of the two; before that no record is written.
-    Doing it again after it broke off goes on. Raises IntegrityError for a staging folder that is
-    not what it says, RemoteChanged, and RemoteErrors.
+    Packs go to ``remote`` first, then bundle records, then versions, each at the number that is
+    free now. Nothing unverified is written: every record is parsed, every member of every pack
+    hashed, and every pack that a record names must be in one of the two; before that no record is
+    written. Doing it again after it broke off goes on. Raises IntegrityError for a staging folder
+    that is not what it says, RemoteChanged, and RemoteErrors.
     """
     identity = found_identity(remote)
     if identity is None:
@@ -63,8 +65,10 @@ def publish(remote: Remote, staging: FileRemote) -> list[str]:
 
 
 class _Copies:
-    """Records whose packs were condemned since the container built on them: such a pack is copied
-    to a new key, and the record names that one."""
+    """Records whose packs were condemned since the container built on them.
+
+    Such a pack is copied to a new key, and the record names that one.
+    """
 
     def __init__(self, remote: Remote, permit: PushLease, folder: Path) -> None:
         self._remote = remote
@@ -155,7 +159,10 @@ def _in_order(
 
 
 def _bring(remote: Remote, staging: FileRemote, pack: PackInfo, folder: Path) -> None:
-    """Copy a staged pack once it is verified; one that is not staged the remote must have."""
+    """Copy a staged pack once it is verified.
+
+    One that is not staged the remote must have. Raises IntegrityError.
+    """
     key = pack_key(pack.uuid)
     if staging.get(key, 0, 0) is None:
         if len(remote.get(key, pack.size - 1, 2) or b"") != 1:
@@ -196,11 +203,12 @@ def _write_reuse(remote: Remote, settled: Created) -> None:
 
 
 class OverlayRemote(Remote):
-    """A folder laid over a remote that is only read: what is written goes to the folder, and reads
-    look there first. A container works so on a folder that belongs to somebody else.
+    """A folder laid over a remote that is only read.
 
-    A create-only key that the lower one has is refused; the publisher of the folder settles the
-    keys that others create meanwhile. Keys of the lower remote cannot be deleted.
+    What is written goes to the folder, and reads look there first. A container works so on a folder
+    that belongs to somebody else. A create-only key that the lower one has is refused; the
+    publisher of the folder settles the keys that others create meanwhile. Keys of the lower remote
+    cannot be deleted.
     """
 
     def __init__(self, base: Remote, upper: FileRemote) -> None:
@@ -277,7 +285,10 @@ class OverlayRemote(Remote):
         return self.upper.now_s()
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See Remote. Raises AccessDenied for keys of the lower remote, before any is deleted."""
+        """Delete keys of the folder; see Remote.
+
+        Raises AccessDenied for keys of the lower remote, before any is deleted.
+        """
         for key in keys:
             if self.base.get(key, 0, 0) is not None:
                 raise AccessDenied(

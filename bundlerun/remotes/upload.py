@@ -1,4 +1,4 @@
-"""Objects of this disk as packs on a remote: few requests, bounded memory, every byte hashed."""
+"""Upload of objects as packs: few requests, bounded memory, every byte hashed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def send(binding: Binding, links: Sequence[Link], progress: Progress) -> Sent:
 
 
 class _Sending:
-    """One push's packs. Of one thread; the work itself is done by UPLOADS_AT_ONCE others."""
+    """The packs of one push. Not thread-safe; UPLOADS_AT_ONCE threads send them."""
 
     def __init__(self, binding: Binding, advance: Callable[[int], None]) -> None:
         self._binding = binding

@@ -1,5 +1,4 @@
-"""Versions of a name: which number is next, a version written whole or not at all, and what is
-said of it later (tags, its removal)."""
+"""Versions of a name: the next number, a version written whole, tags, and removal."""
 
 from __future__ import annotations
 
@@ -49,10 +48,10 @@ class Created:
 
 
 def settle_bundle(remote: Remote, record: PushedBundle, permit: PushLease) -> Created | None:
-    """Write ``b/ID`` unless it is there. The first one wins: what stands there is returned.
+    """Write ``b/ID`` unless it is there; the record that stands there.
 
-    None where a sweep may have overlooked it and deleted packs that it needs: it is gone again,
-    and must be made again from what ``permit`` says now.
+    The first one wins. None where a sweep may have overlooked it and deleted packs that it needs:
+    it is gone again, and must be made again from what ``permit`` says now.
     """
     settled = _put(remote, record)
     if permit.late:
@@ -95,7 +94,7 @@ def settle_version(remote: Remote, uuid: str, settled: Created) -> int:
 
 
 def newest_number(remote: Remote, name: str) -> int:
-    """The highest version number of ``name``, removed ones included; 0 when there is none."""
+    """The highest version number of ``name``, removed ones included; 0 without any."""
     return next((found.n for found in version_infos(remote, name)), 0)
 
 
@@ -138,8 +137,11 @@ _TRIES = 100
 
 
 def send_tags(binding: Binding, id: str) -> None:
-    """Write the tags of a version that were set here since it was pushed, over those that others
-    set meanwhile. No request when there are none."""
+    """Write the tags of a version that were set here since it was pushed.
+
+    They go over those that others set meanwhile. No request when there are none. Raises
+    RemoteError.
+    """
     store, context, remote = binding.store, binding.context, binding.remote
     pending = store.catalog.pending_tags(context, id)
     entry = store.catalog.by_id(context, id)
@@ -162,22 +164,28 @@ def send_tags(binding: Binding, id: str) -> None:
 
 
 def read_tags(remote: Remote, name: str, n: int, k: int) -> TagsRecord:
-    """The tags of a version after they were set the ``k``-th time. Raises IntegrityError."""
+    """The tags of a version after they were set the ``k``-th time.
+
+    Raises IntegrityError.
+    """
     key = tags_key(name, n, k)
     return twice(lambda: TagsRecord.from_bytes(read_record(remote, key) or b"", key))
 
 
 def _is_there(remote: Remote, record: TagsRecord) -> bool:
-    """Whether what stands there is ``record``: our own write, of which the answer was lost."""
+    """Whether the record on the remote is ``record``.
+
+    Then it is our own write, of which the answer was lost.
+    """
     return read_record(remote, record.key) == record.to_bytes()
 
 
 def give_up(remote: Remote, entry: Entry) -> None:
-    """Mark the version on the remote as removed: it is never the latest again, for anybody, and
-    its work is not found again. Doing it again changes nothing.
+    """Mark the version on the remote as removed; its work is not found again.
 
-    Its version record stays, so the versions have no hole; a clean-up takes the rest. Nothing for
-    what is not a version there. The store learns it by ``catalog.mark_removed``.
+    It is never the latest again, for anybody. Doing it again changes nothing. Its version record
+    stays, so the versions have no hole; a clean-up takes the rest. Nothing for what is not a
+    version there. The store learns it by ``catalog.mark_removed``.
     """
     if entry.version is None:
         return

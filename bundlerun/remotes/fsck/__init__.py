@@ -1,4 +1,4 @@
-"""The proof of a remote: every record read, every pack hashed, every live value found in packs."""
+"""fsck of a remote: records read, packs hashed, every live value found in packs."""
 
 from __future__ import annotations
 
@@ -179,7 +179,10 @@ class _Proving:
             self._lacking(facts, lacking)
 
     def _table(self, facts: Facts, digest: Digest) -> None:
-        """Its bytes are whole, and nobody can read them: kept before tables were read back."""
+        """Note a table that nobody can read, though its bytes are whole.
+
+        It was kept before tables were read back.
+        """
         told = (
             f"{self._unreadable[digest]}; {facts.name}@{facts.id} needs it; {self._instead(facts)}"
         )

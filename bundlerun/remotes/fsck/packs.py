@@ -1,5 +1,7 @@
-"""Every pack of a remote read: its trailer, its index, and each member hashed; memory is bounded
-by a few packs."""
+"""Check of a remote's packs: trailer, index, and each member hashed.
+
+Memory is bounded by a few packs.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,10 @@ def packs_read(remote: Remote, listed: Iterable[KeyInfo]) -> Iterator[PackState]
 
 
 def pack_read(remote: Remote, entry: KeyInfo) -> PackState:
-    """Read one pack, once more where it is not whole: what counts is what is there, not what became
-    of an answer on its way. Raises RemoteErrors."""
+    """The state of one pack, read once more where it is not whole.
+
+    What counts is what is there, not what became of an answer on its way. Raises RemoteErrors.
+    """
     state = _pack_read(remote, entry)
     return _pack_read(remote, entry) if state.problem else state
 
@@ -101,7 +105,10 @@ def _state(
 
 
 def _claimed(remote: Remote, uuid: str, size: int) -> PackInfo:
-    """What the pack's own trailer claims of it; the rest of the trailer is proven by the index."""
+    """The pack as its own trailer claims it to be.
+
+    The rest of the trailer is proven by the index. Raises IntegrityError.
+    """
     least = TRAILER.size + ROW.size
     if size < least:
         raise IntegrityError(f"pack {uuid} has {size} bytes, fewer than any pack")
@@ -122,8 +129,10 @@ def _range(remote: Remote, pack: PackInfo, start: int) -> bytes:
 
 
 def _large(remote: Remote, member: Location) -> tuple[bool, str | None]:
-    """Whether a large member has its bytes, and why it cannot be read where it is a table: such a
-    one lies on this disk meanwhile, any other in memory part by part."""
+    """Whether a large member has its bytes, and why it cannot be read as a table.
+
+    A table lies on this disk meanwhile, any other member in memory part by part.
+    """
     sha256 = hashlib.sha256()
     with tempfile.NamedTemporaryFile(prefix="bundlerun-fsck-") as file:
         for start in range(0, member.length, PART_BYTES):

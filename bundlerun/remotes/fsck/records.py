@@ -72,7 +72,10 @@ class Facts:
 
 @dataclass
 class Versions:
-    """What is listed of one name: the numbers, and by number how often tags were set later."""
+    """The listed versions of one name.
+
+    ``numbers`` are all of them; ``tags`` has by number how often tags were set later.
+    """
 
     numbers: set[int] = field(default_factory=set)
     tags: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -190,8 +193,10 @@ class RecordsProof:
         self.given_up = self._removed - self._kept
 
     def _proven(self, key: str, data: bytes | None, parse: Callable[[bytes], R]) -> R:
-        """What ``parse`` makes of the record, read once more where it does not like it: what counts
-        is what is there, not what became of an answer on its way."""
+        """The result of ``parse``; a record that it refuses is read once more.
+
+        What counts is what is there, not what became of an answer on its way.
+        """
         try:
             return parse(data or b"")
         except IntegrityError:

@@ -1,5 +1,7 @@
-"""Packs and records of a remote rewritten, byte by byte as they were: what is put is proven to
-be what the others name, or nothing is put."""
+"""Repair of a remote: packs and records rewritten, byte by byte as they were.
+
+What is put is proven to be what the others name, or nothing is put.
+"""
 
 from __future__ import annotations
 

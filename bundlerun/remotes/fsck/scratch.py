@@ -1,4 +1,4 @@
-"""What was found in a remote's packs: on disk while it is needed, for there may be millions."""
+"""The members found in a remote's packs, on disk, for there may be millions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NODES = (b'{"format":', b'{"level":', b'{"term":')
 
 
 class Ledger:
-    """The members of packs that have their bytes, and the bytes of those that may be nodes."""
+    """The sound members of packs, and the bytes of those that may be nodes."""
 
     def __init__(self, folder: Path) -> None:
         self._connection = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)

@@ -51,10 +51,10 @@ class Inventory:
 
 
 def take_inventory(remote: Remote) -> Inventory:
-    """List everything but the history of ``meta/``, and read the bundle records that count.
+    """List all of a remote but the history of ``meta/``, and read its bundle records.
 
-    Requests: one a 1,000 keys, one a bundle record, and one a removed version. Raises
-    IntegrityError for a damaged record, RemoteErrors.
+    Records that do not count are not read. Requests: one a 1,000 keys, one a bundle record, and one
+    a removed version. Raises IntegrityError for a damaged record, RemoteErrors.
     """
     picture = Inventory()
     picture.reuse = list(remote.list("k/"))

@@ -1,4 +1,4 @@
-"""The clean-up of a remote: condemn what is dead now, delete what is dead still two windows later.
+"""Sweep phase of a remote: condemn dead packs, delete them two windows later.
 
 Times are the remote's own: the ages of its keys against its own clock. What is deleted: packs of a
 list that has stood for two windows and that no record uses; bundle records that were given up so
@@ -95,7 +95,7 @@ class _Sweep:
         self.waiting: Reclaimed | None = None
 
     def packs(self, listed: Sequence[KeyInfo], lists: Mapping[int, CondemnedRecord]) -> None:
-        """The packs of lists whose time has come, unless they are used; and old, empty lists."""
+        """Take the unused packs of lists that are due, and old, empty lists."""
         since_s = {entry.key: entry.modified_s for entry in listed}
         due: dict[str, KeyInfo] = {}
         early: dict[str, KeyInfo] = {}
@@ -148,7 +148,7 @@ class _Sweep:
             self.found.append(_swept("broken writes", self._litter))
 
     def dead(self, lists: Mapping[int, CondemnedRecord], grace_s: float) -> list[str]:
-        """The packs that nothing uses, that are on no list, and older than the grace period."""
+        """The unused packs older than the grace period that are on no list."""
         on_lists = {pack for record in lists.values() for pack in record.packs}
         return [
             pack
