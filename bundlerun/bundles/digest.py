@@ -40,8 +40,9 @@ def checked_digest(text: object) -> Digest:
 
 
 def canonical_json(value: Any) -> bytes:
-    """``value`` as the one JSON text that bundlerun digests: UTF-8, no spaces, keys as given.
+    """``value`` as canonical JSON, the text that is digested.
 
-    Raises ValueError for NaN and infinities, UnicodeEncodeError for lone surrogates.
+    It is UTF-8 without spaces, keys as given. Raises ValueError for NaN and infinities,
+    UnicodeEncodeError for lone surrogates.
     """
     return _ENCODER.encode(value).encode()

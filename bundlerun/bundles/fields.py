@@ -12,7 +12,10 @@ from bundlerun.errors import IntegrityError
 
 
 class Fields:
-    """The fields of a JSON object. Every method raises IntegrityError that begins with ``what``."""
+    """The fields of a JSON object.
+
+    Every method raises IntegrityError that begins with ``what``.
+    """
 
     def __init__(self, found: Any, what: str) -> None:
         if not isinstance(found, Mapping):

@@ -27,11 +27,14 @@ class Parent:
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """Which code. ``source``: digest of the pipe's module and the project modules it imports;
-    ``commit``: git's, None outside a checkout; ``dirty``: whether the checkout differed from it;
-    ``files``: the first digits of each file's digest, by its path below the project's root, so that
-    a changed file can be named. It follows from what ``source`` digests, so it is not compared;
-    empty where the files are too many for a record."""
+    """The version of a pipe's code.
+
+    ``source``: digest of the pipe's module and the project modules it imports; ``commit``: git's,
+    None outside a checkout; ``dirty``: whether the checkout differed from it; ``files``: the first
+    digits of each file's digest, by its path below the project's root, so that a changed file can
+    be named. It follows from what ``source`` digests, so it is not compared; empty where the files
+    are too many for a record.
+    """
 
     source: Digest
     commit: str | None = None
@@ -41,7 +44,7 @@ class CodeVersion:
 
 @dataclass(frozen=True)
 class ReuseKey:
-    """What equal work has in common: named parts, each a short string, and their digest.
+    """The key of equal work: named parts, each a short text, and their digest.
 
     The parts are kept so that a miss can be explained part by part.
     """

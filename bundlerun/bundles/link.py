@@ -1,4 +1,7 @@
-"""Links to bytes, and the 8 MiB parts of large ones: digests computed side by side in one pass."""
+"""Links to bytes, and the 8 MiB parts of large objects.
+
+The digests of whole and parts are computed side by side in one pass.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _RAW_DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Some bytes: their digest and how many they are. It says nothing of where they lie.
+    """The digest and size of some bytes, wherever they lie.
 
     ``parts`` names the object with the digests of the PART_BYTES pieces, 32 bytes each, back to
     back: with it a transfer that broke off goes on, and damage is found where it is. It follows
@@ -61,7 +64,10 @@ class Link:
 
 
 def parts_of(link: Link, data: bytes) -> list[Digest]:
-    """The digests of the parts of ``link``, as the object ``data`` says. Raises IntegrityError."""
+    """The digests of the parts of ``link``, from the object ``data``.
+
+    Raises IntegrityError.
+    """
     claimed = link.parts_link
     if claimed is None or len(data) != claimed.size:
         raise IntegrityError(f"the parts of {link.digest} are malformed")
@@ -70,7 +76,10 @@ def parts_of(link: Link, data: bytes) -> list[Digest]:
 
 
 class Hashing:
-    """Hashes a large object part by part: PART_BYTES each, the last one may be shorter."""
+    """The hashing of a large object, part by part.
+
+    Each part has PART_BYTES; the last one may be shorter.
+    """
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
@@ -78,7 +87,10 @@ class Hashing:
         self._size = 0
 
     def passing(self, parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-        """``parts`` as they are; what was given on is hashed by the time the next is asked for."""
+        """``parts`` as they are, hashed on the way.
+
+        A part is hashed by the time the next is asked for.
+        """
         with ThreadPoolExecutor(1) as pool:
             for part in parts:
                 # hashlib lets go of the interpreter, so both hashes and a write share the cores.
@@ -89,7 +101,7 @@ class Hashing:
                 whole.result()
 
     def finished(self) -> tuple[Link, bytes]:
-        """The link, and the bytes of the object that its ``parts`` names (none for one part)."""
+        """The link, and the bytes of its ``parts`` object (b"" for one part)."""
         digests = b"".join(self._digests)
         parts = None
         if self._size > PART_BYTES:

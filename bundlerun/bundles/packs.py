@@ -1,9 +1,10 @@
-"""The pack: many objects as one, on a remote and, where one add brings many small ones, here.
+"""The pack format: many objects as one file, on a remote and in a local store.
 
-Members stand back to back from offset 0; then the index, 48 bytes a member (digest, offset,
-length); then a trailer of 56 bytes (magic, offset and length of the index, its SHA-256). Numbers
-are big-endian. A pack does not say its own name, so the same bytes can stand under another one.
-Locations are hints: a reader hashes each member before believing it.
+Local packs are made where one add brings many small objects. Members stand back to back from offset
+0; then the index, 48 bytes a member (digest, offset, length); then a trailer of 56 bytes (magic,
+offset and length of the index, its SHA-256). Numbers are big-endian. A pack does not say its own
+name, so the same bytes can stand under another one. Locations are hints: a reader hashes each
+member before believing it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ TRAILER = struct.Struct(">8sQQ32s")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of ``digest`` lie in a pack: a hint, to be believed once they are hashed."""
+    """The place of an object in a pack: a hint, to be verified by the object's digest."""
 
     pack: str
     offset: int
@@ -42,7 +43,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class PackInfo:
-    """A pack on a remote: ``size`` bytes in all, the last of them ``index_length`` of index."""
+    """A pack of ``size`` bytes, the last ``index_length`` of them index and trailer."""
 
     uuid: str
     size: int
@@ -51,14 +52,17 @@ class PackInfo:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A pack in which bytes of a value lie, ``used`` of them: what a bundle record says."""
+    """A pack with bytes of a value, ``used`` of them, as a bundle record says."""
 
     pack: PackInfo
     used: int
 
 
 def laid_out(links: Sequence[Link]) -> tuple[PackInfo, list[Location], bytes]:
-    """A new pack of ``links``: its claims, where each member is to stand, and what follows them."""
+    """A new pack of ``links``: its claims, the place of each member, and its tail.
+
+    The tail, index and trailer, follows the members.
+    """
     name = str(uuid.uuid4())
     members: list[Location] = []
     offset = 0
@@ -72,9 +76,10 @@ def laid_out(links: Sequence[Link]) -> tuple[PackInfo, list[Location], bytes]:
 
 
 def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
-    """The members that the last ``pack.index_length`` bytes of a pack name, in their order.
+    """The members of a pack by its ``tail``, its last ``pack.index_length`` bytes.
 
-    Raises IntegrityError unless they cover the pack exactly, each digest once.
+    They are in their order. Raises IntegrityError unless they cover the pack exactly, each digest
+    once.
     """
     check_claims(pack)
     place = f"the index of pack {pack.uuid}"
@@ -104,8 +109,10 @@ def members_of(pack: PackInfo, tail: bytes) -> list[Location]:
 
 
 def damaged_member(file: BinaryIO, members: Iterable[Location]) -> Location | None:
-    """The first of ``members``, which stand back to back from where ``file`` is, that lacks
-    its bytes; None where all have them. Memory is bounded."""
+    """The first of ``members`` whose bytes are not those of its digest, or None.
+
+    They stand back to back from where ``file`` is. Memory is bounded.
+    """
     for member in members:
         sha256 = hashlib.sha256()
         left = member.length
@@ -118,7 +125,10 @@ def damaged_member(file: BinaryIO, members: Iterable[Location]) -> Location | No
 
 
 def check_claims(pack: PackInfo) -> None:
-    """Raises IntegrityError for sizes that no pack has, before memory is asked for them."""
+    """Refuse sizes that no pack has, before memory is asked for them.
+
+    Raises IntegrityError.
+    """
     rows = pack.index_length - TRAILER.size
     if rows < ROW.size or rows % ROW.size or pack.size < pack.index_length:
         raise IntegrityError(f"pack {pack.uuid} cannot have an index of {pack.index_length} bytes")

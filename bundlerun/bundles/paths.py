@@ -1,4 +1,4 @@
-"""The one check of file names and relative paths, for what is added and for what is pulled."""
+"""The check of file names and relative paths, on the way in and out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def check_relative_path(path: str) -> str:
-    """``path``, when it can only ever name something inside the folder it is joined to.
+    """``path``, checked to name only something inside the folder it is joined to.
 
     Raises BadPath for an absolute path, a part that is empty, ``.`` or ``..``, a backslash, a
     control character (NUL and line breaks among them), a lone surrogate, a part over 255 bytes and
@@ -78,7 +78,10 @@ def check_file_name(name: str) -> str:
 
 
 def are_ordinary(names: Collection[str]) -> bool:
-    """Whether the names of one folder pass ``PathTree`` for certain; others may pass as well."""
+    """Whether the names of one folder pass ``PathTree`` for certain.
+
+    Others may pass as well.
+    """
     return all(map(_ORDINARY.fullmatch, names)) and len(set(map(str.lower, names))) == len(names)
 
 

@@ -48,7 +48,7 @@ class BundleRecord:
 
     @property
     def made_at_s(self) -> float:
-        """Unix seconds at which the bundle was made, by the clock of the machine that made it."""
+        """Unix seconds of the bundle's making, by the clock of the machine that made it."""
         return uuid.UUID(self.id).int / (1 << 80) / 1000
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +100,10 @@ def parse_record(data: bytes) -> Any:
 
 
 def check_format(found: Any) -> None:
-    """Raises IntegrityError unless ``found`` is an object of the format version known here."""
+    """Refuse what is not an object of the known format version.
+
+    Raises IntegrityError.
+    """
     if not isinstance(found, dict):
         raise IntegrityError("a record is not a JSON object")
     version = found.get("format")
@@ -112,8 +115,11 @@ def check_format(found: Any) -> None:
 
 
 def new_id() -> str:
-    """A new UUIDv7: 48 bits of Unix milliseconds, 12 of their fraction, 62 random bits (RFC 9562,
-    5.7 and 6.2, method 3): ids that one process makes one after the other are in that order."""
+    """A new UUIDv7; ids that one process makes one after the other are in that order.
+
+    It has 48 bits of Unix milliseconds, 12 of their fraction, 62 random bits (RFC 9562, 5.7 and
+    6.2, method 3).
+    """
     millis, nanos = divmod(time.time_ns(), 1_000_000)
     random = int.from_bytes(os.urandom(8), "big")
     value = (millis & ((1 << 48) - 1)) << 80
@@ -135,9 +141,10 @@ def is_id(text: str) -> bool:
 
 
 def checked_name(name: object) -> str:
-    """``name`` as a bundle or context name: no white space, no control character, no ``@``.
+    """``name`` as a bundle or context name, without white space or ``@``.
 
-    Names are exact: no wildcard, no case folding. Raises BadName.
+    Control characters are refused too. Names are exact: no wildcard, no case folding. Raises
+    BadName.
     """
     if not isinstance(name, str) or not name:
         raise BadName(
@@ -166,7 +173,7 @@ def checked_name(name: object) -> str:
 
 
 def key_name(name: str) -> str:
-    """``name`` as one part of a remote key: percent-encoded, and never ``.`` or ``..``."""
+    """``name`` as one part of a remote key, percent-encoded, never ``.`` or ``..``."""
     encoded = quote(name, safe="")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a value go and come from, as far as freezing and thawing care."""
+"""The protocols by which a value's bytes are stored (Sink) and loaded (Source)."""
 
 from __future__ import annotations
 
@@ -55,11 +55,14 @@ class Sink(Protocol):
         """Keeps ``data``, once however often it comes."""
 
     def put_file(self, path: Path) -> Link:
-        """Hashes and keeps the bytes of a regular file, without reading it whole into memory."""
+        """Hash and keep the bytes of a regular file, without reading it whole into memory."""
 
     def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
-        """``put_file`` of many, in their order, by their paths below ``folder``. ``stamp`` is as
-        the file was before this call: a sink that knows what such a file holds need not read it."""
+        """``put_file`` of many, in their order, by their paths below ``folder``.
+
+        Each ``stamp`` is as the file was before this call: a sink that knows what such a file holds
+        need not read it.
+        """
 
 
 class Source(Protocol):
@@ -84,11 +87,17 @@ class Source(Protocol):
         """
 
     def map(self, link: Link) -> Any:
-        """The path of a file that holds the bytes, a buffer of them, or None: then ``read``."""
+        """The path of a file with the bytes, a buffer of them, or None.
+
+        Where it is None, call ``read``.
+        """
 
     def bring(self, links: Sequence[Link]) -> None:
         """The caller is about to read all of these."""
 
     def ahead(self, term: Any) -> None:
-        """The caller is about to make the value of ``term``, a part of a parsed node: what that
-        takes, files and folders apart, can be brought at once."""
+        """Tell the source that the value of ``term`` will be made.
+
+        ``term`` is a part of a parsed node; what its value takes, files and folders apart, can be
+        brought at once.
+        """

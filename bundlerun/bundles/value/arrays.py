@@ -1,4 +1,4 @@
-"""numpy's arrays and scalars as bytes of numpy's own .npy format (NEP 1), never pickled."""
+"""numpy's arrays and scalars in the .npy format (NEP 1), never pickled."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def is_scalar(value: object) -> bool:
 
 
 def write(array: Any, file: BinaryIO) -> None:
-    """Writes the array as .npy. Raises CannotKeep for Python objects and dtypes without a name."""
+    """Write the array as .npy.
+
+    Raises CannotKeep for Python objects and dtypes without a name.
+    """
     numpy = sys.modules["numpy"]
     check_dtype(array.dtype)
     about = numpy.lib.format.header_data_from_array_1_0(array)
@@ -57,7 +60,10 @@ def write(array: Any, file: BinaryIO) -> None:
 
 
 def _is_extended(numpy: Any, dtype: Any) -> bool:
-    """Whether numbers of ``dtype`` are x87's: 80 bits in 16 bytes, whose last 6 are anything."""
+    """Whether numbers of ``dtype`` are x87's, 80 bits in 16 bytes.
+
+    The last 6 bytes of each may be anything.
+    """
     if dtype.char not in "gG":
         return False
     return bool(numpy.finfo(numpy.longdouble).nmant == 63 and dtype.itemsize % 16 == 0)
@@ -71,7 +77,7 @@ def _extended(numpy: Any, raw: Any) -> Any:
 
 
 def _header_bytes(text: str) -> bytes:
-    """Magic, version, length and text, ended so that the data begin at a multiple of 64 bytes.
+    """The .npy header: magic, version, length and ``text``, padded to 64 bytes.
 
     Version 1.0 where Latin-1 and 16 bits of length are enough, else 3.0.
     """
@@ -86,7 +92,7 @@ def _header_bytes(text: str) -> bytes:
 
 
 def _without_padding(numpy: Any, array: Any) -> Any:
-    """A copy of records with zeros between their fields, where memory has whatever was there."""
+    """A copy of records with zeros between their fields, where memory had anything."""
     raw = numpy.zeros(array.size * array.dtype.itemsize, "u1")
     if not raw.size:
         return array
@@ -134,9 +140,10 @@ def _has_metadata(dtype: Any) -> bool:
 
 
 def read(data: bytes | memoryview | Path) -> Any:
-    """The array, writable; of a file it is mapped, and writing to it leaves the file alone.
+    """The array in ``data``, writable.
 
-    Raises IntegrityError, before anything of the said size is made.
+    That of a file is mapped, and writing to it leaves the file alone. Raises IntegrityError, before
+    anything of the said size is made.
     """
     numpy = needed("numpy")
     if isinstance(data, Path):

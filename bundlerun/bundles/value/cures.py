@@ -1,4 +1,4 @@
-"""What to do with a value that a bundle does not keep: the expression that it does keep.
+"""What to return instead of a value that a bundle does not keep.
 
 Rows go by the package and the name of a class, so that no library is imported to ask.
 """
@@ -123,8 +123,10 @@ _CURES = {
 
 
 def cure(value: Any) -> str:
-    """What to return in the place of ``value``; of a fitted model or anything else that is not
-    known here, a file that joblib writes."""
+    """The expression to return in the place of ``value``.
+
+    For a fitted model or anything else that is not known here, it is a file that joblib writes.
+    """
     kind = type(value)
     if isinstance(value, enum.Enum):
         return "value.value"

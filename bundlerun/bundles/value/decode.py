@@ -97,7 +97,10 @@ class Thawing:
         return found
 
     def read(self, link: Link) -> bytes:
-        """The bytes of an object. Raises IntegrityError when they are not as many as it says."""
+        """The bytes of an object.
+
+        Raises IntegrityError when they are not as many as ``link`` says.
+        """
         data = self.source.read(link)
         if len(data) != link.size:
             raise IntegrityError(f"{link.digest} has {len(data)} bytes, not {link.size}")

@@ -1,5 +1,7 @@
-"""What differs between two values, found from their nodes: equal digests are passed over, so
-a small difference in a large value costs few reads."""
+"""The differences between two values, found from their nodes.
+
+Equal digests are passed over, so a small difference in a large value costs few reads.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ Schema = Callable[[Link], "Columns | None"]
 def differences(
     old: Link, new: Link, read: Read, *, schema: Schema | None = None, most: int = MOST_CHANGES
 ) -> Differences:
-    """What differs from the value ``old`` to the value ``new``, in the order of the tree.
+    """The differences from the value ``old`` to ``new``, in the order of the tree.
 
     ``read`` is asked for nodes only, ``schema`` for the columns of tables whose bytes differ.
     Raises IntegrityError for malformed nodes, and what they raise.
@@ -235,7 +237,7 @@ class _Piece(NamedTuple):
 
 
 def differing_entries(one: Any, other: Any, read: Read) -> tuple[list[Any], list[Any]]:
-    """The entries of each of two containers that the other has not, wherever they stand.
+    """The entries of each of two containers that the other lacks, in any place.
 
     For containers without doubles, directories and dicts. Raises IntegrityError.
     """
@@ -252,7 +254,7 @@ def differing_entries(one: Any, other: Any, read: Read) -> tuple[list[Any], list
 
 
 def differing_runs(old: Any, new: Any, read: Read) -> Iterator[tuple[Run, Run]]:
-    """The stretches in which two lists differ, in their order: what stands there in each.
+    """The stretches in which two lists differ, in their order, as each has them.
 
     Raises IntegrityError.
     """

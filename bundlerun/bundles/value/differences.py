@@ -1,5 +1,4 @@
-"""What differs between two values, as data and as lines that a person reads, on a terminal and in a
-notebook."""
+"""Differences between two values, as data and as lines for terminal and notebook."""
 
 from __future__ import annotations
 
@@ -24,10 +23,12 @@ COLUMNS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Change:
-    """One part that differs. ``what`` is one of WHATS; ``where`` the path in the tree,
-    ``value["a"][3]``, in a directory ``value["a"]/file``; ``old`` and ``new`` describe the part as
-    ``outline`` does, None where it is not; ``columns`` are those that a table's schemas differ in,
-    as (name, old type, new type)."""
+    """One part that differs.
+
+    ``what`` is one of WHATS; ``where`` the path in the tree, ``value["a"][3]``, in a directory
+    ``value["a"]/file``; ``old`` and ``new`` describe the part as ``outline`` does, None where it is
+    not; ``columns`` are those that a table's schemas differ in, as (name, old type, new type).
+    """
 
     what: str
     where: str

@@ -1,4 +1,7 @@
-"""A value into nodes and leaves. What would not come back equal is refused, by its path."""
+"""Encoding of a value into nodes and leaves.
+
+A value that would not come back equal is refused, by its path.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,12 @@ _TOP: Where = (None, "value")
 
 
 def encode_value(value: object, sink: Sink, lost: LostPaths = NO_PATHS) -> Link:
-    """Puts ``value`` into ``sink`` and gives its root, which names it: equal values, equal roots.
-    A text that names a file below the folders of ``lost`` is not kept.
+    """Put ``value`` into ``sink``; its root, equal for equal values.
 
-    Raises BadValue, naming the path in the tree (``value["a"][3]``), for what would not come back
-    equal: a type that is not kept, a subclass of one, a cycle, containers nested over 100 deep;
-    BadPath for a file or folder that cannot be kept.
+    A text that names a file below the folders of ``lost`` is not kept. Raises BadValue, naming the
+    path in the tree (``value["a"][3]``), for what would not come back equal: a type that is not
+    kept, a subclass of one, a cycle, containers nested over 100 deep; BadPath for a file or folder
+    that cannot be kept.
     """
     return _Freezing(sink, lost).root(value)
 
@@ -146,8 +149,10 @@ class _Freezing:
         size: int,
         check: Callable[[Any], None] = lambda data: None,
     ) -> Link:
-        """Keeps what ``write`` writes, about ``size`` bytes, once ``check`` let it, a path or
-        bytes, pass."""
+        """Keep what ``write`` writes, about ``size`` bytes.
+
+        ``check`` is given the path or the bytes first, and raises to refuse them.
+        """
         if size <= _IN_MEMORY_BYTES:
             memory = io.BytesIO()
             write(memory)

@@ -1,5 +1,4 @@
-"""Files and folders as values, and what is in a folder: found on the way in, checked on the
-way out."""
+"""Files and folders as values, checked on the way in and on the way out."""
 
 from __future__ import annotations
 
@@ -56,8 +55,11 @@ class File:
         return self._path
 
     def unseen(self) -> tuple[Path, bool] | None:
-        """The store's own file of a large one that came out of a store and whose ``path`` nobody
-        has asked for, so that nobody wrote to it, and whether it may be run; to be read alone."""
+        """The store's own file of a large File, for reading, and whether it may be run.
+
+        None unless the File came out of a store and nobody has asked for its ``path``, so that
+        nobody wrote to it.
+        """
         if self._held is None or self._path is not None:
             return None
         found = self._held()
@@ -98,7 +100,7 @@ class File:
 
 
 class Directory:
-    """A folder as a value: every regular file below it, by relative path, and empty folders.
+    """A folder as a value: its regular files by relative path, and empty folders.
 
     Equal are two directories with one name, the same files and the same empty folders.
     """
@@ -172,7 +174,7 @@ class Found(NamedTuple):
 
 
 def is_executable(mode: int) -> bool:
-    """Whether the owner may run a file of that mode: the one bit of a mode that is kept."""
+    """Whether the owner may run a file of that mode; no other bit of a mode is kept."""
     return bool(mode & stat.S_IXUSR)
 
 
@@ -228,7 +230,10 @@ def _file(entry: os.DirEntry[str], path: str, whole: str) -> Found:
 
 
 def _check(prefix: str, names: list[str]) -> None:
-    """Raises BadPath unless the names of one folder, ``prefix``, can be kept side by side."""
+    """Refuse names of one folder, ``prefix``, that cannot be kept side by side.
+
+    Raises BadPath.
+    """
     check_depth(prefix + names[0] if names else prefix[:-1])
     if not are_ordinary(names):
         tree = PathTree()
@@ -237,15 +242,21 @@ def _check(prefix: str, names: list[str]) -> None:
 
 
 def entry_bytes(path: bytes, link: bytes | None, executable: bool) -> bytes:
-    """An entry of a Directory: ``[path]`` an empty folder, ``[path,link]`` and ``[path,link,1]``
-    a file; ``path`` and ``link`` are JSON already."""
+    """The JSON of an entry of a Directory.
+
+    ``[path]`` is an empty folder, ``[path,link]`` and ``[path,link,1]`` a file, the latter
+    executable; ``path`` and ``link`` are JSON already.
+    """
     if link is None:
         return b"[%s]" % path
     return b"[%s,%s,1]" % (path, link) if executable else b"[%s,%s]" % (path, link)
 
 
 def entry_of(found: Any) -> DirectoryEntry:
-    """The inverse of ``entry_bytes``; the path is not yet checked. Raises IntegrityError."""
+    """The inverse of ``entry_bytes``; the path is not yet checked.
+
+    Raises IntegrityError.
+    """
     if type(found) is not list or not 1 <= len(found) <= 3 or type(found[0]) is not str:
         raise IntegrityError(f"an entry of a directory is malformed: {found!r:.120}")
     if len(found) == 3 and (type(found[2]) is not int or found[2] != 1):
@@ -255,7 +266,7 @@ def entry_of(found: Any) -> DirectoryEntry:
 
 
 def checked(entries: Iterable[Any], size: int) -> Iterator[DirectoryEntry]:
-    """The entries of a Directory of ``size`` bytes, each path checked as on the way in.
+    """The entries of a Directory of ``size`` bytes, paths checked as on the way in.
 
     Raises IntegrityError.
     """
@@ -281,7 +292,10 @@ _FILES_AT_ONCE = 10_000
 
 
 def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
-    """Where a file or folder lies, and what it is. Raises BadPath when it is not there."""
+    """The path of a file or folder, and its stat.
+
+    Raises BadPath when it is not there.
+    """
     try:
         path = value.path
         return path, os.stat(path)
@@ -312,7 +326,7 @@ def size_of(found: Any) -> int:
 
 
 def directory_root(body: Any) -> Link:
-    """What names the content of a Directory, whatever its own name: the digest of its entries.
+    """The link to a Directory's content without its name: the digest of its entries.
 
     Raises IntegrityError.
     """

@@ -1,4 +1,4 @@
-"""What a kind of value is: a row that says all that the walkers over values ask, and their table.
+"""The kinds of value, and their table: rows that answer what all walkers ask.
 
 A term is a value as JSON: what stands for itself there, or an object whose first key, the tag, says
 the kind. The rows themselves are put in by ``kinds``.
@@ -33,7 +33,10 @@ _MALFORMED = (ValueError, TypeError, ArithmeticError)
 
 
 class CannotKeep(Exception):
-    """Why a value cannot be kept; the caller, which knows its path in the tree, raises BadValue."""
+    """The reason why a value cannot be kept.
+
+    The caller, which knows the path in the tree, raises BadValue.
+    """
 
     def __init__(self, reason: str, *, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -62,8 +65,10 @@ class Encoder(Protocol):
         size: int,
         check: Callable[[Any], None] = ...,
     ) -> Link:
-        """Keeps what ``write`` writes, about ``size`` bytes, once ``check`` let it, a path or
-        bytes, pass."""
+        """Keep what ``write`` writes, about ``size`` bytes.
+
+        ``check`` is given the path or the bytes first, and raises to refuse them.
+        """
 
 
 class Decoder(Protocol):
@@ -72,7 +77,10 @@ class Decoder(Protocol):
     source: Source
 
     def read(self, link: Link) -> bytes:
-        """The bytes of an object. Raises IntegrityError when they are not as many as it says."""
+        """The bytes of an object.
+
+        Raises IntegrityError when they are not as many as ``link`` says.
+        """
 
     def held(self, link: Link) -> Any:
         """The path of an object's file, or a buffer of its bytes. Raises IntegrityError."""
@@ -125,7 +133,7 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A kind of value that has parts of any kind: in order, or (``is_mapping``) by key.
+    """A kind of value with parts of any kind: in order, or (``is_mapping``) by key.
 
     ``makes`` is its exact type, which is made of a list, or of a dict. ``check`` raises CannotKeep
     for what would be lost. ``absent``: what a view gives for a key that is not there; None:
@@ -179,7 +187,7 @@ def add(rows: Iterable[Kind | Container]) -> None:
 
 
 def kind_of(value: object) -> Kind | None:
-    """The kind of a value other than a container; None where a bundle does not keep it."""
+    """The kind of a value other than a container; None for one that cannot be kept."""
     found = BY_TYPE.get(type(value))
     if found is None:
         for row in _OF_LIBRARIES:
@@ -194,8 +202,10 @@ def malformed(term: Any) -> IntegrityError:
 
 
 def tag_of(term: Any) -> str:
-    """What a term is: its first key. Raises IntegrityError for anything but an object with a
-    key."""
+    """The tag of a term: its first key.
+
+    Raises IntegrityError for anything but an object with a key.
+    """
     if type(term) is not dict or not term:
         raise malformed(term)
     tag: str = next(iter(term))
@@ -211,8 +221,11 @@ def kind_in(tag: str, term: Any) -> Kind:
 
 
 def inline_value(term: Any) -> Any:
-    """The value of a term that has all of it. Raises IntegrityError for all else, SettingsError
-    for what this machine does not know: a time zone, a library."""
+    """The value of a term that has all of it.
+
+    Raises IntegrityError for all else, SettingsError for what this machine does not know: a time
+    zone, a library.
+    """
     if type(term) in PLAIN:
         return term
     return read_inline(kind_in(tag_of(term), term), term)
@@ -229,7 +242,10 @@ def read_inline(kind: Kind, term: dict[str, Any]) -> Any:
 
 
 def entry_pair(entry: Any) -> tuple[Any, Any]:
-    """The terms of the key and the value in an entry of a mapping. Raises IntegrityError."""
+    """The terms of the key and the value in an entry of a mapping.
+
+    Raises IntegrityError.
+    """
     if type(entry) is not list or len(entry) != 2:
         raise IntegrityError(f"an entry of a dict is malformed: {entry!r:.120}")
     return entry[0], entry[1]

@@ -1,6 +1,9 @@
-"""The table of the kinds of value: a new kind is a module that says how it is written and read, and
-its row here. Every walker over values (encode, decode, walk, select, view, outline, diff, and the
-cells of tables) goes by the rows alone."""
+"""The table of the kinds of value.
+
+A new kind is a module that says how it is written and read, and its row here. Every walker over
+values (encode, decode, walk, select, view, outline, diff, and the cells of tables) goes by the rows
+alone.
+"""
 
 from __future__ import annotations
 

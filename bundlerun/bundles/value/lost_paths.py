@@ -1,4 +1,4 @@
-"""Texts that name a file which does not stay: one in a pipe's scratch, or one of the store's own.
+"""Texts that name a file which does not stay: in a pipe's scratch or the store.
 
 A pipe that returns such a path keeps a text and loses the file, so it is refused with the cure. A
 text is taken for a path as a whole: one that merely contains such a path is a message or a log.
@@ -28,7 +28,7 @@ _STORE = "one of the store's own files, which are on this machine only and may b
 
 
 class LostPaths:
-    """The folders whose files do not stay: a pipe's ``scratch`` and those of the ``store``."""
+    """The folders whose files do not stay: a pipe's ``scratch``, and the ``store``."""
 
     def __init__(self, *, scratch: Path | None = None, store: Path | None = None) -> None:
         self._scratch = _spellings(scratch)
@@ -44,7 +44,10 @@ class LostPaths:
                 self._check(text)
 
     def check_array(self, array: Any) -> None:
-        """Raises CannotKeep for such a text in a numpy array of texts or of records of them."""
+        """Refuse such a text in a numpy array of texts, or of records of them.
+
+        Raises CannotKeep.
+        """
         if array.dtype.names is not None:
             for name in array.dtype.names:
                 self.check_array(array[name])
@@ -56,8 +59,10 @@ class LostPaths:
                     self._check(text)
 
     def check_table(self, table: Any) -> None:
-        """Raises CannotKeep, naming the column, for such a text in an Arrow table as ``codecs``
-        packs it: in a column, a label, or a cell of an object column."""
+        """Refuse such a text in an Arrow table: in a column, a label, or an object's cell.
+
+        The table is as ``tables.pack`` makes it. Raises CannotKeep, naming the column.
+        """
         if not self._marks:
             return
         wanted = Wanted("(?s)" + "|".join(self._patterns()), self._marks)
@@ -98,7 +103,7 @@ class LostPaths:
 
 
 def _spellings(folder: Path | None) -> list[str]:
-    """The absolute paths under which ``folder`` is known: as it was given, and without links."""
+    """The absolute paths of ``folder``: as given, and without symbolic links."""
     if folder is None:
         return []
     return list(dict.fromkeys([os.path.abspath(folder), os.path.realpath(folder)]))

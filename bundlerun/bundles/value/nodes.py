@@ -1,7 +1,7 @@
-"""Nodes: the objects that a value's tree is made of, cut so that a small change sends little.
+"""Nodes: the objects of a value's tree, cut so that a small change sends little.
 
-A node is canonical JSON, named by its digest. The entries of a small container stand in the node
-of its parent; those of a larger one are cut into nodes of their own, at places that the entries
+A node is canonical JSON, named by its digest. The entries of a small container stand in the node of
+its parent; those of a larger one are cut into nodes of their own, at places that the entries
 themselves choose, so an entry that comes, goes or changes moves no other cut.
 """
 
@@ -59,8 +59,11 @@ def put_node(data: bytes, put: Callable[[bytes], Link]) -> Link:
 
 
 def cut(entries: list[bytes], put: Callable[[bytes], Link]) -> bytes:
-    """The JSON of a container's entries: ``[entry, ...]``, or, where they are many,
-    ``{"level":n,"entries":[[digest, size, entries below], ...]}`` over nodes of that form."""
+    """The JSON of a container's entries, cut into nodes where they are many.
+
+    ``[entry, ...]``, or where they are many ``{"level":n,"entries":[[digest, size, entries below],
+    ...]}`` over nodes of that form.
+    """
     level = 0
     counts = [1] * len(entries)
     while len(entries) > INLINE_ENTRIES or sum(map(len, entries)) > INLINE_BYTES:
@@ -98,7 +101,10 @@ def _pieces(entries: list[bytes]) -> Iterator[tuple[int, int]]:
 
 
 def parse_node(link: Link, data: bytes) -> Any:
-    """The JSON of a node. Raises IntegrityError when the bytes are not the link's or no JSON."""
+    """The JSON of a node.
+
+    Raises IntegrityError when the bytes are not the link's or not JSON.
+    """
     if len(data) != link.size or digest_of(data) != link.digest:
         raise IntegrityError(f"the node {link.digest} is damaged: its bytes have another digest")
     try:
@@ -122,7 +128,7 @@ def only(found: Any, *required: str, optional: frozenset[str] = frozenset()) -> 
 
 
 def children(found: Any) -> tuple[int, list[tuple[Link, int]]]:
-    """Of entries that were cut: their level, and each node below with its count of entries.
+    """The level of entries that were cut, and each node below with its entry count.
 
     Raises IntegrityError.
     """

@@ -1,4 +1,4 @@
-"""The outline of a value: its tree with names, kinds and sizes, and no leaf fetched."""
+"""The outline of a value: its tree with names, kinds and sizes, no leaf fetched."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _TEXT = 200
 
 
 def outline(root: Link, read: Read) -> dict[str, Any]:
-    """The value as a small tree that JSON can hold: ``type`` for each part, and as it has them
-    ``value``, ``name``, ``size`` (bytes), ``count``, ``entries`` and ``more`` (entries left out).
+    """The outline of a value, as JSON can hold it, from nodes alone.
 
-    Reads nodes only. Raises IntegrityError.
+    For each part it has ``type``, and where the part has them ``value``, ``name``, ``size``
+    (bytes), ``count``, ``entries`` and ``more`` (entries left out). Raises IntegrityError.
     """
     return _Outlining(read).part(root_term(read_node(root, read)), 0)
 
@@ -101,7 +101,10 @@ class _Outlining:
 
 
 def leaf_outline(tag: str, term: Any) -> dict[str, Any]:
-    """The outline of a term of no container, its files left out. Raises IntegrityError."""
+    """The outline of a term that is not a container, its files left out.
+
+    Raises IntegrityError.
+    """
     if tag:
         kind = kind_in(tag, term)
         if kind.outline is not None:

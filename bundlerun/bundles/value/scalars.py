@@ -145,8 +145,11 @@ def _read_float(term: dict[str, Any]) -> float:
 
 
 def zone_named(key: Any) -> ZoneInfo:
-    """The IANA zone ``key``. Raises SettingsError when this machine does not know it, ValueError
-    or TypeError when it is not the name of a zone."""
+    """The IANA time zone ``key``.
+
+    Raises SettingsError when this machine does not know it, ValueError or TypeError when it is not
+    the name of a zone.
+    """
     if not _ZONE.fullmatch(key):
         raise ValueError(f"{key!r:.80} is not the name of a time zone")
     try:
@@ -229,7 +232,10 @@ def _single(
     tag: str | None = None,
     read: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Kind:
-    """A kind that is whole in its term; None and booleans stand for themselves and have no tag."""
+    """A kind that is whole in its term.
+
+    None and booleans stand for themselves and have no tag.
+    """
     tags = () if tag is None else (tag,)
     return Kind(tags=tags, types=(kind,), write=write, read=read, is_key=True)
 

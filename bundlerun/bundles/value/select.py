@@ -1,4 +1,4 @@
-"""Part of a value by the paths in its tree, with no node read that cannot lead to one of them.
+"""Selection of parts of a value by path; only nodes that can lead to one are read.
 
 The path of a part is the keys and indexes from the root on, joined by ``/``; below a Directory the
 relative paths of its files follow, below a bundle within the value that bundle's own paths. A value
@@ -49,9 +49,12 @@ _WILD = re.compile(r"[*?[]")
 
 @dataclass
 class Picked:
-    """What was found: ``links`` are the objects of the parts that were asked for, ``absent`` the
-    nodes that have to be brought before the rest is known, ``unmatched`` the patterns that nothing
-    fitted, ``there`` some of the paths that there are."""
+    """The outcome of a selection.
+
+    ``links`` are the objects of the parts that were asked for, ``absent`` the nodes that have to be
+    brought before the rest is known, ``unmatched`` the patterns that nothing fitted, ``there`` some
+    of the paths that there are.
+    """
 
     links: dict[Digest, Link] = field(default_factory=dict)
     absent: dict[Digest, Link] = field(default_factory=dict)
@@ -60,11 +63,11 @@ class Picked:
 
 
 def pick(root: Link, read: MaybeRead, patterns: Sequence[str]) -> Picked:
-    """The parts of the value ``root`` whose path fits one of ``patterns``, and all below them.
+    """The parts of the value ``root`` whose paths fit ``patterns``, with all below.
 
-    Patterns are those of the module fnmatch, with case; ``*`` goes over ``/`` too, so
-    ``images/*`` is all in ``images``, as is ``images`` itself. Raises IntegrityError for malformed
-    nodes.
+    One pattern must fit. Patterns are those of the module fnmatch, with case; ``*`` goes over ``/``
+    too, so ``images/*`` is all in ``images``, as is ``images`` itself. Raises IntegrityError for
+    malformed nodes.
     """
     picking = _Picking(read, patterns)
     picking.look_into(root)
@@ -72,8 +75,11 @@ def pick(root: Link, read: MaybeRead, patterns: Sequence[str]) -> Picked:
 
 
 def pick_term(term: Any, read: MaybeRead) -> Picked:
-    """All that it takes to make the value of ``term``: files and folders stay where they are, and
-    so does the value of a bundle within it. Raises IntegrityError for malformed nodes."""
+    """All objects that it takes to make the value of ``term``.
+
+    Files and folders stay where they are, and so does the value of a bundle within it. Raises
+    IntegrityError for malformed nodes.
+    """
     picking = _Picking(read, ["*"], untouched=True)
     picking.take(term)
     return picking.all()
@@ -91,8 +97,10 @@ class _Part(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node yet to be looked into: ``kind`` as in ``walk``; ``at`` is the index of its first
-    entry in a list."""
+    """A node yet to be looked into.
+
+    ``kind`` as in ``walk``; ``at`` is the index of its first entry in a list.
+    """
 
     link: Link
     kind: str
@@ -254,8 +262,10 @@ class _Picking:
 
 
 def _fitting(pattern: str) -> re.Pattern[str]:
-    """Fits the paths that ``pattern`` fits, and those below them: a folder within a Directory has
-    no entry of its own."""
+    """The expression for the paths that ``pattern`` fits, and for those below them.
+
+    A folder within a Directory has no entry of its own.
+    """
     return re.compile(f"{fnmatch.translate(pattern)}|{fnmatch.translate(pattern + '/*')}")
 
 

@@ -1,4 +1,4 @@
-"""A value that is read where it is touched: containers as views, leaves when they are asked for."""
+"""A value read where it is touched: containers as views, leaves on demand."""
 
 from __future__ import annotations
 
@@ -49,8 +49,11 @@ class View:
 
 
 class _Container(View):
-    """Entries are read, all nodes of one level at once, when the first is touched; the part of an
-    entry is made at its own first touch and stays the same object."""
+    """A container whose entries are read when the first is touched.
+
+    All nodes of one level are read at once; the part of an entry is made at its own first touch and
+    stays the same object.
+    """
 
     def __init__(self, tag: str, term: Any, source: Source, depth: int) -> None:
         super().__init__(term, source, depth)

@@ -1,4 +1,4 @@
-"""What a value is made of, without making it: every object it needs, and its outline."""
+"""The objects that a value needs, found without making the value."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ MaybeRead = Callable[[Link], "bytes | None"]
 
 
 class _Node(NamedTuple):
-    """A node yet to be looked into: ``kind`` is "root", "term", or the container's whose entries
-    of that ``level`` it has."""
+    """A node yet to be looked into.
+
+    ``kind`` is "root", "term", or the container's whose entries of that ``level`` it has.
+    """
 
     link: Link
     kind: str

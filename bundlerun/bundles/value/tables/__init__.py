@@ -1,7 +1,7 @@
-"""Tables as Arrow IPC files, uncompressed, so that they are mapped and not read on the way out.
+"""Tables as uncompressed Arrow IPC files, mapped and not read on the way out.
 
-pandas' and polars' frames become Arrow columns here and in ``frames`` and ``polars_frames``; what
-Arrow does not know of them (index, labels, dtypes) is JSON in the schema's metadata.
+pandas' and polars' frames become Arrow columns in ``pandas`` and ``polars``; what Arrow does not
+know of them (index, labels, dtypes) is JSON in the schema's metadata.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".json", ".j
 
 
 def table_kind(value: object) -> str | None:
-    """ "pandas", "polars" or "arrow" when ``value`` is a table of that library, else None."""
+    """The library of a table: "pandas", "polars" or "arrow"; None for another value."""
     package = type(value).__module__.partition(".")[0]
     if package == "pandas" and pandas.is_frame(value):
         return "pandas"
@@ -86,7 +86,10 @@ def _whole(pa: Any, table: Any) -> Any:
 
 
 def unpack(table: Any, kind: str) -> Any:
-    """The inverse of ``pack``. Raises IntegrityError, SettingsError when the library is missing."""
+    """The inverse of ``pack``.
+
+    Raises IntegrityError, SettingsError when the library is missing.
+    """
     if kind == "arrow":
         return table
     import pyarrow as pa
@@ -103,7 +106,10 @@ def unpack(table: Any, kind: str) -> Any:
 
 
 def _refusals(pa: Any, kind: str, *more: type[BaseException]) -> tuple[type[BaseException], ...]:
-    """What the libraries raise for what they cannot do. polars' panics are not Exceptions."""
+    """The exceptions of the libraries for what they cannot do.
+
+    polars' panics are not Exceptions.
+    """
     if kind != "polars":
         return (pa.ArrowException, *more)
     polars = needed("polars").exceptions
@@ -128,10 +134,10 @@ def read(data: Any) -> Any:
 
 
 def check_written(table: Any, kind: str, data: Any) -> None:
-    """Read back what ``write`` wrote of ``table``, a path or a buffer, before anybody keeps it.
+    """Read back what ``write`` wrote of ``table``, before anybody keeps it.
 
-    Raises CannotKeep for a table that could never be read, naming the column, the row and what
-    mends it: Arrow writes columns that it calls invalid.
+    ``data`` is a path or a buffer. Raises CannotKeep for a table that could never be read, naming
+    the column, the row and what mends it: Arrow writes columns that it calls invalid.
     """
     import pyarrow as pa
 
@@ -147,7 +153,10 @@ def may_be_table(data: bytes | memoryview) -> bool:
 
 
 def unreadable(data: Any) -> str | None:
-    """Why the table in an IPC file, a path or a buffer, cannot be read; None where it can."""
+    """The reason why the table in an IPC file cannot be read; None where it can.
+
+    ``data`` is a path or a buffer.
+    """
     try:
         read(data)
     except IntegrityError as error:
@@ -156,9 +165,9 @@ def unreadable(data: Any) -> str | None:
 
 
 def columns(data: Any) -> list[tuple[str, str]]:
-    """The names and types of the columns of an IPC file, a path or a buffer; no column is read.
+    """The names and types of the columns of an IPC file; no column is read.
 
-    Raises IntegrityError.
+    ``data`` is a path or a buffer. Raises IntegrityError.
     """
     import pyarrow as pa
 
@@ -218,7 +227,7 @@ TABLE = Kind(
 
 
 def read_table(path: Path) -> Any:
-    """The Arrow table in a CSV, TSV (both also ``.gz``), Parquet, JSON or JSON-lines file.
+    """The Arrow table in a CSV, TSV (also ``.gz``), Parquet, JSON or JSON-lines file.
 
     ``.json`` is a list of objects or JSON lines. Raises BadPath when the file is not there or of
     another suffix, BadValue when it does not parse.

@@ -3,7 +3,7 @@
 A compressed buffer says itself how large it unfolds, so a small hostile file could fill the
 memory. Arrow's own reader does not tell beforehand; the flatbuffer of the message does
 (Arrow columnar format, "Encapsulated message format"; schema in Message.fbs).
-``pa`` is the module pyarrow, which ``codecs`` alone imports.
+``pa`` is the module pyarrow, which ``tables`` alone imports.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def to_bytes(pa: Any, table: Any) -> bytes:
 
 
 def buffer_of(pa: Any, data: Any) -> Any:
-    """An Arrow buffer of a file's path (then it is mapped) or of bytes, without a copy.
+    """An Arrow buffer of bytes, or of a mapped file by its path, without a copy.
 
     Raises IntegrityError for an empty file.
     """

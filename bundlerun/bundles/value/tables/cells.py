@@ -1,4 +1,7 @@
-"""Cells: small values inside a table (object columns, labels, attrs), whole in one JSON text."""
+"""Cells: small values inside a table, whole in one JSON text.
+
+They stand in object columns, labels and attrs.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,9 @@ from bundlerun.errors import IntegrityError
 
 
 def cell_bytes(value: Any, depth: int = 0) -> bytes:
-    """A single value, of numpy and pandas too, or lists, tuples, dicts and Counters of them.
+    """The JSON of a single value, or of lists, tuples, dicts and Counters of them.
 
-    Raises CannotKeep.
+    Single values of numpy and pandas are kept too. Raises CannotKeep.
     """
     kind = type(value)
     container = CONTAINER_TYPES.get(kind)

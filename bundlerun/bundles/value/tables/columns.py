@@ -1,4 +1,4 @@
-"""One column (or level of an index) of pandas as one Arrow array and a JSON spec, and back."""
+"""A pandas column, or level of an index, as an Arrow array and a spec, and back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _written(pa: Any, array: Any) -> bytes:
 
 
 def _floats(values: Any) -> tuple[Any, Any]:
-    """The numbers of a nullable column of floats, 0 where there is none, and where that is."""
+    """The numbers of a nullable column of floats, 0 in its gaps, and the mask of gaps."""
     gaps = sys.modules["numpy"].asarray(values.isna())
     return values.to_numpy(dtype=values.dtype.numpy_dtype, na_value=0), gaps
 
@@ -100,7 +100,10 @@ def _pack_numpy(pa: Any, values: Any) -> tuple[Any, Any]:
 
 
 def _pack_objects(pa: Any, values: Any) -> tuple[Any, Any]:
-    """Texts with one sort of gap are Arrow texts; anything else is a cell of JSON each."""
+    """An object column as Arrow texts, or with a cell of JSON for each value.
+
+    Texts it must be, with one sort of gap (None or NaN), to be Arrow texts.
+    """
     kinds = set(map(type, values))
     text = pa.large_string()
     try:

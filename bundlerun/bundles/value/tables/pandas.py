@@ -1,4 +1,4 @@
-"""pandas' frames and series as Arrow columns with their index and labels, and back.
+"""pandas' frames and series as Arrow columns with index and labels, and back.
 
 The Arrow table has the columns in their order, then the levels of the index. The labels of the
 columns are an axis like the index, kept as a small Arrow file inside the description.
@@ -60,7 +60,10 @@ def pack(pa: Any, value: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _text(label: Any, at: int) -> str:
-    """A name for readers of the Arrow file other than this one, which goes by position."""
+    """The name of a column in the Arrow file, for other readers.
+
+    This one goes by position.
+    """
     if type(label) is str and label.isprintable():
         return label
     return str(label) if type(label) is int else f"column_{at}"
@@ -72,8 +75,11 @@ def place_of(name: str) -> str:
 
 
 def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
-    """The frame or series. Raises IntegrityError, or KeyError, TypeError, ValueError,
-    IndexError, AttributeError for a description that nobody wrote here."""
+    """The frame or series of a table and its description ``meta``.
+
+    Raises IntegrityError, or KeyError, TypeError, ValueError, IndexError, AttributeError for a
+    description that nobody wrote here.
+    """
     specs = meta["columns"]
     levels = [columns.one(pa, each) for each in table.columns[len(specs) :]]
     index = _unpack_axis(pa, pandas, levels, meta["index"])

@@ -1,5 +1,7 @@
-"""Single values of pandas inside a table: Timestamp, Timedelta, Period, Interval, NA and NaT;
-and the time zones of its columns."""
+"""Single values of pandas inside a table, and the time zones of its columns.
+
+The values are Timestamp, Timedelta, Period, Interval, NA and NaT.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,9 @@ Decode = Callable[[Any], Any]
 
 
 def cell_bytes(value: Any, encode: Encode) -> bytes | None:
-    """The JSON of a value of pandas, None for any other value; ``encode`` writes what it is made
-    of.
+    """The JSON of a single value of pandas, None for any other value.
 
-    Raises CannotKeep.
+    ``encode`` writes the values that an Interval is made of. Raises CannotKeep.
     """
     pandas = sys.modules.get("pandas")
     if pandas is None or type(value).__module__.partition(".")[0] != "pandas":
@@ -53,7 +54,10 @@ def cell_bytes(value: Any, encode: Encode) -> bytes | None:
 
 
 def value_of(inner: Any, decode: Decode = lambda term: None) -> Any:
-    """The inverse of ``cell_bytes``, of what stands below "pandas". Raises IntegrityError."""
+    """The inverse of ``cell_bytes``, of what stands below "pandas".
+
+    Raises IntegrityError.
+    """
     pandas = needed("pandas")
     try:
         if inner in ("NA", "NaT"):
@@ -102,8 +106,11 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def zone_spec(zone: Any) -> Any:
-    """A zone as JSON: zoneinfo's and pytz' by name, a ``datetime.timezone`` by its offset and the
-    name that somebody gave it. Raises CannotKeep."""
+    """A time zone as JSON.
+
+    zoneinfo's and pytz' stand by name, a ``datetime.timezone`` by its offset and the name that
+    somebody gave it. Raises CannotKeep.
+    """
     if type(zone) is ZoneInfo and zone.key is not None:
         return {"zone": zone.key}
     if type(zone) is timezone:
@@ -119,8 +126,11 @@ def zone_spec(zone: Any) -> Any:
 
 
 def zone_of(spec: Any) -> Any:
-    """The inverse of ``zone_spec``. Raises ValueError, TypeError or AttributeError for what it does
-    not write, SettingsError for a zone that this machine does not know."""
+    """The inverse of ``zone_spec``.
+
+    Raises ValueError, TypeError or AttributeError for what it does not write, SettingsError for a
+    zone that this machine does not know.
+    """
     ((kind, inner),) = spec.items()
     if kind == "zone":
         return zone_named(inner)
@@ -131,5 +141,8 @@ def zone_of(spec: Any) -> Any:
 
 
 def same_zone(one: Any, other: Any) -> bool:
-    """Whether two zones are one: to Python those of one offset are equal, whatever their names."""
+    """Whether two time zones are one, their names included.
+
+    To Python those of one offset are equal, whatever their names.
+    """
     return bool(one == other and zone_spec(one) == zone_spec(other))

@@ -46,15 +46,21 @@ def pack(value: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two frames, or two series, are equal in names, dtypes and values, gaps included."""
+    """Whether two frames, or two series, are equal, gaps included.
+
+    Compared are names, dtypes and values.
+    """
     if hasattr(a, "schema"):
         return bool(a.schema == b.schema and a.equals(b))
     return bool(a.name == b.name and a.dtype == b.dtype and a.equals(b))
 
 
 def unpack(polars: Any, table: Any, meta: Any) -> Any:
-    """The frame or series. Raises IntegrityError, KeyError, TypeError, ValueError or polars' own
-    errors when the description is not what ``pack`` writes."""
+    """The frame or series of a table and its description ``meta``.
+
+    Raises IntegrityError, KeyError, TypeError, ValueError or polars' own errors when the
+    description is not what ``pack`` writes.
+    """
     dtypes = [_dtype(polars, spec) for spec in meta["dtypes"]]
     if len(dtypes) != table.num_columns:
         raise IntegrityError("the columns of a polars table are not those that were written")

@@ -1,6 +1,6 @@
 """The texts in a packed table: in its columns, its cells of JSON and its labels.
 
-``pa`` is the module pyarrow, which ``codecs`` alone imports.
+``pa`` is the module pyarrow, which ``tables`` alone imports.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ _SEARCHED_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which texts: in columns those that the RE2 ``pattern`` finds; elsewhere, where they are few,
-    all of a JSON text that has one of ``marks`` in it."""
+    """The texts to look for.
+
+    In columns: those that the RE2 ``pattern`` finds. Elsewhere, where they are few: all of a JSON
+    text that has one of ``marks`` in it.
+    """
 
     pattern: str
     marks: tuple[str, ...]
@@ -58,7 +61,10 @@ def _of_array(pa: Any, array: Any, wanted: Wanted) -> Iterator[str]:
 
 
 def _has_mark(array: Any, wanted: Wanted) -> bool:
-    """Whether a mark is anywhere in the bytes of the texts: ten times as fast as text by text."""
+    """Whether a mark is anywhere in the bytes of the texts.
+
+    This is ten times as fast as text by text.
+    """
     data = memoryview(array.buffers()[2] or b"")
     marks = [mark.encode() for mark in wanted.marks]
     for at in range(0, len(data), _SEARCHED_BYTES):
@@ -87,7 +93,7 @@ def _inside(pa: Any, array: Any) -> list[Any]:
 
 
 def _of_json(pa: Any, data: bytes, wanted: Wanted) -> Iterator[str]:
-    """The texts in what ``frames`` writes as JSON: cells, labels and attrs."""
+    """The texts in what ``pandas`` writes as JSON: cells, labels and attrs."""
     if b'"arrow"' not in data and not any(mark.encode() in data for mark in wanted.marks):
         return
     try:

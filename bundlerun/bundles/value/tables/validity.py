@@ -1,8 +1,8 @@
-"""Tables that Arrow itself calls invalid: which column, which row, and what mends it.
+"""Tables that Arrow itself calls invalid: the column, the row, and the cure.
 
 Arrow builds and writes such columns without a word (Latin-1 in a text column of an old Parquet
 file, a date64 with a time of day), and refuses to read them. ``pa`` is the module pyarrow, which
-``codecs`` alone imports.
+``tables`` alone imports.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ANEW = "read the table again from its source"
 
 
 def check_written(pa: Any, table: Any, names: Sequence[str], buffer: Any) -> None:
-    """Read back the IPC file in ``buffer``, without a copy, as every later reader will.
+    """Read back the IPC file in ``buffer``, without a copy, as later readers will.
 
-    ``names`` are how the columns of ``table`` are called in messages. Raises CannotKeep for a
-    table that cannot be read back.
+    ``names`` are how the columns of ``table`` are called in messages. Raises CannotKeep for a table
+    that cannot be read back.
     """
     try:
         back = arrow.read(pa, buffer)
@@ -73,7 +73,7 @@ def _is_valid(some: Any) -> bool:
 
 
 def _row(column: Any) -> int | None:
-    """The first row that is not valid, None where Arrow finds fault with the column as a whole."""
+    """The first invalid row; None where Arrow finds fault with the column as a whole."""
     if _is_valid(column) or not _is_valid(column.slice(0, 0)):
         return None
     start, count = 0, len(column)
