@@ -1,4 +1,4 @@
-"""Apply: from a pipe class and an input to a new bundle, doing only what is not done yet."""
+"""Apply: a pipe class and an input to a new bundle, doing only what is missing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """``entry`` is the output; the pipes that ran and that were found, by name, in the order in
-    which they were done."""
+    """The outcome of an apply.
+
+    ``entry`` is the output; ``ran`` and ``reused`` are the names of the pipes that ran and that
+    were found, in the order in which they were done.
+    """
 
     entry: Entry
     ran: list[str]
@@ -49,8 +52,11 @@ def apply_named(
     options: SessionOptions,
     progress: Progress,
 ) -> ApplyResult:
-    """``apply`` with ``package.module.Class`` below ``options.pipe_root`` for a class too; its
-    module is imported as its pipes run. Raises BadModule, and as ``apply``."""
+    """``apply`` of a class or of ``package.module.Class`` below the pipe root.
+
+    The root is ``options.pipe_root``, else the working directory. The module is imported as its
+    pipes run. Raises BadModule, and as ``apply``.
+    """
     root = options.pipe_root or Path.cwd()
     place = importing_from(root) if isinstance(pipe, str) else contextlib.nullcontext()
     with in_force(options.given), place:  # also while the module is imported
@@ -75,17 +81,17 @@ def apply(
     options: SessionOptions | None = None,
     progress: Progress = SILENT,
 ) -> ApplyResult:
-    """The bundle ``output`` that ``pipe``, with ``params`` (texts are parsed), makes of ``input``.
+    """The bundle ``output`` that ``pipe`` with ``params`` makes of ``input``.
 
-    The pipes it needs are made first; their bundles are called by module and class. What equal
-    work made already is used: then ``output`` gets a new version over that value, unless its
-    latest version has it.
+    Texts among ``params`` are parsed. The pipes it needs are made first; their bundles are called
+    by module and class. What equal work made already is used: then ``output`` gets a new version
+    over that value, unless its latest version has it.
 
-    Raises BadName, BadParameter, BadModule and BundleNotFound before anything runs; UserError
-    when a pipe raises or returns what cannot be kept (what was finished before it stays, of itself
-    there is no trace); TimedOut after its ``worker_timeout``; InfraError when a worker process
-    dies; KeyboardInterrupt; and what ``host`` raises. May be called off the main thread, and from
-    several threads at once.
+    Raises BadName, BadParameter, BadModule and BundleNotFound before anything runs; UserError when
+    a pipe raises or returns what cannot be kept (what was finished before it stays, of itself there
+    is no trace); TimedOut after its ``worker_timeout``; InfraError when a worker process dies;
+    KeyboardInterrupt; and what ``host`` raises. May be called off the main thread, and from several
+    threads at once.
     """
     options = options or SessionOptions()
     checked_name(output)

@@ -1,7 +1,7 @@
-"""What a client must know of a module's pipes: ``python -m bundlerun.pipelines.describe MODULE``.
+"""The description of a module's pipes, for clients that do not import it.
 
-This runs where the module can be imported (inside the image, when it is built), so that clients
-need not import it. One JSON object on standard output::
+``python -m bundlerun.pipelines.describe MODULE`` runs where the module can be imported (inside the
+image, when it is built), so that clients need not import it. One JSON object on standard output::
 
     {"module", "python", "platform", "config": {section: {key: a row as in params}},
      "pipes": {"package.module.Class": {"name", "runnable", "description",
@@ -34,9 +34,10 @@ from bundlerun.pipelines.overrides import Given
 
 
 def describe(module: str, root: Path) -> dict[str, Any]:
-    """The object above, of the pipes that ``module`` of the project at ``root`` defines.
+    """The description of the pipes of ``module`` in the project at ``root``.
 
-    Raises BadModule when it cannot be imported.
+    It is the object that the module's docstring shows. Raises BadModule when ``module`` cannot be
+    imported.
     """
     from bundlerun.pipelines.override_scope import in_force
     from bundlerun.pipelines.parameters import schema, sections_of
@@ -65,7 +66,10 @@ def describe(module: str, root: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``[--environment] MODULE [PIPE_ROOT]``, the working directory unless given; the exit code."""
+    """Describe the module of the ``arguments`` on standard output; the exit code.
+
+    They are ``[--environment] MODULE [PIPE_ROOT]``, the working directory unless given.
+    """
     told = arguments[:1] == ["--environment"]
     arguments = arguments[1:] if told else arguments
     if len(arguments) not in (1, 2):

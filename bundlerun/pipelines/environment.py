@@ -1,4 +1,4 @@
-"""What a pipe runs on, besides its code: Python, the platform and what is installed."""
+"""The environment of a pipe besides its code: Python, platform, distributions."""
 
 from __future__ import annotations
 

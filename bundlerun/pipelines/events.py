@@ -1,4 +1,4 @@
-"""What a pipe says while it runs: luigi's events, status, progress and tracking URL.
+"""The events of a pipe at work: luigi's events, status, progress and tracking URL.
 
 Whichever process a pipe runs in, it is heard in the one that called ``apply``: events fire there,
 once, and the rest is shown as progress.
@@ -32,8 +32,11 @@ _SELF = "the pipe itself"
 
 
 def at_work(pipe: Pipe, scratch: Scratch, tell: Tell) -> Pipe:
-    """A copy of ``pipe`` for one run, which is heard through ``tell``: luigi gives the same object
-    to everybody who asks for the same parameters, other threads included."""
+    """A copy of ``pipe`` for one run, heard through ``tell``.
+
+    luigi gives the same object to everybody who asks for the same parameters, other threads
+    included.
+    """
     own = copy.copy(pipe)
     vars(own).update(_heard(own, tell), _scratch=scratch)
     return own
@@ -65,8 +68,10 @@ def _of_hundred(percent: float) -> int:
 
 
 def told(pipe: Pipe, error: BaseException, failed: UserError) -> UserError:
-    """``failed``, after the pipe was told of ``error`` as luigi tells a task: the event, and its
-    own ``on_failure``, whose answer or failure is added to the evidence."""
+    """``failed``, once the pipe was told of ``error`` as luigi tells a task.
+
+    It gets the event, and its own ``on_failure``, whose answer or failure is added to the evidence.
+    """
     pipe.trigger_event(luigi.Event.FAILURE, pipe, error)
     said: object = None
     try:

@@ -1,4 +1,4 @@
-"""What went wrong in a pipe: as an error here, and on its way from a child process."""
+"""The failure of a pipe: as an error here, and on its way from a child process."""
 
 from __future__ import annotations
 

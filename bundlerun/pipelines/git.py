@@ -1,4 +1,4 @@
-"""What git says of a project's source: its commit, and whether files differ from it."""
+"""A project's version by git: its commit, and whether files differ from it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ GIT_FILES = 1000
 
 
 def git_version(root: Path, files: Sequence[Path] = ()) -> tuple[str, bool] | None:
-    """git's commit, and whether ``files`` (all below ``root``: none given) differ from it.
+    """git's commit, and whether ``files`` differ from it.
 
-    None without git, outside a checkout, before the first commit, or when git takes longer than
-    ``GIT_TIMEOUT_S`` seconds. A file that git does not track counts as different.
+    All of them are below ``root``; none given stands for every file there. None without git,
+    outside a checkout, before the first commit, or when git takes longer than ``GIT_TIMEOUT_S``
+    seconds. A file that git does not track counts as different.
     """
     found = [
         _git_status(root, files[start : start + GIT_FILES])

@@ -30,11 +30,11 @@ class Node:
 
 
 def walk(top: Pipe, home_of: Callable[[type[Pipe]], ModuleLocation]) -> list[Node]:
-    """The pipes that ``top`` needs, itself last, each once and after all that it needs itself.
+    """The pipes that ``top`` needs, itself last, each after all that it needs.
 
-    The same class with the same significant parameters is the same pipe. Raises UserError when a
-    ``requires()`` raises, BadModule for one that returns something else than a dict of pipes and
-    externals, for a cycle, and for a class that cannot run.
+    Each stands there once: the same class with the same significant parameters is the same pipe.
+    Raises UserError when a ``requires()`` raises, BadModule for one that returns something else
+    than a dict of pipes and externals, for a cycle, and for a class that cannot run.
     """
     nodes: dict[Identity, Node] = {}
     order: list[Node] = []

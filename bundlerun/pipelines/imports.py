@@ -1,4 +1,4 @@
-"""Which code: the project modules that a module imports, found without importing anything.
+"""The project modules that a module imports, found without importing anything.
 
 Imports are read from the syntax tree, wherever they stand (also in functions, conditions and
 ``importlib.import_module("literal")``), and followed through files under the project's root alone.
@@ -47,7 +47,10 @@ os.register_at_fork(after_in_child=_PARSING._at_fork_reinit)  # type: ignore[att
 
 @dataclass(frozen=True)
 class _Import:
-    """``import module`` (no names), or ``from module import names``, ``level`` dots up."""
+    """One import statement.
+
+    ``import module`` has no names; ``from module import names`` goes ``level`` dots up.
+    """
 
     module: str
     names: tuple[str, ...] = ()
@@ -67,8 +70,11 @@ _PARSED: dict[str, _Parsed] = {}
 
 
 def named_files(root: Path, modules: Mapping[str, Path]) -> list[str]:
-    """The paths relative to ``root`` that the modules which stand there themselves, in no package,
-    have as texts (``open("words.txt")``); whether there are such files is not looked at."""
+    """The relative paths named by texts of modules that stand at ``root`` itself.
+
+    These modules are in no package. A text such as that of ``open("words.txt")`` counts; whether
+    there is such a file is not looked at.
+    """
     base = os.path.abspath(root)
     found: set[str] = set()
     for path in modules.values():
@@ -83,7 +89,7 @@ def file_digest(path: Path) -> Digest:
 
 
 def modules_of(root: Path, module: str, *, within: str | None = None) -> dict[str, Path]:
-    """The file of ``module`` and those of all project modules that it imports, by dotted name.
+    """The files of ``module`` and of all project modules it imports, by dotted name.
 
     ``root`` is the folder in which the top-level packages stand; ``within`` limits the search to
     one of these. The ``__init__`` files on the way to a module count. Raises BadModule when
@@ -110,7 +116,7 @@ def modules_of(root: Path, module: str, *, within: str | None = None) -> dict[st
 
 
 def module_file(root: Path, module: str) -> Path | None:
-    """The file that ``import module`` would read under ``root``; None: no such file there.
+    """The file that ``import module`` would read under ``root``; None without one.
 
     A namespace package (a folder without ``__init__.py``) has none.
     """
@@ -150,7 +156,10 @@ def _near(root: Path, module: str) -> str | None:
 
 
 def check_names_class(root: Path, name: str) -> None:
-    """Raises BadModule, naming the classes that there are, where ``name`` is that of a module."""
+    """Refuse ``name`` where it is that of a module and not of a class.
+
+    Raises BadModule, naming the classes of the module.
+    """
     path = module_file(root, name)
     if path is None or path.suffix != ".py":
         return
@@ -173,8 +182,10 @@ def _has_method(cls: ast.ClassDef, name: str) -> bool:
 
 
 def top_level_names(root: Path, module: str) -> frozenset[str] | None:
-    """The names that the module's own statements bind; None where one cannot tell (a star
-    import, a ``__getattr__``). Raises BadModule."""
+    """The names that the module's own statements bind.
+
+    None where one cannot tell (a star import, a ``__getattr__``). Raises BadModule.
+    """
     path = required_file(root, module)
     names: set[str] = set()
     for node in ast.walk(_tree(path, path.read_bytes())):
@@ -196,7 +207,10 @@ def _prefixes(module: str) -> Iterator[str]:
 
 
 def _imported(root: Path, name: str, path: Path) -> Iterator[str]:
-    """Every dotted name that the module might import; many of them are attributes or foreign."""
+    """Every dotted name that the module might import.
+
+    Many of them are attributes or foreign.
+    """
     for found in _parsed(path).imports:
         base = _absolute(found, name, path)
         if base is None:
@@ -276,7 +290,10 @@ def _imports(tree: ast.Module) -> Iterator[_Import]:
 
 
 def _exports(tree: ast.Module) -> Iterator[str]:
-    """The literal texts of ``__all__``: a star import imports the submodules among them."""
+    """The literal texts of ``__all__``.
+
+    A star import imports the submodules among them.
+    """
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):

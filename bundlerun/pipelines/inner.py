@@ -1,4 +1,4 @@
-"""The workspace inside of a pipe: what ``bundlerun.get``, ``apply`` and others act on there.
+"""The workspace inside of a pipe, for ``bundlerun.get``, ``apply`` and others.
 
 A pipe sees its inputs, its dependencies and what it made itself, wherever it runs: anything else
 would be an input that stands in no key. What it makes becomes an ancestor of its output, and stays
@@ -32,8 +32,10 @@ _ALONE: list[bool] = []
 
 
 class Inner(Targets):
-    """The world of one run of a pipe, within that of the apply that runs it. What pipes say here
-    goes to ``progress``."""
+    """The workspace of one run of a pipe, within that of the apply that runs it.
+
+    What pipes say here goes to ``progress``.
+    """
 
     def __init__(self, outer: Targets, visibility: Visibility, progress: Progress) -> None:
         super().__init__(outer.store.seen_from(visibility), outer.context, fetch=outer.fetch)
@@ -45,8 +47,11 @@ class Inner(Targets):
         self._visibility = visibility
 
     def find(self, task: ReuseKey) -> Entry | None:
-        """Equal work is looked for everywhere, for it is in no name's stead; the pipe
-        sees it once it has gone into something (``finished``), not what had another name."""
+        """The entry of equal work, looked for everywhere.
+
+        Equal work stands for no name; the pipe sees it once it has gone into something
+        (``finished``), not what had another name.
+        """
         return super().find(task) or self._outer.find(task)
 
     def commit(self, entry: Entry) -> Entry:
@@ -59,8 +64,10 @@ class Inner(Targets):
             self._visibility.see(entry.bundle.id)
 
     def parents(self) -> list[Parent]:
-        """What was made or found here, as parents of the pipe's output; not what only went into
-        something else of it."""
+        """What was made or found here, as parents of the pipe's output.
+
+        What only went into something else of it is left out.
+        """
         made = self._made()
         found = (self.by_id(id) for id in self._visibility.found)
         entries = [*made, *(entry for entry in found if entry is not None)]
@@ -72,8 +79,10 @@ class Inner(Targets):
         ]
 
     def keep(self, *, commit: bool) -> None:
-        """The pipe ended well: what it made stays, ``commit`` marks it to be kept; within another
-        pipe it is that one's now."""
+        """Keep what the pipe made, once it ended well.
+
+        ``commit`` commits it. Within another pipe it belongs to that one from then on.
+        """
         catalog, into = self._outer.store.catalog, self._outer.path
         catalog.keep_inner(self.context, self.path, into, commit=commit)
 
@@ -88,7 +97,7 @@ class Inner(Targets):
 def inner_of(
     outer: Targets, token: str, pipe: str, given: Sequence[BundleRecord], progress: Progress
 ) -> Inner:
-    """What a run of ``pipe`` sees, which was ``given`` these, in the apply called ``token``."""
+    """The workspace of a run of ``pipe``, ``given`` these, in the apply ``token``."""
     path = f"{outer.path}{token}/{new_id()}/"
     return Inner(outer, Visibility(path, pipe, frozenset(each.id for each in given)), progress)
 
@@ -115,7 +124,9 @@ def present() -> Inner | None:
 
 
 def alone() -> None:
-    """This process, a child or a container's, does nothing but run pipes, so that all its threads
-    are theirs."""
+    """Declare that this process, a child or a container's, only runs pipes.
+
+    So all its threads are theirs.
+    """
     _ALONE[:] = [True]
     _RUNNING.clear()

@@ -16,7 +16,7 @@ _LOADED: dict[str, tuple[object, Digest]] = {}
 
 
 def note_loaded(module_name: str) -> None:
-    """Remember what the module's file holds now, unless this import of it is known already."""
+    """Remember what the module's file holds now, unless this import is known already."""
     module = sys.modules.get(module_name)
     spec = getattr(module, "__spec__", None)
     known = _LOADED.get(module_name)
@@ -30,8 +30,11 @@ def note_loaded(module_name: str) -> None:
 
 
 def check_own(module_name: str, path: Path) -> None:
-    """Raises BadModule when this process imported another file than ``path`` as ``module_name``:
-    another project's module, which runs in the place of this one's."""
+    """Refuse a ``module_name`` that was imported from another file than ``path``.
+
+    It is another project's module, which runs in this process in the place of this one's. Raises
+    BadModule.
+    """
     there = getattr(sys.modules.get(module_name), "__file__", None)
     if module_name in sys.modules and not _is_same(there, path):
         raise BadModule(
@@ -49,9 +52,11 @@ def _is_same(there: str | None, path: Path) -> bool:
 
 
 def check_loaded(module_name: str, path: Path, digest: Digest) -> None:
-    """Raises BadModule when ``path``, which holds ``digest`` now, was edited after this process
-    imported it, or is hidden by another module of its name: the code that would run is not the
-    code that would be recorded."""
+    """Refuse a ``path`` that was edited after its import, or that is hidden.
+
+    It holds ``digest`` now. Where it changed, or another module of its name hides it, the code that
+    would run is not the code that would be recorded. Raises BadModule.
+    """
     if module_name in sys.modules:
         check_own(module_name, path)
     module: Any = sys.modules.get(module_name)

@@ -1,4 +1,4 @@
-"""From "package.module.Class" to the class, and from a class back to its name and source."""
+"""From "package.module.Class" to the class, and from a class to name and source."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 @dataclass(frozen=True)
 class ModuleLocation:
-    """Where a pipe's module lives: its name, the folder that top-level packages stand in, and,
-    for an installed package, the one of them that counts as the project."""
+    """The place of a pipe's module.
+
+    ``root`` is the folder that top-level packages stand in, ``within``, for an installed package,
+    the one of them that counts as the project.
+    """
 
     module: str
     root: Path
@@ -52,7 +55,10 @@ def load_pipe(name: str, root: Path) -> type[Pipe]:
 
 
 def no_such_class(module: str, name: str, there: Iterable[str]) -> BadModule:
-    """The error for a class that ``module`` has not; ``there`` are the names that it has."""
+    """The error for a class ``name`` that is not in ``module``.
+
+    ``there`` are the names that it has.
+    """
     near = difflib.get_close_matches(name, list(there), n=1)
     meant = f"; did you mean {near[0]}?" if near else ""
     file = module.replace(".", "/") + ".py"
@@ -63,7 +69,10 @@ def no_such_class(module: str, name: str, there: Iterable[str]) -> BadModule:
 
 
 def pipe_class(found: object, name: str) -> type[Pipe]:
-    """``found``, which was asked for as ``name``. Raises BadModule unless it is a Pipe class."""
+    """``found``, checked to be a Pipe class.
+
+    It was asked for as ``name``. Raises BadModule.
+    """
     from bundlerun.pipelines.pipe import Pipe
 
     if isinstance(found, Pipe):
@@ -78,8 +87,10 @@ def pipe_class(found: object, name: str) -> type[Pipe]:
 
 @contextlib.contextmanager
 def importing_from(root: Path) -> Iterator[None]:
-    """The project at ``root`` is at the front of the import path while the block runs; afterwards
-    another project is not hidden by it."""
+    """Put the project at ``root`` in front of the import path while the block runs.
+
+    Afterwards another project is not hidden by it.
+    """
     place = os.path.abspath(root)
     sys.path.insert(0, place)
     importlib.invalidate_caches()

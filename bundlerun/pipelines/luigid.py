@@ -1,8 +1,9 @@
-"""The graph of an apply, told to luigi's central scheduler ``luigid`` for its web page to draw.
+"""The report of an apply's graph to luigi's ``luigid``, for its web page.
 
-It is told and never asked: what runs, and when, is decided in ``scheduler`` alone. A thread of its
-own sends the requests, and of each pipe only the newest state, so that a slow ``luigid`` falls
-behind and the work does not. The first request without an answer ends the report, with one line.
+``luigid`` is told and never asked: what runs, and when, is decided in ``scheduler`` alone. A thread
+of its own sends the requests, and of each pipe only the newest state, so that a slow ``luigid``
+falls behind and the work does not. The first request without an answer ends the report, with one
+line.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ _ONCE = Given.of({"core.rpc-retry-attempts": "1", "core.rpc-log-retries": "false
 
 @dataclass(frozen=True)
 class Luigid:
-    """Where an apply is reported, if anywhere, and ``mask``, which takes secrets out of a text."""
+    """The address to which an apply is reported, if any.
+
+    ``mask`` takes secrets out of a text.
+    """
 
     url: str | None = None
     mask: Callable[[str], str] = str
@@ -51,9 +55,11 @@ class Luigid:
     said_outside: bool = False
 
     def within(self, url: str | None, mask: Callable[[str], str]) -> Luigid:
-        """That of an apply inside of one that is reported here: ``url`` None is the same place and
-        "" none, and what is masked here is masked there. Raises UsageError for what is not an
-        address of http."""
+        """The Luigid of an apply inside of one that is reported here.
+
+        ``url`` None is the same place and "" none, and what is masked here is masked there. Raises
+        UsageError for what is not an address of http.
+        """
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise UsageError(
                 f"the address of luigid must be http://HOST:PORT, not {mask(url)!r}",
@@ -93,8 +99,11 @@ class Report:
 def reporting(
     luigid: Luigid, nodes: Sequence[Node], done: Collection[Node], progress: Progress
 ) -> Iterator[Report]:
-    """The report of an apply of ``nodes``, of which ``done`` need not run; at the end all of it is
-    sent, if luigid takes it within seconds. That it does not is a line of ``progress``."""
+    """The report of an apply of ``nodes``, of which ``done`` need not run.
+
+    At the end all of it is sent, if luigid takes it within seconds. That it does not is a line of
+    ``progress``.
+    """
     if luigid.url is None or luigid.url in luigid.silent:
         yield Report()
         return

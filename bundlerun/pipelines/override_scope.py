@@ -1,6 +1,6 @@
-"""What is given to pipes, in force: luigi's configuration has that and nothing of any file, and the
-process has the variables, while an apply is at work.
+"""The scope in which what is given to pipes is in force, while an apply runs.
 
+luigi's configuration has that and nothing of any file, and the process has the variables.
 Configuration and environment belong to the process. A thread that no apply started (a pipe's own,
 say) sees what the apply at work sees; two applies side by side in one process cannot have different
 variables, so that is refused.
@@ -30,8 +30,11 @@ _LOCK = threading.RLock()
 
 @dataclass(eq=False)
 class _Force:
-    """What is given, as luigi asks for it, what the image left out (None: there is no image), and
-    the apply around it (None: no pipe called it)."""
+    """What is given to one apply, as luigi asks for it.
+
+    ``left_out`` is what the image left out (None: there is no image), ``outer`` the apply around it
+    (None: no pipe called it).
+    """
 
     given: Given
     parser: LuigiConfigParser
@@ -51,9 +54,9 @@ _PLAIN: Any = BaseParser.instance
 
 @contextmanager
 def in_force(given: Given, left_out: Mapping[str, Digest] | None = None) -> Iterator[Given]:
-    """Nothing but ``given``, and what an apply around this one has been given, is seen by pipes;
-    the two together. ``left_out`` is as in SessionOptions. Values are restored afterwards.
+    """Show pipes ``given`` and what an outer apply was given, and nothing else.
 
+    Yields the two together. ``left_out`` is as in SessionOptions. Values are restored afterwards.
     Raises Conflict when another thread's apply is at work and either has variables of its own.
     """
     outer = _PRESENT.get()
@@ -83,8 +86,10 @@ def in_force(given: Given, left_out: Mapping[str, Digest] | None = None) -> Iter
 
 
 def image_left_out() -> Mapping[str, Digest] | None:
-    """What the image left out for its size, also in an apply that a pipe in it calls; None where
-    no apply is at work inside an image."""
+    """What the image left out for its size; None without an apply at work in an image.
+
+    In an apply that a pipe in the image calls it is the same.
+    """
     force = _PRESENT.get()
     return None if force is None else force.left_out
 
@@ -107,8 +112,10 @@ def config_path(param: Any) -> str | None:
 
 
 def said_elsewhere() -> list[tuple[str, Mapping[str, str]]]:
-    """What luigi's files say, those too that this process has told it of, as ``check_files`` takes
-    it. Raises SettingsError."""
+    """What luigi's files say, as ``check_files`` takes it.
+
+    Files of which this process has told luigi count too. Raises SettingsError.
+    """
     found: list[tuple[str, Mapping[str, str]]] = list(luigi_files())
     known = {name for name, _ in found}
     for path in LuigiConfigParser._config_paths:
@@ -141,7 +148,10 @@ def _install() -> None:
 
 
 def _forked() -> None:
-    """In a child there are no other threads, so none of their applies, and nobody has the lock."""
+    """Forget, in a forked child, the lock and the applies of the other threads.
+
+    A child has no other threads.
+    """
     global _LOCK
     _LOCK = threading.RLock()
     force = _PRESENT.get()

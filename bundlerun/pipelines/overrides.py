@@ -1,9 +1,9 @@
-"""What a caller gives to pipes besides parameters: values of configuration classes, variables of
-the environment, and secrets.
+"""What a caller gives to pipes besides parameters.
 
-luigi takes such values from configuration files, which stand in no key and lie in no container. So
-pipes see no such file; what a file would have said is given by name, and is part of the key.
-Nothing here imports luigi or the user's code: a client knows an image's sections from its labels.
+That is values of configuration classes, variables of the environment, and secrets. luigi takes such
+values from configuration files, which stand in no key and lie in no container. So pipes see no such
+file; what a file would have said is given by name, and is part of the key. Nothing here imports
+luigi or the user's code: a client knows an image's sections from its labels.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Given:
-    """``config`` by ``Section.key``, and ``env`` by a variable's name: both as texts, and both part
-    of the key of every pipe."""
+    """What a caller gives: ``config`` by ``Section.key``, ``env`` by variable.
+
+    Both are texts, and both are part of the key of every pipe.
+    """
 
     config: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +77,10 @@ class Given:
         return Given({**outer.config, **self.config}, {**outer.env, **self.env})
 
     def of_pipe(self, pipe: str, schema: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """What is set of the parameters of ``pipe``, by name: under its own name, or under the
-        ``config_path`` of a parameter."""
+        """The values set for the parameters of ``pipe``, by parameter.
+
+        They are set under the pipe's own name, or under the ``config_path`` of a parameter.
+        """
         found = {}
         for key, row in schema.items():
             for name in (f"{pipe}.{key}", row.get("config_path")):
@@ -98,8 +102,11 @@ def check_variable(name: str) -> None:
 
 
 def checked(given: Given, sections: Sections) -> Given:
-    """``given``, its values as luigi writes them. Raises BadParameter for a section or key that no
-    class of the pipeline has, with the nearest ones, and for a value that does not parse."""
+    """``given``, its values as luigi writes them.
+
+    Raises BadParameter for a section or key that no class of the pipeline has, with the nearest
+    ones, and for a value that does not parse.
+    """
     names = known_names(sections)
     config = {}
     for name, text in given.config.items():
@@ -124,8 +131,11 @@ def known_names(sections: Sections) -> dict[str, Mapping[str, Any]]:
 
 
 def in_key(given: Given, sections: Sections) -> dict[str, str]:
-    """The ``config`` that makes a difference, as luigi writes it; of a private value the digest
-    alone. What no class of the pipeline has was given to an apply around it, and stays as it is."""
+    """The part of ``config`` that makes a difference, as luigi writes it.
+
+    Of a private value it has the digest alone. What no class of the pipeline has was given to an
+    apply around it, and stays as it is.
+    """
     names = known_names(sections)
     found = {}
     for name, text in given.config.items():
@@ -141,8 +151,11 @@ def in_key(given: Given, sections: Sections) -> dict[str, str]:
 def check_files(
     given: Given, sections: Sections, files: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> None:
-    """Raises SettingsError, with the cure, for the first of ``files`` (name, and its texts by
-    ``Section.key``) that would set what a class of the pipeline has and ``given`` does not give."""
+    """Refuse luigi files that set something of the pipeline that is not given.
+
+    ``files``: the name of each, and its texts by ``Section.key``. Raises SettingsError, with the
+    cure, for the first that sets what a class of the pipeline has and ``given`` does not give.
+    """
     names = known_names(sections)
     for file, said in files:
         for name, text in said.items():
@@ -156,8 +169,10 @@ def check_files(
 
 
 def luigi_files(environ: Mapping[str, str] | None = None) -> list[tuple[str, dict[str, str]]]:
-    """luigi's configuration files that are here, the one that wins last, and their texts by
-    ``Section.key``. Raises SettingsError for one that does not parse."""
+    """luigi's configuration files on this machine, and their texts by ``Section.key``.
+
+    The one that wins comes last. Raises SettingsError for one that does not parse.
+    """
     environ = os.environ if environ is None else environ
     kind = "toml" if environ.get("LUIGI_CONFIG_PARSER") == "toml" else "cfg"
     paths = list(_FILES[kind])
@@ -182,8 +197,10 @@ def read_luigi(path: str, kind: str = "cfg") -> tuple[str, dict[str, str]]:
 
 
 def parsed_secrets(secrets: Sequence[str]) -> dict[str, str | None]:
-    """``NAME`` and ``NAME=REFERENCE`` texts: by name what a service calls the secret, None where
-    nothing is said. Raises UsageError."""
+    """The secrets in ``NAME`` and ``NAME=REFERENCE`` texts: references by name.
+
+    A reference is what a service calls the secret; None where nothing is said. Raises UsageError.
+    """
     found: dict[str, str | None] = {}
     for text in secrets:
         name, _, reference = text.partition("=")
@@ -197,8 +214,11 @@ def parsed_secrets(secrets: Sequence[str]) -> dict[str, str | None]:
 def check_secrets(
     secrets: Mapping[str, str | None], given: Given, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Raises UsageError for a secret that is not set here, that a service keeps, which
-    no process here does, or that ``given`` has in the open as well."""
+    """Refuse secrets that pipes in this process could not have.
+
+    Raises UsageError for a secret that is not set here, that a service keeps, which no process here
+    does, or that ``given`` has in the open as well.
+    """
     environ = os.environ if environ is None else environ
     check_apart(secrets, given)
     for name, reference in secrets.items():

@@ -42,9 +42,10 @@ _CHOICE_TYPES: Mapping[type, str] = {str: "str", int: "int", float: "float"}
 
 
 def with_params(cls: type[Pipe], name: str, params: Mapping[str, object]) -> Pipe:
-    """The pipe ``cls`` (called ``name``) with ``params``: texts are parsed, other objects taken.
+    """The pipe ``cls`` (called ``name``) with ``params``, their texts parsed.
 
-    Raises BadParameter for an unknown, missing or unparsable one.
+    Other objects are taken as they are. Raises BadParameter for an unknown, missing or unparsable
+    one.
     """
     known: dict[str, Any] = dict(cls.get_params())
     for key in params:
@@ -100,8 +101,11 @@ def schema(cls: type[luigi.Task]) -> dict[str, dict[str, Any]]:
 
 
 def sections_of(modules: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
-    """What the configuration classes and tasks of the loaded ones of ``modules`` (files by name)
-    take, and those of installed packages, luigi's own apart: see given.Sections."""
+    """What the configuration classes and tasks of the loaded ones of ``modules`` take.
+
+    ``modules`` are files by name. Classes of installed packages count too, luigi's own apart. See
+    overrides.Sections.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for cls in [*_installed_classes(), *_classes_of(modules)]:
         rows = schema(cls)
@@ -127,7 +131,10 @@ def _classes_of(modules: Mapping[str, Path]) -> Iterator[type[luigi.Task]]:
 
 
 def _installed_classes() -> Iterator[type[luigi.Task]]:
-    """Their values came from files too, and a pipe may use them as it does the project's."""
+    """The tasks and configuration classes of installed packages, luigi's own apart.
+
+    Their values came from files too, and a pipe may use them as it does the project's.
+    """
     for cls in list(Register._reg):
         file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
         top = cls.__module__.partition(".")[0]
@@ -179,7 +186,7 @@ def _type(param: Any) -> str:
 
 
 def _default(param: Any) -> str | None:
-    """The default as a text that parses to it; None when there is none, or no such text."""
+    """The default as a text that parses to it; None where there is no such text."""
     if param._default is _no_value:
         return None
     try:

@@ -61,7 +61,7 @@ _RUN_TIME_NAMES = frozenset(
 
 
 class Scratch:
-    """A folder that is made when it is first asked for, below ``parent`` (None: the system's)."""
+    """A folder made on first use, below ``parent`` (None: the system's)."""
 
     def __init__(self, parent: Path | None = None) -> None:
         self._parent = parent
@@ -76,7 +76,10 @@ class Scratch:
 
 
 class RunByLuigi(UsageError, TaskException):
-    """luigi was asked to run a pipe. A TaskException, for luigi catches the others and goes on."""
+    """luigi was asked to run a pipe.
+
+    A TaskException, for luigi catches the others and goes on.
+    """
 
 
 if TYPE_CHECKING:
@@ -85,8 +88,10 @@ if TYPE_CHECKING:
         """luigi's own: with none, mypy takes a class for no Hashable."""
 
     class _Task(metaclass=_Register):
-        """What of luigi.Task a user's code may touch, as type checkers are to see it: luigi calls
-        its own a dataclass, of which they find parameters without annotations to be no arguments.
+        """The part of luigi.Task that a user's code may touch, for type checkers.
+
+        luigi calls its own a dataclass, of which they find parameters without annotations to be no
+        arguments.
         """
 
         task_id: str
@@ -136,12 +141,12 @@ else:
 
 
 class Pipe(_Task):
-    """One step of a pipeline. A subclass has luigi parameters, ``requires()`` and ``pipe_run``.
+    """One step of a pipeline, with luigi parameters, ``requires()`` and ``pipe_run``.
 
-    ``requires()`` returns a dict of pipes and of ``external(name, tags)``; their values are
-    keyword arguments of ``pipe_run``, under the dict's keys. A Pipe is known by its module and
-    class name, so it stands at the top level of a module. luigi's configuration files do not
-    change the defaults of its parameters; ``--set package.module.Class.name=value`` does.
+    ``requires()`` returns a dict of pipes and of ``external(name, tags)``; their values are keyword
+    arguments of ``pipe_run``, under the dict's keys. A Pipe is known by its module and class name,
+    so it stands at the top level of a module. luigi's configuration files do not change the
+    defaults of its parameters; ``--set package.module.Class.name=value`` does.
     """
 
     _scratch: ClassVar[Scratch | None] = None
@@ -156,15 +161,17 @@ class Pipe(_Task):
         note_loaded(cls.__module__)
 
     def requires(self) -> Mapping[str, Any]:
-        """The dependencies: a dict of Pipe and External objects, by the name of the argument of
-        ``pipe_run`` that gets the value."""
+        """The dependencies of this pipe: a dict of Pipe and External objects.
+
+        Its keys are the names of the arguments of ``pipe_run`` that get the values.
+        """
         return {}
 
     def pipe_run(self, *args: Any, **kwargs: Any) -> Any:
-        """``pipe_run(self, pipeline_input, **dependencies)``: the value that this pipe makes.
+        """The value of this pipe: ``pipe_run(self, pipeline_input, **dependencies)``.
 
-        ``pipeline_input`` is the value of the input bundle (None without one), the same for
-        every pipe of a pipeline; each dependency's value comes under its key.
+        ``pipeline_input`` is the value of the input bundle (None without one), the same for every
+        pipe of a pipeline; each dependency's value comes under its key.
         """
         raise BadModule(
             f"{type(self).__qualname__} has no pipe_run method",
@@ -176,14 +183,19 @@ class Pipe(_Task):
         raise _run_by_luigi(self)
 
     def initialized(self) -> bool:
-        """What luigi asks first of a task that it is to run. Raises UsageError: luigi would find
-        no ``output()``, do nothing and report success."""
+        """Refuse to be run by luigi, which asks this first of a task.
+
+        Raises UsageError: luigi would find no ``output()``, do nothing and report success.
+        """
         raise _run_by_luigi(self)
 
     @property
     def scratch(self) -> Path:
-        """A folder to write files in: fresh for each run of ``pipe_run``, removed once the value
-        that it returned is kept. Raises UsageError at any other time."""
+        """A folder to write files in, fresh for each run of ``pipe_run``.
+
+        It is removed once the value that ``pipe_run`` returned is kept. Raises UsageError at any
+        other time.
+        """
         if self._scratch is None:
             raise UsageError(
                 "self.scratch exists only while pipe_run runs",
@@ -213,9 +225,9 @@ class Pipe(_Task):
     def get_param_values(
         cls, params: list[tuple[str, Any]], args: Any, kwargs: Mapping[str, Any]
     ) -> list[tuple[str, Any]]:
-        """luigi's, without its configuration files and command line: a default is the default,
-        unless ``--set`` says something else.
+        """The values of ``params``, without luigi's configuration files and command line.
 
+        This replaces luigi's: a default is the default, unless ``--set`` says something else.
         Raises luigi's own exceptions for unknown, missing and repeated parameters.
         """
         name = cls.get_task_family()
@@ -257,8 +269,11 @@ _RESERVED = frozenset(dir(Pipe)) | _RUN_TIME_NAMES
 
 
 def check_class(cls: type[Pipe]) -> None:
-    """Raises BadParameter for a parameter of a reserved name, BadModule for a class that luigi
-    would run otherwise than the engine does."""
+    """Refuse a Pipe class that would not work.
+
+    Raises BadParameter for a parameter of a reserved name, BadModule for a class that luigi would
+    run otherwise than the engine does.
+    """
     for base in cls.__mro__:
         if base in Pipe.__mro__:
             continue

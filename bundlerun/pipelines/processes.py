@@ -1,4 +1,4 @@
-"""Forked children that each carry out one piece of work and tell their parent about it.
+"""Forked children that carry out one piece of work each and tell their parent.
 
 Forked, for children share the store and the loaded code: other ways of starting would pickle them.
 """
@@ -74,7 +74,7 @@ class Children:
         return child
 
     def hear(self) -> Iterator[tuple[Child, tuple[Any, ...], bool]]:
-        """Wait a moment for messages: who sent it, the message, and whether it was the last."""
+        """Wait a moment for messages: sender, message, and whether it was the last."""
         late = [child.late_s for child in self.at_work if child.late_s is not None]
         left_s = min(late, default=float("inf")) - time.monotonic()
         ready = wait([c.connection for c in self.at_work], min(_LOOK_S, max(left_s, 0)))
@@ -89,8 +89,11 @@ class Children:
                 yield self._last(child, (LATE,))
 
     def end(self, *, at_once: bool) -> None:
-        """See that no child is left. ``at_once`` stops what still runs, for when the caller stops
-        waiting; else those that have said their word get a moment to leave."""
+        """Wait until no child is left.
+
+        ``at_once`` stops what still runs, for when the caller stops waiting; else those that have
+        said their word get a moment to leave.
+        """
         if at_once:
             self._end(self.at_work)
         _joined(self.at_work + self._leaving)
@@ -166,8 +169,10 @@ def _main(body: Body, sending: Connection, theirs: list[Connection]) -> None:
 
 
 def _portable(part: object) -> object:
-    """``part`` of a message, or where it is an error that cannot be sent, what it says. Raises
-    UsageError for another object that cannot."""
+    """``part`` of a message, or for an error that cannot be sent, one with its text.
+
+    Raises UsageError for another object that cannot be sent.
+    """
     try:
         pickle.loads(pickle.dumps(part))
     except Exception as error:  # classes are the user's: pickling them may raise anything
@@ -181,9 +186,12 @@ def _portable(part: object) -> object:
 
 
 def _end_when_told() -> None:
-    """Let SIGTERM raise _ToldToEnd in this process. In those that a pipe forks of it, as the
-    workers of a multiprocessing.Pool, it has its usual effect, from their first moment on: Python
-    forgets a signal that arrives before the new process is ready, so it is held back meanwhile."""
+    """Let SIGTERM raise _ToldToEnd in this process.
+
+    In those that a pipe forks of it, as the workers of a multiprocessing.Pool, it has its usual
+    effect, from their first moment on: Python forgets a signal that arrives before the new process
+    is ready, so it is held back meanwhile.
+    """
     masks = threading.local()
 
     def hold() -> None:
@@ -205,7 +213,7 @@ def _told_to_end(*_: object) -> None:
 
 
 def _below(pid: int) -> dict[int, str]:
-    """The processes that ``pid`` started, and those started by them, with when they began."""
+    """All descendants of the process ``pid``, by when they began."""
     parents = _ancestry()
     found: dict[int, str] = {}
     wanted = {pid}
@@ -223,8 +231,10 @@ def _left(known: dict[int, str]) -> list[int]:
 
 
 def _ancestry() -> dict[int, tuple[int, str]]:
-    """The parent and the start time of each process that has not ended, by proc(5); empty where
-    there is no /proc."""
+    """The parent and the start time of each process that has not ended, by proc(5).
+
+    Empty where there is no /proc.
+    """
     found: dict[int, tuple[int, str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What equal work has in common: the task key of apply, and the request key of the client.
+"""The keys of equal work: apply's task key, and the client's request key.
 
 Nothing here imports luigi or the user's code: the client computes its keys from what an image's
 labels record of a pipe.

@@ -36,8 +36,10 @@ class Work(Protocol):
         way. What it raises ends all, unless it is a RunFailed and the pipe has tries left."""
 
     def settled(self, node: Node, id: str, ran: bool) -> Sequence[Node]:
-        """Told, in the caller's process, what ``carry_out`` returned; the pipes that can start
-        now."""
+        """Take what ``carry_out`` returned; the pipes that can start now.
+
+        Called in the caller's process.
+        """
 
 
 def run_all(
@@ -48,11 +50,11 @@ def run_all(
     progress: Progress = SILENT,
     report: Report | None = None,
 ) -> None:
-    """Carry out ``first`` and all that ``work.settled`` names afterwards; ``report`` is told.
+    """Carry out ``first`` and all that ``work.settled`` names afterwards.
 
-    One process: in this thread, but for pipes that have a ``worker_timeout``. The first failure
-    is raised, once the children that run already have ended. No signal handler is touched, and any
-    thread may call.
+    ``report`` is told. One process: in this thread, but for pipes that have a ``worker_timeout``.
+    The first failure is raised, once the children that run already have ended. No signal handler is
+    touched, and any thread may call.
     """
     queue = _Queue(work, processes, progress, report or Report())
     queue.add(first)

@@ -1,4 +1,4 @@
-"""Parameters by the recorded schema of a pipe: completed, checked, and written as luigi would."""
+"""Parameters by a pipe's recorded schema: completed, checked, in luigi's form."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bundlerun.errors import BadParameter
 
 
 def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, str]:
-    """``params`` completed and written as luigi would write them, by the record of ``describe``.
+    """``params`` completed and written as luigi would, by the record of ``describe``.
 
-    Recorded defaults fill what is missing; numbers, booleans, dates, choices and texts are
-    checked and brought into one form, so that ``05`` and ``5`` are the same request. Other types
-    stay as they were typed. Raises BadParameter for an unknown or missing name, or a text that
-    does not parse.
+    Recorded defaults fill what is missing; numbers, booleans, dates, choices and texts are checked
+    and brought into one form, so that ``05`` and ``5`` are the same request. Other types stay as
+    they were typed. Raises BadParameter for an unknown or missing name, or a text that does not
+    parse.
     """
     schema: Mapping[str, Mapping[str, Any]] = pipe["params"]
     name = str(pipe.get("name", "the pipe"))
@@ -39,19 +39,24 @@ def normalised(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, 
 
 
 def parameter_cure(key: str, known: Iterable[str]) -> str:
-    """The next thing to type for an unknown parameter: the nearest name, or none of it."""
+    """The cure for an unknown parameter: the nearest name, or none of it."""
     near = difflib.get_close_matches(key, list(known), n=1)
     return f"--{near[0]} VALUE" if near else f"leave out --{key}"
 
 
 def significant(pipe: Mapping[str, Any], params: Mapping[str, str]) -> dict[str, str]:
-    """Those of ``params`` that make a difference to the result, by the record of ``describe``."""
+    """The significant ones of ``params``, by the record of ``describe``.
+
+    These make a difference to the result.
+    """
     return {key: text for key, text in params.items() if pipe["params"][key]["significant"]}
 
 
 def written(pipe: str, key: str, row: Mapping[str, Any], text: str) -> str:
-    """``text`` as luigi would write the value of a parameter, by its row of ``describe``. Raises
-    BadParameter when it is not one."""
+    """``text`` as luigi would write a parameter's value, by its row of ``describe``.
+
+    Raises BadParameter when it is not one.
+    """
     try:
         if row["type"] != "choice":
             return _WRITERS.get(row["type"], str)(text)

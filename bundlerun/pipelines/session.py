@@ -1,4 +1,4 @@
-"""One apply: what is known of each pipe while it lasts, and how one pipe is carried out."""
+"""The session of one apply: what is known of each pipe, and how one is run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """What the apply is for: its input, the name of its output, and the pipes, the top one last."""
+    """What an apply is for: its input, its output's name, and its pipes.
+
+    The top pipe is the last of ``nodes``.
+    """
 
     input: BundleRecord | None
     output: str
@@ -59,8 +62,10 @@ class Target:
 
 
 class Session:
-    """The state of one apply: nothing of it is kept on pipes or classes, which luigi shares
-    between applies and threads."""
+    """The state of one apply.
+
+    Nothing of it is kept on pipes or classes, which luigi shares between applies and threads.
+    """
 
     def __init__(
         self, host: Targets, target: Target, options: SessionOptions, environment: str
@@ -83,10 +88,10 @@ class Session:
         self._given: tuple[Mapping[str, str], Mapping[str, str]] = {}, {}
 
     def take(self, given: Given) -> None:
-        """Let ``given`` (the options', and what an apply around this one was given) into all keys.
+        """Let ``given``, with what an apply around this one was given, into all keys.
 
-        Raises BadParameter for a setting that the pipeline has not, SettingsError where a luigi
-        file sets what its classes have, BadModule for source that cannot be read.
+        Raises BadParameter for a setting that the pipeline does not have, SettingsError where a
+        luigi file sets what its classes have, BadModule for source that cannot be read.
         """
         modules: dict[str, Path] = {}
         for home in dict.fromkeys(node.home for node in self.target.nodes):
@@ -97,8 +102,10 @@ class Session:
         self._given = in_key(given, sections), given.env
 
     def plan(self) -> list[Node]:
-        """After ``take``: find what equal work has made already; the pipes that are left and can
-        start now. Raises BundleNotFound for an external that is not there, before anything runs.
+        """Find what equal work has made; the pipes that are left and can start now.
+
+        To be called after ``take``. Raises BundleNotFound for an external that is not there, before
+        anything runs.
         """
         for node in self.target.nodes:
             for wanted in node.externals.values():
@@ -119,7 +126,7 @@ class Session:
         return [node for node, count in self._waiting.items() if count == 0]
 
     def carry_out(self, node: Node, tell: Tell) -> tuple[str, bool]:
-        """See task_queue.Work."""
+        """See scheduler.Work."""
         # Again: its dependencies may have come out as they did before, and somebody else may
         # have made it meanwhile.
         entry = self._found(node)
@@ -130,7 +137,10 @@ class Session:
         return entry.bundle.id, ran
 
     def settled(self, node: Node, id: str, ran: bool) -> Sequence[Node]:
-        """See task_queue.Work. Raises BundleNotFound when another process removed the bundle."""
+        """Take the bundle that ``node`` made; the pipes that can start now.
+
+        See scheduler.Work. Raises BundleNotFound when another process removed the bundle.
+        """
         entry = self.done.get(node) or self.host.by_id(id)
         if entry is None:
             raise BundleNotFound(
@@ -146,8 +156,10 @@ class Session:
         return ready
 
     def make_folder(self) -> None:
-        """The folder of all scratch folders: made before children are forked, for the parent to
-        remove what a killed child leaves."""
+        """Make the folder of all scratch folders.
+
+        It is made before children are forked, for the parent to remove what a killed child leaves.
+        """
         if self._folder is None:
             self._folder = self._told.folder = Path(tempfile.mkdtemp(prefix="bundlerun-"))
 

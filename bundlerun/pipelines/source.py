@@ -1,10 +1,10 @@
-"""What a module's pipes are made of: the project modules that it imports, and the files that are
-not Python in the packages that hold these.
+"""The source of a module's pipes: imported project modules and data files.
 
-One rule for apply, for images and for run: what an image takes along of the packages counts
-(``images.selection``), with what it leaves out for its size alone; what .dockerignore keeps out
-does not. Of a module that stands in no package, the files below the root that a text of it names
-count: a pipe root may well be a home folder, and all that lies there is nobody's source.
+Data files are those that are not Python in the packages of these modules. One rule for apply, for
+images and for run: what an image takes along of the packages counts (``images.selection``), with
+what it leaves out for its size alone; what .dockerignore keeps out does not. Of a module that
+stands in no package, the files below the root that a text of it names count: a pipe root may well
+be a home folder, and all that lies there is nobody's source.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ Digests = Callable[[Sequence[Path]], Sequence[Digest]]
 
 @dataclass(frozen=True)
 class Source:
-    """``modules`` are the Python files by dotted name; ``data`` are the others, by their paths
-    relative to the root (with /); ``named`` the paths that modules at the root have as texts.
+    """The files of which a module's pipes are made.
 
+    ``modules`` are the Python files by dotted name; ``data`` are the others, by their paths
+    relative to the root (with /); ``named`` the paths that modules at the root have as texts.
     ``digests`` has each file's digest by its path, ``left_out`` those among them that no image
     takes along for their size.
     """
@@ -55,8 +56,11 @@ class Source:
         return sorted({*self.modules.values(), *self.data.values()})
 
     def recorded(self) -> dict[str, str]:
-        """The first digits of each file's digest by its path, for a lineage; of each folder's
-        (``folder/``) where these are too many for a record, and nothing where those are as well."""
+        """The first digits of each file's digest by its path, for a lineage.
+
+        Of each folder's (``folder/``) where the files are too many for a record, and nothing where
+        the folders are as well.
+        """
         files = {path: digest[:_DIGITS] for path, digest in self.digests.items()}
         if len(canonical_json(files)) <= RECORD_BYTES:
             return files
@@ -109,7 +113,7 @@ def source_of(
 def _absent(
     left_out: Mapping[str, Digest] | None, modules: Mapping[str, Digest], named: Sequence[str]
 ) -> dict[str, Digest]:
-    """Those of ``left_out`` that belong to the packages which hold ``modules``, or are named."""
+    """The files of ``left_out`` in the packages of ``modules``, or named."""
     tops = {path.partition("/")[0] for path in modules} | set(named)
     return {
         path: digest
@@ -119,7 +123,10 @@ def _absent(
 
 
 def source_digest(root: Path, module: str, *, digests: Digests = digests_of) -> Digest:
-    """The digest of what the pipes of ``module`` below ``root`` are made of. Raises BadModule."""
+    """The digest of the source of the pipes of ``module`` below ``root``.
+
+    Raises BadModule.
+    """
     return source_of(root, module, digests=digests).digest
 
 

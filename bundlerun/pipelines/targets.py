@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draft:
-    """A bundle whose value is not kept yet. ``id`` None: any new one; ``scratch`` is the folder
-    that goes with its pipe."""
+    """A bundle whose value is not kept yet.
+
+    ``id`` None: any new one; ``scratch`` is the folder that goes with its pipe.
+    """
 
     name: str
     id: str | None = None
@@ -113,5 +115,8 @@ class Targets:
         self.store.catalog.drop_inner(self.context, f"{self.path}{token}/")
 
     def finished(self, entry: Entry) -> None:
-        """Called once for each pipe whose value is there, made or found, dependencies first; in
-        the process and thread that called ``apply``. What it raises ends the apply."""
+        """Take the entry of a pipe whose value is there, made or found.
+
+        Called once for each pipe, dependencies first, in the process and thread that called
+        ``apply``. What it raises ends the apply.
+        """

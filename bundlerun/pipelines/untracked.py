@@ -39,8 +39,11 @@ _HOOKED: list[bool] = []
 
 @dataclass(eq=False)
 class Watch:
-    """The files below ``root`` that one pipe opens and that ``counted`` (paths relative to it) has
-    not; ``is_own`` tells what bundlerun itself put where it is."""
+    """The files below ``root`` that one pipe opens and that do not count.
+
+    ``counted`` has the paths, relative to ``root``, that do; ``is_own`` tells what bundlerun itself
+    put where it is.
+    """
 
     root: str
     counted: Mapping[str, Any]
@@ -62,7 +65,10 @@ class Watch:
         return [name for name in self._names() if name in self.counted]
 
     def untracked(self) -> list[str]:
-        """The files that stand in no key, relative to the root, in the order of their opening."""
+        """The opened files that stand in no key, relative to the root, in order.
+
+        The order is that of their opening.
+        """
         return [
             name
             for name, path in self._names().items()
@@ -79,8 +85,11 @@ class Watch:
 
 
 class Told:
-    """Which files were named already, in this process and, by marks in ``folder`` (None: there is
-    only this one), in those that work with it."""
+    """The files that were named already.
+
+    In this process and, by marks in ``folder`` (None: there is only this one), in those that work
+    with it.
+    """
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -102,7 +111,10 @@ class Told:
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Files that this thread opens, and threads of the pipe's own, go to ``watch`` meanwhile."""
+    """Send to ``watch`` the files that this thread opens while the block runs.
+
+    Files opened by threads of the pipe's own go there too.
+    """
     if not _HOOKED:
         _HOOKED.append(True)
         sys.addaudithook(_hook)
@@ -122,7 +134,7 @@ def in_child() -> None:
 
 
 def warn_of(watch: Watch, pipe: str, told: Told) -> None:
-    """A warning (UntrackedFile) for each file that stands in no key and was not named yet."""
+    """Warn (UntrackedFile) of each file that stands in no key and was not named yet."""
     for name in watch.untracked():
         if told.first(os.path.join(watch.root, name)):
             cure = _IMPORT if name.endswith(".py") else _MOVE

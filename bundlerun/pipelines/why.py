@@ -1,4 +1,7 @@
-"""Why a bundle was not found: which parts of its reuse key differ from those of an earlier one."""
+"""The reason why a bundle was not found: the parts of its reuse key that differ.
+
+They are compared with those of an earlier bundle.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Changed:
-    """One thing that differs: a parameter, a source file, a dependency. None: it was not there.
+    """One thing that differs: a parameter, a source file, a dependency.
 
-    ``parents`` are the bundles that went in before and now, and ``value`` is what differs between
-    their values, where that was looked up.
+    ``old`` or ``new`` None: it was not there. ``parents`` are the bundles that went in before and
+    now, and ``value`` is what differs between their values, where that was looked up.
     """
 
     what: str
@@ -60,7 +63,10 @@ class Changed:
 
 @dataclass(frozen=True)
 class Reason:
-    """A part of the key that differs, and in what; ``note`` where that is not recorded."""
+    """A part of the key that differs, with its changes.
+
+    ``note`` stands where they are not recorded.
+    """
 
     part: str
     changes: tuple[Changed, ...]
@@ -74,7 +80,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Why:
-    """Why ``bundle`` was made, and ``nearest``, the earlier version that shares most parts."""
+    """The reason why ``bundle`` was made.
+
+    ``nearest`` is the earlier version that shares most parts with it.
+    """
 
     bundle: BundleRecord
     verdict: Verdict
@@ -100,7 +109,10 @@ def key_of(bundle: BundleRecord) -> ReuseKey | None:
 
 
 def nearest(bundle: BundleRecord, earlier: Iterable[BundleRecord]) -> BundleRecord | None:
-    """Of ``earlier``, newest first, the newest of those that share most parts with ``bundle``."""
+    """The newest of the ``earlier`` bundles that share most parts with ``bundle``.
+
+    ``earlier`` are newest first.
+    """
     best: tuple[int, BundleRecord] | None = None
     key = key_of(bundle)
     for each in earlier:
@@ -139,8 +151,10 @@ def explain(bundle: BundleRecord, before: BundleRecord | None) -> Why:
 
 
 def in_short(why: Why) -> str | None:
-    """What differs, on one line, for the caller that just made the bundle, or which bundle's work
-    was found to be equal; None where nothing differs."""
+    """The difference on one line, for the caller that just made the bundle.
+
+    For reused work it says which bundle's work was equal. None where nothing differs.
+    """
     if why.verdict is Verdict.REUSED and why.nearest is not None:
         found = f"{why.nearest.name}@{why.nearest.id[:18]}"
         return f"equal work was found: {found}; --force runs it again"
