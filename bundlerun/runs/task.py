@@ -133,7 +133,8 @@ class PipeTask:
 class CallTask:
     """One function over many items, each with an outcome of its own.
 
-    ``func`` names the function, as ``module.qualname``; ``packs`` is how many of the ``items`` each
+    ``func`` names the function, as ``module.qualname``; ``function`` is the run that it was sent
+    with, where that is another one under the same key. ``packs`` is how many of the ``items`` each
     pack holds, in their order; ``chunk`` how many one job works through unless its part says
     otherwise. ``python`` (X.Y) and ``cloudpickle`` are those that the function and the items were
     pickled with; ``requirements`` what its environment was made of. ``timeout_s`` is the limit of
@@ -152,6 +153,7 @@ class CallTask:
     python: str
     cloudpickle: str
     code: CodeVersion
+    function: str = ""
     requirements: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     timeout_s: float | None = None
@@ -210,6 +212,7 @@ class CallTask:
             "python": self.python,
             "cloudpickle": self.cloudpickle,
             "code": dataclasses.asdict(self.code),
+            "function": self.function,
             "requirements": list(self.requirements),
             "resources": dataclasses.asdict(self.resources),
             "timeout_s": None if self.timeout_s is None else float(self.timeout_s),
@@ -238,6 +241,7 @@ class CallTask:
             python=str(found["python"]),
             cloudpickle=str(found["cloudpickle"]),
             code=_code(found["code"]),
+            function=checked_id(found["function"]) if found["function"] else "",
             requirements=tuple(str(line) for line in found["requirements"]),
             resources=Resources(**found["resources"]),
             timeout_s=None if found["timeout_s"] is None else float(found["timeout_s"]),

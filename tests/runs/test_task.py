@@ -70,7 +70,11 @@ def call_of(**fields: Any) -> CallTask:
         {"timeout_s": 2, "memory_factor": 2, "retries": 3, "env": {"B": "1", "A": "2"}},
         {"output": "all", "output_id": new_id(), "output_tags": {"a": "b"}},
         {"resources": Resources(vcpus=0.5, memory_mib=100, gpus=1), "requirements": ("numpy==2",)},
-        {"parents": (Parent("item", "numbers", new_id(), digest_of(b"1")),), "seal": "ab"},
+        {
+            "parents": (Parent("item", "numbers", new_id(), digest_of(b"1")),),
+            "seal": "ab",
+            "function": new_id(),
+        },
     ],
 )
 def test_the_plan_of_a_call_is_read_back_as_it_was_written(fields: dict[str, Any]) -> None:
