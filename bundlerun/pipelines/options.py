@@ -11,29 +11,16 @@ from typing import Any, ClassVar, TypeVar
 
 from bundlerun.errors import UsageError
 
-Chosen = TypeVar("Chosen", bound="Options")
+Chosen = TypeVar("Chosen", bound="Keywords")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What an apply and a run have in common.
-
-    ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
-    ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what
-    configuration classes take, ``{"Section.key": value}``, and ``env`` has variables for the pipes;
-    both are in the key. ``secrets`` names variables that the pipes need and that stand in no key; a
-    failure has their values masked.
-    """
+class Keywords:
+    """Options that a verb takes as a value, and each by its name."""
 
     _of: ClassVar[str]
-
-    force: bool = False
-    force_all: bool = False
-    input_tags: Mapping[str, str] = field(default_factory=dict)
-    output_tags: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, Any] | None = None
-    env: Mapping[str, str] | None = None
-    secrets: Sequence[str] = ()
+    _others: ClassVar[str] = ""
+    """Where else a keyword may belong that is not an option."""
 
     def but(self: Chosen, **changes: Any) -> Chosen:
         """These with some changed. Raises UsageError for what is not an option."""
@@ -45,9 +32,31 @@ class Options:
                 meant = f"; did you mean {near[0]!r}?" if near else ""
                 raise UsageError(
                     f"{name!r} is not an option of {self._of}{meant}",
-                    hint=f"help(bundlerun.{kind}); a pipe's own parameters go into params={{...}}",
+                    hint=f"help(bundlerun.{kind}){self._others}",
                 )
         return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Keywords):
+    """What an apply and a run have in common.
+
+    ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
+    ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what
+    configuration classes take, ``{"Section.key": value}``, and ``env`` has variables for the pipes;
+    both are in the key. ``secrets`` names variables that the pipes need and that stand in no key; a
+    failure has their values masked.
+    """
+
+    _others = "; a pipe's own parameters go into params={...}"
+
+    force: bool = False
+    force_all: bool = False
+    input_tags: Mapping[str, str] = field(default_factory=dict)
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    env: Mapping[str, str] | None = None
+    secrets: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

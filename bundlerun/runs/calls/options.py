@@ -1,0 +1,289 @@
+"""The options of a map, and what is asked for with one, before anything is sent or looked up."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bundlerun.backends.job import SIZES, Resources
+from bundlerun.bundles.record import checked_name, checked_tags
+from bundlerun.errors import UsageError
+from bundlerun.pipelines.options import Keywords
+from bundlerun.pipelines.overrides import Given
+from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.settings import Settings
+
+if TYPE_CHECKING:
+    from bundlerun.images.docker_image import DockerImage
+
+
+class LeftOut(Enum):
+    """What stands for an option that was not given: None and 0 mean none and zero."""
+
+    SETTING = "as the settings say"
+
+
+SETTING: Literal[LeftOut.SETTING] = LeftOut.SETTING
+
+_NO_FACTOR = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(Keywords):
+    """The options of a map; what is left out is as the settings say, None is none and 0 is zero.
+
+    ``backend`` names where the items run, ``kwargs`` go to each call. ``chunksize`` consecutive
+    items share a container, or more of them where the machine has room for fewer containers; None:
+    as many containers as there is room for, one an item on AWS Batch. ``env`` are variables of the
+    containers. ``image`` is a DockerImage or the name of an image that has bundlerun; else one is
+    made of ``base_image`` and ``requirements`` (a list, or the path of a file): those of the
+    project, or what the function imports. ``timeout_s`` is the limit of one item, in seconds;
+    ``retries``: so many more attempts after a lost machine. ``vcpus``, ``memory_mib`` and ``gpus``
+    are what a container gets; with a ``memory_factor`` over 1 what ran out of memory goes again,
+    with so many times more, while somebody follows the run. ``output`` names the bundle that the
+    results become when all succeeded, ``tags`` stand on it. ``max_cost`` refuses what may cost
+    more.
+    """
+
+    _of = "a map"
+
+    backend: str = DEFAULT_BACKEND
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    chunksize: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str | DockerImage | None = None
+    requirements: Sequence[str] | str | Path | None = None
+    base_image: str | None = None
+    timeout_s: float | LeftOut | None = SETTING
+    retries: int | LeftOut | None = SETTING
+    vcpus: float | LeftOut | None = SETTING
+    memory_mib: int | LeftOut | None = SETTING
+    gpus: int | LeftOut | None = SETTING
+    memory_factor: float | None = None
+    output: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    max_cost: float | None = None
+
+
+@dataclass(frozen=True)
+class CallRequest:
+    """One map, its options checked and resolved. ``asked`` names the fields of ``resources`` that
+    are not the settings'; ``timeout_s`` None: no limit; ``output`` empty: no bundle is made."""
+
+    func: Callable[..., Any]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    backend: str = DEFAULT_BACKEND
+    chunksize: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str | DockerImage | None = None
+    requirements: Sequence[str] | Path | None = None
+    base_image: str | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+    resources: Resources = field(default_factory=Resources)
+    asked: frozenset[str] = frozenset()
+    memory_factor: float = _NO_FACTOR
+    output: str = ""
+    output_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def call_request(
+    func: Callable[..., Any], options: MapOptions, settings: Settings, arguments: int | None
+) -> CallRequest:
+    """The request to call ``func`` with items of so many positional ``arguments`` (None: as each
+    item has them). Raises UsageError for what cannot be meant; nothing is asked of anybody."""
+    if not callable(func):
+        raise UsageError(
+            f"what is mapped must be callable, not a {type(func).__name__}",
+            hint="br.map(function, items)",
+        )
+    kwargs = _mapping("kwargs", options.kwargs)
+    _check_signature(func, arguments, kwargs)
+    env = Given.of(None, _texts("env", options.env)).env
+    _check_prices(options.max_cost)
+    if options.tags and options.output is None:
+        raise UsageError(
+            "tags stand on the output, and no output is asked for", hint='output="NAME", tags={...}'
+        )
+    resources, asked = _resources(options, settings)
+    return CallRequest(
+        func=func,
+        kwargs=kwargs,
+        backend=_text("backend", options.backend),
+        chunksize=_whole("chunksize", options.chunksize, 1, hint="chunksize=10"),
+        env=env,
+        image=_image(options),
+        requirements=_requirements(options.requirements),
+        base_image=_text("base_image", options.base_image) if options.base_image else None,
+        timeout_s=_timeout(options.timeout_s),
+        retries=_retries(options.retries),
+        resources=resources,
+        asked=asked,
+        memory_factor=_factor(options.memory_factor),
+        output="" if options.output is None else checked_name(options.output),
+        output_tags=checked_tags(options.tags),
+    )
+
+
+def _check_signature(
+    func: Callable[..., Any], arguments: int | None, kwargs: Mapping[str, Any]
+) -> None:
+    """Raises UsageError where no call of ``func`` can be meant, as far as it tells its signature."""
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        return
+    try:
+        if arguments is None:
+            signature.bind_partial(**kwargs)
+        else:
+            signature.bind(*[None] * arguments, **kwargs)
+    except TypeError as error:
+        name = getattr(func, "__qualname__", repr(func))
+        raise UsageError(
+            f"{name}{signature} cannot be called so: {error}",
+            hint="an iterable for each positional argument, kwargs={...} for the others",
+        ) from error
+
+
+def _resources(options: MapOptions, settings: Settings) -> tuple[Resources, frozenset[str]]:
+    defaults = Resources(settings.run.vcpus, settings.run.memory_mib)
+    asked: dict[str, Any] = {}
+    for name in sorted(SIZES):
+        value = getattr(options, name)
+        if value is SETTING:
+            continue
+        if name == "gpus":
+            asked[name] = _whole(name, 0 if value is None else value, 0, hint="gpus=1")
+        elif value is None:
+            raise UsageError(
+                f"{name}=None cannot be meant: each container gets some",
+                hint=f"leave out {name}, for that of the settings",
+            )
+        elif name == "vcpus":
+            asked[name] = _number(name, value, over=0, hint="vcpus=2")
+        else:
+            asked[name] = _whole(name, value, 1, hint="memory_mib=4096")
+    return replace(defaults, **asked), frozenset(asked)
+
+
+def _image(options: MapOptions) -> str | DockerImage | None:
+    image = options.image
+    if image is None:
+        return None
+    if not isinstance(image, str) and not hasattr(image, "build"):
+        raise UsageError(
+            f"image must be a name or a DockerImage, not a {type(image).__name__}",
+            hint='image="registry/name:tag"',
+        )
+    if image == "":
+        raise UsageError("image is empty", hint="leave it out: one is made")
+    for name in ("requirements", "base_image"):
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"an image is given, and {name} would change nothing in it",
+                hint=f"leave out {name}, or image",
+            )
+    return image
+
+
+def _requirements(given: Sequence[str] | str | Path | None) -> Sequence[str] | Path | None:
+    if given is None or isinstance(given, Path):
+        return given
+    if isinstance(given, str):
+        return Path(given)
+    if not isinstance(given, Sequence) or not all(isinstance(line, str) for line in given):
+        raise UsageError(
+            f"requirements must be a list of lines or the path of a file, not {given!r:.80}",
+            hint='requirements=["numpy==2.1.0"]',
+        )
+    return tuple(given)
+
+
+def _timeout(given: float | LeftOut | None) -> float | None:
+    if given is SETTING or given is None:
+        return None
+    return _number("timeout_s", given, over=0, hint="timeout_s=3600, or None for no limit")
+
+
+def _retries(given: int | LeftOut | None) -> int:
+    if given is SETTING or given is None:
+        return 0
+    return _whole("retries", given, 0, hint="retries=3") or 0
+
+
+def _factor(given: float | None) -> float:
+    if given is None:
+        return _NO_FACTOR
+    factor = _number("memory_factor", given, over=0, hint="memory_factor=2")
+    if factor < _NO_FACTOR:
+        raise UsageError(
+            f"memory_factor={factor:g} would give less memory to what had too little",
+            hint="memory_factor=2",
+        )
+    return factor
+
+
+def _check_prices(max_cost: float | None) -> None:
+    if max_cost is None:
+        return
+    _number("max_cost", max_cost, over=0, hint="max_cost=20")
+    raise UsageError(
+        "max_cost needs the prices of a vCPU and of memory, and no setting gives them",
+        hint="leave out max_cost",
+    )
+
+
+def _whole(name: str, given: object, least: int, *, hint: str) -> Any:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise UsageError(f"{name} must be a whole number, not {given!r:.80}", hint=hint)
+    number = given.__index__()
+    if number < least:
+        raise UsageError(f"{name} must be {least} or more, not {number}", hint=hint)
+    return number
+
+
+def _number(name: str, given: object, *, over: float, hint: str) -> float:
+    if isinstance(given, (bool, str)) or not hasattr(given, "__float__"):
+        raise UsageError(f"{name} must be a number, not {given!r:.80}", hint=hint)
+    number = float(given)
+    if not math.isfinite(number) or number <= over:
+        raise UsageError(f"{name} must be a number over {over:g}, not {number!r}", hint=hint)
+    return number
+
+
+def _text(name: str, given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise UsageError(f"{name} must be a name, not {given!r:.80}", hint=f'{name}="NAME"')
+    return given
+
+
+def _mapping(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise UsageError(
+            f"{name} must be a dict with texts as keys, not {given!r:.80}",
+            hint=f'{name}={{"name": value}}',
+        )
+    return dict(given)
+
+
+def _texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    found = _mapping(name, given)
+    for key, value in found.items():
+        if not isinstance(value, str):
+            raise UsageError(
+                f"{name}[{key!r}] must be text, not {value!r:.80}", hint=f'{name}={{"{key}": "..."}}'
+            )
+        # AWS Batch refuses them (API reference, SubmitJob, ContainerOverrides).
+        if key.startswith("AWS_BATCH"):
+            raise UsageError(
+                f"{key} is AWS Batch's own variable and cannot be given", hint=f"MY_{key}"
+            )
+    return found
