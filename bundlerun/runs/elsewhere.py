@@ -105,7 +105,7 @@ def _adopted(known: index.Known, scope: RunScope) -> RunRecord:
     record = index.record_of(known, scope.remote.url, scope.context.remote_uuid)
     record = record.changed(adopted=True)
     try:
-        revision = scope.store.journal.add(scope.context, record.to_json())
+        revision = scope.store.journal.add(scope.context, record.to_row())
     except Conflict:  # Another process was first.
         row = scope.store.journal.get(scope.context, record.run_id)
         return RunRecord.from_json(row.run, row.revision)

@@ -26,6 +26,10 @@ class RunRecord:
     was under way when equal work was asked for.
     ``judged``: what became of it stands here; ``settled``: besides, the backend was told to
     forget the job, and nothing is left to be done. ``revision`` is the journal's.
+
+    A call has ``items``, and ``parts``, each the JSON form of a submission; its ``tally`` counts
+    the items by what became of them. ``key`` (hex) seals what it reads and writes, and ``unsent``
+    is its plan while that is not known to be on the remote: both stand in the journal alone.
     """
 
     run_id: str
@@ -54,6 +58,11 @@ class RunRecord:
     orphaned_s: float | None = None
     cancel_asked_s: float | None = None
     cancel_sent: bool = False
+    items: int | None = None
+    parts: tuple[Mapping[str, Any], ...] = ()
+    tally: Mapping[str, int] = field(default_factory=dict)
+    key: str | None = field(default=None, repr=False)
+    unsent: Mapping[str, Any] | None = field(default=None, repr=False)
     revision: int = field(default=0, compare=False)
 
     def changed(self, **fields: Any) -> RunRecord:
@@ -74,6 +83,7 @@ class RunRecord:
             "reason": self.reason,
             "backend": self.backend,
             "job": self.handle and self.handle.id,
+            **self._items(),
             "pipe": self.pipe,
             "input": self.input,
             "output": self.output and f"{self.output}@{self.output_id}",
@@ -90,27 +100,53 @@ class RunRecord:
         """For notebooks."""
         return str(html.facts(self.facts()))
 
+    def _items(self) -> dict[str, str]:
+        """The facts of a call alone: how many items are where, and each of its parts."""
+        if self.items is None:
+            return {}
+        counts = ", ".join(f"{count} {state}" for state, count in self.tally.items() if count)
+        parts = {f"part {part['part']}": _part_in_words(part) for part in self.parts}
+        return {"items": f"{self.items}{f': {counts}' if counts else ''}", **parts}
+
     def to_json(self) -> dict[str, Any]:
-        """The JSON form; the revision is not part of it."""
-        found = {name: getattr(self, name) for name in _FIELDS}
+        """The JSON form for others; neither revision nor key is part of it."""
+        found = {name: getattr(self, name) for name in _FIELDS if name not in _PRIVATE}
         found["id"] = self.run_id
         found["state"] = self.state.value
         found["handle"] = self.handle and self.handle.to_json()
+        found["parts"] = [dict(part) for part in self.parts]
+        found["tally"] = dict(self.tally)
         return found
+
+    def to_row(self) -> dict[str, Any]:
+        """The JSON form for the journal, which keeps secrets; the revision is not part of it."""
+        return {**self.to_json(), **{name: getattr(self, name) for name in _PRIVATE}}
 
     @staticmethod
     def from_json(found: Mapping[str, Any], revision: int = 0) -> RunRecord:
-        """The inverse of ``to_json``. Raises IntegrityError."""
+        """The inverse of ``to_row``, and of ``to_json``. Raises IntegrityError."""
         try:
             fields = {name: found[name] for name in _FIELDS if name in found}
             fields["state"] = JobState(found["state"])
             handle = found.get("handle")
             fields["handle"] = None if handle is None else JobHandle.from_json(handle)
+            fields["parts"] = tuple(fields.get("parts", ()))
             return RunRecord(**fields, revision=revision)
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(
                 f"not the record of a run: {error!r:.200}", hint="bundlerun fsck"
             ) from error
 
+
+def _part_in_words(part: Mapping[str, Any]) -> str:
+    """One submission of a call: how many items, on which job, and why again."""
+    handle, attempt = part.get("handle"), part.get("attempt", 1)
+    again = f", attempt {attempt}" if attempt > 1 else ""
+    job = handle["id"] if handle else "not submitted"
+    return f"{part['count']} items, {part['memory_mib']} MiB{again}, {job}"
+
+
+_PRIVATE = ("key", "unsent")
+"""What stands in the journal alone: no command and no listing shows it."""
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunRecord) if field.name != "revision")

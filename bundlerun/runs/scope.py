@@ -78,7 +78,7 @@ def change(
         changed = update(record)
         if changed == record:
             return record
-        revision = journal.replace(scope.context, changed.to_json(), record.revision)
+        revision = journal.replace(scope.context, changed.to_row(), record.revision)
         if revision is not None:
             return changed.changed(revision=revision)
         record = read_again(record, scope)

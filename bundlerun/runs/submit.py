@@ -86,7 +86,7 @@ def start(plan: RunPlan, request: RunRequest, backend: Backend, scope: RunScope)
     record = record.changed(submitted_s=time.time(), reason="being submitted")
     # A process that finds the record without a job and the lock held knows that one may still come.
     with holding(plan.run_id, scope, wait=True):
-        revision = scope.store.journal.add(scope.context, record.to_json())
+        revision = scope.store.journal.add(scope.context, record.to_row())
         record = _submitted(record.changed(revision=revision), spec, backend, scope)
     if record.cancel_asked_s is None:
         return record

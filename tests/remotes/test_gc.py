@@ -344,6 +344,25 @@ def test_old_runs_and_stray_look_ups_go(client: MakeClient) -> None:
     assert len(keys(one, "k/")) == 1
 
 
+def test_an_open_call_keeps_its_files_and_the_packs_that_its_items_name(
+    client: MakeClient,
+) -> None:
+    """However long it runs after its first results; once it is settled, for the grace period."""
+    one = client("one")
+    remote = one[2].inner
+    for key in ("f", "plan.json", "h/0000", "e/000000000.1.0.1.0"):
+        remote.put(f"runs/call/{key}", b"{}")
+    remote.put("packs/of-an-item", b"bytes")
+    report = swept(one, 20 * DAYS_S, grace_s=7 * DAYS_S)
+    assert (kinds(report), report.condemned) == ({}, None)
+    assert len(keys(one, "runs/call/")) == 4
+    remote.put("runs/call/0/result.1.json", b"{}")
+    report = swept(one, 8 * DAYS_S, grace_s=7 * DAYS_S)
+    assert kinds(report) == {"files of runs": 5}
+    assert report.condemned is not None
+    assert report.condemned.count == 1
+
+
 def test_writes_that_broke_off_go(client: MakeClient, url: str) -> None:
     """Uploads in parts, and files aside, a day old at least."""
     one = client("one")

@@ -9,6 +9,8 @@ other clean-ups, and when it dies at any step: what it did not get to is found b
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from bundlerun.errors import RemoteError
@@ -34,6 +36,9 @@ MOSTLY = 0.5
 """A pack with a smaller live share than this is reported as mostly dead."""
 
 _TRIES = 10
+
+_FUNCTION = re.compile(r"runs/[^/]+/f")
+"""The first object of a call: it is older than all that the call's items and results use."""
 
 
 def collect(
@@ -61,6 +66,7 @@ def collect(
     # Records before the packs that they name: a clean-up that dies leaves packs too many.
     sweep.records()
     sweep.packs(listed, lists)
+    # Before what is dead is told: it depends on the calls that are kept.
     sweep.runs(grace_s)
     sweep.litter(grace_s)
     dead = sweep.dead(lists, grace_s)
@@ -91,6 +97,7 @@ class _Sweep:
         self._keys: list[str] = []
         self._litter: Sequence[KeyInfo] = []
         self._old_lists: list[str] = []
+        self._calls_since_s = math.inf
         self.found: list[Reclaimed] = []
         self.waiting: Reclaimed | None = None
 
@@ -132,14 +139,22 @@ class _Sweep:
         """The folders of runs to which nothing was added for the grace period.
 
         Where there is no result yet, for UNENDED_S at least, since the job may wait in its queue.
+        A call has its result once it is settled, whatever its items have left before.
         """
         old: list[KeyInfo] = []
         for entries in self._picture.runs.values():
-            has_ended = any(entry.key.split("/")[-1].startswith("result.") for entry in entries)
-            keep_s = grace_s if has_ended else max(grace_s, UNENDED_S)
-            if all(self._age_s(entry.modified_s) > keep_s for entry in entries):
+            if not self._is_kept(entries, grace_s):
                 old += entries
+            elif any(_FUNCTION.fullmatch(entry.key) for entry in entries):
+                # What its items and results are made of, no bundle record names.
+                begun_s = min(entry.modified_s for entry in entries)
+                self._calls_since_s = min(self._calls_since_s, begun_s)
         self._take("files of runs", old)
+
+    def _is_kept(self, entries: Sequence[KeyInfo], grace_s: float) -> bool:
+        has_ended = any(entry.key.split("/")[-1].startswith("result.") for entry in entries)
+        keep_s = grace_s if has_ended else max(grace_s, UNENDED_S)
+        return any(self._age_s(entry.modified_s) <= keep_s for entry in entries)
 
     def litter(self, grace_s: float) -> None:
         """Writes that broke off."""
@@ -148,7 +163,8 @@ class _Sweep:
             self.found.append(_swept("broken writes", self._litter))
 
     def dead(self, lists: Mapping[int, CondemnedRecord], grace_s: float) -> list[str]:
-        """The unused packs older than the grace period that are on no list."""
+        """The unused packs that are on no list and older than the grace period, and than the oldest
+        call that is kept."""
         on_lists = {pack for record in lists.values() for pack in record.packs}
         return [
             pack
@@ -156,6 +172,7 @@ class _Sweep:
             if pack not in self._picture.live
             and pack not in on_lists
             and self._age_s(entry.modified_s) > grace_s
+            and entry.modified_s < self._calls_since_s
         ]
 
     def delete(self) -> None:

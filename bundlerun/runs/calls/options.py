@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from bundlerun.backends.job import SIZES, Resources
 from bundlerun.bundles.record import checked_name, checked_tags
@@ -17,9 +17,6 @@ from bundlerun.pipelines.options import Keywords
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.settings import Settings
-
-if TYPE_CHECKING:
-    from bundlerun.images.docker_image import DockerImage
 
 
 class LeftOut(Enum):
@@ -56,7 +53,7 @@ class MapOptions(Keywords):
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     chunksize: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    image: str | DockerImage | None = None
+    image: str | Any | None = None
     requirements: Sequence[str] | str | Path | None = None
     base_image: str | None = None
     timeout_s: float | LeftOut | None = SETTING
@@ -80,7 +77,7 @@ class CallRequest:
     backend: str = DEFAULT_BACKEND
     chunksize: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    image: str | DockerImage | None = None
+    image: str | Any | None = None
     requirements: Sequence[str] | Path | None = None
     base_image: str | None = None
     timeout_s: float | None = None
@@ -133,7 +130,7 @@ def call_request(
 def _check_signature(
     func: Callable[..., Any], arguments: int | None, kwargs: Mapping[str, Any]
 ) -> None:
-    """Raises UsageError where no call of ``func`` can be meant, as far as it tells its signature."""
+    """Raises UsageError where no call of ``func`` can be meant, as far as its signature tells."""
     try:
         signature = inspect.signature(func)
     except (TypeError, ValueError):
@@ -172,7 +169,7 @@ def _resources(options: MapOptions, settings: Settings) -> tuple[Resources, froz
     return replace(defaults, **asked), frozenset(asked)
 
 
-def _image(options: MapOptions) -> str | DockerImage | None:
+def _image(options: MapOptions) -> str | Any | None:
     image = options.image
     if image is None:
         return None
@@ -279,7 +276,8 @@ def _texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
     for key, value in found.items():
         if not isinstance(value, str):
             raise UsageError(
-                f"{name}[{key!r}] must be text, not {value!r:.80}", hint=f'{name}={{"{key}": "..."}}'
+                f"{name}[{key!r}] must be text, not {value!r:.80}",
+                hint=f'{name}={{"{key}": "..."}}',
             )
         # AWS Batch refuses them (API reference, SubmitJob, ContainerOverrides).
         if key.startswith("AWS_BATCH"):
