@@ -37,10 +37,10 @@ _opened: list[tuple[Settings, Workspace]] = []
 def open(
     store: str | Path | None = None, remote: str | None = None, context: str | None = None
 ) -> Workspace:
-    """A workspace over the store at the folder ``store``, in ``context`` (made when it is new;
-    "default" unless given), bound to ``remote`` when that is given.
+    """A workspace over the store at the folder ``store``, in ``context``.
 
-    Without ``store`` the settings' store is used. Raises what ``remote`` raises.
+    The context is made when it is new ("default" unless given), and bound to ``remote`` when that
+    is given. Without ``store`` the settings' store is used. Raises what ``remote`` raises.
     """
     settings = read_settings()
     workspace = Workspace(settings, None if store is None else Path(store), context, create=True)
@@ -51,7 +51,10 @@ def open(
 
 
 def default() -> Workspace:
-    """The workspace of the settings as they are now; the same object while they stay the same."""
+    """The workspace of the settings as they are now.
+
+    It is the same object while they stay the same.
+    """
     settings = read_settings()
     for known, workspace in _opened:
         # Settings that did not change are one object: they are not compared field by field.
@@ -89,18 +92,20 @@ def get(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> A
 
 
 def view(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
-    """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
-    each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
+    """The value of the bundle ``name`` as a read-only View.
 
-    Raises as ``get``, later as things are touched.
+    Dicts, lists and tuples are views, each leaf is brought and made when it is first touched, and
+    ``.value`` makes all of a part. Raises as ``get``, later as things are touched.
     """
     return default().view(name, tags=tags)
 
 
 def find(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Bundle | None:
-    """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
-    those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
-    be, UsageError where several ids start so."""
+    """The record of the bundle ``name``, or None.
+
+    It is the latest, or the one of ``name@id-prefix``, among those with all of ``tags``. Raises
+    BadName for tags that cannot be, UsageError where several ids start so.
+    """
     return default().find(name, tags=tags)
 
 
@@ -286,8 +291,11 @@ def write_build_context(
     base_image: str | None = None,
     platform: str | None = None,
 ) -> Path:
-    """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
-    Dockerfile included, and build nothing; the Dockerfile's path."""
+    """Write the build context of ``dockerize`` to the new folder ``folder``.
+
+    That is what would be sent to the engine, the Dockerfile included; nothing is built. Returns the
+    Dockerfile's path.
+    """
     return default().write_build_context(
         folder, pipe_root, pipe, config_dir=config_dir, base_image=base_image, platform=platform
     )
@@ -410,9 +418,10 @@ def contexts() -> list[Context]:
 
 
 def delete_context(name: str, *, force: bool = False) -> None:
-    """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
+    """Delete the context ``name`` and its bundles here; its remote stays as it is.
 
-    Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+    The remote keeps what was pushed. Raises Conflict when it has committed bundles that were never
+    pushed, unless ``force``.
     """
     default().delete_context(name, force=force)
 

@@ -1,4 +1,4 @@
-"""A bundle in the caller's hand: its record, and the workspace that reads its value."""
+"""A bundle as the API returns it: its record, and the workspace to read its value."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bundle(BundleRecord):
-    """A bundle as a verb hands it out: the record, with ``value`` and its parts, which are read
-    when they are asked for and not before; bytes that are not on this disk come from the remote.
+    """A bundle as a verb returns it: its record, with ``value`` and its parts.
 
-    ``bundle["x"]`` reads that part alone. Tags, ``committed`` and ``version``, the number on the
-    remote (None where it has none), are those of the moment when it was handed out. Two are equal
-    whose records are. Pickled, it is its bare record.
+    These are read when they are asked for and not before; bytes that are not on this disk come from
+    the remote. ``bundle["x"]`` reads that part alone. Tags, ``committed`` and ``version``, the
+    number on the remote (None where it has none), are those of the moment when it was handed out.
+    Two are equal whose records are. Pickled, it is its bare record.
     """
 
     context: str = field(default="", kw_only=True)
@@ -61,8 +61,10 @@ class Bundle(BundleRecord):
 
     @property
     def view(self) -> Any:
-        """The value as a read-only View, of which each part is read when it is touched. Raises as
-        ``value``, later as parts are touched."""
+        """The value as a read-only View, each part read when it is touched.
+
+        Raises as ``value``, later as parts are touched.
+        """
         return self.scope.store.view(*self._here())
 
     def __getitem__(self, key: Any) -> Any:
@@ -107,8 +109,10 @@ class Bundle(BundleRecord):
         return standing(self.committed, self.version)
 
     def _repr_html_(self) -> str:
-        """For notebooks: what the record says, and what the value holds as far as its outline is
-        on this disk."""
+        """The HTML for notebooks: the record, and the value's outline.
+
+        The outline goes as far as it is on this disk.
+        """
         rows: list[tuple[str, html.Content]] = [
             ("state", self.state),
             ("made", when(self.made_at_s)),

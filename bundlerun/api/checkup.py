@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def checkup(scope: Scope) -> list[Check]:
-    """Every check, in the order in which a run needs them. All that is written is an empty key on
-    the remote, which is there since the remote was bound."""
+    """Every check, in the order in which a run needs them.
+
+    All that is written is an empty key on the remote, which is there since the remote was bound.
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: ".".join(map(str, sys.version_info[:3]))),
         ("store", partial(_store, scope)),

@@ -1,4 +1,4 @@
-"""Two bundles side by side, and what they were made of, wherever their nodes and records lie."""
+"""Comparison of two bundles and their ancestries, wherever nodes and records lie."""
 
 from __future__ import annotations
 
@@ -45,8 +45,11 @@ class Comparing:
         self._ancestry = Ancestry(scope, scope.context())
 
     def differences(self, old: BundleRecord, new: BundleRecord) -> Differences:
-        """What differs between two values; of what is not here, only nodes and small tables are
-        fetched. Raises BundleNotFound, IntegrityError, RemoteErrors."""
+        """The differences between the values of two bundles.
+
+        Of what is not here, only nodes and small tables are fetched. Raises BundleNotFound,
+        IntegrityError, RemoteErrors.
+        """
         return differences(
             old.root,
             new.root,
@@ -60,8 +63,10 @@ class Comparing:
         return dataclasses.replace(why, reasons=tuple(map(self._looked_into, why.reasons)))
 
     def why_in_short(self, bundle: BundleRecord, entry: Entry | None = None) -> Why:
-        """Why ``bundle`` was made, or is going to be (then it has no ``entry`` yet): the reasons,
-        without a look into the values that went in."""
+        """The reasons why ``bundle`` was made, without a look into its inputs' values.
+
+        A bundle that is going to be made has no ``entry`` yet.
+        """
         return explain(bundle, self._nearest(bundle, entry))
 
     def verify(self, first: BundleRecord, second: BundleRecord) -> None:
@@ -173,8 +178,10 @@ class Comparing:
 
 
 def tell_what_differs(scope: Scope, bundle: BundleRecord, entry: Entry | None = None) -> None:
-    """Say on one line of the progress what kept ``bundle`` from being found; nothing where nothing
-    differs."""
+    """Say on one line of the progress why ``bundle`` was not found.
+
+    Nothing where nothing differs.
+    """
     if scope.progress is SILENT:
         return
     line = in_short(Comparing(scope).why_in_short(bundle, entry))
@@ -187,7 +194,7 @@ MOST_GENERATIONS = 200
 
 
 class Ancestry:
-    """One climb through the ancestors of a bundle of ``context``; each is looked up once.
+    """One climb through the ancestors of a bundle of ``context``, each looked up once.
 
     What a container or another machine made is on the remote: one read of its record there. A
     remote that does not answer is asked no more, and what is here is shown all the same.

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a run. ``output`` is None while it still goes on, and after a dry run;
-    ``reused``: equal work was found, and no job was started; ``followed``: an equal run that is
-    under way was found, and ``record`` is that one's."""
+    """The state and outcome of a run.
+
+    ``output`` is None while it still goes on, and after a dry run; ``reused``: equal work was
+    found, and no job was started; ``followed``: an equal run that is under way was found, and
+    ``record`` is that one's.
+    """
 
     record: RunRecord | None
     plan: Mapping[str, Any]
@@ -31,8 +34,11 @@ class RunResult:
 
 
 class Run:
-    """A run that was submitted, an equal one that is under way (``followed``), or equal work that
-    was found (``reused``: no job was started, and ``record`` and ``run_id`` are None)."""
+    """A run that was submitted, or what was found in its place.
+
+    That is an equal run that is under way (``followed``), or equal work (``reused``: no job was
+    started, and ``record`` and ``run_id`` are None).
+    """
 
     now: RunResult
     """What is known of the run, without asking again."""
@@ -104,8 +110,10 @@ class Run:
             yield from log_lines(run_called(self.run_id, self._runs), self._runs, follow=follow)
 
     def cancel(self) -> None:
-        """Stop the run's job; one that has ended is not an error. Raises as
-        ``Workspace.cancel``."""
+        """Stop the run's job; one that has ended is not an error.
+
+        Raises as ``Workspace.cancel``.
+        """
         from bundlerun.runs.listing import run_called
         from bundlerun.runs.watch import cancel
 

@@ -27,10 +27,10 @@ def applied(
     params: Mapping[str, Any],
     options: ApplyOptions,
 ) -> Entry:
-    """The output of a pipe that is run here; ``names`` are the input, the output and the pipe. Why
-    it was made, or that equal work was found, is told to the progress.
+    """The output of a pipe that is run here.
 
-    Raises as ``Workspace.apply``.
+    ``names`` are the input, the output and the pipe. Why it was made, or that equal work was found,
+    is told to the progress. Raises as ``Workspace.apply``.
     """
     from bundlerun.pipelines.overrides import luigi_files, parsed_secrets
 
@@ -77,10 +77,10 @@ def planned(
     params: Mapping[str, Any],
     options: RunOptions,
 ) -> tuple[RunPlan, RunRequest]:
-    """The plan of a run, and its request; ``names`` are the input, the output and the pipe. What
-    keeps it from being found is told to the progress.
+    """The plan of a run, and its request.
 
-    Raises as ``Workspace.plan``.
+    ``names`` are the input, the output and the pipe. What keeps it from being found is told to the
+    progress. Raises as ``Workspace.plan``.
     """
     from bundlerun.pipelines.loader import pipe_name
     from bundlerun.runs.options import request_of

@@ -68,7 +68,7 @@ class Scope:
 
     @property
     def place(self) -> str:
-        """The store's folder, and the context where one was named: told without opening either."""
+        """The store's folder, and the context where one was named, without opening either."""
         named = f", context {self._context_name}" if self._context_name else ""
         return f"{self._store_path}{named}"
 
@@ -83,15 +83,19 @@ class Scope:
 
     @property
     def store(self) -> Store:
-        """The store; inside of a pipe, as that pipe sees it. Raises IntegrityError when its format
-        is not known here."""
+        """The store; inside of a pipe, as that pipe sees it.
+
+        Raises IntegrityError when its format is not known here.
+        """
         inner = self.inner
         return self._store if inner is None else inner.store
 
     @property
     def inner(self) -> Inner | None:
-        """The workspace of the pipe that calls, in place of this one; None outside of any pipe, and
-        for a store of the user's that is not the pipe's."""
+        """The workspace of the pipe that calls, in place of this one, or None.
+
+        None outside of any pipe, and for a store of the user's that is not the pipe's.
+        """
         found = present()
         if found is None:
             return None
@@ -111,8 +115,11 @@ class Scope:
             del self.__dict__["_store"]
 
     def context(self, name: str | None = None) -> Context:
-        """The context ``name``, else the workspace's own. Raises ContextNotFound, and UsageError
-        inside of a pipe for another one than that of the pipe."""
+        """The context ``name``, else the workspace's own.
+
+        Raises ContextNotFound, and UsageError inside of a pipe for another one than that of the
+        pipe.
+        """
         inner = self.inner
         if inner is not None:
             return _only(inner.context, name)
@@ -147,7 +154,10 @@ class Scope:
         return Binding.of(self.store, context, self.remote(context))
 
     def remote_at(self, url: str) -> Remote:
-        """The remote at ``url``, opened once. Raises UsageError for what is not such a URL."""
+        """The remote at ``url``, opened once.
+
+        Raises UsageError for what is not such a URL.
+        """
         from bundlerun.remotes.open import open_remote
 
         if url not in self._remotes:
@@ -160,8 +170,9 @@ class Scope:
         tags: Mapping[str, str] | None = None,
         context: Context | None = None,
     ) -> Entry:
-        """The bundle that ``name`` (``name``, ``name@id-prefix`` or a BundleRecord) means in
-        ``context`` (None: the workspace's). Raises BundleNotFound.
+        """The bundle meant by ``name`` in ``context`` (None: the workspace's).
+
+        ``name`` is ``name``, ``name@id-prefix`` or a BundleRecord. Raises BundleNotFound.
         """
         context = context or self.context()
         if not isinstance(name, str):
@@ -171,14 +182,19 @@ class Scope:
     def found(
         self, name: str | BundleRecord, tags: Mapping[str, str] | None = None
     ) -> tuple[BundleRecord, Fetch]:
-        """``entry``'s bundle and its ``fetch_of``, in one context, which is looked up once."""
+        """The bundle of ``entry`` and its ``fetch_of``, in one context.
+
+        The context is looked up once.
+        """
         context = self.context()
         bundle = self.entry(name, tags, context).bundle
         return bundle, self.fetch_of(bundle, context)
 
     def fetch_of(self, bundle: BundleRecord, context: Context | None = None) -> Fetch:
-        """What brings the bytes of ``bundle`` from the remote of ``context`` (None: the
-        workspace's) to this disk; the remote is opened when it is called."""
+        """The function that brings the bytes of ``bundle`` from the remote to this disk.
+
+        It is the remote of ``context`` (None: the workspace's), opened when the function is called.
+        """
         inner = self.inner
         if inner is not None and inner.fetch is not None:
             return inner.fetch(bundle)

@@ -45,11 +45,12 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """Every verb. Made by ``bundlerun.open``, or from the settings by ``bundlerun.add`` and others.
+    """A workspace with every verb.
 
-    ``progress`` may be set to whatever shows what goes on. Safe to use from several threads. As a
-    context manager it closes its store at the end. Inside of a pipe, verbs on data and ``apply``
-    see the pipe's inputs, its dependencies and what it made itself; all others raise UsageError.
+    Made by ``bundlerun.open``, or from the settings by ``bundlerun.add`` and others. ``progress``
+    may be set to whatever shows what goes on. Safe to use from several threads. As a context
+    manager it closes its store at the end. Inside of a pipe, verbs on data and ``apply`` see the
+    pipe's inputs, its dependencies and what it made itself; all others raise UsageError.
     """
 
     def __init__(
@@ -125,19 +126,21 @@ class Workspace:
         return self.scope.store.value(*self.scope.found(name, checked_tags(tags or {})))
 
     def view(self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
-        """The value of the bundle ``name`` as a read-only View: dicts, lists and tuples are views,
-        each leaf is brought and made when it is first touched, and ``.value`` makes all of a part.
+        """The value of the bundle ``name`` as a read-only View.
 
-        Raises as ``get``, later as things are touched.
+        Dicts, lists and tuples are views, each leaf is brought and made when it is first touched,
+        and ``.value`` makes all of a part. Raises as ``get``, later as things are touched.
         """
         return self.scope.store.view(*self.scope.found(name, checked_tags(tags or {})))
 
     def find(
         self, name: str | BundleRecord, *, tags: Mapping[str, str] | None = None
     ) -> Bundle | None:
-        """The record of the bundle ``name``: the latest, or the one of ``name@id-prefix``, among
-        those with all of ``tags``; None where there is none. Raises BadName for tags that cannot
-        be, UsageError where several ids start so."""
+        """The record of the bundle ``name``, or None.
+
+        It is the latest, or the one of ``name@id-prefix``, among those with all of ``tags``. Raises
+        BadName for tags that cannot be, UsageError where several ids start so.
+        """
         try:
             return self._out(self.scope.entry(name, checked_tags(tags or {})))
         except BundleNotFound:
@@ -379,8 +382,11 @@ class Workspace:
         base_image: str | None = None,
         platform: str | None = None,
     ) -> Path:
-        """Write to the new folder ``folder`` what ``dockerize`` would send to the engine, the
-        Dockerfile included, and build nothing; the Dockerfile's path."""
+        """Write the build context of ``dockerize`` to the new folder ``folder``.
+
+        That is what would be sent to the engine, the Dockerfile included; nothing is built. Returns
+        the Dockerfile's path.
+        """
         from bundlerun.images.context import write_context
         from bundlerun.runs.images import ImageRequest, recipe_of
 
@@ -558,9 +564,10 @@ class Workspace:
 
     @outside_only(BEFORE)
     def delete_context(self, name: str, *, force: bool = False) -> None:
-        """Delete the context ``name`` and its bundles here; its remote keeps what was pushed.
+        """Delete the context ``name`` and its bundles here; its remote stays as it is.
 
-        Raises Conflict when it has committed bundles that were never pushed, unless ``force``.
+        The remote keeps what was pushed. Raises Conflict when it has committed bundles that were
+        never pushed, unless ``force``.
         """
         self.scope.store.delete_context(name, force=force)
 
