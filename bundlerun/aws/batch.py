@@ -1,4 +1,4 @@
-"""AWS Batch's calls, one function each; what they mean is for backends/aws_batch to say.
+"""The calls to AWS Batch, one function each; backends/aws_batch interprets them.
 
 Answers are Batch's own JSON. Every function raises CloudError, NoCredentials, AccessDenied or
 RemoteUnreachable (aws/failures).
@@ -35,8 +35,11 @@ Sleep = Callable[[float], None]
 
 
 def content_digest(definition: Json) -> str:
-    """SHA-256 (hex) of a job definition's content: AWS adds fields to what it describes, and gives
-    equal content a new revision, so equality is told by this tag."""
+    """The SHA-256 (hex) of a job definition's content.
+
+    AWS adds fields to what it describes, and gives equal content a new revision, so equality is
+    told by this tag.
+    """
     return hashlib.sha256(canonical_json(dict(definition))).hexdigest()
 
 
@@ -62,7 +65,10 @@ def _definitions(client: Any, name: str) -> Iterator[Json]:
 def register_definition(
     client: Any, name: str, definition: Json, content: str, *, sleep: Sleep = time.sleep
 ) -> str:
-    """A new revision of ``name``; its ARN. Where the answer is lost, see ``submit_job``."""
+    """Register a new revision of the job definition ``name``; its ARN.
+
+    Where the answer is lost, see ``submit_job``.
+    """
 
     def send() -> str:
         with translated("registering the job definition", name):
@@ -90,7 +96,7 @@ def submit_job(client: Any, request: Json, *, sleep: Sleep = time.sleep) -> str:
 
 
 def _sent_once(send: Callable[[], str], look: Callable[[], str | None], sleep: Sleep) -> str:
-    """What ``send`` makes, or what ``look`` finds of it where the answer to ``send`` was lost."""
+    """The result of ``send``, or of ``look`` where the answer to ``send`` was lost."""
     for left in reversed(range(SENDS)):
         try:
             return send()
@@ -125,7 +131,7 @@ def _looked_for(look: Callable[[], str | None], sleep: Sleep) -> str | None:
 
 
 def find_job(client: Any, queue: str, name: str) -> str | None:
-    """The id of the newest job in ``queue`` that is called ``name``, in whatever state, or None.
+    """The id of the newest job in ``queue`` called ``name``, in any state, or None.
 
     The filter takes upper and lower case for the same (API reference, ListJobs, JOB_NAME).
     """
@@ -139,7 +145,10 @@ def find_job(client: Any, queue: str, name: str) -> str | None:
 
 
 def describe_jobs(client: Any, ids: Sequence[str]) -> dict[str, Json]:
-    """What Batch knows of each id; ids that it does not know are absent. A request a hundred."""
+    """The descriptions of jobs by id; ids that Batch does not know are absent.
+
+    A request a hundred.
+    """
     found: dict[str, Json] = {}
     for start in range(0, len(ids), DESCRIBE_AT_MOST):
         some = list(ids[start : start + DESCRIBE_AT_MOST])
@@ -156,7 +165,7 @@ def terminate_job(client: Any, job_id: str, reason: str) -> None:
 
 
 def queue_problem(client: Any, queue: str) -> str | None:
-    """Why ``queue`` can start nothing, in Batch's words; None when nothing is wrong with it."""
+    """The reason, in Batch's words, why ``queue`` can start nothing; None without one."""
     with translated("asking for the job queue", queue):
         queues = client.describe_job_queues(jobQueues=[queue])["jobQueues"]
     if not queues:

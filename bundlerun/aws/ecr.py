@@ -13,8 +13,10 @@ from bundlerun.errors import CloudError
 
 @dataclass(frozen=True)
 class EcrRepository:
-    """A repository: the registry's ``address`` (host), the repository's ``name`` in it, and a
-    login that AWS lets live for twelve hours."""
+    """A repository of ECR, with a login that AWS lets live for twelve hours.
+
+    ``address`` is the registry's host, ``name`` the repository's name in it.
+    """
 
     address: str
     name: str
@@ -28,10 +30,10 @@ def open_repository(connections: Connections, name: str) -> EcrRepository:
 
 
 def ecr_repository(aws: Aws, name: str) -> EcrRepository:
-    """The repository ``name`` of the account's registry, made when it is missing (images scanned
-    on push, tags movable), with a login.
+    """The repository ``name`` of the account's registry, with a login.
 
-    Raises NoCredentials, AccessDenied, RemoteUnreachable or CloudError.
+    It is made when it is missing (images scanned on push, tags movable). Raises NoCredentials,
+    AccessDenied, RemoteUnreachable or CloudError.
     """
     uri = _found(aws, name) or _created(aws, name)
     with translated("getting a login", "ECR"):

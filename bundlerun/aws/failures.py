@@ -51,8 +51,10 @@ class TooSlow(TimeoutError):
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failure is: the class of the error, its meaning in a few words, the next command, and
-    the trouble for which the request is sent again (None: it would fail again)."""
+    """A kind of failure: the error's class, its meaning in short, the next command.
+
+    ``trouble`` is that for which the request is sent again (None: it would fail again).
+    """
 
     error: type[BundlerunError]
     meaning: str
@@ -171,7 +173,10 @@ EXCEPTIONS: Mapping[str, Failure] = {
 
 
 def failure_of_answer(code: str, status: int) -> Failure | None:
-    """What an answer with this error code ("" for none) and HTTP status means; None: unknown."""
+    """The failure meant by an answer's error code and HTTP status; None: unknown.
+
+    ``code`` is "" for none.
+    """
     found = CODES.get(code) or STATUSES.get(status)
     if found is None and status > 504:
         return _FAILED
@@ -202,10 +207,11 @@ def too_slow(error: BaseException | None) -> TooSlow | None:
 
 @contextmanager
 def translated(what: str, where: str) -> Iterator[None]:
-    """What botocore raises inside leaves as one of ours: "WHAT at WHERE: meaning (code: message)".
+    """Translate what botocore raises inside into an error of ours.
 
-    ``what`` is the attempted thing ("reading v/a"), ``where`` the place (a remote's URL, a queue).
-    Raises NoCredentials, AccessDenied, RemoteUnreachable, SettingsError, else CloudError.
+    Its message is "WHAT at WHERE: meaning (code: message)". ``what`` is the attempted thing
+    ("reading v/a"), ``where`` the place (a remote's URL, a queue). Raises NoCredentials,
+    AccessDenied, RemoteUnreachable, SettingsError, else CloudError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError

@@ -1,12 +1,12 @@
-"""Requests that failed for the moment are sent again: how often, after how long; visibly.
+"""Retries of requests that failed for the moment: how often, after how long.
 
-botocore's own rules are switched off: they say nothing of what they wait for, hold back retries
-once a few hundred were needed, and take an answer for whole that broke off. Which failures pass is
-said in failures. What AWS asks clients to do:
+Long waiting is told to the progress. botocore's own rules are switched off: they say nothing of what they
+wait for, hold back retries once a few hundred were needed, and take an answer for whole that broke
+off. Which failures pass is said in failures. What AWS asks clients to do:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
-A request that makes something new each time it is carried out is sent again here only where it
-was certainly not carried out; where that is unknown, its caller looks for what it made first.
+A request that makes something new each time it is carried out is sent again here only where it was
+certainly not carried out; where that is unknown, its caller looks for what it made first.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from bundlerun.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request is waited for, and how often it is sent, the first time included.
+    """The limits of retries: how long to wait for a request, and how often to send it.
 
-    ``attempts``: where the service fails or the answer breaks off, some 20 s of waiting in all.
-    ``throttled_attempts``: where the service asks to slow down, some 4 min. ``silent_attempts``:
-    where nobody answers, or the bytes drip; each may take as long as the timeouts and the least
-    rate let it. ``cap_s``: the longest pause between two attempts. The read timeout is the longest
-    silence; S3 sends blanks while it puts a large upload together.
+    The first sending counts. ``attempts``: where the service fails or the answer breaks off, some
+    20 s of waiting in all. ``throttled_attempts``: where the service asks to slow down, some 4 min.
+    ``silent_attempts``: where nobody answers, or the bytes drip; each may take as long as the
+    timeouts and the least rate let it. ``cap_s``: the longest pause between two attempts. The read
+    timeout is the longest silence; S3 sends blanks while it puts a large upload together.
     """
 
     attempts: int = 8
@@ -200,8 +200,11 @@ def trouble_of(error: BaseException) -> Trouble | None:
 
 
 def perhaps_done(error: BaseException | None) -> bool:
-    """Whether a request that failed with ``error``, an exception of botocore's, may have been
-    carried out: an answer that was lost or broke off, or a server's own failure."""
+    """Whether a request that failed with ``error`` may have been carried out.
+
+    ``error`` is an exception of botocore's. The answer may have been lost or broken off, or the
+    server itself may have failed.
+    """
     from botocore.exceptions import (
         ClientError,
         ConnectTimeoutError,
@@ -238,22 +241,29 @@ def _trouble_of_answer(http: Any, parsed: Mapping[str, Any]) -> tuple[Trouble | 
 
 
 def _redirect_once(request_dict: dict[str, Any], operation: Any, **_: Any) -> None:
-    """Keep botocore from following a redirect of the request by which it looks where a redirect
-    leads: a server that sends all of them away would be asked until Python's stack is full."""
+    """Keep botocore from following a redirect of the request that looks for redirects.
+
+    A server that sends all of them away would be asked until Python's stack is full.
+    """
     if operation.name == "HeadBucket":
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _send_in_pieces(request: Any, **_: Any) -> None:
-    """Give a body in pieces: bytes in one go are given the connect timeout to go out, all of them,
-    which on a slow line is never (socket.sendall)."""
+    """Send a body in pieces.
+
+    Bytes in one go are given the connect timeout to go out, all of them, which on a slow line is
+    never (socket.sendall).
+    """
     if isinstance(request.body, bytes) and len(request.body) > _PIECE_BYTES:
         request.body = io.BytesIO(request.body)
 
 
 def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    """Turn an answer that is shorter than it says, or is something else, into an error: botocore
-    reads what there is of it, and of a listing without its body that there are no keys."""
+    """Turn an answer that is shorter than it says, or something else, into an error.
+
+    botocore accepts a truncated body, and parses an empty listing as zero keys.
+    """
     body = response_dict["body"]
     if not isinstance(body, bytes) or operation_model.http.get("method") == "HEAD":
         return

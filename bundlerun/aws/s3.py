@@ -1,4 +1,4 @@
-"""The S3 calls that a remote needs: ranges, create-only writes, lists, multipart uploads.
+"""The S3 calls that a remote needs: ranges, create-only writes, lists, multipart.
 
 Every write carries a digest of its body, which all servers enforce: over http the SHA-256 that is
 signed, over https, where none is, Content-MD5. No call relies on another condition than
@@ -31,8 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Listed:
-    """A key of the bucket, its size in bytes, and the Unix second by the server's clock before
-    whose end it was written."""
+    """A key of the bucket and its size in bytes.
+
+    ``modified_s`` is the Unix second by the server's clock before whose end it was written.
+    """
 
     key: str
     size: int
@@ -71,7 +73,7 @@ class Bucket:
             return self._retried(key, lambda: self._get(key, start, length))
 
     def get_file(self, key: str, target: BinaryIO, length: int | None = None) -> bool:
-        """Copy the first ``length`` bytes of ``key`` to ``target``; whether there is such a key.
+        """Copy the first ``length`` bytes of ``key`` to ``target``; whether it exists.
 
         A connection that breaks is taken up again where it broke.
         """
@@ -210,7 +212,7 @@ class Bucket:
     def list(
         self, prefix: str, start_after: str = "", limit: int | None = None
     ) -> Iterator[Listed]:
-        """The keys that start with ``prefix``, after ``start_after``, in ascending UTF-8 order."""
+        """The keys with ``prefix``, after ``start_after``, in ascending UTF-8 order."""
         left = limit
         token: dict[str, str] = {"StartAfter": start_after} if start_after else {}
         while left is None or left > 0:
@@ -340,8 +342,10 @@ class Bucket:
 
 
 def _page(ask: Callable[..., Any], **asked: Any) -> Any:
-    """A page of a listing, asked for once more where it is not XML: it may have been changed on its
-    way."""
+    """A page of a listing, asked for once more where it is not XML.
+
+    It may have been changed on its way.
+    """
     from botocore.parsers import ResponseParserError
 
     try:

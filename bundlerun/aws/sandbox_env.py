@@ -1,4 +1,4 @@
-"""What the clients of AWS must know of the sandbox: whether they are led to it, and its limits."""
+"""The sandbox as AWS clients see it: whether they are led to it, and its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ LEAVE = 'eval "$(bundlerun sandbox down)"'
 
 
 def leads_to(endpoint: str) -> bool:
-    """Whether ``endpoint``, a URL, is that of the sandbox whose variables are in this
-    environment."""
+    """Whether ``endpoint``, a URL, is that of the sandbox of this environment.
+
+    The sandbox's variables are in the environment then.
+    """
     ours = os.environ.get(ENDPOINT)
     return ours is not None and endpoint.rstrip("/") == ours.rstrip("/")

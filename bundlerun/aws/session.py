@@ -35,7 +35,7 @@ _PASSED_ON = (
 
 
 class Aws:
-    """AWS as one identity in one region. Nothing is imported or asked before it is needed.
+    """AWS as one identity in one region, nothing imported or asked before its use.
 
     ``progress`` is told where a service lets us wait long. Safe to use from threads; a forked
     process makes clients of its own.
@@ -97,7 +97,7 @@ class Aws:
             return str(self.client("sts").get_caller_identity()["Account"])
 
     def credentials_env(self) -> dict[str, str]:
-        """This identity as environment variables for a container, region and endpoints included.
+        """This identity as a container's environment, with region and endpoints.
 
         A CA bundle is a file, so it is not among them. Raises NoCredentials.
         """
@@ -116,7 +116,7 @@ class Aws:
     def narrowed(
         self, role_arn: str | None, seconds: int, policy: Mapping[str, Any]
     ) -> dict[str, str]:
-        """Credentials that live ``seconds`` and do at most what ``policy`` says, as variables.
+        """Credentials for ``seconds`` that do at most what ``policy`` says, as variables.
 
         With ``role_arn`` by AssumeRole (3,600 s at most from a role), without by
         GetFederationToken, which only an IAM user may call. Raises NoCredentials, AccessDenied.
@@ -150,9 +150,10 @@ class Aws:
         )
 
     def prefix_policy(self, bucket: str, prefix: str) -> dict[str, Any]:
-        """The session policy of a job: read, write and list below ``prefix`` of ``bucket`` alone.
+        """The session policy of a job: reads, writes and lists below ``prefix`` alone.
 
-        It cannot delete. ``prefix`` has no slash at its ends; empty means the whole bucket.
+        It is that of the bucket ``bucket``. A job cannot delete. ``prefix`` has no slash at its
+        ends; empty means the whole bucket.
         """
         arn = f"arn:{self.partition}:s3:::{bucket}"
         below = f"{prefix}/*" if prefix else "*"
@@ -222,7 +223,10 @@ class Aws:
         )
 
     def place_env(self) -> dict[str, str]:
-        """Region and endpoints as variables, with no credentials: for a job that has a role."""
+        """The region and endpoints as variables, without credentials.
+
+        They are for a job that has a role.
+        """
         with self._lock:
             session = self._opened()
             region = session.region_name
@@ -253,8 +257,10 @@ def _identity(connections: Connections) -> Aws:
 
 
 def clients_of(endpoint: str, secrets: Mapping[str, str], region: str) -> Callable[[str], Any]:
-    """What makes boto3's clients of ``endpoint`` alone, by service: no profile and no proxy gets
-    between. ``secrets`` has the access key's two variables."""
+    """The factory of boto3's clients of ``endpoint`` alone, by service.
+
+    No profile and no proxy gets between. ``secrets`` has the access key's two variables.
+    """
     import boto3
     import botocore.session
     from botocore.config import Config
@@ -288,8 +294,10 @@ def _boto3_session(settings: AwsSettings) -> Any:
 
 @cache
 def _loader(data_path: str | None) -> Any:
-    """botocore's reader of descriptions below ``data_path``, which keeps those that it has parsed:
-    that takes longer than all else of opening a service."""
+    """botocore's reader of descriptions below ``data_path``, which keeps them parsed.
+
+    Parsing takes longer than all else of opening a service.
+    """
     from botocore.loaders import create_loader
 
     return create_loader(data_path)

@@ -1,7 +1,8 @@
-"""The least rate of a connection: one that moves, but hardly, is given up like a silent one.
+"""The least rate of a connection: one that hardly moves is given up.
 
-Timeouts count silence alone, so a byte every few seconds would hold a request for ever. Counted is
-the time that is spent waiting in the socket, both ways, not what the reader does meanwhile.
+It is like a silent one: timeouts count silence alone, so a byte every few seconds would hold a
+request for ever. Counted is the time that is spent waiting in the socket, both ways, not what the
+reader does meanwhile.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Meter:
         self.begin()
 
     def begin(self, *, assembling: bool = False) -> None:
-        """A new request begins; ``assembling``: the server has work to do before it answers."""
+        """Begin the measure of a new request.
+
+        ``assembling``: the server has work to do before it answers.
+        """
         self._over_s = self._least.over_s * (_ASSEMBLING if assembling else 1)
         self._count, self._waited_s, self._since = 0, 0.0, 0.0
 
