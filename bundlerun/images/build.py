@@ -1,4 +1,4 @@
-"""From a recipe to an image on the local engine, and from a name back to what it is.
+"""Images on the local engine: built from a recipe, and found by name.
 
 A build leaves an image without labels; its schema is read out, and a second, empty step puts the
 labels on. So what changes with every edit never stands in the way of the layer cache.
@@ -39,12 +39,11 @@ _BEING_MADE_S = 600
 def build(
     recipe: Recipe, *, progress: Progress = SILENT, environ: Mapping[str, str] | None = None
 ) -> ImageRef:
-    """The image of ``recipe``, tagged by its content and ``latest``; built unless it is there.
+    """The image of ``recipe``, tagged by its content and ``latest``.
 
-    An image of the same content is not built again; when only git's word on it changed, it gets
-    new labels. ``environ`` (the process's own unless given) names proxies and package indexes.
-
-    Raises EngineError without an engine, BuildFailed with the step and its last lines.
+    An image of the same content is not built again; when only git's word on it changed, it gets new
+    labels. ``environ`` (the process's own unless given) names proxies and package indexes. Raises
+    EngineError without an engine, BuildFailed with the step and its last lines.
     """
     with engine() as client:
         there = _inspected(client, f"{recipe.name}:{recipe.tag}")
@@ -71,10 +70,10 @@ def build(
 
 
 def find_image(name: str) -> ImageRef | None:
-    """The image ``name`` (tag ``latest`` unless it has one) on the local engine, or None.
+    """The image ``name`` (tag ``latest`` unless told) on the local engine, or None.
 
-    Where it was pushed, the result carries the digest and the address that it was pushed to.
-    Raises EngineError without an engine.
+    Where it was pushed, the result carries the digest and the address that it was pushed to. Raises
+    EngineError without an engine.
     """
     with engine() as client:
         found = _inspected(client, name)
@@ -154,14 +153,16 @@ def _built(
 
 
 def _below(client: Any, image: Mapping[str, Any]) -> str:
-    """The image that ``image`` is but for its labels: putting labels over labels each time would
-    reach the engine's limit of layers."""
+    """The id of the image below the labels of ``image``.
+
+    Putting labels over labels each time would reach the engine's limit of layers.
+    """
     parent = str(image.get("Parent") or "")
     return parent if parent and _inspected(client, parent) else str(image["Id"])
 
 
 def _labelled(client: Any, recipe: Recipe, below: str, labels: dict[str, str]) -> dict[str, Any]:
-    """``below`` with ``labels`` and the schema that lies in it, tagged by content; inspected."""
+    """``below`` with ``labels`` and its own schema, tagged by content; inspected."""
     # Never started: a container is what files are read out of, and what can be committed.
     container = client.api.create_container(below, platform=recipe.platform)["Id"]
     try:
@@ -194,9 +195,12 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
 
 
 def _remove_old(client: Any, recipe: Recipe) -> None:
-    """Keep the image of ``recipe`` and those of the last KEPT_CONTENTS contents of its name; one
+    """Remove the old images of the name of ``recipe``.
+
+    Kept are the image of ``recipe`` and those of the last KEPT_CONTENTS contents of its name; one
     that a container uses stays as well, and one whose name another image has only just taken: it
-    may be what another process is making."""
+    may be what another process is making.
+    """
     from docker.errors import APIError
 
     rows = client.api.images(filters={"label": f"{names.NAME}={recipe.name}"})

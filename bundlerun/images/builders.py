@@ -1,4 +1,4 @@
-"""The two ways to have a context built: BuildKit by the docker command, and the engine's own."""
+"""The two builders of a context: BuildKit by the docker command, the engine's own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class BuildSurroundings:
 
 
 def buildkit_command() -> tuple[str, ...] | None:
-    """How BuildKit is called here, or None where there is none or DOCKER_BUILDKIT=0 forbids it."""
+    """The command that calls BuildKit here, or None.
+
+    None where there is none or DOCKER_BUILDKIT=0 forbids it.
+    """
     if os.environ.get("DOCKER_BUILDKIT") == "0":
         return None
     return _buildkit_on(os.environ.get("PATH", os.defpath))
@@ -179,7 +182,10 @@ def build_classic(
 
 
 def _parsed(answers: Iterator[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """(line, image id, error) for each line that the engine streams, the latter mostly empty."""
+    """The (line, image id, error) of each answer that the engine streams.
+
+    Image id and error are mostly empty.
+    """
     for answer in answers:
         image_id = str((answer.get("aux") or {}).get("ID", ""))
         error = str((answer.get("errorDetail") or {}).get("message") or answer.get("error") or "")
@@ -245,8 +251,10 @@ class Steps:
         self._tails.setdefault(self._current, deque(maxlen=_KEPT_LINES)).append(line)
 
     def failure(self, image: str, reason: str) -> BuildFailed:
-        """The error for the step that failed: its name, its last lines, and the builder's
-        ``reason``; with the cure where the lines tell it."""
+        """The error for the step that failed: its name and its last lines.
+
+        Also the builder's ``reason``, and the cure where the lines tell it.
+        """
         step = self._failed or self._current
         tail = "\n".join(_last(list(self._tails.get(step, ()))))
         name = self._names.get(step, "its start")

@@ -1,4 +1,4 @@
-"""The build context: the Dockerfile and the recipe's files, as a tar or as a folder."""
+"""The build context: the Dockerfile and the recipe's files, as a tar or a folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MTIME_S = 315_532_800  # 1980-01-01 UTC: zip files, which wheels are, know noth
 
 
 def context_tar(recipe: Recipe, index: Index = Index.DEFAULT) -> IO[bytes]:
-    """The context as a tar in a temporary file that is gone when closed; same recipe, same bytes.
+    """The context as a tar in a temporary file; same recipe, same bytes.
 
-    Raises BuildFailed when a file changed since the recipe was made.
+    The file is gone when closed. Raises BuildFailed when a file changed since the recipe was made.
     """
     archive = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
     try:
@@ -36,10 +36,11 @@ def context_tar(recipe: Recipe, index: Index = Index.DEFAULT) -> IO[bytes]:
 
 
 def write_context(recipe: Recipe, folder: Path) -> Path:
-    """Write the context to ``folder``, which must be empty or not there, so that
-    ``docker build FOLDER`` makes the image (without its labels); the Dockerfile's path.
+    """Write the context to ``folder``; the Dockerfile's path.
 
-    Raises UsageError when ``folder`` holds something, BuildFailed when a file changed meanwhile.
+    ``folder`` must be empty or not there; then ``docker build FOLDER`` makes the image (without its
+    labels). Raises UsageError when ``folder`` holds something, BuildFailed when a file changed
+    meanwhile.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -57,7 +58,10 @@ def write_context(recipe: Recipe, folder: Path) -> Path:
 
 
 def bytes_of(file: ContextFile) -> bytes:
-    """What is sent of ``file``; BuildFailed when it is no longer what the recipe was made of."""
+    """The bytes that are sent of ``file``.
+
+    Raises BuildFailed when it is no longer what the recipe was made of.
+    """
     if file.data is not None:
         return file.data
     if file.source is None:

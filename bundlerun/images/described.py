@@ -1,5 +1,8 @@
-"""What a module is, wherever its jobs run: an image has it as labels, and an environment without a
-container tells the same. Where an image lies is not part of it."""
+"""The description of a module, wherever its jobs run.
+
+An image has it as labels, and an environment without a container tells the same. Where an image
+lies is not part of it.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ image or environment of another form cannot carry out what this bundlerun submit
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of a pipeline's module without importing it: plans and keys are made of it.
+    """What is known of a pipeline's module without importing it.
 
-    ``schema`` is the JSON of ``bundlerun.pipelines.describe``: its pipes, and which configuration
-    they take. ``source`` digests what the pipes are made of, ``environment`` what they run on: an
-    image's is a digest, an interpreter's the text of ``local_environment``, so that they never
-    equal. ``left_out`` has the digests of the files that an image left out for their size, by path,
-    and is None where the job sees the project itself. ``commit`` and ``dirty`` are git's word on
-    the source, None and False outside of git.
+    Plans and keys are made of it. ``schema`` is the JSON of ``bundlerun.pipelines.describe``: its
+    pipes, and which configuration they take. ``source`` digests what the pipes are made of,
+    ``environment`` what they run on: an image's is a digest, an interpreter's the text of
+    ``local_environment``, so that they never equal. ``left_out`` has the digests of the files that
+    an image left out for their size, by path, and is None where the job sees the project itself.
+    ``commit`` and ``dirty`` are git's word on the source, None and False outside of git.
     """
 
     module: str

@@ -70,7 +70,10 @@ class Ingredients:
 
 
 def dockerfile(ingredients: Ingredients, index: Index = Index.DEFAULT) -> str:
-    """The Dockerfile. No ``# syntax`` line: that would fetch a frontend from a public registry."""
+    """The text of the Dockerfile.
+
+    It has no ``# syntax`` line: that would fetch a frontend from a public registry.
+    """
     return "".join(
         (
             f"FROM {ingredients.base}\nUSER root\n",

@@ -37,9 +37,10 @@ OCI_BASE = "org.opencontainers.image.base.name"
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image: ``[registry/][prefix/]bundlerun-pkg-module``, one of its tags, the engine's id.
+    """A reference to an image: its name, one of its tags, the engine's id.
 
-    ``digest`` is what a registry answered when the image was pushed to ``name``, else None.
+    The name is ``[registry/][prefix/]bundlerun-pkg-module``. ``digest`` is what a registry answered
+    when the image was pushed to ``name``, else None.
     """
 
     name: str

@@ -16,21 +16,23 @@ from bundlerun.progress import Progress
 
 @dataclass(frozen=True)
 class _Target:
-    """Where to: the image's full name there; the login of this push, None for the client's own."""
+    """The target of a push: the image's full name there, and a login.
+
+    ``login`` None is the client's own.
+    """
 
     name: str
     login: Mapping[str, str] | None
 
 
 def publish(image: ImageInfo, connections: Connections) -> ImageInfo:
-    """Push ``image`` to the registry of the settings, tagged by its content and ``latest``; the
-    same with ``ref`` naming it there by digest.
+    """Push ``image`` to the registry of the settings, and name it there by digest.
 
-    ``ecr`` is the account's own registry (the repository is made when it is missing; ``ecr@HOST``
-    reaches it through HOST); an address is any other, with the login of ``docker login``.
-
-    Raises SettingsError without a registry, EngineError when the push fails, and what AWS's
-    failures are translated to.
+    It is tagged by its content and ``latest``; the result is ``image`` with ``ref`` naming it
+    there. ``ecr`` is the account's own registry (the repository is made when it is missing;
+    ``ecr@HOST`` reaches it through HOST); an address is any other, with the login of ``docker
+    login``. Raises SettingsError without a registry, EngineError when the push fails, and what
+    AWS's failures are translated to.
     """
     progress = connections.progress
     target = _target(image, connections)
@@ -94,7 +96,10 @@ def _refused(target: _Target, reason: str) -> EngineError:
 
 
 class _Sent:
-    """The progress of a push as one bar: the engine tells the bytes of each layer so far."""
+    """The progress of a push as one bar.
+
+    The engine tells the bytes of each layer so far.
+    """
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress = progress

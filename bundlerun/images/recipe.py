@@ -35,10 +35,13 @@ _VERSIONED = re.compile(r"(?:^|[/:-])(?:python:|py)?(3\.\d+)(?![\d])")
 
 @dataclass(frozen=True)
 class Code:
-    """What is known of the pipeline's source: the pipe's module (``pkg.module``), the digest of
-    all that it is made of, the files of the project modules among that, the paths of files at the
-    root that these modules name, and git's word on it. ``left_out`` has the digests of what stays
-    behind for its size, by path."""
+    """What is known of the pipeline's source.
+
+    ``module`` is the pipe's (``pkg.module``); ``source`` the digest of all that it is made of;
+    ``files`` those of the project modules among that; ``named`` the paths of files at the root that
+    these modules name; ``left_out`` the digests of what stays behind for its size, by path;
+    ``commit`` and ``dirty`` are git's word on it.
+    """
 
     module: str
     source: Digest
@@ -109,10 +112,11 @@ def plan_image(
     settings: ImageSettings | None = None,
     options: ImageOptions | None = None,
 ) -> Recipe:
-    """The recipe of the image of ``code.module`` below ``pipe_root``. Reads files, changes nothing.
+    """The recipe of the image of ``code.module`` below ``pipe_root``.
 
-    Raises BadModule when the module is not there or kept out, UsageError for requirements that no
-    image can have and for a base or platform that cannot be meant, SettingsError for names.
+    Reads files, changes nothing. Raises BadModule when the module is not there or kept out,
+    UsageError for requirements that no image can have and for a base or platform that cannot be
+    meant, SettingsError for names.
     """
     settings, options = settings or ImageSettings(), options or ImageOptions()
     if not code.files:

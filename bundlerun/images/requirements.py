@@ -68,7 +68,7 @@ def find_requirements(
 
 
 def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
-    """The Debian packages of ``config_dir/deb.txt``: one a line, ``#`` starts a comment.
+    """The Debian packages of ``config_dir/deb.txt``, one a line, ``#`` for comments.
 
     Raises UsageError for a line that is not the name of a package.
     """
@@ -149,7 +149,11 @@ def _sorted_out(
 
 
 def _checked(line: str, where: str) -> Requirement | None:
-    """The requirement (PEP 508) in a line; None for an option of pip's, and for a URL alone."""
+    """The requirement (PEP 508) in a line, or None.
+
+    None for an option of pip's, and for a URL alone. Raises UsageError for what an image cannot
+    have.
+    """
     from packaging.requirements import InvalidRequirement, Requirement
 
     if _EDITABLE.match(line):
@@ -201,10 +205,10 @@ else:
 
 
 def declared_requirements(root: Path) -> tuple[list[str], Path | None]:
-    """The requirements (PEP 508) that the project at ``root`` declares, and the file that does.
+    """The requirements (PEP 508) declared by the project at ``root``, and their file.
 
-    The first of pyproject.toml, setup.cfg and setup.py that says something. setup.py is read, not
-    run. Raises UsageError when a file does not parse, or when only running it would tell.
+    It is the first of pyproject.toml, setup.cfg and setup.py that says something. setup.py is read,
+    not run. Raises UsageError when a file does not parse, or when only running it would tell.
     """
     for name, read in (
         ("pyproject.toml", _from_pyproject),

@@ -1,5 +1,8 @@
-"""Which files of PIPE_ROOT travel: the top-level packages and modules that the pipe reaches, and
-what these modules name of the files that stand at PIPE_ROOT itself."""
+"""The selection of files of PIPE_ROOT that travel in an image.
+
+Those are the top-level packages and modules that the pipe reaches, and what these modules name of
+the files that stand at PIPE_ROOT itself.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ MAX_DATA_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file of a chosen package that stays behind for its size (bytes), and where it is."""
+    """A file of a chosen package that stays behind for its size (bytes).
+
+    ``source`` is where it is.
+    """
 
     path: str
     size: int
@@ -38,8 +44,10 @@ class Selection:
 
     @property
     def data(self) -> dict[str, Path]:
-        """The files that are not Python, those that stay behind for their size included: together
-        with the modules they are what a result is made of."""
+        """The files that are not Python, those too that stay behind for their size.
+
+        Together with the modules they are what a result is made of.
+        """
         small = {path: source for path, source in self.files if not path.endswith(".py")}
         return small | {each.path: each.source for each in self.left_out}
 
@@ -64,13 +72,14 @@ def select(pipe_root: Path, modules: Sequence[Path], named: Iterable[str] = ()) 
 def reached(
     pipe_root: Path, modules: Sequence[Path], named: Iterable[str], rules: IgnoreRules
 ) -> Selection:
-    """Each top-level package or module that holds one of ``modules`` (files below ``pipe_root``
-    that the pipe's module imports, itself included), and the files ``named`` (paths relative to
-    ``pipe_root``; those that are not files do not count), as far as ``rules`` let them go in.
+    """The files of all packages and modules that a pipe's module reaches.
 
-    Of a package all Python files go in, and others up to MAX_DATA_BYTES unless .dockerignore has a
-    ``!`` line that names them. Raises BadModule when a module is outside ``pipe_root``, OSError
-    for a folder that cannot be read.
+    With them those that are left out. Each top-level package or module counts that holds one of
+    ``modules`` (files below ``pipe_root`` that the pipe's module imports, itself included), and the
+    files ``named`` (paths relative to ``pipe_root``; those that are not files do not count), as far
+    as ``rules`` let them go in. Of a package all Python files go in, and others up to
+    MAX_DATA_BYTES unless .dockerignore has a ``!`` line that names them. Raises BadModule when a
+    module is outside ``pipe_root``, OSError for a folder that cannot be read.
     """
     root = pipe_root.resolve()
     files: dict[str, Path] = {}
@@ -101,8 +110,10 @@ def _relative(root: Path, module: Path) -> PurePosixPath:
 
 
 def _below(root: str, top: str, rules: IgnoreRules) -> Iterator[tuple[str, str, int]]:
-    """The regular files at or below ``top`` that the rules let go in: their paths relative to
-    ``root``, where they are, and their sizes (bytes)."""
+    """The regular files at or below ``top`` that the rules let go in.
+
+    Each has its path relative to ``root``, where it is, and its size (bytes).
+    """
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -175,8 +186,11 @@ LITTER = ("__pycache__",)
 
 
 class IgnoreRules:
-    """The rules in force below one folder: ``names``, globs of names that stay behind wherever they
-    stand, then ``patterns``, as .dockerignore has them."""
+    """The rules in force below one folder.
+
+    First ``names``, globs of names that stay behind wherever they stand, then ``patterns``, as
+    .dockerignore has them.
+    """
 
     def __init__(self, patterns: Sequence[str], names: Sequence[str] = ()) -> None:
         self._names = _any_of(tuple(names))
@@ -207,7 +221,10 @@ class IgnoreRules:
         return left_out
 
     def leaves_out_folder(self, path: PurePosixPath | str) -> bool:
-        """Whether nothing below the folder ``path`` can be wanted, so that none of it is read."""
+        """Whether nothing below the folder ``path`` can be wanted.
+
+        Then none of it is read.
+        """
         return not any(takes_back for takes_back, _ in self._rules) and self.leaves_out(path)
 
     def takes_back(self, path: PurePosixPath | str) -> bool:

@@ -28,7 +28,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # The earliest time that a zip can hold.
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel file: its name, its bytes, and the requirements (PEP 508) of what is in it."""
+    """A wheel file: its name, its bytes, and its requirements (PEP 508)."""
 
     filename: str
     data: bytes
@@ -79,8 +79,10 @@ def _entry_points(installed: metadata.Distribution) -> bytes:
 
 
 def _requirements(lines: list[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """``lines`` apart: those without an extra, and those of each extra, with what else their
-    markers say."""
+    """``lines`` parted: those without an extra, and those of each extra.
+
+    Those of an extra keep what else their markers say.
+    """
     plain: list[str] = []
     extras: dict[str, list[str]] = {}
     for line in lines:
@@ -95,9 +97,10 @@ def _requirements(lines: list[str]) -> tuple[tuple[str, ...], dict[str, tuple[st
 
 
 def _without(marker: str, extra: str) -> str:
-    """What ``marker`` says (PEP 508) where ``extra`` alone is asked for; "" where that is nothing.
+    """The rest of ``marker`` (PEP 508) where ``extra`` alone is asked for, or "".
 
-    Each clause about an extra becomes one that always, or never, holds.
+    "" is for a marker that then always holds. Each clause about an extra becomes one that always,
+    or never, holds.
     """
     told = _EXTRA.sub(lambda found: _ALWAYS if extra in (found[1], found[2]) else _NEVER, marker)
     told = told.replace(f"{_ALWAYS} and ", "").replace(f" and {_ALWAYS}", "")
