@@ -67,7 +67,7 @@ def _value(paths: Sequence[str], kind: str | None) -> object:
 
 
 def _nearest(path: Path) -> str:
-    """The entry of the path's folder whose name is nearest; where none is near, a look at it."""
+    """The path of nearest name in its folder, or a command to list the folder."""
     folder = path.parent
     there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, there, n=1)

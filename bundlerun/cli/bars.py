@@ -61,8 +61,10 @@ class _Bar:
 
 
 class Bars:
-    """A Progress that draws on standard error when it is a terminal, and only passes lines on
-    when it is not. ``verbose``: a build's lines are passed on too."""
+    """A Progress that draws on standard error when it is a terminal.
+
+    Elsewhere it only passes lines on. ``verbose``: a build's lines are passed on too.
+    """
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._terminal = sys.stderr.isatty()

@@ -75,7 +75,7 @@ def _add(tree: LineageTree, into: Tree, drawn: set[str], told: list[str]) -> Non
 
 
 def _words(tree: LineageTree, told: list[str]) -> Text:
-    """A bundle and the facts about it, but those that were told of what was made of it."""
+    """A bundle and its facts, but those told already of what was made of it."""
     from rich.text import Text
 
     text = Text()

@@ -1,4 +1,7 @@
-"""The entry point: finds the verb, runs it, and turns errors into one line and an exit code."""
+"""The entry point: find the verb, run it, turn errors into an exit code.
+
+An error is one line.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 
 class Verbs(click.Group):
-    """A group that imports a verb when it is used, and lists them without importing any."""
+    """A group that imports a verb on use, and lists verbs without importing any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order of a first use."""
@@ -109,7 +112,10 @@ def main() -> None:
 
 
 def run_cli(arguments: list[str]) -> int:
-    """Run one command line; its exit code. Errors and warnings are one line on standard error."""
+    """Run one command line; its exit code.
+
+    Errors and warnings are one line on standard error.
+    """
     python_s = warnings.formatwarning
     warnings.formatwarning = _in_one_line(python_s)
     try:
@@ -166,7 +172,10 @@ def _of_click(error: click.ClickException, arguments: list[str]) -> BundlerunErr
 
 
 def _said_by(error: Exception) -> str:
-    """An error of others in one line; those of the machine have a whole sentence already."""
+    """A foreign error in one line.
+
+    Those of the machine have a whole sentence already.
+    """
     lines = str(error).strip().splitlines()
     said = f"{lines[0]:.500}" if lines else ""
     if isinstance(error, OSError) and said:

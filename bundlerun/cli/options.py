@@ -24,7 +24,10 @@ def tag_option(*names: str, help: str) -> Callable[[F], F]:
 
 
 def parsed_tags(values: Sequence[str]) -> dict[str, str]:
-    """``key:value`` texts as a dict. Raises UsageError for one without a colon or a key."""
+    """``key:value`` texts as a dict.
+
+    Raises UsageError for one without a colon or a key.
+    """
     found: dict[str, str] = {}
     for text in values:
         key, colon, value = text.partition(":")
@@ -42,9 +45,10 @@ def _parsed_tags(
 
 
 def given_options(command: F, *, backend: bool = False) -> F:
-    """``--set``, ``--env``, ``--secret``; the command gets ``config``, ``env``, ``secrets``.
+    """Add ``--set``, ``--env`` and ``--secret`` to ``command``.
 
-    With ``backend``, ``--set`` takes options of the backend, too.
+    It gets ``config``, ``env``, ``secrets``. With ``backend``, ``--set`` takes options of the
+    backend, too.
     """
     command = click.option(
         "--secret",
@@ -89,8 +93,10 @@ def _parsed_pairs(
 
 
 def with_workspace(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives ``command`` the workspace of the command line as its first argument, its progress
-    drawn on this terminal."""
+    """Give ``command`` the command line's workspace as its first argument.
+
+    The workspace's progress is drawn on this terminal.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -135,10 +141,16 @@ def usage_of(ctx: click.Context) -> str:
 
 
 class PipeCommand(click.Command):
-    """A verb that takes a pipe: an option that it does not know is likely the pipe's own."""
+    """A verb that takes a pipe.
+
+    An option that it does not know is likely the pipe's own.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """click's own, with the place of a pipe's parameter named instead of a similar option."""
+        """click's own, with a hint at the place of a pipe's parameters.
+
+        It stands instead of a similar option's name.
+        """
         try:
             rest = super().parse_args(ctx, args)
             if str(ctx.params.get("pipe")).startswith("-"):

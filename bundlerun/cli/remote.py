@@ -18,10 +18,10 @@ from bundlerun.remotes.binding import Leaving
 @click.option("--rebind", is_flag=True, help="Leave the present remote for another one.")
 @with_workspace
 def command(workspace: Workspace, context: str, url: str, rebind: bool) -> None:
-    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir, after a test that it can be used.
+    """Bind CONTEXT to URL, s3://bucket/prefix or file:///dir, after a test of the URL.
 
-    A remote that moved to another URL is recognized. To leave one remote for another, use
-    --rebind; without it, the bundles that only the old remote has are listed.
+    A remote that moved to another URL is recognized. To leave one remote for another, use --rebind;
+    without it, the bundles that only the old remote has are listed.
     """
     try:
         bound = workspace.remote(context, url, rebind=rebind)

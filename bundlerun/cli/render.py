@@ -1,4 +1,4 @@
-"""How results look: tables that fit the terminal, JSON for programs, no control characters."""
+"""The looks of results: tables that fit the terminal, JSON, no control characters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def echo_json(value: Any) -> None:
 def echo_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, elastic: Sequence[str] = ()
 ) -> None:
-    """A table on standard output; as wide as the terminal at most, untruncated into a pipe.
+    """Print a table, as wide as the terminal at most, untruncated into a pipe.
 
     Only the ``elastic`` columns are cut where it is narrow, a PIPE in front: its end is what tells
     it from others of its module. A column with nothing in it is left out. Of its own: rich's table
@@ -86,7 +86,7 @@ def _fitted(text: str, width: int, keeps_end: bool) -> str:
 def _widths(
     names: Sequence[str], cells: Sequence[Sequence[str]], elastic: Sequence[str], room: int
 ) -> list[int]:
-    """As wide as each column needs; the elastic ones less where there is less ``room``."""
+    """The width of each column; the elastic ones shrink where there is less ``room``."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
@@ -102,7 +102,7 @@ def _widths(
 
 
 def console() -> Console:
-    """Standard output for tables and trees: as wide as the terminal, unbounded into a pipe."""
+    """Standard output for tables and trees: a terminal's width, unbounded elsewhere."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
