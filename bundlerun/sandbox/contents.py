@@ -1,5 +1,7 @@
-"""What stands in the sandbox: a bucket, roles, a network, a compute environment, a queue, a log
-group. Each is made only where it is missing."""
+"""The contents of the sandbox: bucket, roles, network, queue, log group.
+
+Also a compute environment. Each is made only where it is missing.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ class Roles:
 
 
 def furnish(endpoint: str) -> Roles:
-    """Everything a run needs, in the AWS at ``endpoint``. Raises CloudError, RemoteUnreachable."""
+    """Make everything a run needs, in the AWS at ``endpoint``.
+
+    Raises CloudError, RemoteUnreachable.
+    """
     clients = clients_of(endpoint, SECRETS, REGION)
     with translated("setting up the sandbox", endpoint):
         _once(clients("s3").create_bucket, Bucket=BUCKET)
@@ -71,7 +76,7 @@ def furnish(endpoint: str) -> Roles:
 
 
 def end_jobs(endpoint: str) -> None:
-    """Terminate what still runs, and wait a moment until moto has ended the containers."""
+    """Terminate running jobs, and wait a moment until moto has ended the containers."""
     client = clients_of(endpoint, SECRETS, REGION)("batch")
     until = time.monotonic() + _ENDING_WITHIN_S
     with translated("ending the sandbox's jobs", endpoint):

@@ -1,9 +1,9 @@
-"""An AWS in a box: moto's server with a bucket, roles and a Batch queue, for trying things out.
+"""An AWS in a box: moto's server with a bucket, roles and a Batch queue.
 
-moto starts a real container on the local Docker engine for each Batch job. It is not AWS: it
-carries out no memory limit and no retry, gives containers no role's credentials, and keeps all it
-knows, the objects of its S3 included, in its process's memory: what ends the process ends them.
-It listens on the loopback alone, and asks nobody for a password.
+It is for trying things out. moto starts a real container on the local Docker engine for each Batch
+job. It is not AWS: it carries out no memory limit and no retry, gives containers no role's
+credentials, and keeps all it knows, the objects of its S3 included, in its process's memory: what
+ends the process ends them. It listens on the loopback alone, and asks nobody for a password.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ SESSION_S = 3600
 
 @dataclass(frozen=True)
 class SandboxInfo:
-    """A running sandbox. ``env`` is what to export; ``log`` is the server's own log; ``answers``
-    says whether the server answered in time.
+    """A running sandbox.
 
-    ``env`` has no job role: moto hands a container no credentials for one, so jobs get theirs as
-    variables. A configured AWS profile is put out of the way by configuration files of the
-    sandbox's own, as unsetting it is not a thing that an export can do.
+    ``env`` is what to export; ``log`` is the server's own log; ``answers`` says whether the server
+    answered in time. ``env`` has no job role: moto hands a container no credentials for one, so
+    jobs get theirs as variables. A configured AWS profile is put out of the way by configuration
+    files of the sandbox's own, as unsetting it is not a thing that an export can do.
     """
 
     endpoint: str
@@ -79,12 +79,12 @@ def up(
     patience_s: float = PATIENCE_S,
     progress: Progress = SILENT,
 ) -> SandboxInfo:
-    """The sandbox of ``folder``, started and furnished if it is not running; a second call finds
-    the running one. ``port`` None: the one of the last time, else a free one.
+    """The sandbox of ``folder``, started and furnished if it is not running.
 
-    What is interrupted while it starts a server ends that server. Raises SettingsError when moto
-    is not installed or runs on another port than asked, CloudError when the server does not start,
-    or when a running one has not answered for ``patience_s`` seconds.
+    A second call finds the running one. ``port`` None: the one of the last time, else a free one.
+    What is interrupted while it starts a server ends that server. Raises SettingsError when moto is
+    not installed or runs on another port than asked, CloudError when the server does not start, or
+    when a running one has not answered for ``patience_s`` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(folder):
@@ -108,7 +108,7 @@ def up(
 
 
 def down(folder: Path) -> bool:
-    """End the sandbox of ``folder``, its jobs and all it kept; whether one was running."""
+    """End the sandbox of ``folder``, its jobs and data; whether one was running."""
     if not folder.is_dir():
         return False
     with _alone(folder):
@@ -123,8 +123,10 @@ def down(folder: Path) -> bool:
 
 
 def status(folder: Path, *, patience_s: float = ANSWER_WITHIN_S) -> SandboxInfo | None:
-    """The running sandbox of ``folder``, or None; one that has not answered within ``patience_s``
-    seconds runs all the same (``answers``)."""
+    """The running sandbox of ``folder``, or None.
+
+    One that has not answered within ``patience_s`` seconds runs all the same (``answers``).
+    """
     found = _running(folder)
     if found is None:
         return None
@@ -243,8 +245,10 @@ def _serving(folder: Path, chosen: int) -> dict[str, Any]:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Ctrl-C, a kill and a closed terminal that come in the block have their effect at its end:
-    one within Popen would leave a process that nobody has."""
+    """Hold back Ctrl-C, a kill and a closed terminal until the block ends.
+
+    One within Popen would leave a process that nobody has.
+    """
     if threading.current_thread() is not threading.main_thread():
         # Python's handlers run in the main thread alone.
         yield
@@ -262,8 +266,10 @@ def _signals_held_back() -> Iterator[None]:
 
 
 def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    """Wait until this very server serves. That something answers is not enough: another server
-    may have taken the port meanwhile."""
+    """Wait until this very server serves.
+
+    That something answers is not enough: another server may have taken the port meanwhile.
+    """
     until = time.monotonic() + START_WITHIN_S
     while not (_says_it_runs(folder) and _answers(port)):
         if process.poll() is not None or time.monotonic() > until:
@@ -281,7 +287,7 @@ def _says_it_runs(folder: Path) -> bool:
 
 
 def _server_env() -> dict[str, str]:
-    """The server's environment: it must find the same engine as we do, and no other AWS."""
+    """The server's environment: with the same engine as ours, and no other AWS."""
     env = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
     env.update(docker_host().environment())
     env["MOTO_DOCKER_NETWORK_MODE"] = "host"
@@ -299,7 +305,7 @@ def _running(folder: Path) -> dict[str, Any] | None:
 
 
 def _answering(folder: Path, patience_s: float) -> dict[str, Any] | None:
-    """The running server, once it answers; None where there is none, or it dies meanwhile.
+    """The running server, once it answers; None without one, or when it dies.
 
     Raises CloudError for one that lives and does not answer. All that the sandbox holds is in that
     process, so only ``down`` ends it.
@@ -320,8 +326,10 @@ def _answering(folder: Path, patience_s: float) -> dict[str, Any] | None:
 
 
 def _start_time(pid: int) -> str | None:
-    """When the process began, as the kernel tells it; None when there is none of this id. A pid
-    alone may be another process's by now."""
+    """The start time of a process by the kernel; None when there is none of this id.
+
+    A pid alone may be another process's by now.
+    """
     stat = Path(f"/proc/{pid}/stat")
     if not Path("/proc/self/stat").exists():
         told = subprocess.run(

@@ -1,7 +1,7 @@
-"""The sandbox in a shell's environment: what `sandbox up` exports, and the way back.
+"""The sandbox in a shell's environment: the exports of `sandbox up`, and back.
 
-A shell may hold AWS settings of its own. What each variable held is exported with the new value,
-so that `sandbox down` can put it back, also from a sandbox that died.
+A shell may hold AWS settings of its own. What each variable held is exported with the new value, so
+that `sandbox down` can put it back, also from a sandbox that died.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ EXPORTED = "BUNDLERUN_SANDBOX_EXPORTED"
 
 
 def exports(env: Mapping[str, str], shell: Mapping[str, str]) -> dict[str, str]:
-    """The variables ``env`` and EXPORTED, for a shell that has the variables ``shell``. Raises
-    SettingsError where its EXPORTED cannot be read."""
+    """The variables ``env`` and EXPORTED, for a shell with the variables ``shell``.
+
+    Raises SettingsError where its EXPORTED cannot be read.
+    """
     earlier = _exported(shell)
     exported: dict[str, tuple[str, str | None]] = {}
     for name, value in env.items():
@@ -31,9 +33,11 @@ def exports(env: Mapping[str, str], shell: Mapping[str, str]) -> dict[str, str]:
 
 
 def restored(shell: Mapping[str, str]) -> dict[str, str | None]:
-    """What `up` exported to this shell, with the value that each variable gets back; None: it is
-    unset. A variable that was changed since then stays as it is. Raises SettingsError where
-    EXPORTED cannot be read."""
+    """The variables exported by `up` to this shell, with the values they get back.
+
+    None: it is unset. A variable that was changed since then stays as it is. Raises SettingsError
+    where EXPORTED cannot be read.
+    """
     if EXPORTED not in shell:
         return {}
     found = _exported(shell)
