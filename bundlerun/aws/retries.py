@@ -1,8 +1,8 @@
 """Retries of requests that failed for the moment: how often, after how long.
 
-Long waiting is told to the progress. botocore's own rules are switched off: they say nothing of what they
-wait for, hold back retries once a few hundred were needed, and take an answer for whole that broke
-off. Which failures pass is said in failures. What AWS asks clients to do:
+Long waiting is told to the progress. botocore's own rules are switched off: they say nothing of
+what they wait for, hold back retries once a few hundred were needed, and take an answer for whole
+that broke off. Which failures pass is said in failures. What AWS asks clients to do:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
 A request that makes something new each time it is carried out is sent again here only where it was
