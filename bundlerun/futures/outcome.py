@@ -146,7 +146,7 @@ def _raised(found: Any, data: bytes) -> Raised:
     if any(type(text) is not str for text in texts) or raised.form not in _FORMS:
         raise ValueError(f"an exception is malformed: {found!r:.80}")
     if bool(data) is (raised.form == "text"):
-        raise ValueError("an exception has not the bytes of its form")
+        raise ValueError("an exception does not have the bytes of its form")
     return raised
 
 
