@@ -32,7 +32,9 @@ _NO_FACTOR = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class MapOptions(Keywords):
-    """The options of a map; what is left out is as the settings say, None is none and 0 is zero.
+    """The options of a map.
+
+    What is left out is as the settings say; None asks for no limit, and 0 for zero.
 
     ``backend`` names where the items run, ``kwargs`` go to each call. ``chunksize`` consecutive
     items share a container, or more of them where the machine has room for fewer containers; None:
