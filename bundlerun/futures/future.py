@@ -72,10 +72,10 @@ class Future(concurrent.futures.Future[T]):
         return self._items.cancel(self)
 
     def result(self, timeout: float | None = None) -> T:
-        """What the function returned, waiting ``timeout`` seconds for it (None: as long as it
-        takes).
+        """The value that the function returned, once it is there.
 
-        Raises what the function raised, ItemFailed where that cannot be had as it was; a RunFailed
+        ``timeout`` is how many seconds to wait for it (None: as long as it takes). Raises what the
+        function raised, ItemFailed where that is not available as it was; a RunFailed
         where the item ended in another way; CancelledError; TimeoutError of concurrent.futures
         while it goes on.
         """

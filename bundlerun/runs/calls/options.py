@@ -34,7 +34,7 @@ _NO_FACTOR = 1.0
 class MapOptions(Keywords):
     """The options of a map.
 
-    What is left out is as the settings say; None asks for no limit, and 0 for zero.
+    What is left out is as the settings say; None and 0 mean none and zero.
 
     ``backend`` names where the items run, ``kwargs`` go to each call. ``chunksize`` consecutive
     items share a container, or more of them where the machine has room for fewer containers; None:
