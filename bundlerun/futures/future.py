@@ -123,7 +123,7 @@ class Future(concurrent.futures.Future[T]):
             return
         self._items.may_wait(f"item {self.index}")
         try:
-            # It returns what ``result`` raises, so that a TimeoutError here is no item's.
+            # It returns what ``result`` raises, so that a TimeoutError here is not an item's.
             super().exception(timeout)
         except concurrent.futures.CancelledError:
             return
