@@ -94,8 +94,8 @@ def get(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> A
 def view(name: str | BundleRecord, *, tags: Mapping[str, str] | None = None) -> Any:
     """The value of the bundle ``name`` as a read-only View.
 
-    Dicts, lists and tuples are views, each leaf is brought and made when it is first touched, and
-    ``.value`` makes all of a part. Raises as ``get``, later as things are touched.
+    Dicts, lists and tuples are views, each leaf is brought and made when it is first touched,
+    and ``.value`` makes all of a part. Raises as ``get``, later as things are touched.
     """
     return default().view(name, tags=tags)
 
@@ -293,8 +293,8 @@ def write_build_context(
 ) -> Path:
     """Write the build context of ``dockerize`` to the new folder ``folder``.
 
-    That is what would be sent to the engine, the Dockerfile included; nothing is built. Returns the
-    Dockerfile's path.
+    That is what would be sent to the engine, the Dockerfile included; nothing is built. Returns
+    the Dockerfile's path.
     """
     return default().write_build_context(
         folder, pipe_root, pipe, config_dir=config_dir, base_image=base_image, platform=platform
@@ -420,8 +420,8 @@ def contexts() -> list[Context]:
 def delete_context(name: str, *, force: bool = False) -> None:
     """Delete the context ``name`` and its bundles here; its remote stays as it is.
 
-    The remote keeps what was pushed. Raises Conflict when it has committed bundles that were never
-    pushed, unless ``force``.
+    The remote keeps what was pushed. Raises Conflict when it has committed bundles that were
+    never pushed, unless ``force``.
     """
     default().delete_context(name, force=force)
 
