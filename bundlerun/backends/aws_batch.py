@@ -1,4 +1,4 @@
-"""Jobs on AWS Batch: one shared job definition a pipeline, everything of one job as overrides."""
+"""Jobs on AWS Batch: a shared job definition a pipeline, overrides for each job."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ rarest looks of a wait (``traits.pace``)."""
 
 @dataclass(frozen=True)
 class _Look:
-    """What DescribeJobs said of a job (None: it does not know it), when, and whether to a poll."""
+    """The answer of DescribeJobs on a job (None: unknown), and its time.
+
+    ``polled``: it was the answer to a poll.
+    """
 
     job: Mapping[str, Any] | None
     at_s: float
@@ -58,8 +61,10 @@ class _Look:
 
 @dataclass(frozen=True)
 class AWSBatchOptions:
-    """``[backends.AWSBatch]``: where jobs go, and the roles they have. As ``execution_role_arn``
-    Batch itself reads a job's secrets, before the job begins."""
+    """``[backends.AWSBatch]``: the queue of jobs, and the roles they have.
+
+    As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins.
+    """
 
     queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
     job_role_arn: str | None = option(variable="BUNDLERUN_JOB_ROLE_ARN")
@@ -114,11 +119,12 @@ class AWSBatch(Backend):
         return cls(connections.settings, Aws.of(connections))
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        """Queue ``spec``. Batch itself takes a second job of the same ``run_id``, so a job whose
-        answer was lost is looked for by its name before it is submitted again.
+        """Queue ``spec``.
 
-        Batch checks later whether the image is there. Raises SettingsError without a queue,
-        UsageError for what AWS Batch cannot do, before anything is asked of it; SubmitUnknown.
+        Batch itself takes a second job of the same ``run_id``, so a job whose answer was lost is
+        looked for by its name before it is submitted again. Batch checks later whether the image is
+        there. Raises SettingsError without a queue, UsageError for what AWS Batch cannot do, before
+        anything is asked of it; SubmitUnknown.
         """
         queue = self._queue()
         self.check(spec)
@@ -131,8 +137,10 @@ class AWSBatch(Backend):
         return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
-        """The run's job, by its name in the configured queue; see Backend.find. Batch lists a job
-        some days after its end."""
+        """The run's job, by its name in the configured queue; see Backend.find.
+
+        Batch lists a job some days after its end.
+        """
         queue = self._queue()
         job_id = batch.find_job(self._client(), queue, job_name(name, run_id))
         if job_id is None:
@@ -140,9 +148,12 @@ class AWSBatch(Backend):
         return JobHandle(self.name, job_id, run_id, {"queue": queue})
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        """A DescribeJobs a hundred handles, and now and then the queue's own state for a job that
-        has long been waiting without a reason; see Backend.poll. Batch forgets a job some days
-        after its end (at least 24 hours): LOST then."""
+        """The status of each handle, a DescribeJobs a hundred handles; see Backend.poll.
+
+        Now and then the queue's own state is asked for, for a job that has long been waiting
+        without a reason. Batch forgets a job some days after its end (at least 24 hours): LOST
+        then.
+        """
         found = batch.describe_jobs(self._client(), [handle.id for handle in handles])
         with self._news:
             now_s = time.monotonic()
@@ -151,8 +162,10 @@ class AWSBatch(Backend):
         return {handle.id: self._status(found.get(handle.id)) for handle in handles}
 
     def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
-        """The lines of all attempts, in CloudWatch's order; see Backend.logs. While another thread
-        polls the same job through this object, its looks serve here as well."""
+        """The lines of all attempts, in CloudWatch's order; see Backend.logs.
+
+        While another thread polls the same job through this object, its looks serve here as well.
+        """
         client = self._aws.client("logs")
         streams: dict[str, LogStream] = {}
         pause_s, quiet_after_end, ended = 0.5, 0, False
@@ -197,8 +210,10 @@ class AWSBatch(Backend):
         return JobHandle(self.name, claiming, handle.run_id, handle.extra)
 
     def check_secrets(self, secrets: Mapping[str, str | None], options: Mapping[str, str]) -> None:
-        """See Backend.check_secrets: Batch reads a secret by its ARN, as a role that must be
-        named."""
+        """Refuse secrets that Batch cannot read; see Backend.check_secrets.
+
+        Batch reads a secret by its ARN, as a role that must be named.
+        """
         for name, arn in secrets.items():
             if arn is None or not _SECRET.fullmatch(arn):
                 # The text is not shown: it may be the secret itself.
@@ -307,7 +322,10 @@ class AWSBatch(Backend):
 
 
 def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
-    """What all jobs of one image share; the sizes are defaults that every job overrides."""
+    """The job definition that all jobs of one image share.
+
+    Its sizes are defaults that every job overrides.
+    """
     container: dict[str, Any] = {
         "image": spec.image,
         "resourceRequirements": [
@@ -375,7 +393,7 @@ def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
 
 
 def job_name(name: str, run_id: str) -> str:
-    """What a run's job is called: letters, digits, - and _, 128 at most (API reference).
+    """The name of a run's job: letters, digits, - and _, 128 at most (API reference).
 
     The run's id is whole in it, however long ``name`` is: a job is found again by its name.
     """
@@ -383,7 +401,10 @@ def job_name(name: str, run_id: str) -> str:
 
 
 def check_owner(handle: JobHandle, job: Mapping[str, Any]) -> None:
-    """Raises Conflict unless the described job's own name and tag are those of the handle's run."""
+    """Refuse a described job whose name and tag are not those of the handle's run.
+
+    Raises Conflict.
+    """
     named = str(job.get("jobName", "")).endswith(f"-{_plain(handle.run_id, 127)}")
     tag = (job.get("tags") or {}).get(RUN_TAG)
     if not named or tag != handle.run_id:

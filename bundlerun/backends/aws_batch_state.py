@@ -1,4 +1,4 @@
-"""What AWS Batch's description of a job says became of it: a pure function of its JSON.
+"""The status of a job by AWS Batch's description: a pure function of its JSON.
 
 The words are those that AWS Batch and ECS write (AWS Batch user guide, "Troubleshooting" and "Job
 states"; ECS developer guide, "Stopped tasks error codes").

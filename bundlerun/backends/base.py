@@ -1,5 +1,4 @@
-"""The contract of a backend: what each must do with a job, what it may promise, and what it tells
-``doctor``."""
+"""The contract of a backend: its duties, its promises, its report to ``doctor``."""
 
 from __future__ import annotations
 
@@ -18,8 +17,11 @@ from bundlerun.settings import Settings
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two looks at a job: from ``first_s``, longer by ``factor`` each, up to
-    ``most_s``. ``stumbles`` is how many failing looks in a row are forgiven."""
+    """The seconds between two looks at a job.
+
+    They begin at ``first_s``, longer by ``factor`` each, up to ``most_s``. ``stumbles`` is how many
+    failing looks in a row are forgiven.
+    """
 
     first_s: float = 0.05
     most_s: float = 5.0
@@ -41,10 +43,10 @@ class ImageAt(Enum):
 
 @dataclass(frozen=True)
 class Tells:
-    """The environment variables in which a backend tells a job what it is; None: not told.
+    """The environment variables in which a backend tells a job what it is.
 
-    ``job`` is the id that all attempts of a job share, ``attempt`` counts from 1, ``index`` is the
-    job's place in its array, from 0.
+    None: not told. ``job`` is the id that all attempts of a job share, ``attempt`` counts from 1,
+    ``index`` is the job's place in its array, from 0.
     """
 
     job: str | None = None
@@ -54,7 +56,7 @@ class Tells:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a backend is like: all that others need to know of it before they ask it for anything.
+    """The traits of a backend: all that others must know before they ask anything.
 
     ``waits``: a run waits for its job unless told otherwise. ``image``: where the image must be.
     ``sees_folders``: a job can be given folders of the client's machine. ``private_variables``:
@@ -63,8 +65,8 @@ class Traits:
     jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
     ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after the
     machine under a job was taken away. ``tells``: the variables that tell a job what it is.
-    ``sizes``: which fields of ``Resources`` a job gets, and no more than that.
-    ``job_options``: which of the backend's options can be given for one job.
+    ``sizes``: which fields of ``Resources`` a job gets, and no more than that. ``job_options``:
+    which of the backend's options can be given for one job.
     """
 
     waits: bool
@@ -102,14 +104,18 @@ class Backend(ABC):
     one job as well."""
 
     def __init__(self, settings: Settings) -> None:
-        """By the settings; nothing is asked of anybody yet. Raises SettingsError for a key in the
-        backend's section that is not among ``options``."""
+        """Keep the settings; nothing is asked of anybody yet.
+
+        Raises SettingsError for a key in the backend's section that is not among ``options``.
+        """
         settings.options(self.name, self.options)
 
     @classmethod
     def open(cls, connections: Connections) -> Backend:
-        """The backend as a workspace has it; what is opened ``once`` is shared with its remotes.
-        Raises as the constructor."""
+        """The backend as a workspace has it.
+
+        What is opened ``once`` is shared with the workspace's remotes. Raises as the constructor.
+        """
         return cls(connections.settings)
 
     def checks(self) -> Iterator[Check]:
@@ -127,9 +133,12 @@ class Backend(ABC):
                 )
 
     def check_secrets(self, secrets: Mapping[str, str | None], options: Mapping[str, str]) -> None:
-        """Raises UsageError for a secret that a job with ``options`` cannot get here, SettingsError
-        where something must be configured first. ``secrets`` are variables, each with the service's
-        own name for it, or None. Asked where variables are not private alone."""
+        """Refuse secrets that a job with ``options`` cannot get here.
+
+        ``secrets`` are variables, each with the service's own name for it, or None. Asked where
+        variables are not private alone. Raises UsageError, and SettingsError where something must
+        be configured first.
+        """
         for name in secrets:
             raise UsageError(
                 f"a job on {self.name} cannot be given the secret {name}: others could read it",
@@ -138,9 +147,12 @@ class Backend(ABC):
 
     @classmethod
     def check_limits(cls, *, retries: int, timeout_s: int | None, array: int = 1) -> None:
-        """Raises UsageError where a job cannot be repeated ``retries`` times here after a lost
+        """Refuse limits of a job that this backend does not keep.
+
+        Raises UsageError where a job cannot be repeated ``retries`` times here after a lost
         machine, no limit of ``timeout_s`` is kept (None: no limit), or no array of ``array`` jobs
-        can be submitted."""
+        can be submitted.
+        """
         most, least_s = cls.traits.most_retries, cls.traits.least_timeout_s
         if not 0 <= retries <= most:
             can = f"0 to {most} times" if most else "no job"
@@ -160,8 +172,11 @@ class Backend(ABC):
             )
 
     def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
-        """Raises UsageError for resources that a job cannot have here. The fields in ``asked`` were
-        asked for by name: they are kept or refused, others may be less."""
+        """Refuse resources that a job cannot have here.
+
+        The fields in ``asked`` were asked for by name: they are kept or refused, others may be
+        less. Raises UsageError.
+        """
         for name in sorted(set(asked) - self.traits.sizes):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
@@ -170,7 +185,10 @@ class Backend(ABC):
             )
 
     def check(self, spec: JobSpec) -> None:
-        """Raises UsageError for what of ``spec`` is not kept here; ``submit`` begins with it."""
+        """Refuse what of ``spec`` is not kept here; ``submit`` begins with it.
+
+        Raises UsageError.
+        """
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         self.check_options(spec.options)
         self.check_resources(spec.resources)
@@ -188,24 +206,33 @@ class Backend(ABC):
 
     @abstractmethod
     def submit(self, spec: JobSpec) -> JobHandle:
-        """Start ``spec`` and return at once. Submitting the same ``run_id`` twice gives one job
-        where the engine can tell (the local one), else two jobs of which the output's
-        create-only record keeps one result. Raises ImagePull when the image is not there."""
+        """Start ``spec`` and return at once.
+
+        Submitting the same ``run_id`` twice gives one job where the engine can tell (the local
+        one), else two jobs of which the output's create-only record keeps one result. Raises
+        ImagePull when the image is not there.
+        """
 
     @abstractmethod
     def find(self, run_id: str, name: str) -> JobHandle | None:
-        """The job that was submitted for ``run_id`` under JobSpec.name ``name``, or None: for a
-        client that died before it could note the handle."""
+        """The job submitted for ``run_id`` under JobSpec.name ``name``, or None.
+
+        It is for a client that died before it could note the handle.
+        """
 
     @abstractmethod
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        """The status of each handle, by handle id; LOST where nobody knows it any more. As few
-        requests as the service allows (AWS Batch: 100 ids a DescribeJobs)."""
+        """The status of each handle, by handle id; LOST where nobody knows it any more.
+
+        As few requests as the service allows (AWS Batch: 100 ids a DescribeJobs).
+        """
 
     @abstractmethod
     def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
-        """The lines the job wrote, without newlines; with ``follow`` until the job ends. No line
-        twice; nothing when there is no log."""
+        """The lines the job wrote, without newlines; with ``follow`` until the job ends.
+
+        No line twice; nothing when there is no log.
+        """
 
     @abstractmethod
     def cancel(self, handle: JobHandle, reason: str) -> None:
@@ -216,17 +243,25 @@ class Backend(ABC):
 
     @abstractmethod
     def release(self, handle: JobHandle) -> None:
-        """The result is safe: forget what the engine still keeps of the job (a stopped container).
-        Calling it twice is not an error. Raises Conflict as ``cancel`` does."""
+        """Forget what the engine still keeps of the job (a stopped container).
+
+        The result is safe then. Calling it twice is not an error. Raises Conflict as ``cancel``
+        does.
+        """
 
     def staging(self, handle: JobHandle) -> Path | None:
-        """The folder of this machine that the job writes to (RemoteAccess.staging), by the engine's
-        own record; None where there is none, or it is not known any more."""
+        """The folder on this machine written by the job (RemoteAccess.staging), or None.
+
+        It is known by the engine's own record; None where there is none, or it is not known any
+        more.
+        """
         return None
 
     def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
-        """The handle of the job that calls itself ``claiming`` inside, where that is another than
-        the one of ``handle``; None where it is the same, or a run can have one job alone here."""
+        """The handle of another job that has the run, called ``claiming`` inside, or None.
+
+        None where it is the job of ``handle``, or a run can have one job alone here.
+        """
         return None
 
 
@@ -241,7 +276,10 @@ class Check:
 
 
 def checked(what: str, look: Callable[[], str]) -> Check:
-    """What ``look`` says of ``what``; an error of ours is a failing check, with its cure."""
+    """The check of ``what`` by ``look``; an error of ours is a failing check.
+
+    The failing check has the error's cure.
+    """
     try:
         return Check(what, True, look())
     except BundlerunError as error:
@@ -249,5 +287,8 @@ def checked(what: str, look: Callable[[], str]) -> Check:
 
 
 def failing(what: str, error: BundlerunError, *, ok: bool | None = False) -> Check:
-    """The check of ``what`` that ``error`` ended; a cure that is ``doctor`` itself is left out."""
+    """The check of ``what`` that ``error`` ended.
+
+    A cure that is ``doctor`` itself is left out.
+    """
     return Check(what, ok, error.message, None if error.hint == DOCTOR else error.hint)

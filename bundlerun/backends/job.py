@@ -1,5 +1,7 @@
-"""A job: what is asked of a backend, described without saying where it runs, the handle that finds
-it again, and what can become of it, loss included."""
+"""A job: its description for any backend, its handle, its states, loss included.
+
+The description does not say where the job runs; the handle finds it again.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,11 @@ class Resources:
 
 @dataclass(frozen=True)
 class RemoteAccess:
-    """What a job needs to act on its remote; a backend makes mounts, network and roles of it.
+    """What a job needs to act on its remote.
 
-    ``url`` is as the client has it. Where the remote is a folder of the client's machine, the job
-    reads ``folder`` and writes to ``staging`` alone. ``variables`` reach this job alone; those
-    named in ``secret`` are shown nowhere.
+    A backend makes mounts, network and roles of it. ``url`` is as the client has it. Where the
+    remote is a folder of the client's machine, the job reads ``folder`` and writes to ``staging``
+    alone. ``variables`` reach this job alone; those named in ``secret`` are shown nowhere.
     """
 
     url: str
@@ -39,8 +41,10 @@ class RemoteAccess:
     secret: frozenset[str] = frozenset()
 
     def options(self, folder: Path | None = None, staging: Path | None = None) -> tuple[str, ...]:
-        """The worker's options that name the remote, for a job that sees the two folders as these;
-        None: where they are."""
+        """The worker's options that name the remote.
+
+        They are for a job that sees the two folders as these; None: where they are.
+        """
         if self.folder is None or self.staging is None:
             return ("--remote", self.url)
         url = (folder or self.folder).as_uri()
@@ -74,8 +78,10 @@ class JobSpec:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, folder: Path | None = None, staging: Path | None = None) -> tuple[str, ...]:
-        """The whole command, for a job that sees the folders of its ``access`` as these; None:
-        where they are."""
+        """The whole command of the job.
+
+        It is for a job that sees the folders of its ``access`` as these; None: where they are.
+        """
         return self.command + (self.access.options(folder, staging) if self.access else ())
 
     @property
@@ -86,7 +92,10 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobHandle:
-    """A submitted job: which backend has it, and under what id. Survives in the journal as JSON."""
+    """A submitted job: its backend, and its id there.
+
+    Survives in the journal as JSON.
+    """
 
     backend: str
     id: str
@@ -115,8 +124,11 @@ class JobHandle:
 
 
 class JobState(Enum):
-    """Where a job stands. The last four are final; of a job that is ELSEWHERE, on a machine that
-    this one cannot ask, nobody here can tell."""
+    """The state of a job.
+
+    The last four are final; of a job that is ELSEWHERE, on a machine that this one cannot ask,
+    nobody here can tell.
+    """
 
     QUEUED = "queued"
     STARTING = "starting"

@@ -1,4 +1,4 @@
-"""Jobs as containers of a Docker engine: this machine's, or the one the Docker CLI points at.
+"""Jobs as containers of a Docker engine, this machine's or the Docker CLI's.
 
 What a job is lives in the engine alone (a label, a name), so any process finds it again. The
 deadline is inside the container (``timeout`` around the command), so it holds when the client is
@@ -59,11 +59,11 @@ _NEEDED = {
 
 
 class LocalDocker(Backend):
-    """Containers on a Docker engine. ``docker``'s own contexts and DOCKER_HOST are honoured.
+    """Containers on a Docker engine, by ``docker``'s own contexts and DOCKER_HOST.
 
-    ``JobSpec.retries`` is for machines that are taken away under a job (AWS Batch). Here the
-    engine never moves a job, a restarted one would repeat the pipe's own mistake, and a deadline
-    or a cancel would start it again: so nothing is retried, and retries are refused.
+    ``JobSpec.retries`` is for machines that are taken away under a job (AWS Batch). Here the engine
+    never moves a job, a restarted one would repeat the pipe's own mistake, and a deadline or a
+    cancel would start it again: so nothing is retried, and retries are refused.
     """
 
     name = "Local"
@@ -77,18 +77,21 @@ class LocalDocker(Backend):
     )
 
     def __init__(self, settings: Settings, *, user: str | None = None) -> None:
-        """``user`` is the ``uid:gid`` of the containers; None: the caller's, and an ordinary user's
-        for root."""
+        """Keep the settings, and ``user``, the ``uid:gid`` of the containers.
+
+        None for ``user``: the caller's, and an ordinary user's for root.
+        """
         super().__init__(settings)
         self._user = user or job_user()
         self._lock = threading.Lock()
         self._connected: tuple[DockerHost, Any] | None = None
 
     def submit(self, spec: JobSpec) -> JobHandle:
-        """Create and start the container of ``spec``; the same ``run_id`` finds the same one.
+        """Create and start the container of ``spec``, one for each ``run_id``.
 
-        Raises ImagePull when the image is neither here nor to be pulled, EngineError when the
-        engine does not answer or refuses, UsageError as check_limits does.
+        The same ``run_id`` finds the same container. Raises ImagePull when the image is neither
+        here nor to be pulled, EngineError when the engine does not answer or refuses, UsageError as
+        check_limits does.
         """
         self.check(spec)
         self._let_write(spec.access)
@@ -101,8 +104,11 @@ class LocalDocker(Backend):
         return self._submitted(spec)
 
     def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
-        """See Backend.check_resources: more than the engine has is refused. What was not asked for
-        by name is a limit that it cannot reach. GPUs are for the engine itself to refuse."""
+        """Refuse more than the engine has; see Backend.check_resources.
+
+        What was not asked for by name is a limit that it cannot reach. GPUs are for the engine
+        itself to refuse.
+        """
         super().check_resources(resources, asked)
         if not {"vcpus", "memory_mib"} & set(asked):
             return
@@ -137,8 +143,10 @@ class LocalDocker(Backend):
             return self._handle(client, container, spec.run_id)
 
     def find(self, run_id: str, name: str) -> JobHandle | None:
-        """The run's container, by its label; see Backend.find. One whose client died before it
-        started it is started."""
+        """The run's container, by its label; see Backend.find.
+
+        One whose client died before it started it is started.
+        """
         with self._engine(f"the container of run {run_id}") as client:
             container = self._find(client, run_id)
             if container is None:
@@ -148,8 +156,10 @@ class LocalDocker(Backend):
             return self._handle(client, container, run_id)
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        """One inspection of the engine's record per handle; see Backend.poll. A container of
-        another engine is ELSEWHERE, the reason naming its host."""
+        """The status of each handle, by one inspection a handle; see Backend.poll.
+
+        A container of another engine is ELSEWHERE, the reason naming its host.
+        """
         with self._engine("the state of a container") as client:
             return {handle.id: self._status(client, handle) for handle in handles}
 
@@ -253,8 +263,10 @@ class LocalDocker(Backend):
         return found[0] if found else None
 
     def _get(self, client: Any, handle: JobHandle) -> Any:
-        """The container, None when it is gone. Raises Conflict for one that is of another run,
-        EngineError for one of another engine."""
+        """The container, None when it is gone.
+
+        Raises Conflict for one that is of another run, EngineError for one of another engine.
+        """
         from docker.errors import NotFound
 
         try:
@@ -298,7 +310,10 @@ class LocalDocker(Backend):
         return found
 
     def _start(self, container: Any, run_id: str) -> None:
-        """Nothing happens to one that was started before. One that cannot start is removed."""
+        """Start a container that was never started.
+
+        One that cannot start is removed. Raises EngineError.
+        """
         from docker.errors import APIError
 
         container.reload()
@@ -357,7 +372,7 @@ def _without_answer(error: EngineError) -> bool:
 
 
 def _other_host(client: Any, handle: JobHandle) -> str | None:
-    """The host of the engine that ``handle`` is of, None where that is the one that answers."""
+    """The host of the handle's engine, None where that is the one that answers."""
     engine = handle.extra.get("engine")
     if not engine or engine == client.info().get("ID"):
         return None
@@ -427,10 +442,10 @@ def mounts(access: RemoteAccess | None) -> list[Any]:
 
 
 def environment(spec: JobSpec, in_image: Sequence[str] = ()) -> dict[str, str]:
-    """The job's variables, and those without which a uid that no passwd file knows cannot work,
-    where the image (``NAME=value`` rows) has none of its own.
+    """The job's variables, and those that a uid without a passwd entry needs.
 
-    The scratch is the container's own /tmp, on disk: a tmpfs would count as the job's memory.
+    The latter stand where the image (``NAME=value`` rows) has none of its own. The scratch is the
+    container's own /tmp, on disk: a tmpfs would count as the job's memory.
     """
     named = {row.partition("=")[0] for row in in_image}
     needed = {name: text for name, text in _NEEDED.items() if name not in named}
@@ -438,7 +453,7 @@ def environment(spec: JobSpec, in_image: Sequence[str] = ()) -> dict[str, str]:
 
 
 def container_name(run_id: str) -> str:
-    """The container's name; unique a run, so that the engine itself refuses a second one."""
+    """The container's name, unique a run, so that the engine refuses a second one."""
     return "bundlerun-" + re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)
 
 

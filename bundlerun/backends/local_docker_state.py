@@ -1,4 +1,4 @@
-"""What a stopped container's own record says became of the job: a pure function of ``State``."""
+"""The status of a job from its stopped container: a pure function of ``State``."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _words(code: int) -> str:
 
 
 def unix_s(text: object) -> float | None:
-    """Unix seconds of the engine's timestamp (RFC 3339, nanoseconds); None for its year 1."""
+    """Unix seconds of an engine's timestamp (RFC 3339, in ns); None for its year 1."""
     if not isinstance(text, str) or text.startswith("0001-") or "T" not in text:
         return None
     whole, _, rest = text.partition(".")

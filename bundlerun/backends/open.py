@@ -13,16 +13,21 @@ if TYPE_CHECKING:
 
 
 def backend_type(name: str) -> type[Backend]:
-    """The class of the backend ``name``. Raises UsageError for an unknown name.
-    Other distributions are asked for a name that is not built in alone."""
+    """The class of the backend ``name``.
+
+    Other distributions are asked for a name that is not built in alone. Raises UsageError for an
+    unknown name.
+    """
     rows = registry.BACKENDS if name in registry.BACKENDS else all_backends()
     found: type[Backend] = registry.load(rows, name, what="backend")
     return found
 
 
 def all_backends() -> dict[str, registry.Row]:
-    """Every backend that can be named here: the built-in ones, then those of other installed
-    distributions."""
+    """Every backend that can be named here.
+
+    The built-in ones come first, then those of other installed distributions.
+    """
     return {**registry.BACKENDS, **registry.installed_backends()}
 
 
@@ -32,8 +37,11 @@ def traits_of(name: str) -> Traits:
 
 
 def open_backend(name: str, connections: Connections) -> Backend:
-    """The backend ``name``; nothing is asked of it yet. Raises UsageError for an unknown name,
-    SettingsError for options that it does not have, or a section of an unknown backend."""
+    """The backend ``name``; nothing is asked of it yet.
+
+    Raises UsageError for an unknown name, SettingsError for options that it does not have, or a
+    section of an unknown backend.
+    """
     settings = connections.settings
     strangers = settings.backends.keys() - registry.BACKENDS.keys()
     unknown = strangers and strangers - all_backends().keys()

@@ -1,4 +1,4 @@
-"""Looking at a job: looks that grow rarer, and a service that stumbles is asked again."""
+"""The poll of a job: looks grow rarer, and a service that stumbles is asked again."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def looks(
     pace: Pace | None = None,
     clock: Clock | None = None,
 ) -> Iterator[JobStatus]:
-    """What the backend says of the job, look after look and without end: whether a look is the last
-    one is for the caller to judge. They grow rarer as long as they say the same.
+    """The statuses of a job, look after look and without end.
 
-    ``timeout_s`` is how long this goes on (None: as long as it takes); the job itself goes on.
-    Raises TimedOut then, and the backend's own error when it fails ``pace.stumbles`` + 1 times in a
-    row.
+    Whether a look is the last one is for the caller to judge. They grow rarer as long as they say
+    the same. ``timeout_s`` is how long this goes on (None: as long as it takes); the job itself
+    goes on. Raises TimedOut then, and the backend's own error when it fails ``pace.stumbles`` + 1
+    times in a row.
     """
     clock, pace = clock or Clock(), pace or backend.traits.pace
     until = None if timeout_s is None else clock.now() + timeout_s
