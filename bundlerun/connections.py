@@ -1,4 +1,4 @@
-"""What a workspace talks to outside, and by which settings: each identity is opened once."""
+"""The connections of a workspace to the outside: each identity is opened once."""
 
 from __future__ import annotations
 

@@ -93,8 +93,11 @@ DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 @dataclass(frozen=True)
 class DockerHost:
-    """An engine's address. ``ca``, ``cert`` and ``key`` are files; ``tls`` says whether TLS is
-    spoken and ``verify`` whether the server's certificate is checked."""
+    """The address of an engine.
+
+    ``ca``, ``cert`` and ``key`` are files; ``tls`` says whether TLS is spoken and ``verify``
+    whether the server's certificate is checked.
+    """
 
     base_url: str = DEFAULT_SOCKET
     context: str = "default"

@@ -1,4 +1,4 @@
-"""Every error that bundlerun raises, and the exit code that the command line gives for it.
+"""The errors that bundlerun raises, each with its exit code on the command line.
 
 ::
 
@@ -205,7 +205,7 @@ class RemoteChanged(RemoteError):
 
 
 class Untrusted(RemoteError):
-    """A pickle on the remote that nothing proves to be the run's own: it was not opened."""
+    """A pickle on the remote, not opened: nothing proves it to be the run's own."""
 
 
 class IntegrityError(BundlerunError):

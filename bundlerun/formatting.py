@@ -1,4 +1,7 @@
-"""How facts read to a person, on a terminal and in a notebook: sizes, times, pairs, outlines."""
+"""The form of facts for a person: sizes, times, pairs, outlines.
+
+It is the same on a terminal and in a notebook.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,10 @@ ENTRIES_SHOWN = 20
 
 
 def clean(text: str) -> str:
-    """``text`` without control characters and bidirectional overrides, which could make a
-    terminal lie; newlines and tabs stay."""
+    """``text`` without control characters and bidirectional overrides.
+
+    These could make a terminal lie. Newlines and tabs stay.
+    """
     return _CONTROL.sub("�", text)
 
 

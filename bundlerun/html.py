@@ -1,6 +1,6 @@
-"""HTML fragments: the only place where text becomes markup, so that a name, tag or value cannot.
+"""HTML fragments: the only place where text becomes markup.
 
-::
+So a name, tag or value is never obeyed as markup::
 
     element("td", name, class_="name")      whatever ``name`` holds, it is shown and never obeyed
     table(["NAME", "MADE"], rows)
@@ -36,7 +36,7 @@ Content = str | Fragment
 
 
 def text(content: Content) -> Fragment:
-    """``content`` as a fragment: a str is escaped, and its control characters are marked."""
+    """``content`` as a fragment: a str escaped, its control characters marked."""
     # Imported here: its table of entities is large, and records are read far more than shown so.
     from html import escape
 
@@ -49,8 +49,11 @@ def joined(contents: Iterable[Content]) -> Fragment:
 
 
 def element(tag: str, *contents: Content, **attributes: str) -> Fragment:
-    """``<tag attributes>contents</tag>``; an attribute called as a word of Python's has a ``_``
-    behind it. Raises ValueError for a tag or attribute that is not a plain name."""
+    """``<tag attributes>contents</tag>``.
+
+    An attribute called as a word of Python's has a ``_`` behind it. Raises ValueError for a tag or
+    attribute that is not a plain name.
+    """
     names = {name.rstrip("_"): value for name, value in attributes.items()}
     for name in (tag, *names):
         if not _TAG.fullmatch(name):

@@ -10,7 +10,10 @@ class Progress(Protocol):
     """The listener to work. Implementations are thread-safe and never raise."""
 
     def start(self, what: str, total: int | None, unit: str) -> int:
-        """A new bar: ``total`` steps (None: unknown) of ``unit`` ("bytes", "files"); its id."""
+        """A new bar of ``total`` steps of ``unit`` ("bytes", "files"); its id.
+
+        None for ``total``: unknown.
+        """
 
     def advance(self, bar: int, steps: int) -> None:
         """``steps`` more of the bar ``bar`` are done."""

@@ -1,4 +1,4 @@
-"""The settings: read once, from one file and the environment, and passed on as a value.
+"""The settings: read once, from a file and the environment, and passed on.
 
 The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless set)::
 
@@ -55,17 +55,20 @@ T = TypeVar("T")
 def option(
     default: Any = None, *, variable: str | None = None, choices: tuple[str, ...] = ()
 ) -> Any:
-    """A key of a section: its default, the variable that wins over it, and what it may be.
+    """A key of a section: its default, its variable, and its choices.
 
-    The variable is one of bundlerun's own prefix: others are not part of the settings.
+    The variable wins over the file, and is one of bundlerun's own prefix: others are not part of
+    the settings.
     """
     return field(default=default, metadata={"variable": variable, "choices": choices})
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: the default size of jobs, and the luigi central scheduler that applies report
-    their graph to."""
+    """``[run]``: the default size of jobs, and luigi's central scheduler.
+
+    Applies report their graph to the latter.
+    """
 
     vcpus: float = 1
     memory_mib: int = 2048
@@ -74,7 +77,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """``[images]``: how images are named, on what they stand, where they are published."""
+    """``[images]``: the names of images, their base, and their registry."""
 
     repository_prefix: str | None = option(variable="BUNDLERUN_REPOSITORY_PREFIX")
     registry: str | None = option(variable="BUNDLERUN_REGISTRY")
@@ -144,9 +147,11 @@ class Settings:
         return self.home / _FILE
 
     def options(self, backend: str, kind: type[T], of_job: Mapping[str, str] | None = None) -> T:
-        """``[backends.NAME]`` of the backend called ``backend``, the variables over it, and over
-        both the texts ``of_job`` (keys of the section), as the frozen dataclass ``kind``, whose
-        fields are made by ``option``. Raises SettingsError."""
+        """``[backends.NAME]`` of the backend called ``backend``, as a ``kind``.
+
+        The variables go over the section, and over both the texts ``of_job`` (keys of the section).
+        The fields of ``kind``, which is frozen, are made by ``option``. Raises SettingsError.
+        """
         where = f"{self.file}: [backends.{backend}]"
         rows = self.backends.get(backend, {})
         return _section(kind, rows, where, self.variables, of_job)
@@ -257,8 +262,10 @@ def _section(
     environ: Mapping[str, str],
     last: Mapping[str, str] | None = None,
 ) -> T:
-    """The section ``rows`` as ``kind``, with what ``environ`` says over it, and ``last``, by key,
-    over both."""
+    """The section ``rows`` as ``kind``.
+
+    What ``environ`` says goes over it, and ``last``, by key, over both.
+    """
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     hints = _hints(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}

@@ -163,8 +163,10 @@ class _Sweep:
             self.found.append(_swept("broken writes", self._litter))
 
     def dead(self, lists: Mapping[int, CondemnedRecord], grace_s: float) -> list[str]:
-        """The unused packs that are on no list and older than the grace period, and than the oldest
-        call that is kept."""
+        """The unused packs older than the grace period that are on no list.
+
+        They are older than the oldest call that is kept, too.
+        """
         on_lists = {pack for record in lists.values() for pack in record.packs}
         return [
             pack
