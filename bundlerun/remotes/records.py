@@ -80,7 +80,7 @@ class PushedBundle:
 
     def to_bytes(self) -> bytes:
         """The record as canonical JSON."""
-        packs = [[s.pack.uuid, s.pack.size, s.pack.index_length, s.used] for s in self.shares]
+        packs = [share_row(share) for share in self.shares]
         return canonical_json(
             {
                 "format": FORMAT,
@@ -101,7 +101,7 @@ class PushedBundle:
             found = parsed(data)
             bundle = BundleRecord.from_json(found.any("bundle"))
             after = _number(found.any("after"), 0, MAX_VERSION - 1)
-            shares = tuple(_share(row) for row in found.items("packs"))
+            shares = tuple(share_of(row) for row in found.items("packs"))
             if bundle.id != id:
                 raise IntegrityError(f"the record is of another bundle, {bundle.id}")
         return PushedBundle(bundle, after, shares)
@@ -230,7 +230,13 @@ def checked_uuid(text: object) -> str:
     raise IntegrityError(f"{text!r:.80} is not a UUID")
 
 
-def _share(row: Any) -> Share:
+def share_row(share: Share) -> list[str | int]:
+    """A share as a record has it."""
+    return [share.pack.uuid, share.pack.size, share.pack.index_length, share.used]
+
+
+def share_of(row: Any) -> Share:
+    """The inverse of ``share_row``. Raises IntegrityError, also for what no pack has."""
     if not isinstance(row, list) or len(row) != 4:
         raise IntegrityError(f"{row!r:.200} does not say of a pack what is used of it")
     pack, size, index_length, used = row

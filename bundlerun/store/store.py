@@ -167,6 +167,21 @@ class Store:
         finally:
             progress.finish(bar)
 
+    def keep(self, value: object) -> Link:
+        """Keep the objects of ``value``, which no record names, and give its root.
+
+        They stay until the next clean-up, which ``objects.guard`` holds off. Raises BadValue with
+        the path in the tree, BadPath.
+        """
+        from bundlerun.bundles.value import encode_value
+
+        with self.objects.guard.sharing():
+            intake = CachedWriter(self.objects.intake(), self.stats)
+            root = intake.settled(lambda: encode_value(value, intake))
+            with self._database.writing() as tx:
+                intake.write(tx)
+        return root
+
     def add_root(self, context: Context, bundle: BundleRecord, *, commit: bool) -> Entry:
         """Keep a new bundle over a value that is here already, or on the remote.
 
