@@ -132,7 +132,7 @@ class Capture:
 
 
 def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:
-    """So many bytes at the end of ``data`` are the beginning of one of ``pieces``, the most."""
+    """The length of the longest beginning of one of ``pieces`` at the end of ``data``."""
     longest = max((len(piece) for piece in pieces), default=0)
     return next(
         (
@@ -146,7 +146,10 @@ def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:
 
 @dataclass
 class _Held:
-    """Text of one thread that lacks its newline, and since when (``time.monotonic()``)."""
+    """The text of one thread that lacks its newline.
+
+    ``since_s`` is when it began to be held (``time.monotonic()``).
+    """
 
     data: bytes = b""
     since_s: float = field(default_factory=time.monotonic)
@@ -177,7 +180,10 @@ class _Stream(io.RawIOBase):
         return True
 
     def write(self, data: object) -> int:
-        """Take ``data``, a buffer of bytes; its length. Text without a newline is held a while."""
+        """Take ``data``, a buffer of bytes; its length.
+
+        Text without a newline is held a while.
+        """
         taken = bytes(data)  # type: ignore[call-overload]
         with self._lock:
             held = self._held.setdefault(threading.get_ident(), _Held())
@@ -247,7 +253,10 @@ def _text(descriptor: int, *, other: int) -> io.TextIOWrapper:
 
 
 def _waiting(descriptor: int) -> int:
-    """Bytes in the pipe that nobody has read. FIONREAD answers at either end (pipe(7))."""
+    """The number of bytes in the pipe that nobody has read.
+
+    FIONREAD answers at either end (pipe(7)).
+    """
     try:
         answer = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0")
     except OSError:  # the job closed or replaced the descriptor

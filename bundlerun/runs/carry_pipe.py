@@ -1,4 +1,7 @@
-"""Carrying out a pipe inside a job: its input is pulled, each finished bundle pushed at once."""
+"""A pipe carried out inside a job: its input pulled, each finished bundle pushed.
+
+A bundle is pushed at once.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +78,10 @@ def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
 
 
 def _check_as_planned(plan: RunPlan, task: PipeTask, root: Path) -> None:
-    """An image holds what it was planned with; a project and an interpreter that the job sees
-    itself may be changed meanwhile. Raises InfraError where they were."""
+    """Refuse a project or an interpreter that changed since the run was planned.
+
+    An image holds what it was planned with; these the job sees itself. Raises InfraError.
+    """
     module, again = task.pipe.rpartition(".")[0], f"bundlerun run IN OUT {task.pipe}"
     if source_digest(root, module) != task.code.source:
         raise InfraError(
@@ -92,8 +97,10 @@ def _check_as_planned(plan: RunPlan, task: PipeTask, root: Path) -> None:
 
 
 class RemoteTargets(Targets):
-    """The targets of a job: what is not here is looked for on the remote, and each finished bundle
-    is pushed at once."""
+    """The targets of a job, looked for here and then on the remote.
+
+    Each finished bundle is pushed at once.
+    """
 
     def __init__(self, binding: Binding) -> None:
         store, remote = binding.store, binding.remote

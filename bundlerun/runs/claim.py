@@ -1,4 +1,7 @@
-"""The claim of a job on its place in a run: create-only, so that of two jobs one does the work."""
+"""The claim of a job on its place in a run.
+
+It is create-only, so that of two jobs one does the work.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def claim(remote: Remote, run_id: str, place: int | str, job: str) -> bool:
-    """Take a place in the run for ``job``, which every attempt of that job may do again; whether
-    this one is the first. ``place`` is as ``claim_key`` has it.
+    """Take a place in the run for ``job``; whether this attempt is the first to do so.
 
-    Raises Conflict where another job has it, IntegrityError for a claim that cannot be read.
+    Every attempt of that job may take it again. ``place`` is as ``claim_key`` has it. Raises
+    Conflict where another job has it, IntegrityError for a claim that cannot be read.
     """
     data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
     if create(remote, claim_key(run_id, place), data) is None:

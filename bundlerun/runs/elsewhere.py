@@ -1,4 +1,4 @@
-"""Runs that another store submitted, or whose journal was lost: found on the remote.
+"""Runs found on the remote, of another store or of a journal that was lost.
 
 Nothing that a remote says of a run is believed further than its plan goes: what became of it is
 judged as for any other run, and a job is ended only where its own record names the run.
@@ -30,9 +30,10 @@ READ_AT_MOST = 5
 
 
 def adopt(prefix: str, scope: RunScope) -> RunRecord:
-    """The run of the context's remote whose id starts with ``prefix``, from now on in the journal.
+    """The run on the context's remote whose id starts with ``prefix``, now kept here.
 
-    Raises RunNotFound, UsageError when several start so, NoRemote, IntegrityError.
+    It is in the journal from now on. Raises RunNotFound, UsageError when several start so,
+    NoRemote, IntegrityError.
     """
     remote = scope.remote
     run_id = index.whole_id(remote, prefix)
@@ -45,12 +46,11 @@ def adopt(prefix: str, scope: RunScope) -> RunRecord:
 
 
 def listed(scope: RunScope, *, limit: int | None, before: str | None) -> list[RunRecord]:
-    """The newest runs of the context's remote, ``limit`` at most and older than the run ``before``,
-    of all submitters, with their present states; nothing is written. What cannot be read is
-    named by ``scope.progress``.
+    """The newest runs of the context's remote, with their present states.
 
-    One listing, and for each run that this store has not settled two to four requests; a poll a
-    backend.
+    They are of all submitters, ``limit`` at most and older than the run ``before``; nothing is
+    written. What cannot be read is named by ``scope.progress``. One listing, and for each run that
+    this store has not settled two to four requests; a poll a backend.
     """
     remote = scope.remote
     ids = index.newest(remote, limit=limit, before=before)
@@ -68,9 +68,11 @@ def listed(scope: RunScope, *, limit: int | None, before: str | None) -> list[Ru
 
 
 def doing(plan: RunPlan, scope: RunScope) -> tuple[RunPlan, RunRecord] | None:
-    """A run that does what ``plan`` asks, for the same output and with the same tags, and that its
-    backend says is alive: its plan and its record, in the journal from now on. One request, and a
-    few for each such run."""
+    """A run under way that does what ``plan`` asks: its plan and its record, or None.
+
+    It has the same output and the same tags, its backend says that it is alive, and it is in the
+    journal from now on. One request, and a few for each such run.
+    """
     remote = scope.remote
     ids = index.making(remote, *plan.task.marks)[:READ_AT_MOST]
     for known in index.read_all(remote, ids):
@@ -87,8 +89,11 @@ def doing(plan: RunPlan, scope: RunScope) -> tuple[RunPlan, RunRecord] | None:
 
 
 def maker_of(output: str, scope: RunScope) -> str | None:
-    """The id of the newest run on the context's remote that is to make ``output`` and has left no
-    result yet; None where there is none. One request, and two for each such run."""
+    """The id of the newest run that is about to make ``output``; None without one.
+
+    It is on the context's remote, and has left no result yet. One request, and two for each such
+    run.
+    """
     remote = scope.remote
     for known in index.read_all(remote, index.making(remote, output)[:READ_AT_MOST]):
         if isinstance(known, IntegrityError) or known.plan.task.output != output:
@@ -121,8 +126,10 @@ def _in_journal(run_id: str, scope: RunScope) -> RunRecord | None:
 
 
 def _is_alive(record: RunRecord, scope: RunScope) -> bool:
-    """Whether the run's backend confirms that its job goes on; one that cannot be asked does not
-    confirm it."""
+    """Whether the run's backend confirms that its job goes on.
+
+    One that cannot be asked does not confirm it.
+    """
     try:
         backend = open_backend(record.backend, scope.connections)
         handle = record.handle or backend.find(record.run_id, job_base(record.pipe))

@@ -1,4 +1,4 @@
-"""What a job leaves on the remote when it ends: what became of its attempt, and the proof of it."""
+"""The envelope that a job leaves on the remote: its attempt's end, and the proof."""
 
 from __future__ import annotations
 
@@ -62,8 +62,11 @@ class Envelope:
 
     @staticmethod
     def from_bytes(data: bytes) -> Envelope:
-        """The inverse of ``to_bytes``. Raises IntegrityError for anything else: an envelope is
-        written by a job, which may write what it likes."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError for anything else: an envelope is written by a job, which may write
+        what it likes.
+        """
         if len(data) > MOST_BYTES:
             raise IntegrityError(f"a result envelope has more than {MOST_BYTES} bytes")
         found: Any = parse_record(data)
@@ -97,8 +100,10 @@ class Unreadable:
 
 
 def newest_envelope(remote: Remote, run_id: str, index: int = 0) -> Envelope | Unreadable | Missing:
-    """What the last attempt of the job at ``index`` of a run left on the remote. Two requests at
-    most."""
+    """The envelope of the last attempt of the job at ``index`` of a run.
+
+    Two requests at most.
+    """
     prefix = result_key(run_id, index, 0).removesuffix("0.json")
     attempts = [entry.key[len(prefix) :].split(".")[0] for entry in remote.list(prefix)]
     numbers = sorted(int(attempt) for attempt in attempts if attempt.isdecimal())

@@ -1,5 +1,7 @@
-"""Where the code of a run is: in an image, or with an interpreter of this machine. Either way the
-module is described in the same words, and plans and keys are made of these alone."""
+"""The environments of runs: an image, or an interpreter of this machine.
+
+Either way the module is described in the same words, and plans and keys are made of these alone.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def place_of(request: RunRequest, scope: RunScope, *, build: bool) -> Place:
-    """Where the jobs of ``request`` find their code, by what its backend takes. With ``build`` an
-    image is made first, where its source changed.
+    """The place where jobs of ``request`` find their code, by their backend's traits.
 
-    Raises as ``image_of_run`` and ``described_here``, UsageError where there is nothing to build.
+    With ``build`` an image is made first, where its source changed. Raises as ``image_of_run`` and
+    ``described_here``, UsageError where there is nothing to build.
     """
     if traits_of(request.backend).image is not ImageAt.NONE:
         image = image_of_run(request, scope, build=build)
@@ -44,9 +46,11 @@ def place_of(request: RunRequest, scope: RunScope, *, build: bool) -> Place:
 
 
 def described_here(root: Path, pipe: str, digests: Digests = digests_of) -> Described:
-    """The module of ``pipe`` below ``root`` as this interpreter has it, which imports it in a
-    process of its own. Raises BadModule when it is not there, cannot be imported, or has no such
-    pipe."""
+    """The description of the module of ``pipe`` below ``root``, by this interpreter.
+
+    A process of its own imports it. Raises BadModule when the module is not there, cannot be
+    imported, or has no such pipe.
+    """
     module = pipe.rpartition(".")[0]
     check_names_class(root, pipe)
     source = source_of(root, module, digests=digests)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One ``dockerize``: where the source stands, which pipe, and the options of the image."""
+    """A request to ``dockerize``: the source's folder, the pipe, the image's options."""
 
     pipe_root: Path
     pipe: str
@@ -102,7 +102,10 @@ def recipe_of(
 
 
 def _check_named(root: Path, request: ImageRequest) -> None:
-    """A misspelt class is told before its image is built, as far as the source shows it."""
+    """Refuse a misspelt class before its image is built, as the source shows it.
+
+    Raises BadModule.
+    """
     name = request.pipe.rpartition(".")[2]
     check_names_class(root, request.pipe)
     there = top_level_names(root, request.module)
@@ -131,10 +134,10 @@ def make_image(
     connections: Connections,
     push: bool,
 ) -> ImageInfo:
-    """Build the image of ``request`` unless it is there, with ``push`` send it to the registry of
-    the settings, and remember both.
+    """Build the image of ``request`` unless it is there, and remember it.
 
-    Raises as ``recipe_of``, ``build_image`` and ``publish``.
+    With ``push`` it is sent to the registry of the settings, which is remembered too. Raises as
+    ``recipe_of``, ``build_image`` and ``publish``.
     """
     settings = connections.settings.images
     recipe = recipe_of(request, settings, digests=store.stats.digests)
@@ -148,8 +151,11 @@ def make_image(
 
 
 def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageInfo:
-    """The image that ``request`` runs in; with ``build`` made first, where its source changed, as
-    it was made before. Raises as ``make_image`` and ``image_for``."""
+    """The image that ``request`` runs in.
+
+    With ``build`` it is made first, as it was made before, where its source changed. Raises as
+    ``make_image`` and ``image_for``.
+    """
     store, settings = scope.store, scope.settings.images
     on_engine = traits_of(request.backend).image is ImageAt.ENGINE
     if not build:

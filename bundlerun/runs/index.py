@@ -1,6 +1,6 @@
-"""The runs that a remote knows, so that any store which is bound to it finds them again.
+"""The index of the runs on a remote.
 
-::
+By it any store that is bound to the remote finds them again::
 
     r/<9999999999999-ms>-<run>.<mark>   empty: one listing gives the newest runs
     runs/<run>/plan.json             *  what was asked
@@ -62,7 +62,10 @@ class Known:
 
 
 def announce(remote: Remote, plan: RunPlan) -> None:
-    """Write the plan, then the key that lists it. Raises Conflict where there is such a plan."""
+    """Write the plan, then the key that lists it.
+
+    Raises Conflict where there is such a plan.
+    """
     there = create(remote, plan_key(plan.run_id), plan.to_bytes())
     if there is not None and there != plan.to_bytes():
         raise Conflict(
@@ -86,23 +89,29 @@ def index_key(plan: RunPlan) -> str:
 
 
 def newest(remote: Remote, *, limit: int | None, before: str | None) -> list[str]:
-    """The ids of the newest runs, newest first, ``limit`` at most; ``before``, a run's id or how it
-    starts: those older than that one. One request a 1,000. Raises as ``whole_id``."""
+    """The ids of the newest runs, newest first, ``limit`` at most.
+
+    ``before``, a run's id or how it starts: those older than that one. One request a 1,000. Raises
+    as ``whole_id``.
+    """
     return [run for run, _ in _listed(remote, limit, before and whole_id(remote, before))]
 
 
 def making(remote: Remote, *marks: str) -> list[str]:
-    """The ids of the runs, of the newest 1,000, whose ``marks`` begin with these, newest first: the
-    output that they were to make, and where it is given, the work. One request; read the plans to
-    be sure."""
+    """The ids of the newest runs whose ``marks`` begin with these, newest first.
+
+    Marks are the output that a run makes, and where it is given, the work. The newest 1,000 runs
+    are looked through. One request; read the plans to be sure.
+    """
     wanted = "".join(map(_mark, marks))
     return [run for run, mark in _listed(remote, LOOKED_THROUGH) if mark.startswith(wanted)]
 
 
 def whole_id(remote: Remote, prefix: str) -> str:
-    """The id of the run on ``remote`` that starts with ``prefix``, of four characters at least.
+    """The id of the run on ``remote`` that starts with ``prefix``.
 
-    Raises RunNotFound, or UsageError when several do.
+    ``prefix`` has four characters at least. Raises RunNotFound, or UsageError when several start
+    so.
     """
     found: list[str] = []
     for entry in remote.list(f"runs/{prefix}") if _PREFIX.fullmatch(prefix) else ():
@@ -143,7 +152,7 @@ def read(remote: Remote, run_id: str) -> Known | None:
 
 
 def read_all(remote: Remote, ids: Iterable[str]) -> list[Known | IntegrityError]:
-    """``read`` for each of ``ids``, several at a time; what is gone meanwhile is left out."""
+    """``read`` for each of ``ids``, several at a time, without those gone meanwhile."""
 
     def one(run_id: str) -> Known | IntegrityError | None:
         try:

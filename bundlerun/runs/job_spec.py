@@ -1,4 +1,4 @@
-"""From a plan to the job that carries it out: command, variables, access to the remote."""
+"""From a plan to the job of it: command, variables, access to the remote."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ INDEX = "BUNDLERUN_INDEX"
 
 
 def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> JobSpec:
-    """The job of ``plan``, for a backend of these ``traits``. Makes the staging folder where the
-    remote is a folder. Raises UsageError as ``check_reach``, and for a variable that a job gets
-    from us."""
+    """The job of ``plan``, for a backend of these ``traits``.
+
+    Makes the staging folder where the remote is a folder. Raises UsageError as ``check_reach``, and
+    for a variable that a job gets from us.
+    """
     access = _access(plan, request, traits, scope)
     values = {name: os.environ[name] for name, ref in request.secrets.items() if ref is None}
     _check_apart(access.variables, {*plan.task.env, *request.secrets})
@@ -51,8 +53,10 @@ def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope
 
 
 def check_job(request: RunRequest, backend: Backend, scope: RunScope) -> None:
-    """Raises UsageError for whatever ``request`` asks of a job that ``backend`` cannot do,
-    SettingsError where something must be configured first."""
+    """Refuse what ``request`` asks of a job that ``backend`` cannot do.
+
+    Raises UsageError, and SettingsError where something must be configured first.
+    """
     backend.check_limits(retries=request.retries, timeout_s=request.timeout_s)
     backend.check_options(request.options)
     backend.check_resources(request.resources, request.asked)
@@ -65,8 +69,10 @@ def check_job(request: RunRequest, backend: Backend, scope: RunScope) -> None:
 
 
 def check_reach(remote: Remote, request: RunRequest, traits: Traits) -> None:
-    """Raises UsageError when the job cannot see the remote, or asks for credentials where there are
-    none."""
+    """Refuse a job that cannot reach the remote.
+
+    Raises UsageError when it cannot see the remote, or asks for credentials where there are none.
+    """
     if remote.folder is None:
         return
     if not traits.sees_folders:
@@ -82,7 +88,7 @@ def check_reach(remote: Remote, request: RunRequest, traits: Traits) -> None:
 
 
 def job_base(subject: str) -> str:
-    """``bundlerun-pkg-module``: what the jobs of a pipe's or a function's module are called."""
+    """``bundlerun-pkg-module``: the name of jobs of a pipe's or a function's module."""
     return "bundlerun-" + (subject.rpartition(".")[0] or subject).replace(".", "-")
 
 
@@ -98,14 +104,19 @@ def _access(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope)
 
 
 def _worker(plan: RunPlan) -> tuple[str, ...]:
-    """The command without its arguments, and where the pipe's module is where no image says so."""
+    """The worker's command without its arguments.
+
+    With the folder of the pipe's module, where no image says it.
+    """
     at = plan.interpreter
     return WORKER if at is None else (at.python, *WORKER[1:], "--pipe-root", at.pipe_root)
 
 
 def _told(tells: Tells, array: int) -> Iterator[str]:
-    """The options by which a worker learns the variables that tell it which job it is. The one job
-    of a run reads no index: a variable of that name may be that of an array around it."""
+    """The options by which a worker learns the variables that tell which job it is.
+
+    The one job of a run reads no index: a variable of that name may be that of an array around it.
+    """
     if array > 1:
         yield from ("--index-variable", tells.index or INDEX)
     if tells.job is not None:

@@ -9,8 +9,10 @@ _WRITTEN = re.compile(r"runs/[^/]+/e/(\d{9})\.(\d+)\.(\d+)\.(\d+)\.(\d+)", re.AS
 
 
 def result_key(run_id: str, index: int, attempt: int) -> str:
-    """Where attempt number ``attempt`` of the job at ``index`` of a run leaves its envelope on the
-    remote; the one job of a run has the index 0."""
+    """The key of the envelope of one attempt of the job at ``index`` of a run.
+
+    ``attempt`` is its number. The one job of a run has the index 0.
+    """
     return f"runs/{run_id}/{index}/result.{attempt}.json"
 
 
@@ -20,8 +22,10 @@ def plan_key(run_id: str) -> str:
 
 
 def claim_key(run_id: str, place: int | str) -> str:
-    """Where the job that has the place ``place`` in a run says so on the remote: its index, or what
-    ``place_of`` gives."""
+    """The key by which a job claims the place ``place`` in a run.
+
+    ``place`` is the job's index, or what ``place_of`` gives.
+    """
     return f"runs/{run_id}/{place}/claim"
 
 
@@ -62,9 +66,11 @@ def outcomes_prefix(run_id: str) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What the key of an object of outcomes says: those of ``items`` consecutive items from
-    ``first``, ``failed`` of which failed, made in one attempt of a part. The key itself
-    proves nothing: what lies there is sealed."""
+    """The contents of the key of an object of outcomes.
+
+    Those of ``items`` consecutive items from ``first``, ``failed`` of which failed, made in one
+    attempt of a part. The key itself proves nothing: what lies there is sealed.
+    """
 
     first: int
     attempt: int

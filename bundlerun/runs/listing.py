@@ -1,4 +1,4 @@
-"""Which runs there are: those in the journal, and those of the context's remote by their id."""
+"""The list of runs: those in the journal, and those of the context's remote by id."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def run_called(run: str, scope: RunScope) -> RunRecord:
-    """The run whose id starts with ``run`` as the journal has it; else as the context's remote has
-    it, in the journal from now on.
+    """The run whose id starts with ``run``, from the journal, else from the remote.
 
-    Raises RunNotFound, UsageError when several start so, IntegrityError, RemoteErrors.
+    It is the context's remote; a run from there is in the journal from now on. Raises RunNotFound,
+    UsageError when several start so, IntegrityError, RemoteErrors.
     """
     try:
         row = scope.store.journal.get(scope.context, run)
@@ -38,8 +38,10 @@ def run_called(run: str, scope: RunScope) -> RunRecord:
 def jobs(
     run: str | None, scope: RunScope, *, limit: int | None, before: str | None
 ) -> list[RunRecord]:
-    """The runs of the context (None), newest first, ``limit`` at most and older than the run
-    ``before``, or the one run, with their states of now. Raises as ``run_called``."""
+    """The runs of the context, newest first, or the one ``run``, with present states.
+
+    At most ``limit`` of them, and older than the run ``before``. Raises as ``run_called``.
+    """
     if run is not None:
         records = [run_called(run, scope)]
     else:
@@ -59,8 +61,7 @@ def settle_open_runs(scope: RunScope) -> None:
 
 
 def named_with_its_maker(error: BundleNotFound, name: str, scope: RunScope) -> BundleNotFound:
-    """``error``, that the remote has no bundle ``name``, with the run that is to make it, where
-    one is known."""
+    """``error``, with the run that makes the missing bundle ``name``, where known."""
     run = _maker_of(name, scope)
     if run is None:
         return error
@@ -71,8 +72,10 @@ def named_with_its_maker(error: BundleNotFound, name: str, scope: RunScope) -> B
 
 
 def log_lines(record: RunRecord, scope: RunScope, *, follow: bool) -> Iterator[str]:
-    """The lines that the run's job wrote; what the envelope kept of them once the backend has
-    forgotten the job."""
+    """The lines that the run's job wrote.
+
+    Once the backend has forgotten the job, they are what the envelope kept of them.
+    """
     from bundlerun.runs.watch import backend_of
 
     if record.handle is not None and (not record.settled or traits_of(record.backend).keeps_logs):

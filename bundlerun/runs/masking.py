@@ -1,4 +1,4 @@
-"""Texts that nothing may show: masked in what a job writes, and in the failure of a pipe."""
+"""The masking of hidden texts, in what a job writes and in the failure of a pipe."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ LEAST_HIDDEN = 4
 
 
 def masked(text: str, hidden: Sequence[str]) -> str:
-    """``text`` without the texts ``hidden``, nor any line of them; what has fewer than
-    ``LEAST_HIDDEN`` characters, and so stands in any text, stays."""
+    """``text`` without the texts ``hidden``, and without any line of them.
+
+    What has fewer than ``LEAST_HIDDEN`` characters, and so stands in any text, stays.
+    """
     data = mask_pieces(text.encode(errors="surrogateescape"), hidden_pieces(hidden))
     return data.decode(errors="surrogateescape")
 
@@ -33,8 +35,11 @@ def mask_pieces(data: bytes | bytearray, pieces: Sequence[bytes]) -> bytes:
 
 
 def hidden_pieces(hidden: Sequence[str]) -> list[bytes]:
-    """The texts and each of their lines, since a job writes line by line, as they are and as
-    clients quote them in their errors; the longest first, since one may stand in another."""
+    """The pieces to mask: the texts and each of their lines, longest first.
+
+    A job writes line by line. Each stands there as it is and as clients quote them in their errors;
+    the longest come first, since one may stand in another.
+    """
     plain = {piece for text in hidden for piece in (text, *text.splitlines())}
     long = [piece for piece in plain if len(piece) >= LEAST_HIDDEN]
     forms = {form for piece in long for form in _quoted(piece)}
@@ -51,8 +56,10 @@ def _quoted(text: str) -> set[str]:
 
 @contextlib.contextmanager
 def unsaid(hidden: Sequence[str]) -> Iterator[None]:
-    """No error of ours leaves that says one of ``hidden``, in its own text or in that of an error
-    behind it, which a traceback shows too."""
+    """Mask the texts ``hidden`` in an error of ours that leaves the block.
+
+    They may stand in its own text or in that of an error behind it, which a traceback shows too.
+    """
     try:
         yield
     except BundlerunError as error:

@@ -52,7 +52,10 @@ def request_of(
     options: RunOptions,
     settings: Settings,
 ) -> RunRequest:
-    """The request to run ``names``, input, output and pipe. Raises UsageError, BadName."""
+    """The request to run ``names``, input, output and pipe.
+
+    Raises UsageError, BadName.
+    """
     input, output, pipe = names
     if "." not in pipe:
         raise UsageError(f"{pipe!r} is not a dotted class name", hint="package.module.Class")

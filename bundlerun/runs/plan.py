@@ -1,4 +1,4 @@
-"""From a request to a plan, without side effects: `--dry-run` shows what this returns."""
+"""The plan of a request, made without side effects: what `--dry-run` shows."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """Where a job without an image has its code: a Python that has bundlerun, and the folder that
-    the pipe's module is below, both as the job sees them."""
+    """The code of a job without an image: a Python that has bundlerun, and a folder.
+
+    The pipe's module is below the folder; both are as the job sees them.
+    """
 
     python: str
     pipe_root: str
@@ -41,8 +43,11 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Place:
-    """What the module of a run is, and where its jobs find it: in the image ``image`` (the most
-    exact name that an engine or service can start), or with ``interpreter``."""
+    """The description of a run's module, and where its jobs find it.
+
+    That is the image ``image`` (the most exact name that an engine or service can start), or with
+    ``interpreter``.
+    """
 
     described: Described
     image: str | None = None
@@ -110,12 +115,11 @@ class RunPlan:
 
 
 def plan_run(request: RunRequest, binding: Binding, place: Place) -> RunPlan:
-    """The plan of ``request``: reads the catalog and, for equal work done elsewhere, the remote;
-    writes nothing.
+    """The plan of ``request``, by the catalog and the remote; nothing is written.
 
-    Raises BundleNotFound or NotCommitted for the input, BadParameter for parameters and settings
-    that the record of the pipe does not know, SettingsError where a luigi file sets what
-    the pipeline's classes have.
+    The remote is read for equal work done elsewhere. Raises BundleNotFound or NotCommitted for the
+    input, BadParameter for parameters and settings that the record of the pipe does not know,
+    SettingsError where a luigi file sets what the pipeline's classes have.
     """
     checked_name(request.output)
     described = place.described

@@ -23,12 +23,11 @@ def pull_home(
     all_versions: bool,
     paths: str | Sequence[str],
 ) -> list[Entry]:
-    """The records of ``name`` (None: of every name) from the remote, the latest or all versions,
-    once the runs that have ended are settled; with ``localize`` their bytes, of ``paths`` alone
-    where there are any.
+    """The records of ``name`` (None: every name), pulled once ended runs are settled.
 
-    Raises BundleNotFound, with the run that is to make it where one is, IntegrityError,
-    RemoteErrors.
+    The latest version or all of them; with ``localize`` their bytes come too, of ``paths`` alone
+    where there are any. Raises BundleNotFound, with the run that makes it where there is one,
+    IntegrityError, RemoteErrors.
     """
     if paths and not localize:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""A run as the journal keeps it: enough to find the job again after the client died."""
+"""The journal's record of a run: enough to find its job after the client died."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class RunRecord:
         return found
 
     def to_row(self) -> dict[str, Any]:
-        """The JSON form for the journal, which keeps secrets; the revision is not part of it."""
+        """The JSON form for the journal, which keeps secrets; without the revision."""
         return {**self.to_json(), **{name: getattr(self, name) for name in _PRIVATE}}
 
     @staticmethod

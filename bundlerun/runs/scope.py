@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunScope:
-    """What a run acts on: one context of one store, the remotes, and what is connected to.
+    """The scope of a run: one context of one store, the remotes, and the connections.
 
     ``open`` gives the remote at a URL.
     """
@@ -54,8 +54,10 @@ class RunScope:
         return Binding.of(self.store, self.context, self.remote)
 
     def remote_of(self, record: RunRecord) -> Remote:
-        """The remote that the run works on, whatever the context is bound to by now: where it is
-        bound to the same one, by the address that this one has now."""
+        """The remote that the run works on, whatever the context is bound to by now.
+
+        Where the context is bound to the same one, it is opened at the address of now.
+        """
         url = self.context.remote_url
         same = record.remote_uuid is not None and self.context.remote_uuid == record.remote_uuid
         return self.open(url if same and url is not None else record.remote_url)

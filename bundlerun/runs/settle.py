@@ -1,4 +1,4 @@
-"""The end of a run: what became of it is judged here alone, and what is done once is done here.
+"""The end of a run, judged and settled here alone.
 
 ``judge`` is pure. It is given what is known (looks at the backend, the result envelope, whether the
 promised output is on the remote) and says either what became of the run or what must be asked next.
@@ -67,8 +67,10 @@ class Ask(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: ``state`` and, where it failed, the error's class, why, and the
-    evidence; or what must be asked first."""
+    """The outcome of a run, or what must be asked first.
+
+    ``state`` and, where it failed, the error's class, why, and the evidence.
+    """
 
     ask: Ask
     state: JobState
@@ -82,9 +84,10 @@ def judge(
     envelope: Envelope | Unreadable | Missing = Missing.UNREAD,
     output: Output = Output.UNKNOWN,
 ) -> Outcome:
-    """What became of a run, by the looks at its job (oldest first, the last two count), the newest
-    result envelope, and the output; of a run of many jobs, what became of the one at an index, by
-    the looks at that one and its envelope.
+    """The outcome of a run, by the looks at its job, its last envelope, its output.
+
+    The looks come oldest first, and the last two count. For a run of many jobs it is the outcome of
+    the one at an index, by the looks at that one and its envelope.
 
     A run has succeeded when its output is on the remote and no envelope of its last attempt says
     otherwise; whatever the backend says of a job that succeeds and leaves no output, it failed. A
@@ -110,7 +113,7 @@ def judge(
 
 
 def is_over(statuses: Sequence[JobStatus]) -> bool:
-    """Whether the backend has said its last word on the job: a final state, a loss twice."""
+    """Whether the backend has said its last word on the job: an end, or a loss twice."""
     if not statuses or not statuses[-1].state.final:
         return False
     return statuses[-1].state is not JobState.LOST or (
@@ -145,8 +148,10 @@ def settle(
 def ended(
     record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, scope: RunScope
 ) -> RunRecord:
-    """``record`` with what became of the run, and the job forgotten, as far as that can be told and
-    done yet; the caller holds the run's lock. Raises as ``settle``."""
+    """``record`` with the run's outcome, and the job released, as far as can be yet.
+
+    The caller holds the run's lock. Raises as ``settle``.
+    """
     if not record.judged:
         record = _judged(record, statuses, backend, scope)
     if record.judged and not record.settled:
@@ -155,16 +160,21 @@ def ended(
 
 
 def tell_of_no_job(record: RunRecord, failure: str, why: str, scope: RunScope) -> None:
-    """Leave an envelope on the run's remote that tells other stores that it never had a job; a job
-    that comes all the same writes its own over it. Raises what the remote raises."""
+    """Leave an envelope on the run's remote that tells that the run never had a job.
+
+    It is for other stores; a job that comes all the same writes its own over it. Raises what the
+    remote raises.
+    """
     error = errors.named(failure, errors.InfraError, RunFailed).__name__
     envelope = Envelope(run_id=record.run_id, attempt=1, state="failed", error=error, message=why)
     scope.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
 
 
 def result_of(record: RunRecord, scope: RunScope) -> BundleRecord:
-    """The output of a run that is judged. Raises the RunFailed that it ended with, MissingOutput
-    where the output was removed meanwhile."""
+    """The output of a run that is judged.
+
+    Raises the RunFailed that it ended with, MissingOutput where the output was removed meanwhile.
+    """
     if record.failure is not None:
         kind = errors.named(record.failure, RunFailed, RunFailed)
         raise kind(record.reason, hint=_cure(kind, record), evidence=record.evidence)
@@ -295,7 +305,7 @@ def _noted(record: RunRecord, status: JobStatus, scope: RunScope) -> RunRecord:
 def _judged(
     record: RunRecord, statuses: Sequence[JobStatus], backend: Backend, scope: RunScope
 ) -> RunRecord:
-    """``record`` with what became of the run, or as it is while that cannot be told yet."""
+    """``record`` with the run's outcome, or as it is while that cannot be told yet."""
     status = statuses[-1]
     remote = scope.remote_of(record)
     envelope: Envelope | Unreadable | Missing = Missing.UNREAD
@@ -353,7 +363,7 @@ def _published(
 
 
 def _worker_of(record: RunRecord, backend: Backend, remote: Remote) -> JobHandle | None:
-    """The handle of the job that claimed the run, where that is another than the noted one."""
+    """The handle of the job that claimed the run, where it is not the noted one."""
     if record.handle is None:
         return None
     try:
@@ -366,8 +376,10 @@ def _worker_of(record: RunRecord, backend: Backend, remote: Remote) -> JobHandle
 def _tell_the_end(
     record: RunRecord, status: JobStatus, outcome: Outcome, evidence: str, remote: Remote
 ) -> None:
-    """Leave an envelope in place of the job's, which left none: other stores shall know what became
-    of the run when the backend has forgotten it."""
+    """Leave an envelope in place of the job's, which left none.
+
+    Other stores shall know what became of the run when the backend has forgotten it.
+    """
     attempt = status.attempt or 1
     failure = (outcome.failure or errors.InfraError).__name__
     envelope = Envelope(
@@ -394,8 +406,10 @@ def _brought(record: RunRecord, scope: RunScope) -> tuple[Output, str]:
 
 
 def _released(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
-    """Let go of what the run kept on the backend and here; whatever does not answer is asked again
-    the next time somebody looks at the runs."""
+    """Let go of what the run kept on the backend and here.
+
+    Whatever does not answer is asked again the next time somebody looks at the runs.
+    """
     try:
         staging = staging_of(record, backend, scope)
         if record.handle is not None:

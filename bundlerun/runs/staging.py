@@ -32,7 +32,7 @@ _RESULT = re.compile(r"runs/[^/]+/[0-9]+/result\.[0-9]+\.json")
 
 
 def staging_of(record: RunRecord, backend: Backend, scope: RunScope) -> Path | None:
-    """The folder that the run's container writes to, None where there is none any more."""
+    """The folder that the run's container writes to, None where there is none."""
     here = scope.staging(record.run_id)
     if here.is_dir():
         return here

@@ -1,4 +1,4 @@
-"""Carrying a plan out: send what is missing, submit, and write down what happens before it does."""
+"""The submission of a plan: send what is missing, note each step, then submit."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Begun:
-    """A run that was submitted, or an equal one that is under way (``followed``); without a
-    ``record`` the ``output`` of equal work."""
+    """A run that was submitted, or what was found in its place.
+
+    That is an equal run that is under way (``followed``); or without a ``record`` the ``output`` of
+    equal work.
+    """
 
     plan: RunPlan
     record: RunRecord | None = None
@@ -40,10 +43,10 @@ class Begun:
 def plan_request(
     request: RunRequest, scope: RunScope, *, build: bool, tell: Callable[[RunPlan], None]
 ) -> RunPlan:
-    """The plan of ``request``, and nothing is submitted; with ``build`` its image is rebuilt first.
-    ``tell`` gets a plan that found no equal work.
+    """The plan of ``request``; nothing is submitted.
 
-    Raises as ``plan_run``, and before that what the request asks of a backend that cannot do it.
+    With ``build`` its image is rebuilt first. ``tell`` gets a plan that found no equal work. Raises
+    as ``plan_run``, and before that what the request asks of a backend that cannot do it.
     """
     check_job(request, open_backend(request.backend, scope.connections), scope)
     plan = plan_run(request, scope.binding, place_of(request, scope, build=build))
@@ -53,8 +56,10 @@ def plan_request(
 
 
 def submit(plan: RunPlan, request: RunRequest, scope: RunScope) -> Begun:
-    """Take the equal work that ``plan`` found, follow an equal run that is under way, or submit a
-    job; nothing is waited for. Raises as ``start``."""
+    """Take equal work, follow an equal run that is under way, or submit a job.
+
+    The equal work is what ``plan`` found. Nothing is waited for. Raises as ``start``.
+    """
     if plan.found is not None:
         return Begun(plan, output=adopt_equal_work(plan, scope))
     # Imported here: where equal work was found, no run is followed, judged or settled.

@@ -69,8 +69,10 @@ class PipeTask:
         return self.output, str(self.request.digest)
 
     def does_the_work_of(self, other: Task) -> bool:
-        """Whether who asked for ``other`` can have this instead: the same request, for the same
-        output and with the same tags."""
+        """Whether who asked for ``other`` can have this instead.
+
+        It must be the same request, for the same output and with the same tags.
+        """
         if not isinstance(other, PipeTask):
             return False
         same = self.request == other.request and self.output == other.output
@@ -111,8 +113,10 @@ class PipeTask:
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> PipeTask:
-        """The inverse of ``to_json``. Raises IntegrityError, KeyError, TypeError, ValueError or
-        AttributeError for anything else."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError, KeyError, TypeError, ValueError or AttributeError for anything else.
+        """
         return PipeTask(
             pipe=str(found["pipe"]),
             input=None if found["input"] is None else _input(found["input"]),
@@ -186,8 +190,10 @@ class CallTask:
         return False
 
     def promised(self) -> BundleRecord:
-        """The output as far as it is known before the jobs: all but its value. Raises Conflict
-        where the results are not kept as a bundle."""
+        """The output as far as it is known before the jobs: all but its value.
+
+        Raises Conflict where the results are not kept as a bundle.
+        """
         if not self.output:
             raise Conflict(
                 f"the results of {self.func} were not asked to become a bundle",
@@ -228,8 +234,10 @@ class CallTask:
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> CallTask:
-        """The inverse of ``to_json``. Raises IntegrityError, KeyError, TypeError, ValueError or
-        AttributeError for anything else."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError, KeyError, TypeError, ValueError or AttributeError for anything else.
+        """
         packs = tuple(_number(count, 1) for count in found["packs"])
         if sum(packs) != found["items"]:
             raise ValueError(f"packs of {sum(packs)} items, and {found['items']!r:.20} items")
@@ -267,8 +275,11 @@ Task: TypeAlias = PipeTask | CallTask
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of task: its class, and the function that carries one out inside a job, as
-    ``worker.Carry`` says. The function is named, not imported: it brings what only a job needs."""
+    """A kind of task: its class, and the function that carries one out inside a job.
+
+    The function is as ``worker.Carry`` says. It is named, not imported: it brings what only a job
+    needs.
+    """
 
     type: type[Task]
     carry: Row
@@ -290,7 +301,10 @@ def kind_of(found: object) -> str:
 
 
 def task_of(found: Any) -> Task:
-    """The task of a JSON form. Raises IntegrityError for an unknown kind, and as ``from_json``."""
+    """The task of a JSON form.
+
+    Raises IntegrityError for an unknown kind, and as ``from_json``.
+    """
     kind = kind_of(found)
     if kind not in TASKS:
         raise IntegrityError(

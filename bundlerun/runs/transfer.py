@@ -1,4 +1,7 @@
-"""Bundles that runs take and make: sent to a remote, brought from one, adopted from equal work."""
+"""Bundles that runs take and make: sent to a remote, brought home, or adopted.
+
+Adopted are those of equal work.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
 
 
 def adopt_equal_work(plan: RunPlan, scope: RunScope) -> BundleRecord:
-    """The output of ``plan`` from the equal work that it found: a new version of the output's
-    name over the same value, pushed, unless that is the latest already."""
+    """The output of ``plan`` from the equal work that it found.
+
+    It is a new version of the output's name over the same value, pushed, unless that is the latest
+    already. Raises Conflict where the plan found none.
+    """
     if plan.found is None:
         raise Conflict(
             f"no equal work was found for {plan.task.subject}",
@@ -54,10 +60,10 @@ def adopt_equal_work(plan: RunPlan, scope: RunScope) -> BundleRecord:
 
 
 def send(entry: Entry, scope: RunScope) -> None:
-    """Push a bundle that a run needs. Ancestors of which bytes lie elsewhere stay where they are,
-    which is said: its lineage names them all the same.
+    """Push a bundle that a run needs.
 
-    Raises PushIncomplete where the bundle itself could not go, and as ``push``.
+    Ancestors of which bytes lie elsewhere stay where they are, which is said: its lineage names
+    them all the same. Raises PushIncomplete where the bundle itself could not go, and as ``push``.
     """
     try:
         push(scope.binding, [entry], progress=scope.progress)
@@ -69,10 +75,11 @@ def send(entry: Entry, scope: RunScope) -> None:
 
 
 def bring_output(record: RunRecord, scope: RunScope) -> BundleRecord:
-    """The promised output, from the run's own remote. Where the context is bound to another one by
-    now, its bytes are brought too, and it is a bundle that this other one does not have yet.
+    """The promised output, from the run's own remote.
 
-    Raises BundleNotFound when the run's remote has no such bundle, RemoteChanged, IntegrityError.
+    Where the context is bound to another one by now, its bytes are brought too, and it is a bundle
+    that this other one does not have yet. Raises BundleNotFound when the run's remote has no such
+    bundle, RemoteChanged, IntegrityError.
     """
     store, context, id = scope.store, scope.context, record.output_id
     remote = scope.remote_of(record)

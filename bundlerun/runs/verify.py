@@ -1,4 +1,4 @@
-"""Verifying that work is deterministic: two makings of one bundle, compared pipe by pipe."""
+"""The proof that work is deterministic: two makings of a bundle, compared by pipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Find = Callable[[Parent], "BundleRecord | None"]
 def where_two_makings_part(
     first: BundleRecord, second: BundleRecord, find: Find
 ) -> list[tuple[Parent, Parent]]:
-    """The outputs, of ``first`` and of ``second``, that differ although what went into their pipes
-    is equal: those pipes are not deterministic. Empty when the two values are equal.
+    """The differing outputs, in ``first`` and ``second``, of pipes with equal inputs.
 
-    ``find`` looks up ancestors; one that it does not know is given itself where it differs.
+    Those pipes are not deterministic. Empty when the two values are equal. ``find`` looks up
+    ancestors; one that it does not know is given itself where it differs.
     """
     found: list[tuple[Parent, Parent]] = []
     seen: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""Watching runs: one to its end, or all that are open, once; and ending one on request."""
+"""The watch over runs: one to its end, all open ones once; and cancelling."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _ORPHAN_POLL_S = 2.0
 
 
 def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord]:
-    """Wait for the run's end, its log lines going to ``scope.progress``; the settled record and
-    the output, pulled.
+    """Wait for the run's end; the settled record and the output, pulled.
 
-    Raises a RunFailed when it failed, Stuck when the queue says that it will never start.
+    The run's log lines go to ``scope.progress``. Raises a RunFailed when it failed, Stuck when the
+    queue says that it will never start.
     """
     if not record.judged:
         backend = backend_of(record, scope)
@@ -58,7 +58,7 @@ def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord]
 
 
 def refresh(records: Sequence[RunRecord], scope: RunScope) -> list[RunRecord]:
-    """``records`` with today's states: one poll a backend; those that ended are settled.
+    """``records`` with today's states, by one poll a backend, the ended ones settled.
 
     What does not answer, or is wrong with one run, leaves that one as it was, with the reason, and
     is in nobody else's way.
@@ -113,11 +113,11 @@ def look(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
 
 
 def found_again(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
-    """``record`` with its job's handle, which a client that died right after it submitted could
-    not note; a cancel that somebody asked for meanwhile is sent.
+    """``record`` with its job's handle, also where its client could not note it.
 
-    While its submitter still works, the run is left alone, however long that takes. Where that
-    one has ended, and no job comes to be listed, the run never began, and is settled as that.
+    Such a client died right after it submitted. A cancel that somebody asked for meanwhile is sent.
+    While its submitter still works, the run is left alone, however long that takes. Where that one
+    has ended, and no job comes to be listed, the run never began, and is settled as that.
     """
     if record.handle is None and not record.settled:
         with holding(record.run_id, scope, wait=False) as mine:
@@ -138,8 +138,10 @@ def backend_of(record: RunRecord, scope: RunScope) -> Backend:
 
 
 def tell(handle: JobHandle, remote: Remote, scope: RunScope) -> None:
-    """Write down on the remote which job has the run, for other stores. Where that fails they look
-    for the job by its name: that is not a failure of the run."""
+    """Write down on the remote, for other stores, which job has the run.
+
+    Where that fails they look for the job by its name: that is not a failure of the run.
+    """
     try:
         note_handle(remote, handle)
     except BundlerunError as error:
@@ -190,7 +192,10 @@ def _looked_for(record: RunRecord, backend: Backend, scope: RunScope) -> RunReco
 
 
 def _given_up(record: RunRecord, scope: RunScope) -> RunRecord:
-    """``record`` of a run that never began, told to every store first: it would be open there."""
+    """``record`` of a run that never began, settled as that.
+
+    Every store is told first: it would be open there.
+    """
     why = "never submitted: no job of this run came to be listed"
 
     def never(newest: RunRecord) -> RunRecord:

@@ -1,4 +1,4 @@
-"""What happens inside the container: from a plan on the remote to bundles and an envelope on it."""
+"""The worker inside the container: from a plan to bundles and an envelope."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a run's job: which, on which remote, and where the pipeline's source lies.
+    """One attempt of a run's job: its number, its remote, and its pipeline's source.
+
     ``job`` is the job's id, which its attempts share; ``index`` the job's place among those of its
-    run; ``hidden`` are texts that nothing may show, by the names of their variables."""
+    run; ``hidden`` are texts that nothing may show, by the names of their variables.
+    """
 
     remote: Remote
     run_id: str
@@ -54,8 +56,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Done:
-    """What a task that was carried out has made: the id of its output bundle, where it has one, and
-    the pipes that ran, or of which equal work was found."""
+    """The outcome of a task that was carried out.
+
+    ``output`` is the id of its output bundle, where it has one; ``ran`` and ``reused`` are the
+    pipes that ran, and those of which equal work was found.
+    """
 
     output: str | None = None
     ran: tuple[str, ...] = ()
@@ -139,8 +144,11 @@ def _carried_out(attempt: Attempt, folder: Path, blank: Envelope, progress: Prog
 
 
 def _plan(attempt: Attempt, version: str) -> RunPlan:
-    """The plan of the run. Raises InfraError where there is none, or of a task that is not known
-    here, IntegrityError for what is not a plan."""
+    """The plan of the run.
+
+    Raises InfraError where there is none, or of a task that is not known here, IntegrityError for
+    what is not a plan.
+    """
     remote, run_id = attempt.remote, attempt.run_id
     data = remote.get(plan_key(run_id))
     if data is None:
@@ -170,8 +178,11 @@ def _plan(attempt: Attempt, version: str) -> RunPlan:
 
 
 def open_job_remote(url: str, staging: Path | None, progress: Progress) -> Remote:
-    """The remote of a job: what it writes goes to ``staging`` where there is one, because the
-    remote itself is mounted read-only then. ``progress`` is told where it lets us wait long."""
+    """The remote of a job.
+
+    What it writes goes to ``staging`` where there is one, because the remote itself is mounted
+    read-only then. ``progress`` is told where it lets us wait long.
+    """
     remote = open_remote(url, Connections(read_settings(), progress))
     return (
         remote
