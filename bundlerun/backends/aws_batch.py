@@ -64,11 +64,13 @@ class AWSBatchOptions:
     """``[backends.AWSBatch]``: the queue of jobs, and the roles they have.
 
     As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins.
+    ``platform`` is that of the queue's machines, linux/amd64 unless they are ARM.
     """
 
     queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
     job_role_arn: str | None = option(variable="BUNDLERUN_JOB_ROLE_ARN")
     execution_role_arn: str | None = option(variable="BUNDLERUN_EXECUTION_ROLE_ARN")
+    platform: str | None = option(variable="BUNDLERUN_AWS_BATCH_PLATFORM")
 
 
 class AWSBatch(Backend):
@@ -83,6 +85,7 @@ class AWSBatch(Backend):
         waits=False,
         image=ImageAt.REGISTRY,
         keeps_logs=True,
+        platform="linux/amd64",
         pace=Pace(first_s=0.5, most_s=10.0),
         least_timeout_s=SHORTEST_TIMEOUT_S,
         most_retries=MOST_ATTEMPTS - 1,

@@ -63,8 +63,9 @@ class Traits:
     nobody else can read a job's variables, so values of secrets and credentials may stand there.
     ``keeps_logs``: the log outlives ``release``. ``pace``: how often a job is looked at. ``slots``:
     jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
-    ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after the
-    machine under a job was taken away. ``tells``: the variables that tell a job what it is.
+    ``platform``: Docker's ``os/arch`` of the machines under its jobs, None for that of the engine
+    here. ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after
+    the machine under a job was taken away. ``tells``: the variables that tell a job what it is.
     ``sizes``: which fields of ``Resources`` a job gets, and no more than that. ``job_options``:
     which of the backend's options can be given for one job.
     """
@@ -77,6 +78,7 @@ class Traits:
     pace: Pace = field(default_factory=Pace)
     slots: int | None = None
     largest_array: int = 1
+    platform: str | None = None
     least_timeout_s: int = 1
     most_retries: int = 0
     tells: Tells = field(default_factory=Tells)
@@ -117,6 +119,16 @@ class Backend(ABC):
         What is opened ``once`` is shared with the workspace's remotes. Raises as the constructor.
         """
         return cls(connections.settings)
+
+    @classmethod
+    def platform(cls, settings: Settings) -> str | None:
+        """The platform of the images that jobs run in here, None for that of the engine here.
+
+        It is ``platform`` of the backend's own section where that has such a key, else that of
+        ``traits``. Raises SettingsError.
+        """
+        options = settings.options(cls.name, cls.options)
+        return getattr(options, "platform", None) or cls.traits.platform
 
     def checks(self) -> Iterator[Check]:
         """What ``doctor`` says of the backend: whether it answers, and can start a job."""

@@ -26,7 +26,7 @@ from bundlerun.images.builders import (
 from bundlerun.images.described import JOB_PROTOCOL, schema_in
 from bundlerun.images.dockerfile import SCHEMA
 from bundlerun.images.image import ImageRef
-from bundlerun.images.recipe import Recipe
+from bundlerun.images.recipe import Code, Recipe
 from bundlerun.progress import SILENT, Progress
 
 KEPT_CONTENTS = 3
@@ -36,29 +36,38 @@ _BEING_MADE_S = 600
 """No build takes so long from its image to the image's name."""
 
 
-def build(
-    recipe: Recipe, *, progress: Progress = SILENT, environ: Mapping[str, str] | None = None
-) -> ImageRef:
-    """The image of ``recipe``, tagged by its content and ``latest``.
+KEPT_ENVIRONMENTS = 10
+"""As many of the images that functions run on: the projects of a user share their name."""
 
-    An image of the same content is not built again; when only git's word on it changed, it gets new
-    labels. ``environ`` (the process's own unless given) names proxies and package indexes. Raises
-    EngineError without an engine, BuildFailed with the step and its last lines.
+
+def build(
+    recipe: Recipe,
+    *,
+    progress: Progress = SILENT,
+    environ: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+) -> ImageRef:
+    """The image of ``recipe``, tagged by its content; one with pipes is ``latest`` as well.
+
+    An image of the same content is not built again, unless ``no_cache`` asks for it (no layer is
+    reused either); when only git's word on it changed, it gets new labels. ``environ`` (the
+    process's own unless given) names proxies and package indexes. Raises EngineError without an
+    engine, BuildFailed with the step and its last lines.
     """
     with engine() as client:
         there = _inspected(client, f"{recipe.name}:{recipe.tag}")
         labels = _labels(recipe)
-        if there is not None:
+        if there is not None and not no_cache:
             old = _labels_of(there)
             if all(old.get(name) == value for name, value in labels.items()):
-                return _named_latest(client, recipe, there)
-            created, schema = old[names.OCI_CREATED], old[names.SCHEMA]
-            labels |= {names.OCI_CREATED: created, names.SCHEMA: schema}
+                return _named(client, recipe, there)
+            kept = (names.OCI_CREATED, names.SCHEMA)
+            labels |= {name: old[name] for name in kept if name in old}
             below = _below(client, there)
         else:
             bar = progress.start(f"building {recipe.name}", None, "steps")
             try:
-                below = _built(client, recipe, environ, progress)
+                below = _built(client, recipe, environ, progress, no_cache)
             finally:
                 progress.finish(bar)
             # To the microsecond: which contents are old is told by it, and builds can be quick.
@@ -66,7 +75,7 @@ def build(
             labels[names.OCI_CREATED] = created
         image = _labelled(client, recipe, below, labels)
         _remove_old(client, recipe)
-        return _named_latest(client, recipe, image)
+        return _named(client, recipe, image)
 
 
 def find_image(name: str) -> ImageRef | None:
@@ -114,42 +123,58 @@ def _labels_of(image: Mapping[str, Any]) -> dict[str, str]:
 
 def _labels(recipe: Recipe) -> dict[str, str]:
     """The labels that are known before anything is built."""
-    code = recipe.code
     labels = {
         names.NAME: recipe.name,
-        names.MODULE: code.module,
-        names.SOURCE: code.source,
-        names.LEFT_OUT: json.dumps(dict(sorted(code.left_out.items()))),
         names.ENVIRONMENT: recipe.environment,
         names.CONTENT: recipe.content,
-        names.PIPE_ROOT: str(recipe.pipe_root),
         names.VERSION: recipe.bundlerun_version,
         names.PROTOCOL: JOB_PROTOCOL,
         # Empty, not absent: the base image's own must not show through.
-        names.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
-        names.OCI_REVISION: code.commit or "",
-        names.OCI_SOURCE: recipe.pipe_root.as_uri(),
-        names.OCI_TITLE: code.module,
+        names.OCI_REVISION: "",
+        names.OCI_SOURCE: "",
+        names.OCI_TITLE: recipe.ingredients.script or recipe.name,
         names.OCI_VERSION: recipe.tag,
         names.OCI_BASE: recipe.ingredients.base,
     }
+    labels |= {} if recipe.code is None else _labels_of_code(recipe.code)
     return {name: str(value) for name, value in labels.items()}
 
 
-def _named_latest(client: Any, recipe: Recipe, image: Mapping[str, Any]) -> ImageRef:
-    if f"{recipe.name}:latest" not in (image.get("RepoTags") or ()):
+def _labels_of_code(code: Code) -> dict[str, str]:
+    root = code.root.resolve()
+    return {
+        names.MODULE: code.module,
+        names.SOURCE: code.source,
+        names.LEFT_OUT: json.dumps(dict(sorted(code.left_out.items()))),
+        names.PIPE_ROOT: str(root),
+        names.DIRTY: "" if code.commit is None else str(code.dirty).lower(),
+        names.OCI_REVISION: code.commit or "",
+        names.OCI_SOURCE: root.as_uri(),
+        names.OCI_TITLE: code.module,
+    }
+
+
+def _named(client: Any, recipe: Recipe, image: Mapping[str, Any]) -> ImageRef:
+    """The image by its content; the newest one of a module's pipes is ``latest``."""
+    latest = f"{recipe.name}:latest"
+    if recipe.code is not None and latest not in (image.get("RepoTags") or ()):
         client.api.tag(image["Id"], recipe.name, "latest", force=True)
     return ImageRef(recipe.name, recipe.tag, image["Id"], None, _labels_of(image))
 
 
 def _built(
-    client: Any, recipe: Recipe, environ: Mapping[str, str] | None, progress: Progress
+    client: Any,
+    recipe: Recipe,
+    environ: Mapping[str, str] | None,
+    progress: Progress,
+    no_cache: bool,
 ) -> str:
     around = BuildSurroundings.of(os.environ if environ is None else environ)
     command = buildkit_command()
     if command is not None:
+        command = (*command, "--no-cache") if no_cache else command
         return build_with_buildkit(command, recipe, around, progress)
-    return build_classic(client, recipe, around, progress)
+    return build_classic(client, recipe, around, progress, no_cache=no_cache)
 
 
 def _below(client: Any, image: Mapping[str, Any]) -> str:
@@ -166,8 +191,8 @@ def _labelled(client: Any, recipe: Recipe, below: str, labels: dict[str, str]) -
     # Never started: a container is what files are read out of, and what can be committed.
     container = client.api.create_container(below, platform=recipe.platform)["Id"]
     try:
-        if names.SCHEMA not in labels:
-            labels[names.SCHEMA] = _schema(client, container, recipe)
+        if recipe.code is not None and names.SCHEMA not in labels:
+            labels[names.SCHEMA] = _schema(client, container, recipe.code.module)
         image_id = client.api.commit(
             container, recipe.name, recipe.tag, message="labels", conf={"Labels": labels}
         )["Id"]
@@ -179,7 +204,7 @@ def _labelled(client: Any, recipe: Recipe, below: str, labels: dict[str, str]) -
     return found
 
 
-def _schema(client: Any, container: str, recipe: Recipe) -> str:
+def _schema(client: Any, container: str, module: str) -> str:
     chunks, _ = client.api.get_archive(container, SCHEMA)
     with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
         member = tar.next()
@@ -189,28 +214,31 @@ def _schema(client: Any, container: str, recipe: Recipe) -> str:
     if found is not None:
         return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     raise BuildFailed(
-        f"the image of {recipe.code.module} describes no pipes: {text[-300:]!r}",
-        hint=f"bundlerun -v dockerize PIPE_ROOT {recipe.code.module}.PIPE",
+        f"the image of {module} describes no pipes: {text[-300:]!r}",
+        hint=f"bundlerun -v dockerize PIPE_ROOT {module}.PIPE",
     )
 
 
 def _remove_old(client: Any, recipe: Recipe) -> None:
     """Remove the old images of the name of ``recipe``.
 
-    Kept are the image of ``recipe`` and those of the last KEPT_CONTENTS contents of its name; one
-    that a container uses stays as well, and one whose name another image has only just taken: it
-    may be what another process is making.
+    Kept are the image of ``recipe`` and those of the last contents of its name; one that a
+    container uses stays as well, one that the user gave a tag, and one whose name another image has
+    only just taken: it may be what another process is making.
     """
     from docker.errors import APIError
 
     rows = client.api.images(filters={"label": f"{names.NAME}={recipe.name}"})
     rows.sort(key=lambda row: str(row["Labels"].get(names.OCI_CREATED, "")), reverse=True)
     contents = list(dict.fromkeys(row["Labels"].get(names.CONTENT) for row in rows))
-    kept = {recipe.content, *contents[:KEPT_CONTENTS]}
+    most = KEPT_ENVIRONMENTS if recipe.code is None else KEPT_CONTENTS
+    kept = {recipe.content, *contents[:most]}
     young_s = max((row["Created"] for row in rows), default=0) - _BEING_MADE_S
     for row in rows:
         tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
-        if row["Labels"].get(names.CONTENT) in kept and (tags or row["Created"] > young_s):
+        content = str(row["Labels"].get(names.CONTENT))
+        ours = all(tag.endswith((":latest", f":{content[:16]}")) for tag in tags)
+        if not ours or (content in kept and (tags or row["Created"] > young_s)):
             continue
         for named in tags or [row["Id"]]:
             try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bundlerun.errors import BuildFailed, EngineError
 from bundlerun.images.context import context_tar
-from bundlerun.images.dockerfile import PIP_SECRET, Index
+from bundlerun.images.dockerfile import OTHER_PYTHON, PIP_SECRET, Index
 from bundlerun.images.recipe import Recipe
 from bundlerun.progress import Progress
 
@@ -143,7 +143,12 @@ def _streamed(
 
 
 def build_classic(
-    client: Any, recipe: Recipe, around: BuildSurroundings, progress: Progress
+    client: Any,
+    recipe: Recipe,
+    around: BuildSurroundings,
+    progress: Progress,
+    *,
+    no_cache: bool = False,
 ) -> str:
     """Build with the engine's classic builder; return the image's id.
 
@@ -166,6 +171,7 @@ def build_classic(
             decode=True,
             rm=True,
             forcerm=True,
+            nocache=no_cache,
             platform=recipe.platform,
             buildargs={**around.proxies, **around.indexes},
             use_config_proxy=True,
@@ -262,7 +268,9 @@ class Steps:
         if "describe" in name and (missing := _MISSING.search(tail)):
             hint = f"add the package that has {missing[1]!r} to the pipeline's requirements.txt"
         elif unknown := _NO_PACKAGE.search(tail):
-            hint = f"correct {unknown[1]!r} in deb.txt"
+            hint = f"correct {unknown[1]!r} in deb.txt, or in system_packages"
+        elif OTHER_PYTHON in tail:
+            hint = "a base image of that Python, such as python:X.Y-slim"
         elif re.search(r"\bFROM |load metadata for", name):
             hint = "--base-image IMAGE, with one that can be pulled here"
         message = f"the build of {image} failed at: {name}" + (f"\n{tail}" if tail else "")

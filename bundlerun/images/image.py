@@ -10,7 +10,14 @@ from hashlib import sha256
 
 from bundlerun import registry
 from bundlerun.bundles.digest import Digest, checked_digest
-from bundlerun.errors import BadModule, ImageNotFound, IntegrityError, SettingsError, StaleImage
+from bundlerun.errors import (
+    BadModule,
+    ImageNotFound,
+    IntegrityError,
+    SettingsError,
+    StaleImage,
+    UsageError,
+)
 from bundlerun.images.described import JOB_PROTOCOL, Described
 from bundlerun.settings import ImageSettings
 
@@ -39,8 +46,9 @@ OCI_BASE = "org.opencontainers.image.base.name"
 class ImageRef:
     """A reference to an image: its name, one of its tags, the engine's id.
 
-    The name is ``[registry/][prefix/]bundlerun-pkg-module``. ``digest`` is what a registry answered
-    when the image was pushed to ``name``, else None.
+    The name is ``[registry/][prefix/]bundlerun-pkg-module``, or ``bundlerun-env`` in place of that
+    where no pipes are in it. ``digest`` is what a registry answered when the image was pushed to
+    ``name``, else None.
     """
 
     name: str
@@ -106,6 +114,9 @@ class ImageInfo:
             ) from error
 
 
+ENVIRONMENTS = "bundlerun-env"
+"""The name of the images that functions run on: what each has in it is its tag's business."""
+
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 # The grammar of the distribution project's reference package: one component of a repository path.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -128,9 +139,28 @@ def image_name(module: str, settings: ImageSettings | None = None) -> str:
         raise BadModule(f"{module!r} is not the dotted name of a module", hint="pkg.module")
     plain = module.replace(".", "-")
     name = "bundlerun-" + re.sub(r"_*-_*", "-", re.sub(r"___+", "__", plain.lower().strip("_")))
-    if name != f"bundlerun-{plain}":
+    if name != f"bundlerun-{plain}" or name == ENVIRONMENTS:
         name = f"{name.rstrip('-')}-{sha256(module.encode()).hexdigest()[:8]}"
-    prefix, address = (settings.repository_prefix, settings.registry) if settings else (None, None)
+    return _placed(name, settings or ImageSettings())
+
+
+def environment_name(name: str | None, settings: ImageSettings) -> str:
+    """The name of the image of an environment: ``name``, or ``bundlerun-env``.
+
+    It is placed as ``image_name`` says. Raises UsageError for a name that no image can have,
+    SettingsError.
+    """
+    if name is not None and not _PATH.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not the name of an image (a-z 0-9, and . _ - / between them)",
+            hint="name='lab-env'",
+        )
+    return _placed(name or ENVIRONMENTS, settings)
+
+
+def _placed(name: str, settings: ImageSettings) -> str:
+    """``name`` with the prefix and the registry's address of the settings in front."""
+    prefix, address = settings.repository_prefix, settings.registry
     if prefix:
         if not _PATH.fullmatch(prefix):
             raise SettingsError(

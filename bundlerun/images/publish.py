@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from bundlerun import registry
 from bundlerun.connections import Connections
 from bundlerun.docker_engine import engine
 from bundlerun.errors import EngineError, SettingsError
-from bundlerun.images.image import ImageInfo, checked_registry, is_named
+from bundlerun.images.image import ImageInfo, ImageRef, checked_registry, is_named
 from bundlerun.progress import Progress
+from bundlerun.settings import ImageSettings
 
 
 @dataclass(frozen=True)
@@ -29,38 +30,54 @@ def publish(image: ImageInfo, connections: Connections) -> ImageInfo:
     """Push ``image`` to the registry of the settings, and name it there by digest.
 
     It is tagged by its content and ``latest``; the result is ``image`` with ``ref`` naming it
-    there. ``ecr`` is the account's own registry (the repository is made when it is missing;
-    ``ecr@HOST`` reaches it through HOST); an address is any other, with the login of ``docker
-    login``. Raises SettingsError without a registry, EngineError when the push fails, and what
-    AWS's failures are translated to.
+    there. Raises as ``push_image``.
+    """
+    ref = replace(image.ref, name=image.name)
+    return replace(image, ref=push_image(ref, connections, tags=(ref.tag, "latest")))
+
+
+def push_image(
+    ref: ImageRef, connections: Connections, *, tags: Sequence[str], repository: str | None = None
+) -> ImageRef:
+    """Push ``ref``, named as on the engine, under its ``tags``; the same by digest.
+
+    The first of ``tags`` names its content. ``repository`` is the whole name there; None: the
+    image's own, in the registry of the settings. ``ecr`` as registry is the account's own (the
+    repository is made when it is missing; ``ecr@HOST`` reaches it through HOST); an address is any
+    other, with the login of ``docker login``. Raises SettingsError without a registry, EngineError
+    when the push fails, and what AWS's failures are translated to.
     """
     progress = connections.progress
-    target = _target(image, connections)
+    target = _target(ref.name, connections) if repository is None else _Target(repository, None)
     with engine() as client:
-        for tag in (image.ref.tag, "latest"):
-            if not client.api.tag(image.ref.id, target.name, tag, force=True):
+        for tag in tags:
+            if not client.api.tag(ref.id, target.name, tag, force=True):
                 raise EngineError(f"the engine did not tag {target.name}:{tag}")
-        digest = _pushed(client, target, image.ref.tag, progress)
-        _pushed(client, target, "latest", progress)
-    return replace(image, ref=replace(image.ref, name=target.name, digest=digest))
+        digests = [_pushed(client, target, tag, progress) for tag in tags]
+    return replace(ref, name=target.name, digest=digests[0])
 
 
-def _target(image: ImageInfo, connections: Connections) -> _Target:
-    configured = connections.settings.images.registry
-    if not configured:
+def registry_of(settings: ImageSettings) -> str:
+    """The registry of the settings. Raises SettingsError where none is configured."""
+    if not settings.registry:
         raise SettingsError(
             "no registry is configured",
             hint="export BUNDLERUN_REGISTRY=ecr, or =HOST:PORT of another one",
         )
+    return settings.registry
+
+
+def _target(name: str, connections: Connections) -> _Target:
+    configured = registry_of(connections.settings.images)
     if not is_named(configured):
         address = checked_registry(configured)
-        return _Target(f"{address}/{image.name.removeprefix(f'{address}/')}", None)
+        return _Target(f"{address}/{name.removeprefix(f'{address}/')}", None)
     kind, _, other = configured.partition("@")
     repository = registry.load(registry.IMAGE_REGISTRIES, kind, what="registry")
-    found = repository(connections, image.name)
+    found = repository(connections, name)
     address = checked_registry(other) if other else found.address
     login = {"username": found.username, "password": found.password}
-    return _Target(f"{address}/{image.name}", login)
+    return _Target(f"{address}/{name}", login)
 
 
 def _pushed(client: Any, target: _Target, tag: str, progress: Progress) -> str:

@@ -10,12 +10,13 @@ import ast
 import configparser
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.errors import UsageError
+from bundlerun.images.lock_files import is_lock_file, locked_requirements
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -30,6 +31,7 @@ _HASH = re.compile(r"\s+--hash[=\s]\s*\S+")
 _SECRET = re.compile(r"https?://[^/\s@]+@")
 _PATH = re.compile(r"[./~]|file:|[^@:;]*\.(?:whl|zip|tar\.gz|tgz)$|[^:@;]*/")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_GIT = re.compile(r"(?:^|[\s@])git\+")
 # Names of Debian packages (Debian policy 5.6.7), with an architecture or a version at choice.
 _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
 
@@ -38,14 +40,19 @@ _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
 class Requirements:
     """Lines that pip reads.
 
-    ``locked`` are the same lines with their hashes, when they have some; ``origin`` is the file
-    they are from.
+    ``locked`` are the same lines with their hashes, when they have some; ``origin`` is where they
+    are from.
     """
 
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     origin: str | None = None
+
+    @property
+    def from_git(self) -> bool:
+        """Whether a line names a git repository, for which pip needs git."""
+        return any(_GIT.search(line) for line in (*self.lines, *self.constraints))
 
 
 def find_requirements(
@@ -67,6 +74,42 @@ def find_requirements(
     return _sorted_out([(line, str(declared)) for line in lines], origin, extras)
 
 
+def given_requirements(
+    given: Sequence[str] | str | Path, extras: Mapping[str, tuple[str, ...]]
+) -> Requirements:
+    """The requirements that a caller names: lines, or the path of a file that has them.
+
+    Such a file is a requirements.txt with or without hashes, a lock file (pylock.toml), or what a
+    project declares (pyproject.toml, setup.cfg, setup.py). Raises UsageError as
+    ``find_requirements``, and for a file that is not there.
+    """
+    if not isinstance(given, (str, Path)):
+        lines = [str(line).strip() for line in given]
+        for line in lines:
+            if _INCLUDE.fullmatch(line) or _CONSTRAIN.fullmatch(line):
+                raise UsageError(
+                    f"the requirement {line!r} names a file of this machine",
+                    hint="requirements='requirements.txt', a file that has this line",
+                )
+        return _sorted_out(
+            [(line, "requirements") for line in lines if line], "requirements", extras
+        )
+    path = Path(given)
+    if not path.is_file():
+        raise UsageError(
+            f"there is no file of requirements {path}",
+            hint=f"requirements=[{str(given)!r}], if it is a package",
+        )
+    read = _DECLARING.get(path.name)
+    if read is not None:
+        found = [(line, str(path)) for line in read(path) or ()]
+    elif is_lock_file(path):
+        found = [(line, str(path)) for line in locked_requirements(path)]
+    else:
+        found = _logical_lines(path, frozenset())
+    return _sorted_out(found, str(path), extras)
+
+
 def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
     """The Debian packages of ``config_dir/deb.txt``, one a line, ``#`` for comments.
 
@@ -75,16 +118,24 @@ def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
     if config_dir is None or not (config_dir / "deb.txt").is_file():
         return ()
     path = config_dir / "deb.txt"
-    names = set()
+    names: set[str] = set()
     for number, line in enumerate(_text(path).splitlines(), 1):
         name = _COMMENT.sub("", line).strip()
-        if name and not _DEB.fullmatch(name):
+        if name:
+            names.update(checked_packages([name], f"{path}, line {number}"))
+    return tuple(sorted(names))
+
+
+def checked_packages(names: Iterable[str], where: str = "system_packages") -> tuple[str, ...]:
+    """``names`` sorted and once each. Raises UsageError for one that is not a Debian package's."""
+    found = sorted({*names})
+    for name in found:
+        if not _DEB.fullmatch(name):
             raise UsageError(
-                f"{path}, line {number}: {name!r} is not the name of a Debian package",
-                hint="one name a line, such as libgomp1",
+                f"{where}: {name!r} is not the name of a Debian package",
+                hint="one name each, such as libgomp1",
             )
-        names.add(name)
-    return tuple(sorted(names - {""}))
+    return tuple(found)
 
 
 def _text(path: Path) -> str:
@@ -210,11 +261,7 @@ def declared_requirements(root: Path) -> tuple[list[str], Path | None]:
     It is the first of pyproject.toml, setup.cfg and setup.py that says something. setup.py is read,
     not run. Raises UsageError when a file does not parse, or when only running it would tell.
     """
-    for name, read in (
-        ("pyproject.toml", _from_pyproject),
-        ("setup.cfg", _from_setup_cfg),
-        ("setup.py", _from_setup_py),
-    ):
+    for name, read in _DECLARING.items():
         path = root / name
         if path.is_file():
             found = read(path)
@@ -300,3 +347,11 @@ def _install_requires(call: ast.Call, names: dict[str, ast.expr], path: Path) ->
             lines = found.splitlines() if isinstance(found, str) else list(found)
             return [str(line).strip() for line in lines if str(line).strip()]
     return None
+
+
+_DECLARING: Mapping[str, Callable[[Path], list[str] | None]] = {
+    "pyproject.toml": _from_pyproject,
+    "setup.cfg": _from_setup_cfg,
+    "setup.py": _from_setup_py,
+}
+"""How what a project declares is read, by the file's name; the first that says something counts."""

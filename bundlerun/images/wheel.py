@@ -68,6 +68,14 @@ def repack() -> Wheel:
     return Wheel(filename, _zipped(members, f"{folder}/RECORD"), requires, extras, version)
 
 
+def extras() -> dict[str, tuple[str, ...]]:
+    """What each extra of the running bundlerun brings; nothing where it is not installed."""
+    try:
+        return _requirements(metadata.requires("bundlerun") or [])[1]
+    except metadata.PackageNotFoundError:
+        return {}
+
+
 def _entry_points(installed: metadata.Distribution) -> bytes:
     lines = ["[console_scripts]"]
     lines += sorted(

@@ -89,6 +89,7 @@ def recipe_of(
     source = source_of(root, request.module, digests=digests)
     git = git_version(root, source.files)
     code = Code(
+        root=root,
         module=request.module,
         source=source.digest,
         files=sorted(source.modules.values()),
@@ -98,7 +99,7 @@ def recipe_of(
         dirty=bool(git and git[1]),
     )
     options = ImageOptions(request.config_dir, request.base_image, request.platform)
-    return plan_image(root, code, settings, options)
+    return plan_image(code, settings, options)
 
 
 def _check_named(root: Path, request: ImageRequest) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.store.database import Database
 
+_PUSHED = "pushed "
+"""What the rows of images without pipes begin with: no name of an image has a space."""
+
 
 class NotedImages:
     """Images by name.
@@ -29,10 +32,18 @@ class NotedImages:
             )
 
     def names(self) -> list[str]:
-        """The names of all images that are noted, sorted."""
+        """The names of all images with pipes that are noted, sorted."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT name FROM images ORDER BY name").fetchall()
-        return [str(row[0]) for row in rows]
+        return [str(row[0]) for row in rows if not str(row[0]).startswith(_PUSHED)]
+
+    def save_pushed(self, name: str, registry: str, image: Mapping[str, Any]) -> None:
+        """Keep what the image ``name``, which names its content, is in ``registry``."""
+        self.save(f"{_PUSHED}{registry} {name}", image)
+
+    def find_pushed(self, name: str, registry: str) -> dict[str, Any] | None:
+        """What the image ``name`` is in ``registry``, or None where no push of it is known."""
+        return self.find(f"{_PUSHED}{registry} {name}")
 
     def find(self, name: str) -> dict[str, Any] | None:
         """What was kept of the image ``name``, or None."""

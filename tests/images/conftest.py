@@ -42,10 +42,15 @@ class Listener:
 @pytest.fixture(scope="session")
 def session_prefix(engine: Any) -> Iterator[str]:
     """A prefix that the images of this session have alone; they are removed at the end."""
-    import docker.errors
-
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     yield prefix
+    remove_images(engine, prefix)
+
+
+def remove_images(engine: Any, prefix: str) -> None:
+    """Remove the images whose names have ``prefix`` in them."""
+    import docker.errors
+
     for row in engine.api.images():
         for tag in row.get("RepoTags") or ():
             if prefix in tag:

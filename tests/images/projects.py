@@ -55,7 +55,7 @@ def code_of(root: Path, module: str = "shop.total", git: tuple[str, bool] | None
     commit, dirty = git or (None, False)
     source = source_of(root, module)
     files = sorted(source.modules.values())
-    return Code(module, source.digest, files, source.named, source.left_out, commit, dirty)
+    return Code(root, module, source.digest, files, source.named, source.left_out, commit, dirty)
 
 
 def recipe_of(
@@ -66,4 +66,4 @@ def recipe_of(
     git: tuple[str, bool] | None = None,
 ) -> Recipe:
     """The recipe of the project's one module."""
-    return plan_image(root, code_of(root, git=git), settings, options)
+    return plan_image(code_of(root, git=git), settings, options)

@@ -144,7 +144,7 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path: Path, options: Image
 def test_a_module_without_files_is_no_recipe(tmp_path: Path) -> None:
     """There would be nothing to put in."""
     with pytest.raises(BadModule, match=r"shop\.gone"):
-        plan_image(tmp_path, Code("shop.gone", recipe_of(shop(tmp_path)).content, []))
+        plan_image(Code(tmp_path, "shop.gone", recipe_of(shop(tmp_path)).content, []))
 
 
 def test_an_index_with_credentials_is_a_secret_or_refused(tmp_path: Path) -> None:

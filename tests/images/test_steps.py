@@ -63,7 +63,7 @@ def test_buildkit_s_failing_step_is_shown_among_parallel_ones() -> None:
         "Reading package lists...\nERROR: of the command, not of the step\n"
         "E: Unable to locate package nothing"
     )
-    assert error.hint == "correct 'nothing' in deb.txt"
+    assert error.hint == "correct 'nothing' in deb.txt, or in system_packages"
 
 
 def test_only_the_last_lines_are_kept() -> None:

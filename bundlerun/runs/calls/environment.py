@@ -1,0 +1,195 @@
+"""What functions run on: an image without their code, found, built or published; or this Python.
+
+An edited function needs no other image: what is in one is named by its content, and code travels
+with the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundlerun.backends.base import ImageAt
+from bundlerun.backends.open import backend_type
+from bundlerun.bundles.digest import canonical_json, digest_of
+from bundlerun.errors import UsageError
+from bundlerun.images.image import ImageRef
+from bundlerun.images.installed import installed_requirements
+from bundlerun.images.recipe import EnvironmentOptions, Recipe, Script, plan_environment
+from bundlerun.images.requirements import Requirements, find_requirements, given_requirements
+from bundlerun.images.wheel import extras
+from bundlerun.pipelines.environment import local_environment
+
+if TYPE_CHECKING:
+    from bundlerun.connections import Connections
+    from bundlerun.progress import Progress
+    from bundlerun.runs.scope import RunScope
+
+
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """What a function needs, and what was said of its image.
+
+    ``root`` is the folder of its project (None: it has none) and ``imports`` are the top-level
+    names that it and its project's modules import from elsewhere. ``requirements`` are lines or
+    the path of a file; None: those that the project declares, else the installed distributions of
+    ``imports``. ``script`` is the program that an image is for. ``image`` is an image of the
+    user's own, used as it is.
+    """
+
+    root: Path | None = None
+    imports: tuple[str, ...] = ()
+    requirements: Sequence[str] | str | Path | None = None
+    system_packages: tuple[str, ...] = ()
+    base_image: str | None = None
+    name: str | None = None
+    script: Script | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the jobs of a call run on.
+
+    ``image`` is the most exact name that an engine or service can start, None where jobs run
+    without one: then ``interpreter`` is the Python that has bundlerun. ``environment`` is what
+    keys and records say of it. ``python`` is X.Y and ``cloudpickle`` the version that pickles the
+    function; ``requirements`` are the lines that the image was made of.
+    """
+
+    image: str | None
+    environment: str
+    interpreter: str | None
+    python: str
+    cloudpickle: str
+    requirements: tuple[str, ...] = ()
+
+
+def environment_for(request: EnvironmentRequest, backend: str, scope: RunScope) -> Environment:
+    """The environment of ``request`` for jobs on ``backend``.
+
+    Where these need an image it is found, or else built, and for a backend that pulls its images
+    published: one that was published before asks neither the engine nor the registry.
+
+    Raises UsageError for what cannot be meant, SettingsError without a registry, EngineError,
+    BuildFailed, and what AWS's failures are translated to.
+    """
+    kind = backend_type(backend)
+    at = kind.traits.image
+    if at is ImageAt.NONE:
+        _check_no_image(request, backend)
+        return _environment(None, local_environment())
+    if request.image is not None:
+        named = {"environment": 1, "image": request.image}
+        return _environment(request.image, digest_of(canonical_json(named)))
+    platform = kind.platform(scope.settings)
+    recipe = recipe_of(request, scope.connections, platform=platform)
+    ref = built(recipe, scope.progress) if at is ImageAt.ENGINE else _published(recipe, scope)
+    return _environment(ref.pullable, recipe.environment, recipe.requirements.lines)
+
+
+def recipe_of(
+    request: EnvironmentRequest, connections: Connections, *, platform: str | None = None
+) -> Recipe:
+    """The recipe of the image of ``request``: what was chosen is shown, nothing is changed.
+
+    Raises UsageError, SettingsError.
+    """
+    progress = connections.progress
+    options = EnvironmentOptions(
+        system_packages=request.system_packages,
+        base_image=request.base_image,
+        platform=platform,
+        name=request.name,
+        script=request.script,
+    )
+    requirements = _requirements(request, progress)
+    recipe = plan_environment(requirements, connections.settings.images, options)
+    for left in recipe.left_out:
+        progress.line(f"left out of the image: {left}")
+    return recipe
+
+
+def built(recipe: Recipe, progress: Progress, *, no_cache: bool = False) -> ImageRef:
+    """The image of ``recipe`` on the engine, built unless it is there.
+
+    Raises EngineError, BuildFailed.
+    """
+    from bundlerun.images.build import build
+
+    return build(recipe, progress=progress, no_cache=no_cache)
+
+
+def _environment(
+    image: str | None, environment: str, requirements: tuple[str, ...] = ()
+) -> Environment:
+    return Environment(
+        image=image,
+        environment=environment,
+        interpreter=sys.executable if image is None else None,
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        cloudpickle=metadata.version("cloudpickle"),
+        requirements=requirements,
+    )
+
+
+def _check_no_image(request: EnvironmentRequest, backend: str) -> None:
+    asked = {
+        "image": request.image,
+        "requirements": request.requirements,
+        "system_packages": request.system_packages,
+        "base_image": request.base_image,
+        "a script's image": request.script,
+    }
+    for name, value in asked.items():
+        if value:
+            raise UsageError(
+                f"a job on {backend} runs without an image: {name} would change nothing",
+                hint=f"leave out {name}, or backend='Local'",
+            )
+
+
+def _requirements(request: EnvironmentRequest, progress: Progress) -> Requirements:
+    """What to install, and where it is from is told."""
+    if request.requirements is not None:
+        found = given_requirements(request.requirements, extras())
+    else:
+        found = Requirements()
+        if request.root is not None:
+            found = find_requirements(request.root, None, extras())
+        if found.origin is None:
+            found = _inferred(request, progress)
+    lines = ", ".join(found.lines) or "none"
+    progress.line(f"requirements of the image: {lines} ({found.origin})")
+    return found
+
+
+def _inferred(request: EnvironmentRequest, progress: Progress) -> Requirements:
+    inferred = installed_requirements(request.imports, request.root)
+    for name in inferred.missing:
+        progress.line(f"{name} is imported and not installed here: left out of the image")
+    for name in inferred.public:
+        progress.line(f"{name} is a local version: the image gets the published one")
+    return inferred.requirements
+
+
+def _published(recipe: Recipe, scope: RunScope) -> ImageRef:
+    from bundlerun.images.publish import push_image, registry_of
+
+    noted = scope.store.noted_images
+    settings = scope.settings
+    # An account's own registry is another one in another account or region.
+    aws = settings.aws
+    registry = " ".join(filter(None, (registry_of(settings.images), aws.profile, aws.region)))
+    name = f"{recipe.name}:{recipe.tag}"
+    known = noted.find_pushed(name, registry)
+    if known is not None:
+        return ImageRef(**known)
+    ref = push_image(built(recipe, scope.progress), scope.connections, tags=(recipe.tag,))
+    noted.save_pushed(name, registry, dataclasses.asdict(ref))
+    return ref
