@@ -26,6 +26,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     queue = "my-queue"                    # BUNDLERUN_AWS_BATCH_QUEUE
     job_role_arn = "arn:..."              # BUNDLERUN_JOB_ROLE_ARN
     execution_role_arn = "arn:..."        # BUNDLERUN_EXECUTION_ROLE_ARN
+    platform = "linux/amd64"              # BUNDLERUN_AWS_BATCH_PLATFORM
 
 Each backend reads its own section. An environment variable wins over the file.
 AWS's own variables and files keep their meaning.

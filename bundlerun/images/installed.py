@@ -139,7 +139,7 @@ def _line(each: metadata.Distribution, name: str) -> str:
 
 
 def _direct_url(each: metadata.Distribution) -> Mapping[str, Any]:
-    """Where ``each`` was installed from, when that was no index (PEP 610)."""
+    """Where ``each`` was installed from instead of an index (PEP 610)."""
     text = each.read_text("direct_url.json")
     if text is None:
         return _egg_link(each)
