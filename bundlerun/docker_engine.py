@@ -14,7 +14,10 @@ from typing import Any
 from bundlerun.errors import EngineError, SettingsError
 
 TIMEOUT_S = 600.0
-"""How long one answer of the engine may take: it is silent while it sends or unpacks a layer."""
+"""The longest wait for one answer of the engine.
+
+It is silent while it sends or unpacks a layer.
+"""
 
 
 def connect(host: DockerHost) -> Any:

@@ -44,7 +44,7 @@ from typing import TypeVar
 E = TypeVar("E", bound="BundlerunError")
 
 DOCTOR = "bundlerun doctor"
-"""The next command where an engine, AWS or a remote fails, and nothing else is known."""
+"""The next command where an engine, AWS or a remote fails for no known reason."""
 
 
 class BundlerunError(Exception):

@@ -40,11 +40,13 @@ REMOTES: Mapping[str, Row] = {
 IMAGE_REGISTRIES: Mapping[str, Row] = {
     "ecr": Row("bundlerun.aws.ecr:open_repository"),
 }
-"""Registries whose address and login are asked for: ``NAME``, or ``NAME@HOST`` through HOST. Each
-row makes, of Connections and an image's name, the repository."""
+"""Registries whose address and login are asked for: ``NAME`` or ``NAME@HOST``.
+
+The latter goes through HOST. Each row makes, of Connections and an image's name, the repository.
+"""
 
 BACKENDS_GROUP = "bundlerun.backends"
-"""The group of entry points by which an installed distribution brings backends of its own."""
+"""The group of entry points for backends of other installed distributions."""
 
 
 def installed_backends() -> dict[str, Row]:

@@ -159,8 +159,10 @@ class Settings:
 
 
 GRACE_S = 7 * 86_400
-"""What a clean-up leaves alone although nothing uses it: all that is younger, unless it is told
-another age."""
+"""The age below which a clean-up leaves alone what nothing uses.
+
+It may be told another age.
+"""
 
 _FILE = "config.toml"
 _SECTIONS: Mapping[str, type] = {

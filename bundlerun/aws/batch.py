@@ -17,18 +17,23 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import BundlerunError, SubmitUnknown
 
 LOG_GROUP = "/aws/batch/job"
-"""Where AWS Batch keeps the logs of jobs unless a definition says otherwise (AWS Batch user guide,
-"Using the awslogs log driver")."""
+"""The log group of AWS Batch's jobs, unless a definition says otherwise.
+
+Source: AWS Batch user guide, "Using the awslogs log driver".
+"""
 
 CONTENT_TAG = "bundlerun:content"
 DESCRIBE_AT_MOST = 100
-"""Ids that one DescribeJobs takes (AWS Batch API reference, DescribeJobs, ``jobs``)."""
+"""The most ids of one DescribeJobs (AWS Batch API reference, ``jobs``)."""
 
 SENDS = 3
-"""How often a request is sent whose answer is lost and whose work is not found either."""
+"""The most sendings of a request whose answer is lost and whose work is not found."""
 
 LOOKS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each look for what a request made whose answer was lost: listings lag."""
+"""The seconds before each look for the work of a request whose answer was lost.
+
+Listings lag.
+"""
 
 Json = Mapping[str, Any]
 Sleep = Callable[[float], None]

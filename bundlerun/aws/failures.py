@@ -32,7 +32,7 @@ INCOMPLETE = "IncompleteAnswer"
 """The error code that is given to an answer which broke off."""
 
 FOREIGN = "NoAnswerOfS3"
-"""The error code that is given to an answer of something else, such as a login page."""
+"""The error code given to an answer of something else, such as a login page."""
 
 
 class Trouble(enum.Enum):
@@ -129,14 +129,19 @@ CODES: Mapping[str, Failure] = {
     **_rows(_FAILED, "ConditionalRequestConflict", "OperationAborted"),
     **_rows(_CLOCK, "RequestTimeTooSkewed", "RequestInTheFuture"),
 }
-"""What each known error code means. An unknown one goes by its status, else becomes a CloudError
-that names it."""
+"""The meaning of each known error code.
+
+An unknown one goes by its status, else becomes a CloudError that names it.
+"""
 
 STATUSES: Mapping[int, Failure] = {
     **dict.fromkeys((408, 500, 502, 503, 504), _FAILED),
     **dict.fromkeys((429, 509), _THROTTLED),
 }
-"""What an HTTP status means where CODES lacks the code; others of 505 and up: _FAILED."""
+"""The meaning of an HTTP status where CODES lacks the code.
+
+Others of 505 and up: _FAILED.
+"""
 
 _MISSING = Failure(NoCredentials, "there are no AWS credentials", _LOGIN)
 _NO_ANSWER = Failure(RemoteUnreachable, "no answer", None)
@@ -169,7 +174,10 @@ EXCEPTIONS: Mapping[str, Failure] = {
     **_rows(_CONFIG, "InvalidRegionError", "UnknownEndpointError"),
     **_rows(_CONFIG, "InvalidEndpointDiscoveryConfigurationError"),
 }
-"""botocore's own exceptions by class name; a subclass goes by its nearest ancestor named here."""
+"""The meaning of botocore's own exceptions, by class name.
+
+A subclass goes by its nearest ancestor named here.
+"""
 
 
 def failure_of_answer(code: str, status: int) -> Failure | None:

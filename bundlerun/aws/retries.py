@@ -74,9 +74,12 @@ SHOWN_EVERY_S = 20.0
 """Many requests may be waiting at once: they say so together, so often at most."""
 
 ONCE = frozenset({"RegisterJobDefinition", "SubmitJob"})
-"""Operations that make something new each time (a job, a revision). Of the others that we use, all
-either write what is there already, or are told apart by their caller (CreateRepository: "exists"),
-or leave nothing but litter that a clean-up removes (CreateMultipartUpload)."""
+"""Operations that make something new each time (a job, a revision).
+
+Of the others that we use, all either write what is there already, or are told apart by their caller
+(CreateRepository: "exists"), or leave nothing but litter that a clean-up removes
+(CreateMultipartUpload).
+"""
 
 _ROOTS = {
     "CompleteMultipartUpload": b"CompleteMultipartUploadResult",
@@ -86,7 +89,10 @@ _ROOTS = {
     "ListObjectsV2": b"ListBucketResult",
     "ListParts": b"ListPartsResult",
 }
-"""What the answers of these operations are called; botocore reads any other as an empty one."""
+"""The root elements of these operations' answers.
+
+botocore reads any other as an empty one.
+"""
 
 _PIECE_BYTES = 64 << 10
 _GIVEN_UP = "_bundlerun_given_up"
@@ -95,8 +101,10 @@ _FAILED = "bundlerun_failed"
 _logger = logging.getLogger("bundlerun.aws")
 
 Failed = Counter[Trouble]
-"""How often one request failed, by kind: a service that asks to slow down thirty times may still
-break off once."""
+"""The failures of one request, counted by kind.
+
+A service that asks to slow down thirty times may still break off once.
+"""
 
 
 class Retries:

@@ -21,7 +21,10 @@ from bundlerun.aws.session import Aws
 from bundlerun.errors import AccessDenied, IntegrityError, RemoteUnreachable
 
 _NO_UPLOAD = ("NoSuchUpload", "NoSuchKey", "404")
-"""What servers call an upload that is gone; Ceph says NoSuchKey when its parts are asked for."""
+"""The error codes for an upload that is gone.
+
+Ceph says NoSuchKey when the upload's parts are asked for.
+"""
 
 _PAGE = 1_000
 _CHUNK = 1 << 20

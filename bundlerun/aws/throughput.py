@@ -18,8 +18,10 @@ from typing import Any
 from bundlerun.aws.failures import TooSlow
 
 _ASSEMBLING = 10
-"""S3 puts a large upload together for minutes, and sends a blank now and then meanwhile: so many
-times as long is it waited for."""
+"""The factor of patience while S3 puts a large upload together.
+
+That takes minutes, with a blank now and then.
+"""
 
 _logger = logging.getLogger("bundlerun.aws")
 

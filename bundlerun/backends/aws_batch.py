@@ -33,8 +33,11 @@ SHORTEST_TIMEOUT_S = 60
 MOST_ATTEMPTS = 10
 LEAST_MEMORY_MIB = 4
 MOST_REQUEST_BYTES = 30 * 1024
-"""AWS Batch's limits: user guide, "Service quotas" (SubmitJob's payload), "Job timeouts"; API
-reference, RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB)."""
+"""The limits of AWS Batch, this one and those above.
+
+Source: user guide, "Service quotas" (SubmitJob's payload), "Job timeouts"; API reference,
+RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB).
+"""
 
 _SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 # User guide, "Specify sensitive data": Secrets Manager and Parameter Store.
@@ -43,8 +46,10 @@ LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
 
 POLLED_WITHIN_S = 15.0
-"""A log follower asks nothing itself where somebody polled its job so recently: longer than the
-rarest looks of a wait (``traits.pace``)."""
+"""The age of a poll's answer up to which a log follower asks nothing itself.
+
+It is longer than the rarest looks of a wait (``traits.pace``).
+"""
 
 
 @dataclass(frozen=True)

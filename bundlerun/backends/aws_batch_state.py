@@ -13,7 +13,10 @@ from typing import Any
 from bundlerun.backends.job import Failure, JobState, JobStatus
 
 CANCEL_MARK = "cancelled by bundlerun"
-"""How the reason begins with which we end a job: Batch shows it again as ``statusReason``."""
+"""The beginning of the reason with which we end a job.
+
+Batch shows it again as ``statusReason``.
+"""
 
 MISCONFIGURATION = "MISCONFIGURATION"
 """How the reason begins of a job that waits for what its queue can never give it."""

@@ -101,9 +101,11 @@ class Backend(ABC):
     traits: ClassVar[Traits]
 
     options: ClassVar[type[Any]] = NoOptions
-    """What may stand in the section ``[backends.NAME]`` of the settings file: a frozen dataclass
-    whose fields are made by ``settings.option``. Those in ``traits.job_options`` can be given for
-    one job as well."""
+    """The section ``[backends.NAME]`` of the settings file: a frozen dataclass.
+
+    Its fields are made by ``settings.option``. Those in ``traits.job_options`` can be given for one
+    job as well.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; nothing is asked of anybody yet.

@@ -42,10 +42,10 @@ KILL_AFTER_S = 10
 SHOWN_WITHIN_S = 10.0
 REMOTE_INSIDE = Path("/bundlerun/remote")
 STAGING_INSIDE = Path("/bundlerun/staging")
-"""Where a container sees a remote that is a folder, and the folder that it writes to."""
+"""The folders in a container for a remote that is a folder, and for its staging."""
 
 JOB_UID = 1000
-"""As whom a container runs when the caller is root: the first ordinary user of Debian."""
+"""The user of containers when the caller is root: Debian's first ordinary user."""
 
 _MIB = 2**20
 _NEEDED = {

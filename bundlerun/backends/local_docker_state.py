@@ -10,10 +10,13 @@ from typing import Any
 from bundlerun.backends.job import Failure, JobState, JobStatus
 
 DEADLINE_EXIT_CODES = (124, 137, 143)
-"""What ``timeout`` leaves behind: GNU's 124, 137 when it had to kill, 143 of busybox."""
+"""The exit codes of ``timeout``: GNU's 124, 137 when it killed, 143 of busybox."""
 
 NOTED_LATE_S = 2.0
-"""The engine notes a start after the process has begun: on a busy machine that much later."""
+"""The delay, on a busy machine, of the engine's note of a start.
+
+The process has begun by then.
+"""
 
 _ALIVE = {
     "created": JobState.QUEUED,

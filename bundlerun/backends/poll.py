@@ -11,7 +11,7 @@ from bundlerun.backends.job import JobHandle, JobStatus
 from bundlerun.errors import EngineError, RemoteUnreachable, TimedOut
 
 TRANSIENT = (EngineError, RemoteUnreachable)
-"""What may pass by itself: an engine that restarts, a service that throttles or does not answer."""
+"""Errors that may pass: an engine restarts, a service throttles or is silent."""
 
 
 @dataclass(frozen=True)

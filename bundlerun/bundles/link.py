@@ -16,8 +16,10 @@ from bundlerun.errors import IntegrityError
 PART_BYTES = 8 << 20
 
 
-"""Objects of more bytes carry the digests of their parts, each of so many bytes, the last of
-fewer."""
+"""The size of a part: larger objects carry the digests of their parts.
+
+The last part is shorter.
+"""
 
 
 _RAW_DIGEST_BYTES = 32

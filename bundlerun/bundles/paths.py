@@ -9,8 +9,10 @@ from collections.abc import Collection
 from bundlerun.errors import BadPath
 
 MAX_PARTS = 500
-"""Parts of one path: what walks and deletes folders goes a level of calls, and an open folder,
-deeper for each."""
+"""The most parts of one path.
+
+What walks and deletes folders goes a level of calls, and an open folder, deeper for each.
+"""
 
 MAX_PART_BYTES = 255
 """Bytes of one part of a path in UTF-8 (NAME_MAX of the usual Linux file systems)."""

@@ -25,8 +25,11 @@ class DirectoryEntry:
 
 
 Stamp = NewType("Stamp", bytes)
-"""What the file system says of a file that nobody opened: a change of its bytes changes it. Five
-numbers of 8 bytes, big-endian: device, inode, size, and mtime and ctime in nanoseconds."""
+"""The file system's facts on a file, which change when its bytes change.
+
+Nobody opens the file for them. Five numbers of 8 bytes, big-endian: device, inode, size, and mtime
+and ctime in nanoseconds.
+"""
 
 _STAMP = struct.Struct(">QQQqq")
 

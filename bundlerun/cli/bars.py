@@ -42,8 +42,10 @@ LATELY = 500
 """So many foreign lines are remembered."""
 
 ECHOED = 4
-"""Characters left free at the end of a line: the terminal writes ^C there, and one that wrapped
-would leave the bar standing."""
+"""The characters left free at the end of a line.
+
+The terminal writes ^C there, and one that wrapped would leave the bar standing.
+"""
 
 _STEP = re.compile(r"(?:#\d+ (?=\[[^\]]*\d+/\d+\])|(?=Step \d+/\d+ : ))(.*)")
 _PREFIX = re.compile(r"#\d+ (?:\d+\.\d+ )?\s*")

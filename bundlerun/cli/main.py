@@ -44,7 +44,7 @@ VERBS = {
     "doctor": "Say what works, what does not, and how to mend it.",
     "worker": "",
 }
-"""Verb -> its one line of help ("" hides it). Each lives in the module of its name."""
+"""The verbs, each with its line of help ("" hides it), in modules of their names."""
 
 INTERRUPTED = 130
 """The exit code for Ctrl-C: 128 + SIGINT (the convention of POSIX shells)."""

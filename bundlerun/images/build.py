@@ -30,7 +30,7 @@ from bundlerun.images.recipe import Code, Recipe
 from bundlerun.progress import SILENT, Progress
 
 KEPT_CONTENTS = 3
-"""So many contents of one image stay on the engine; older ones are removed after a build."""
+"""The contents of one image that stay on the engine after a build, newest first."""
 
 _BEING_MADE_S = 600
 """No build takes so long from its image to the image's name."""

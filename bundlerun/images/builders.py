@@ -202,7 +202,10 @@ def _parsed(answers: Iterator[dict[str, Any]]) -> Iterator[tuple[str, str, str]]
 
 
 TAIL_LINES = 20
-"""So many of a failing step's last lines are shown, and more where a traceback began before."""
+"""The last lines shown of a failing step.
+
+They are more where a traceback began before.
+"""
 
 _KEPT_LINES = 200
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

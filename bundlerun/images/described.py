@@ -14,8 +14,11 @@ from typing import Any
 from bundlerun.bundles.digest import Digest
 
 JOB_PROTOCOL = "4"
-"""The form of a job's command, plan and result. Raise it with every change of one of these: an
-image or environment of another form cannot carry out what this bundlerun submits."""
+"""The form of a job's command, plan and result.
+
+Raise it with every change of one of these: an image or environment of another form cannot carry out
+what this bundlerun submits.
+"""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from pathlib import Path, PurePosixPath
 from bundlerun.errors import BadModule, UsageError
 
 MAX_DATA_BYTES = 1 << 20
-"""A file that is not Python and larger than this stays behind: it is data, which bundles hold."""
+"""The largest file taken along that is not Python.
+
+A larger one stays behind: it is data, which bundles hold.
+"""
 
 
 @dataclass(frozen=True)

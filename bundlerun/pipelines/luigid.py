@@ -27,8 +27,11 @@ from bundlerun.pipelines.overrides import Given
 from bundlerun.progress import Progress
 
 WORKER = "bundlerun"
-"""All applies are this one worker: luigid ignores how a task ended that another worker ran before,
-and each command would be another one."""
+"""The one worker that all applies are to luigid.
+
+luigid ignores how a task ended that another worker ran before, and each command would be another
+one.
+"""
 
 # How long one request may take, how often it is told that somebody is still there (it forgets a
 # worker after 60 s), and how long an apply that has ended waits for what is not sent yet.

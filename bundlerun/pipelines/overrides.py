@@ -29,8 +29,11 @@ else:
     import tomli as tomllib
 
 Sections = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""What can be set: by section (a class's family, or what a ``config_path`` names) and key the row
-of ``parameters.schema``."""
+"""The settings that can be given, by section and key.
+
+Each is a row of ``parameters.schema``. A section is a class's family, or what a ``config_path``
+names.
+"""
 
 NEAR = 3
 """So many names are proposed in place of an unknown one."""

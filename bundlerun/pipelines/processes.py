@@ -31,8 +31,11 @@ Body = Callable[[Tell], tuple[Any, ...]]
 """What a child does; what it returns is its last message."""
 
 FAILED, DIED, LATE = "failed", "died", "late"
-"""Last messages that no body sends: (FAILED, what failures.to_json gives), (DIED, exit code) and
-(LATE,) from a child that ran longer than it may, and was ended."""
+"""Last messages of a child that are not a body's.
+
+(FAILED, what failures.to_json gives), (DIED, exit code) and (LATE,) from a child that ran longer
+than it may, and was ended.
+"""
 
 # How often children are looked at that may have died, and how long one may take to end when told.
 _LOOK_S = 0.2

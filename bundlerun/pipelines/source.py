@@ -21,7 +21,7 @@ from bundlerun.images.selection import LITTER, IgnoreRules, reached
 from bundlerun.pipelines.imports import file_digest, modules_of, named_files
 
 RECORD_BYTES = 8192
-"""Files are recorded one by one where that takes no more in a bundle's record, else folders."""
+"""The room in a bundle's record for files one by one; else folders are recorded."""
 
 _DIGITS = 16
 

@@ -13,7 +13,10 @@ from bundlerun.connections import Connections
 from bundlerun.errors import UsageError
 
 MAX_PARTS = 10_000
-"""Of one upload: so many are taken everywhere (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
+"""The most parts of one upload that every server takes.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html.
+"""
 
 
 @dataclass(frozen=True)

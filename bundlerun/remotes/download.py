@@ -21,8 +21,10 @@ from bundlerun.store.locks import locked
 from bundlerun.store.store import Store
 
 READS_AT_ONCE = 4
-"""Packs, ranges or parts under way; each has at most MAX_PACK_BYTES in memory. As many parts more
-may wait for the disk."""
+"""The packs, ranges or parts read at once.
+
+Each has at most MAX_PACK_BYTES in memory. As many parts more may wait for the disk.
+"""
 
 Read = Callable[[int, int], bytes]
 """The bytes of the object from the first offset to before the second."""

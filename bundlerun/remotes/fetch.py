@@ -36,11 +36,13 @@ from bundlerun.store.store import Store
 from bundlerun.store.writer import SMALL_BYTES
 
 GAP_BYTES = 64 << 10
-"""Two members with fewer unwanted bytes between them come as one range: a request costs more."""
+"""The gap below which two members come as one range: a request costs more."""
 
 PEEK_BYTES = 1 << 20
-"""Who wants a part of a value gets packs up to this size whole; of larger ones first the index, and
-then what is wanted."""
+"""The size up to which a pack comes whole for a part of a value.
+
+Of larger ones first the index comes, and then what is wanted.
+"""
 
 
 class Fetcher:

@@ -19,7 +19,10 @@ from bundlerun.remotes.base import KeyInfo, Part, Remote, Upload, checked_key
 from bundlerun.store.atomic import sync_folder
 
 ASIDE = ".aside"
-"""Where files grow before they get their key: on the same file system, and in no listing."""
+"""The folder where files grow before they get their key.
+
+It is on the same file system, and in no listing.
+"""
 
 _CHUNK = 1 << 20
 _FOLDER_MODE = 0o755

@@ -13,7 +13,7 @@ from bundlerun.remotes.keys import META
 from bundlerun.remotes.records import checked_uuid, create, read_record, twice
 
 WINDOW_S = 3600
-"""A pusher writes a bundle's record at most so long after it last listed ``meta/``."""
+"""The longest time from a push's last listing of ``meta/`` to its next record."""
 
 MAX_WINDOW_S = 366 * 86_400
 """A longer window is a mistake."""

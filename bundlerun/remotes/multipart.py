@@ -30,7 +30,7 @@ from bundlerun.store.remote_cache import Location, PackInfo
 from bundlerun.store.store import Store
 
 KEPT_S = 24 * 3600
-"""A broken upload of an object that nobody pushes any more is given up after so long."""
+"""The age at which a broken upload that nobody continues is given up."""
 
 _CHUNK = 1 << 20
 _PARTS_AT_ONCE = 4

@@ -26,10 +26,10 @@ from bundlerun.store.rows import Entry
 from bundlerun.store.store import Store
 
 MAX_THIN_PACKS = 16
-"""A version that would lie in more thin packs than this has those bytes sent anew as one."""
+"""The most thin packs of a version; with more, their bytes are sent again as one."""
 
 MAX_TRIES = 10
-"""How often a record is made again because the packs that it needs were condemned meanwhile."""
+"""The most tries to make a record whose packs were condemned meanwhile."""
 
 THIN_SHARE_BYTES = 1 << 20
 """A pack is thin for a version that has less than this in it."""

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 LOOKED_THROUGH = 1000
 
 
-"""Of so many of the newest runs it is told which make an output: a page of a listing."""
+"""The newest runs among which the makers of an output are sought.
+
+They are a page of a listing.
+"""
 
 
 _LAST_MARK = "~"

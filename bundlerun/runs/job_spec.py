@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from bundlerun.runs.scope import RunScope
 
 WORKER = ("python", "-m", "bundlerun", "worker")
-"""The command of every job: it needs an interpreter that has bundlerun, in an image or not."""
+"""The command of every job, in an image or not.
+
+It needs an interpreter that has bundlerun.
+"""
 
 INDEX = "BUNDLERUN_INDEX"
-"""The variable in which a backend that has none of its own tells a job its index in its array."""
+"""The variable that tells a job its index in its array.
+
+It is for backends that have none of their own.
+"""
 
 
 def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> JobSpec:

@@ -12,7 +12,7 @@ from bundlerun.errors import BundlerunError, RunFailed
 from bundlerun.progress import Progress
 
 HIDDEN = "BUNDLERUN_HIDDEN"
-"""The variable that tells a worker which variables' values must not be written anywhere."""
+"""The variable with the names of variables whose values a worker must not write."""
 
 LEAST_HIDDEN = 4
 """Characters of the shortest text that is masked."""

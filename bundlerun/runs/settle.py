@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bundlerun.runs.record import RunRecord
 
 KEPT_LINES = 200
-"""Lines of a failed job's log that the journal keeps where the job left no envelope."""
+"""The lines of a failed job's log kept in the journal without an envelope."""
 
 _KILLED_FROM_OUTSIDE = frozenset(
     {
@@ -44,7 +44,10 @@ _KILLED_FROM_OUTSIDE = frozenset(
         Failure.CANCELLED,
     }
 )
-"""The backend knows why, and what the job wrote of its failure is a consequence at most."""
+"""The failures that the backend itself explains.
+
+What the job wrote of its failure is a consequence at most.
+"""
 
 
 class Output(Enum):

@@ -268,9 +268,12 @@ class CallTask:
 
 
 Task: TypeAlias = PipeTask | CallTask
-"""What a plan carries. Each kind has the properties ``kind``, ``subject``, ``inputs``, ``env``,
-``marks``, ``output``, ``output_id`` and ``output_tags``, and the methods ``does_the_work_of``,
-``promised``, ``to_json`` and ``from_json``."""
+"""The task that a plan carries.
+
+Each kind has the properties ``kind``, ``subject``, ``inputs``, ``env``, ``marks``, ``output``,
+``output_id`` and ``output_tags``, and the methods ``does_the_work_of``, ``promised``, ``to_json``
+and ``from_json``.
+"""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
 
 LISTED_WITHIN_S = 120.0
-"""How long a service may not yet list a job that it has: a run whose submitter has ended, and of
-which no job is found for so long, has none to come."""
+"""The time within which a service lists a job that it has.
+
+A run whose submitter has ended, and of which no job is found for so long, has none to come.
+"""
 
 LOG_GRACE_S = 5.0
 """How long the last log lines may arrive after the job's end."""

@@ -68,8 +68,10 @@ class Done:
 
 
 Carry = Callable[[RunPlan, Attempt, Path, Progress], Done]
-"""Carries out a plan's task in an attempt, with a folder that is removed afterwards. What it raises
-is the run's failure."""
+"""A function that carries out a plan's task in an attempt.
+
+It gets a folder that is removed afterwards. What it raises is the run's failure.
+"""
 
 
 def work(attempt: Attempt, *, say: Callable[[str], None]) -> Envelope:

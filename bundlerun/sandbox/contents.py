@@ -35,7 +35,10 @@ _THERE = frozenset(
         "ResourceAlreadyExistsException",
     }
 )
-"""What AWS says of a thing that was made before; LimitExceeded: an instance profile's one role."""
+"""The error codes of AWS for a thing that was made before.
+
+LimitExceeded: an instance profile's one role.
+"""
 
 
 @dataclass(frozen=True)

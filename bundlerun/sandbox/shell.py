@@ -14,7 +14,7 @@ from bundlerun.aws.sandbox_env import LEAVE as LEAVE
 from bundlerun.errors import SettingsError
 
 EXPORTED = "BUNDLERUN_SANDBOX_EXPORTED"
-"""JSON: each exported variable with its value and, or null, the one that it had before."""
+"""The variable with JSON of the exports: each value, and the one before, or null."""
 
 
 def exports(env: Mapping[str, str], shell: Mapping[str, str]) -> dict[str, str]:

@@ -53,7 +53,10 @@ def sync_folder(path: Path) -> None:
 
 
 UNFINISHED = re.compile(r"\.[0-9a-f]{24}")
-"""What lies so called among files of other names is not whole yet, or never will be."""
+"""The names of files that are not whole yet, or never will be.
+
+They lie among files of other names.
+"""
 
 
 def unfinished(folder: Path) -> Path:

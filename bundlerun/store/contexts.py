@@ -13,7 +13,7 @@ from bundlerun.store.other_remotes import put_aside, take_up
 from bundlerun.store.remote_cache import remote_row
 
 BOUND = "(SELECT coalesce(uuid, '') FROM contexts WHERE id = ?)"
-"""SQL: the uuid of the remote to which the context of this id is, or was last, bound."""
+"""SQL: the uuid of the remote to which a context, by its id, is or was last bound."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,10 @@ _SPARING_PAGES = 64
 """The length of the log, in pages of 4 KiB, where the disk is nearly full."""
 
 _SLICE_S = 1.0
-"""How long SQLite waits within one call: Ctrl-C is heard in between, and the wait is told of."""
+"""The seconds that SQLite waits within one call.
+
+Ctrl-C is heard in between, and the wait is told of.
+"""
 
 T = TypeVar("T")
 

@@ -178,7 +178,7 @@ class Guard:
 
 
 STILL_S = 120.0
-"""Another process that holds a file and writes nothing to it for so long is given up."""
+"""The silence after which another process that writes to its file is given up."""
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ _AT_ONCE_BYTES = 16 << 20
 _LINK_BYTES = 256
 
 _SAME_FILE_BYTES = 32
-"""So many bytes of a stamp, all but ctime, are the same after a file got one more name."""
+"""The bytes of a stamp, all but ctime, that stay when a file gets one more name."""
 
 
 class _LargeFile(NamedTuple):

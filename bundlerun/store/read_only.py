@@ -26,8 +26,10 @@ Connect = Callable[[Path, str], sqlite3.Connection]
 """Opens the database at a path with the parameters of an SQLite URI."""
 
 Stamps = tuple[tuple[int, int, int] | None, ...]
-"""Size in bytes, time of change in ns and inode of the database and its logs; None: not there, or
-empty."""
+"""Size in bytes, time of change in ns and inode of the database and its logs.
+
+None: not there, or empty.
+"""
 
 
 def is_writable(path: Path) -> bool:

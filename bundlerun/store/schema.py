@@ -16,7 +16,7 @@ NEEDS = "0.1"
 """The first version of bundlerun that reads this format, written into each store."""
 
 UNPUSHED = 1 << 40
-"""Ranks of own versions start here: above every version number (at most 9,999,999,999)."""
+"""The first rank of own versions, above every version number (9,999,999,999)."""
 
 UNNUMBERED = -(1 << 60)
 """Added to the arrival number of what the remote holds without a version."""

@@ -19,7 +19,10 @@ FILE = "spare"
 SPARE_BYTES = 4 << 20
 
 ROOMY_BYTES = 64 << 20
-"""A spare file is made where more than this is free: it must not itself be what fills a disk."""
+"""The free bytes above which a spare file is made.
+
+It must not itself be what fills a disk.
+"""
 
 NEEDED_BYTES = 256 << 10
 """With less room than this nothing can be removed: the log and its shared memory."""

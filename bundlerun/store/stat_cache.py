@@ -37,10 +37,13 @@ from bundlerun.store.writer import SMALL_BYTES, Writer, file_of
 T = TypeVar("T")
 
 YOUNG_NS = 2_000_000_000
-"""A file that changed within so many nanoseconds before it was read is not remembered."""
+"""The age, when it is read, below which a file is not remembered.
+
+The age is that of its last change.
+"""
 
 LOOK_S = 0.05
-"""So long after it was read a file that changed within YOUNG_NS is looked at again."""
+"""The time after which a file that was young when it was read is looked at again."""
 
 MOST_ROWS = 1 << 20
 """The last so many recordings are kept, at about 150 bytes each."""

@@ -26,10 +26,10 @@ from bundlerun.store.lease import unwritten
 from bundlerun.store.local_packs import THIN_BYTES, note_pack, write_pack
 
 SMALL_BYTES = 256 * 1024
-"""Objects below this size are rows of the SQLite file, others are files of their own."""
+"""The size below which objects are rows of the SQLite file; others are files."""
 
 WAITING_BYTES = MAX_PACK_BYTES - TRAILER.size
-"""So many bytes of small objects wait in memory, index rows included, before they are written."""
+"""The most bytes of small objects that wait in memory, index rows included."""
 
 _CHUNK_BYTES = 1024 * 1024
 

@@ -216,7 +216,10 @@ def _entry(entry: Any) -> dict[str, Any] | None:
 
 
 MOST_ALIGNED = 4_096
-"""Longer stretches are compared place by place: aligning takes time by their square at worst."""
+"""The longest stretch that is aligned; longer ones are compared place by place.
+
+Aligning takes time by the square of the length at worst.
+"""
 
 T = TypeVar("T")
 

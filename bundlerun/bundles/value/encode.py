@@ -36,8 +36,10 @@ _IN_MEMORY_BYTES = 32 * 1024 * 1024
 """Larger tables and arrays are written to a temporary file first."""
 
 Where = tuple["Where | None", Any]
-"""The path in the tree: the part before, and the index or key of this one. It becomes text only
-when there is something to tell."""
+"""The path in the tree: the part before, and the index or key of this one.
+
+It becomes text only when there is something to tell.
+"""
 
 _TOP: Where = (None, "value")
 

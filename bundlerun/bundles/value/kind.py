@@ -22,8 +22,11 @@ FLATTER = "a flatter value, or its text: json.dumps(value)"
 """What to do with a value that is nested deeper."""
 
 MAX_VALUES = 1 << 24
-"""Single values in one bundle. What has more is a table, an array or a file; and a small hostile
-value cannot unfold to fill the memory."""
+"""The most single values in one bundle.
+
+What has more is a table, an array or a file; and a small hostile value cannot unfold to fill the
+memory.
+"""
 
 PLAIN = (str, int, bool, type(None))
 """What stands for itself in JSON."""
@@ -51,7 +54,10 @@ class Encoder(Protocol):
     """Keeps bytes."""
 
     check_text: Callable[[str], None]
-    """Raises CannotKeep for a text that names a file which does not stay; so do the next two."""
+    """Refuse a text that names a file which does not stay.
+
+    Raises CannotKeep. The next two do the same.
+    """
 
     check_array: Callable[[Any], None]
     check_table: Callable[[Any], None]
@@ -160,7 +166,7 @@ CONTAINER_TYPES: dict[type, Container] = {}
 """The containers by type."""
 
 HAVE_ENTRIES: set[str] = set()
-"""The tags of what is cut into nodes of entries: containers, and kinds that have files."""
+"""The tags of containers, and of kinds with files: all that is cut into nodes."""
 
 _OF_LIBRARIES: list[Kind] = []
 

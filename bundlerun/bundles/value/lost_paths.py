@@ -21,7 +21,10 @@ MAX_PATH_LENGTH = 4096
 """Linux's PATH_MAX: a longer text is not a path."""
 
 _STORE_FOLDERS = ("objects", "files", "packs", "quarantine")
-"""What of a store's folder holds bytes. The folder itself is a place that the user chose."""
+"""The folders of a store that hold bytes.
+
+The store's folder itself is a place that the user chose.
+"""
 
 _SCRATCH = "a file of the pipe's scratch, which is removed when the pipe has ended"
 _STORE = "one of the store's own files, which are on this machine only and may be removed"

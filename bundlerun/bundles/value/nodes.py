@@ -31,7 +31,10 @@ MAX_LEVEL = 12
 """Levels of nodes above the entries: at 16 entries a node and more, 2**48 entries."""
 
 _FEWEST, _MOST = 16, 256
-"""Entries a node: the floor makes every level shorter than the one below, whatever the hashes."""
+"""The entries of a node.
+
+The floor makes every level shorter than the one below, whatever the hashes.
+"""
 
 _LONG = 96
 """From here on a cut is sought eight times as often, so that few nodes are long."""

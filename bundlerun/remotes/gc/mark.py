@@ -47,7 +47,7 @@ class Inventory:
     given_up: dict[str, float] = field(default_factory=dict)
     """Bundle ids, and when they were given up, by the remote's clock."""
     live: dict[str, int] = field(default_factory=dict)
-    """Packs that are used, and how many of their bytes at least, those of the index among them."""
+    """The packs in use, and how many of their bytes at least, index included."""
 
 
 def take_inventory(remote: Remote) -> Inventory:

@@ -23,14 +23,20 @@ from bundlerun.settings import GRACE_S
 from bundlerun.store.reports import GcReport, MostlyDead, Reclaimed
 
 KEPT_LISTS = 100
-"""Lists of condemned packs that stay once all of their packs are gone. A push that did not look at
-the remote while the others went builds on nothing that it knows from before."""
+"""The lists of condemned packs that stay once all of their packs are gone.
+
+A push that did not look at the remote while the others went builds on nothing that it knows from
+before.
+"""
 
 UNFINISHED_S = 86_400.0
 """A write that broke off is left alone for so long, whatever the grace period."""
 
 UNENDED_S = 30 * 86_400.0
-"""The plan of a run that left no result stays for so long, whatever the grace period."""
+"""The age to which the plan of a run without a result stays.
+
+It holds whatever the grace period.
+"""
 
 MOSTLY = 0.5
 """A pack with a smaller live share than this is reported as mostly dead."""
@@ -38,7 +44,7 @@ MOSTLY = 0.5
 _TRIES = 10
 
 _FUNCTION = re.compile(r"runs/[^/]+/f")
-"""The first object of a call: it is older than all that the call's items and results use."""
+"""The first object of a call, older than all used by its items and results."""
 
 
 def collect(

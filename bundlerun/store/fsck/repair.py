@@ -20,8 +20,11 @@ from bundlerun.store.store import Store
 from bundlerun.store.writer import file_of
 
 Bring = Callable[[User, Link], "bytes | Path"]
-"""The bytes of an object from the remote of the user's context, hashed already; a file is the
-caller's to move. Raises BundlerunError where they are not available."""
+"""A function that brings an object's bytes from the remote of the user's context.
+
+They are hashed already; a file is the caller's to move. Raises BundlerunError where they are not
+available.
+"""
 
 _NOWHERE = ", and no other copy is known: add the same value again"
 _KEPT_ASIDE = "moved to quarantine/: nobody else has its bytes"

@@ -30,11 +30,16 @@ from bundlerun.store.store import Store
 from bundlerun.store.writer import file_of
 
 STILL_S = 3600.0
-"""A file that is on its way is left alone for so long after the last write to it, whatever the
-grace period."""
+"""The time for which a growing file is left alone after the last write to it.
+
+It holds whatever the grace period.
+"""
 
 ABANDONED_S = 30 * 86400.0
-"""No pipe runs for longer: what one made inside, and still waits for its end, is nobody's."""
+"""The age at which what a pipe made inside is nobody's: no pipe runs for longer.
+
+It still waits for the pipe's end then.
+"""
 
 FREE_SHARE = 0.25
 """With a larger share of free pages the store's file is rewritten without them."""
