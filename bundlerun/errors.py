@@ -20,7 +20,8 @@
     |-- CloudError                9   an AWS service says no
     |-- RunFailed                10   the run ended without its output
     |   |-- UserError            11   the pipe, or the function over an item, raised
-    |   |   `-- ItemFailed            what an item raised or returned cannot come as it is
+    |   |   |-- ItemFailed            what an item raised or returned cannot come as it is
+    |   |   `-- ScriptFailed          the script of an image ended with an exit code
     |   |-- OutOfMemory          12
     |   |-- TimedOut             13
     |   |-- SpotReclaimed        14
@@ -271,6 +272,20 @@ class ItemFailed(UserError):
         super().__init__(message, hint=hint, evidence=evidence)
         self.class_name = class_name
         self.text = text
+
+
+class ScriptFailed(UserError):
+    """The script of an image failed over an item.
+
+    ``status`` is its exit code, or the negative number of the signal that ended it; ``evidence``
+    are the last lines of its standard error.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, evidence: str = "", status: int = 1
+    ) -> None:
+        super().__init__(message, hint=hint, evidence=evidence)
+        self.status = status
 
 
 class OutOfMemory(RunFailed):
