@@ -47,14 +47,29 @@ SUB_ROOMS = (
 SOLE_IMPORTERS = {
     "boto3": ("bundlerun.aws",),
     "botocore": ("bundlerun.aws",),
-    "docker": ("bundlerun.docker_engine", "bundlerun.images", "bundlerun.backends.local_docker"),
+    "docker": (
+        "bundlerun.docker_engine",
+        "bundlerun.images",
+        "bundlerun.backends.local_docker",
+        "bundlerun.backends.local_docker_containers",
+        "bundlerun.backends.local_docker_options",
+    ),
     "luigi": ("bundlerun.pipelines",),
     "cloudpickle": ("bundlerun.futures",),
     "pyarrow": ("bundlerun.bundles.value.tables",),
     "click": ("bundlerun.cli",),
     # A backend is found by its name, so that one from outside is one like any other.
     "bundlerun.backends.local_docker": ("bundlerun.backends.local_docker",),
-    "bundlerun.backends.local_docker_state": ("bundlerun.backends.local_docker",),
+    "bundlerun.backends.local_docker_containers": ("bundlerun.backends.local_docker",),
+    "bundlerun.backends.local_docker_options": (
+        "bundlerun.backends.local_docker",
+        "bundlerun.backends.local_docker_containers",
+        "bundlerun.backends.local_docker_state",
+    ),
+    "bundlerun.backends.local_docker_state": (
+        "bundlerun.backends.local_docker",
+        "bundlerun.backends.local_docker_containers",
+    ),
     "bundlerun.backends.aws_batch": ("bundlerun.backends.aws_batch",),
     "bundlerun.backends.aws_batch_state": ("bundlerun.backends.aws_batch",),
     "rich": ("bundlerun.cli",),

@@ -142,18 +142,18 @@ class AWSBatch(Backend):
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
-        return JobHandle(self.name, job_id, spec.run_id, {"queue": queue})
+        return JobHandle(self.name, job_id, spec.run_id, {"queue": queue}, spec.part)
 
-    def find(self, run_id: str, name: str) -> JobHandle | None:
+    def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
         """The run's job, by its name in the configured queue; see Backend.find.
 
         Batch lists a job some days after its end.
         """
         queue = self._queue()
-        job_id = batch.find_job(self._client(), queue, job_name(name, run_id))
+        job_id = batch.find_job(self._client(), queue, job_name(name, run_id, part))
         if job_id is None:
             return None
-        return JobHandle(self.name, job_id, run_id, {"queue": queue})
+        return JobHandle(self.name, job_id, run_id, {"queue": queue}, part)
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """The status of each handle, a DescribeJobs a hundred handles; see Backend.poll.
@@ -169,7 +169,9 @@ class AWSBatch(Backend):
             self._news.notify_all()
         return {handle.id: self._status(found.get(handle.id)) for handle in handles}
 
-    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+    def logs(
+        self, handle: JobHandle, *, index: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
         """The lines of all attempts, in CloudWatch's order; see Backend.logs.
 
         While another thread polls the same job through this object, its looks serve here as well.
@@ -200,7 +202,7 @@ class AWSBatch(Backend):
                 with self._news:
                     self._news.wait(pause_s)
 
-    def cancel(self, handle: JobHandle, reason: str) -> None:
+    def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
         """End the job, queued or running; Batch keeps ``reason``. See Backend.cancel."""
         job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
         if job is None or job_status(job).state.final:
@@ -365,7 +367,7 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
     if spec.resources.gpus:
         needs.append({"type": "GPU", "value": str(spec.resources.gpus)})
     request: dict[str, Any] = {
-        "jobName": job_name(spec.name, spec.run_id),
+        "jobName": job_name(spec.name, spec.run_id, spec.part),
         "jobQueue": queue,
         "jobDefinition": "",
         "containerOverrides": {
@@ -400,12 +402,18 @@ def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
         )
 
 
-def job_name(name: str, run_id: str) -> str:
+def job_name(name: str, run_id: str, part: int = 0) -> str:
     """The name of a run's job: letters, digits, - and _, 128 at most (API reference).
 
-    The run's id is whole in it, however long ``name`` is: a job is found again by its name.
+    The run's id and its part are whole in it, however long ``name`` is: a job is found again by its
+    name.
     """
-    return f"{_plain(name, 127 - len(run_id))}-{_plain(run_id, 127)}"
+    end = _name_end(run_id, part)
+    return f"{_plain(name, 128 - len(end))}{end}"
+
+
+def _name_end(run_id: str, part: int) -> str:
+    return f"-{_plain(run_id, 120)}-{part}"
 
 
 def check_owner(handle: JobHandle, job: Mapping[str, Any]) -> None:
@@ -413,7 +421,7 @@ def check_owner(handle: JobHandle, job: Mapping[str, Any]) -> None:
 
     Raises Conflict.
     """
-    named = str(job.get("jobName", "")).endswith(f"-{_plain(handle.run_id, 127)}")
+    named = str(job.get("jobName", "")).endswith(_name_end(handle.run_id, handle.part))
     tag = (job.get("tags") or {}).get(RUN_TAG)
     if not named or tag != handle.run_id:
         raise Conflict(

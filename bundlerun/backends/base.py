@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bundlerun.backends.job import JobHandle, JobSpec, JobStatus, Resources
+from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, Resources
 from bundlerun.connections import Connections
 from bundlerun.errors import DOCTOR, BundlerunError, UsageError
 from bundlerun.settings import Settings
@@ -41,17 +41,24 @@ class ImageAt(Enum):
     NONE = "nowhere: the job runs without a container"
 
 
+INDEX = "BUNDLERUN_INDEX"
+"""The variable that tells a job its index in its array.
+
+It is for backends that have none of their own.
+"""
+
+
 @dataclass(frozen=True)
 class Tells:
     """The environment variables in which a backend tells a job what it is.
 
     None: not told. ``job`` is the id that all attempts of a job share, ``attempt`` counts from 1,
-    ``index`` is the job's place in its array, from 0.
+    ``index`` is the place of a job in its array, from 0; a job that is of no array is not told one.
     """
 
     job: str | None = None
     attempt: str | None = None
-    index: str | None = None
+    index: str = INDEX
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,11 @@ class Traits:
     ``sees_folders``: a job can be given folders of the client's machine. ``private_variables``:
     nobody else can read a job's variables, so values of secrets and credentials may stand there.
     ``keeps_logs``: the log outlives ``release``. ``pace``: how often a job is looked at. ``slots``:
-    jobs side by side (None: a queue of its own decides). ``largest_array``: jobs in one submission.
-    ``platform``: Docker's ``os/arch`` of the machines under its jobs, None for that of the engine
-    here. ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further attempts after
-    the machine under a job was taken away. ``tells``: the variables that tell a job what it is.
+    jobs side by side, whatever their size (None: a queue of its own decides, or ``room`` knows).
+    ``largest_array``: jobs in one submission. ``platform``: Docker's ``os/arch`` of the machines
+    under its jobs, None for that of the engine here. ``least_timeout_s``: no shorter limit is kept.
+    ``most_retries``: further attempts after the machine under a job was taken away. ``tells``: the
+    variables that tell a job what it is.
     ``sizes``: which fields of ``Resources`` a job gets, and no more than that. ``job_options``:
     which of the backend's options can be given for one job.
     """
@@ -222,37 +230,55 @@ class Backend(ABC):
     def submit(self, spec: JobSpec) -> JobHandle:
         """Start ``spec`` and return at once.
 
-        Submitting the same ``run_id`` twice gives one job where the engine can tell (the local
-        one), else two jobs of which the output's create-only record keeps one result. Raises
-        ImagePull when the image is not there.
+        Submitting the same ``run_id`` and ``part`` twice gives one job, or array, where the engine
+        can tell (the local one): it goes on where the first broke off. Elsewhere two jobs, of which
+        the output's create-only record keeps one result. Raises ImagePull when the image is not
+        there.
         """
 
     @abstractmethod
-    def find(self, run_id: str, name: str) -> JobHandle | None:
-        """The job submitted for ``run_id`` under JobSpec.name ``name``, or None.
+    def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
+        """The job, or array, submitted as ``part`` of ``run_id`` under ``name``, or None.
 
-        It is for a client that died before it could note the handle.
+        It is for a client that died before it could note the handle; ``name`` is that of the
+        JobSpec. An array is found whole: while jobs of it are missing, none has begun, and
+        ``submit`` goes on.
         """
 
     @abstractmethod
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """The status of each handle, by handle id; LOST where nobody knows it any more.
 
-        As few requests as the service allows (AWS Batch: 100 ids a DescribeJobs).
+        As few requests as the service allows (AWS Batch: 100 ids a DescribeJobs), and for an array
+        no more than for a job.
         """
 
+    def failed(self, handle: JobHandle) -> Mapping[int, JobStatus]:
+        """The status of each job of an array that ended without success, by its index.
+
+        A single job has the index 0. A job that nobody knows any more is LOST.
+        """
+        status = self.poll([handle])[handle.id]
+        over = status.state.final and status.state is not JobState.SUCCEEDED
+        return {0: status} if over else {}
+
     @abstractmethod
-    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+    def logs(
+        self, handle: JobHandle, *, index: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
         """The lines the job wrote, without newlines; with ``follow`` until the job ends.
 
-        No line twice; nothing when there is no log.
+        No line twice; nothing when there is no log. Of an array those of the job at ``index``,
+        None: one job after the other. Raises UsageError for an ``index`` that the array does not
+        have.
         """
 
     @abstractmethod
-    def cancel(self, handle: JobHandle, reason: str) -> None:
+    def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
         """Stop the job, wherever it stands; one that has ended is not an error.
 
-        A handle may come from a remote, and a remote may lie: raises Conflict, and does nothing,
+        Of an array the job at ``index``, None: all of them. Raises UsageError as ``logs`` does. A
+        handle may come from a remote, and a remote may lie: raises Conflict, and does nothing,
         where the job's own record is not of the handle's run."""
 
     @abstractmethod
@@ -262,6 +288,18 @@ class Backend(ABC):
         The result is safe then. Calling it twice is not an error. Raises Conflict as ``cancel``
         does.
         """
+
+    def room(self, resources: Resources) -> int | None:
+        """How many jobs of this size run side by side, at least 1; None: a queue decides."""
+        return self.traits.slots
+
+    def variable(self, handle: JobHandle, name: str) -> str | None:
+        """The environment variable ``name`` of the job, by the job's own record, or None.
+
+        None where it has none, or the backend does not know the job any more. Raises Conflict as
+        ``cancel`` does.
+        """
+        return None
 
     def staging(self, handle: JobHandle) -> Path | None:
         """The folder on this machine written by the job (RemoteAccess.staging), or None.

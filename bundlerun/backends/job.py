@@ -15,6 +15,10 @@ from bundlerun import errors
 SIZES = frozenset({"vcpus", "memory_mib", "gpus"})
 """The fields of ``Resources``."""
 
+MOST_JOBS = 10_000
+"""Jobs in one array, and submissions of one run: no service takes larger arrays (AWS Batch user
+guide, "Service quotas")."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -57,10 +61,12 @@ class JobSpec:
 
     ``name`` is the job definition's base name (``bundlerun-pkg-module``); ``image`` is empty for
     a backend that takes none; ``command`` lacks what ``argv`` adds; ``env`` reaches this job alone;
-    variables in ``secret`` are shown nowhere; ``timeout_s`` None: no limit. ``array`` is how many
-    jobs this is, each told its index from 0 by the variable that ``Traits.tells`` names, else by
-    BUNDLERUN_INDEX. ``secrets`` are variables that the service itself fills in, by its own name for
-    each; ``options`` are those of the backend's own that were given for this job.
+    variables in ``secret`` are shown nowhere; ``timeout_s`` is each job's, None: no limit.
+    ``array`` is how many jobs this is: where they are several, each is told its index from 0 by
+    the variable ``Traits.tells.index``; one alone is told none. ``part`` is the number of this
+    submission among those of its run. ``secrets`` are variables that the service itself fills in,
+    by its own name for each; ``options`` are those of the backend's own that were given for this
+    job.
     """
 
     run_id: str
@@ -74,6 +80,7 @@ class JobSpec:
     timeout_s: int | None = None
     retries: int = 0
     array: int = 1
+    part: int = 0
     secrets: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,15 +99,32 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobHandle:
-    """A submitted job: its backend, and its id there.
+    """A submitted job, or array of jobs: its backend, and its id there.
 
-    Survives in the journal as JSON.
+    Survives in the journal as JSON. ``part`` and ``array`` are those of its JobSpec.
     """
 
     backend: str
     id: str
     run_id: str
     extra: Mapping[str, str] = field(default_factory=dict)
+    part: int = 0
+    array: int = 1
+
+    def indices(self, index: int | None = None) -> range:
+        """The places of the jobs that are meant: the one at ``index``, None: all.
+
+        Raises UsageError where there is no job at ``index``.
+        """
+        if index is None:
+            return range(self.array)
+        if not 0 <= index < self.array:
+            run = self.run_id[:13]
+            raise errors.UsageError(
+                f"part {self.part} of run {run} has the jobs 0 to {self.array - 1}, not {index}",
+                hint=f"bundlerun jobs {run}",
+            )
+        return range(index, index + 1)
 
     def to_json(self) -> dict[str, object]:
         """The JSON form."""
@@ -109,6 +133,8 @@ class JobHandle:
             "id": self.id,
             "run_id": self.run_id,
             "extra": dict(self.extra),
+            "part": self.part,
+            "array": self.array,
         }
 
     @staticmethod
@@ -120,7 +146,17 @@ class JobHandle:
             id=str(found["id"]),
             run_id=str(found["run_id"]),
             extra={str(k): str(v) for k, v in extra.items()} if isinstance(extra, dict) else {},
+            part=_count(found, "part", 0),
+            array=_count(found, "array", 1),
         )
+
+
+def _count(found: Mapping[str, object], name: str, least: int) -> int:
+    """The number ``name`` of a handle, which may come from a remote. Raises ValueError."""
+    number = found.get(name, least)
+    if type(number) is not int or not least <= number <= MOST_JOBS:
+        raise ValueError(f"a handle with {name} {number!r:.20}")
+    return number
 
 
 class JobState(Enum):
@@ -175,6 +211,11 @@ class JobStatus:
     ``reason`` is the service's own words (also why a job still waits); ``exit_code`` None where
     none is known; times are Unix seconds; ``attempt`` is the number, from 1, of the attempt that
     this is about, None where nobody counts them; ``stuck``: it waits for what never comes.
+
+    ``tally``: how many jobs of an array are in which state, those alone that are in any; None for a
+    single job. A service may count the cancelled among the failed, and tell it some moments late:
+    the state of an array is final only when those of all its jobs are. Why an array has no success
+    ``Backend.failed`` tells: its own ``failure`` is CANCELLED or None.
     """
 
     state: JobState
@@ -185,3 +226,22 @@ class JobStatus:
     finished_s: float | None = None
     attempt: int | None = None
     stuck: bool = False
+    tally: Mapping[JobState, int] | None = field(default=None, hash=False)
+
+
+def state_of_array(tally: Mapping[JobState, int]) -> JobState:
+    """The state of an array from those of its jobs.
+
+    It runs from the first that begins to the last that ends. One that ended is LOST where all jobs
+    are, and CANCELLED where some were and none failed or was lost.
+    """
+    there = {state for state, count in tally.items() if count}
+    if not all(state.final for state in there):
+        begun = there - {JobState.QUEUED, JobState.STARTING}
+        starts = JobState.STARTING if JobState.STARTING in there else JobState.QUEUED
+        return JobState.RUNNING if begun else starts
+    if there == {JobState.LOST}:
+        return JobState.LOST
+    if there & {JobState.FAILED, JobState.LOST}:
+        return JobState.FAILED
+    return JobState.CANCELLED if JobState.CANCELLED in there else JobState.SUCCEEDED

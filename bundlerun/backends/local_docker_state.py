@@ -1,13 +1,26 @@
-"""The status of a job from its stopped container: a pure function of ``State``."""
+"""The status of a job by the engine's record of its container: pure functions."""
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from bundlerun.backends.job import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus, state_of_array
+from bundlerun.backends.local_docker_options import (
+    ARRAY_LABEL,
+    INDEX_LABEL,
+    PART_LABEL,
+    RUN_LABEL,
+    TIMEOUT_LABEL,
+)
+
+CANCELLED = "-cancelled"
+"""How the name of a cancelled job's container ends: labels cannot be changed, a name can."""
 
 DEADLINE_EXIT_CODES = (124, 137, 143)
 """The exit codes of ``timeout``: GNU's 124, 137 when it killed, 143 of busybox."""
@@ -25,6 +38,77 @@ _ALIVE = {
     "paused": JobState.RUNNING,
     "removing": JobState.RUNNING,
 }
+
+
+_EXITED = re.compile(r"Exited \((\d+)\)")
+# What a listing says of a container that has ended (Engine API, ContainerList: Status).
+
+
+@dataclass(frozen=True)
+class Row:
+    """A container as the engine lists it.
+
+    ``state`` tells success from failure, and nothing of the reason.
+    """
+
+    id: str
+    name: str
+    run_id: str
+    part: int
+    index: int
+    array: int
+    state: JobState
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked for its end."""
+        return self.name.endswith(CANCELLED)
+
+
+def row_of(found: Mapping[str, Any]) -> Row | None:
+    """The container of an entry of the engine's listing; None for one without our labels."""
+    labels, names = found.get("Labels") or {}, found.get("Names") or [""]
+    name = str(names[0]).removeprefix("/")
+    try:
+        part, index, array = (int(labels[key]) for key in (PART_LABEL, INDEX_LABEL, ARRAY_LABEL))
+        run_id = str(labels[RUN_LABEL])
+    except (KeyError, ValueError):
+        return None
+    return Row(str(found["Id"]), name, run_id, part, index, array, _listed_state(found, name))
+
+
+def _listed_state(found: Mapping[str, Any], name: str) -> JobState:
+    state, ended = str(found.get("State")), _EXITED.match(str(found.get("Status")))
+    code = int(ended[1]) if ended else 1
+    cancelled = name.endswith(CANCELLED)
+    return job_status(
+        {"Status": state, "ExitCode": code}, cancelled=cancelled, timeout_s=None
+    ).state
+
+
+def inspected_status(found: Mapping[str, Any]) -> JobStatus:
+    """The status of a job from the engine's whole record of its container."""
+    timeout = (found["Config"].get("Labels") or {}).get(TIMEOUT_LABEL)
+    return job_status(
+        found["State"],
+        cancelled=str(found["Name"]).endswith(CANCELLED),
+        timeout_s=int(timeout) if timeout else None,
+    )
+
+
+def array_status(rows: Sequence[Row], size: int) -> JobStatus:
+    """The status of an array of ``size`` jobs from those of its containers that there are."""
+    tally = Counter(row.state for row in rows)
+    if size > len(rows):
+        tally[JobState.LOST] += size - len(rows)
+    state, failure, reason = state_of_array(tally), None, ""
+    if state is JobState.CANCELLED:
+        failure, reason = Failure.CANCELLED, "cancelled"
+    elif state in (JobState.FAILED, JobState.LOST):
+        words = {JobState.FAILED: "failed", JobState.LOST: "are not on the engine"}
+        said = [f"{tally[one]} {word}" for one, word in words.items() if tally[one]]
+        reason = f"of {size} jobs {', '.join(said)}"
+    return JobStatus(state, failure, reason, tally=dict(tally))
 
 
 def job_status(state: Mapping[str, Any], *, cancelled: bool, timeout_s: int | None) -> JobStatus:

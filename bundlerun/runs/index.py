@@ -192,7 +192,7 @@ def _handle(data: bytes | None, plan: RunPlan) -> JobHandle | None:
         found = parse_record(data)
         check_format(found)
         handle = JobHandle.from_json(found["handle"])
-    except (BundlerunError, AttributeError, KeyError, TypeError):
+    except (BundlerunError, AttributeError, KeyError, TypeError, ValueError):
         return None
     right = (handle.run_id, handle.backend) == (plan.run_id, plan.backend)
     return handle if right else None

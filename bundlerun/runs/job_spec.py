@@ -24,12 +24,6 @@ WORKER = ("python", "-m", "bundlerun", "worker")
 It needs an interpreter that has bundlerun.
 """
 
-INDEX = "BUNDLERUN_INDEX"
-"""The variable that tells a job its index in its array.
-
-It is for backends that have none of their own.
-"""
-
 
 def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> JobSpec:
     """The job of ``plan``, for a backend of these ``traits``.
@@ -124,7 +118,7 @@ def _told(tells: Tells, array: int) -> Iterator[str]:
     The one job of a run reads no index: a variable of that name may be that of an array around it.
     """
     if array > 1:
-        yield from ("--index-variable", tells.index or INDEX)
+        yield from ("--index-variable", tells.index)
     if tells.job is not None:
         yield from ("--job-variable", tells.job)
     if tells.attempt is not None:

@@ -29,6 +29,10 @@ QUICK = Pace(first_s=0.1, most_s=0.5)
 LIMIT_S = 60.0
 
 
+class Died(BaseException):
+    """A client dies here: nothing of it is carried out any more."""
+
+
 class Harness(ABC):
     """One backend under test; every job it submits is ended and forgotten at the end."""
 
@@ -36,6 +40,8 @@ class Harness(ABC):
     says_why: bool
     """Whether the real thing behind it tells exit codes and reasons (moto's Batch does not)."""
     pulls_at_submit: bool
+    counts_cancelled: bool = True
+    """Whether a tally tells the cancelled jobs of an array from the failed."""
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -48,6 +54,11 @@ class Harness(ABC):
     @abstractmethod
     def submit_queued(self, spec: JobSpec) -> contextlib.AbstractContextManager[JobHandle]:
         """Submit ``spec`` so that it stays queued for the time of the block."""
+
+    def submit_half(self, spec: JobSpec) -> None:
+        """Submit the array ``spec`` by a client that dies after it has started one job. A service
+        that takes an array by one request has all of it or nothing."""
+        self.submit(spec)
 
     def spec(self, program: str, **changes: Any) -> JobSpec:
         """A job that runs ``program`` with the base image's Python."""
@@ -120,12 +131,26 @@ class LocalHarness(Harness):
         """A container that was created by a client that died before it started it."""
 
         class DiedBeforeStart(LocalDocker):
-            def _start(self, container: Any, run_id: str) -> None:
+            def _start(self, client: Any, id: str, run_id: str) -> list[str]:
                 """Death."""
+                return []
 
         handle = DiedBeforeStart(self.settings).submit(spec)
         self.handles.append(handle)
         yield handle
+
+    def submit_half(self, spec: JobSpec) -> None:
+        """All containers are there, and one was started."""
+        starts = iter(range(2))
+
+        class DiesAtTheSecond(LocalDocker):
+            def _start(self, client: Any, id: str, run_id: str) -> list[str]:
+                if next(starts):
+                    raise Died
+                return super()._start(client, id, run_id)
+
+        with contextlib.suppress(Died):
+            DiesAtTheSecond(self.settings).submit(spec)
 
 
 class MotoBatchHarness(Harness):
@@ -136,6 +161,7 @@ class MotoBatchHarness(Harness):
 
     name = "AWSBatch"
     says_why = False
+    counts_cancelled = False
     pulls_at_submit = False
 
     def __init__(
@@ -196,6 +222,19 @@ class ProcessesHarness(Harness):
         handle = DiedBeforeStart(self.settings).submit(spec)
         self.handles.append(handle)
         yield handle
+
+    def submit_half(self, spec: JobSpec) -> None:
+        """One job was started."""
+        starts = iter(range(2))
+
+        class DiesAtTheSecond(backend_type(self.name)):  # type: ignore[misc]
+            def _start(self, job: Path) -> None:
+                if next(starts):
+                    raise Died
+                super()._start(job)
+
+        with contextlib.suppress(Died):
+            DiesAtTheSecond(self.settings).submit(spec)
 
 
 def bring(site: Path, *entry_points: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,12 @@ from pathlib import Path
 
 
 def keep(job: Path) -> None:
-    """Run the job of this folder to its end."""
+    """Run the job of this folder to its end, unless another keeper has it."""
+    with contextlib.suppress(FileExistsError), (job / "keeper").open("x"):
+        _keep(job)
+
+
+def _keep(job: Path) -> None:
     spec = json.loads((job / "spec").read_text())
     started_s, timed_out = time.time(), False
     with (job / "log").open("wb") as log:
@@ -37,7 +43,7 @@ def keep(job: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """All of it at once."""
-    aside = path.with_suffix(".aside")
+    aside = path.with_suffix(f".{os.getpid()}")
     aside.write_text(text)
     aside.rename(path)
 

@@ -19,13 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
-from bundlerun.backends.local_docker import (
-    RUN_LABEL,
-    LocalDocker,
-    environment,
-    has_registry,
-    lines,
-)
+from bundlerun.backends.local_docker import LocalDocker
+from bundlerun.backends.local_docker_containers import has_registry, lines
+from bundlerun.backends.local_docker_options import RUN_LABEL, environment
 from bundlerun.backends.local_docker_state import job_status, unix_s
 from bundlerun.docker_engine import DockerHost, docker_host
 from bundlerun.errors import Conflict, EngineError, ImagePull
@@ -154,7 +150,7 @@ def test_deadline_is_kept_by_a_job_that_ignores_it(
     local: LocalHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ignored: SIGKILL follows, and it is a timeout still."""
-    monkeypatch.setattr("bundlerun.backends.local_docker.KILL_AFTER_S", 1)
+    monkeypatch.setattr("bundlerun.backends.local_docker_options.KILL_AFTER_S", 1)
     program = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(60)"
     status = local.end(local.submit(local.spec(program, timeout_s=2)))
     assert status.failure is Failure.TIMED_OUT
@@ -367,7 +363,7 @@ def test_no_engine_is_one_line_with_a_cure(
 def test_what_the_image_says_of_its_user_counts() -> None:
     """Only what neither the image nor the job sets is filled in."""
     spec = JobSpec("run", "name", "image", (), env={"USER": "me"})
-    found = environment(spec, ["HOME=/home/it", "PATH=/bin"])
+    found = environment(spec, 0, ["HOME=/home/it", "PATH=/bin"])
     assert "HOME" not in found
     assert (found["USER"], found["LOGNAME"]) == ("me", "bundlerun")
 

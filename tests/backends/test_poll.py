@@ -33,7 +33,7 @@ class Told(Backend):
         """The one handle."""
         return HANDLE
 
-    def find(self, run_id: str, name: str) -> JobHandle | None:
+    def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
         return None
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
@@ -43,11 +43,13 @@ class Told(Backend):
             raise said
         return {handle.id: said for handle in handles}
 
-    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+    def logs(
+        self, handle: JobHandle, *, index: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
         """No log."""
         return iter(())
 
-    def cancel(self, handle: JobHandle, reason: str) -> None:
+    def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
         """Nothing to end."""
 
     def release(self, handle: JobHandle) -> None:

@@ -251,7 +251,7 @@ def test_without_a_queue_nothing_is_submitted(aws: RecordedBatch, tmp_path: Path
 
 def test_cancel_tells_aws_why(aws: RecordedBatch, backend: AWSBatch) -> None:
     """One TerminateJob ends queued and running jobs alike; ended ones are left alone."""
-    own = {"jobName": "bundlerun-pkg-module-run", "tags": {"bundlerun:run": "run"}}
+    own = {"jobName": "bundlerun-pkg-module-run-0", "tags": {"bundlerun:run": "run"}}
     aws.jobs.update({name: {**job, **own} for name, job in JOBS.items()})
     aws.jobs["running"] = {"status": "RUNNING", **own}
     for name in ("running", "waiting", "raised", "unknown"):
@@ -265,10 +265,11 @@ def test_cancel_tells_aws_why(aws: RecordedBatch, backend: AWSBatch) -> None:
     "job",
     [
         {},
-        {"jobName": "payroll-run", "tags": {"bundlerun:run": "another"}},
+        {"jobName": "payroll-run-0", "tags": {"bundlerun:run": "another"}},
         {"jobName": "payroll", "tags": {"bundlerun:run": "run"}},
-        {"jobName": "payroll-rerun", "tags": {"bundlerun:run": "run"}},
-        {"jobName": "bundlerun-pkg-module-run"},
+        {"jobName": "payroll-rerun-0", "tags": {"bundlerun:run": "run"}},
+        {"jobName": "payroll-run-1", "tags": {"bundlerun:run": "run"}},
+        {"jobName": "bundlerun-pkg-module-run-0"},
     ],
 )
 def test_cancel_ends_no_job_of_another_run(

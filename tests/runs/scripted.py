@@ -72,7 +72,7 @@ class Scripted(Backend):
             raise SubmitUnknown("whether it was done is not known")
         return JobHandle(self.name, spec.run_id, spec.run_id)
 
-    def find(self, run_id: str, name: str) -> JobHandle | None:
+    def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
         """The job, where it has a script."""
         self._note("find", run_id)
         return JobHandle(self.name, run_id, run_id) if self._path(run_id).exists() else None
@@ -84,11 +84,13 @@ class Scripted(Backend):
             raise EngineError("the scripted engine is down")
         return {handle.id: self._next(handle.id) for handle in handles}
 
-    def logs(self, handle: JobHandle, *, follow: bool = False) -> Iterator[str]:
+    def logs(
+        self, handle: JobHandle, *, index: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
         """One line."""
         yield f"a line of {handle.id}"
 
-    def cancel(self, handle: JobHandle, reason: str) -> None:
+    def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
         """The job is cancelled at once, unless it has ended."""
         self._note("cancel", handle.id)
         if not self._next(handle.id).state.final:

@@ -47,7 +47,7 @@ def bundlerun(project: Path, tmp_path: Path) -> Iterator[Call]:
         bound = call("remote", "work", f"file://{tmp_path}/remote", store=store)
         assert bound.returncode == 0, bound.stderr
     yield call
-    for pid in tmp_path.glob("processes/*/pid"):
+    for pid in tmp_path.glob("processes/*/*/pid"):
         if not pid.with_name("end").exists():
             os.killpg(int(pid.read_text()), signal.SIGKILL)
 
