@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """The listener to work. Implementations are thread-safe and never raise."""
+    """The listener to work.
+
+    Implementations are thread-safe and never raise.
+    """
 
     def start(self, what: str, total: int | None, unit: str) -> int:
         """A new bar of ``total`` steps of ``unit`` ("bytes", "files"); its id.

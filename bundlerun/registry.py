@@ -102,7 +102,10 @@ def load(rows: Mapping[str, Row], name: str, *, what: str) -> Any:
 
 
 def needed(package: str) -> Any:
-    """The module ``package``. Raises SettingsError with the command that installs it."""
+    """The module ``package``.
+
+    Raises SettingsError with the command that installs it.
+    """
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

@@ -408,7 +408,10 @@ def cancel(run: str) -> RunRecord:
 
 
 def context(name: str) -> Context:
-    """Make a context; the first one is chosen. Raises Conflict where it exists."""
+    """Make a context; the first one is chosen.
+
+    Raises Conflict where it exists.
+    """
     return default().context(name)
 
 
@@ -427,7 +430,10 @@ def delete_context(name: str, *, force: bool = False) -> None:
 
 
 def switch(name: str) -> Context:
-    """Choose the context for later verbs. Raises ContextNotFound."""
+    """Choose the context for later verbs.
+
+    Raises ContextNotFound.
+    """
     return default().switch(name)
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Start(Protocol):
-    """Who begins a run."""
+    """The function that begins a run."""
 
     def __call__(
         self,

@@ -128,7 +128,10 @@ class Run:
 
 
 def handed_out(bundle: BundleRecord, scope: Scope, context: str) -> Bundle:
-    """The output of a run as a verb hands it out. Raises BundleNotFound."""
+    """The output of a run as a verb hands it out.
+
+    Raises BundleNotFound.
+    """
     from bundlerun.api.bundle import Bundle
 
     catalog = scope.store.catalog

@@ -32,7 +32,7 @@ COMES = "br.external(name) in requires(): it is brought before the pipe begins"
 APPLY = "br.apply, or the pipe in requires()"
 
 OUTSIDE_ONLY: dict[str, str] = {}
-"""Those verbs, and what to do instead."""
+"""The verbs refused inside a pipe, and what to do instead."""
 
 FIRST_CONTEXT = "default"
 """The default context, made at its first use, also where it is named."""
@@ -74,7 +74,7 @@ class Scope:
 
     @property
     def progress(self) -> Progress:
-        """Who is told what goes on."""
+        """The listener to what goes on."""
         return self.connections.progress
 
     @progress.setter
@@ -140,7 +140,10 @@ class Scope:
             return contexts.get(chosen)
 
     def remote(self, context: Context) -> Remote:
-        """The remote of ``context``. Raises NoRemote when it has none."""
+        """The remote of ``context``.
+
+        Raises NoRemote when it has none.
+        """
         from bundlerun.remotes.binding import bound_url
 
         if self.inner is not None:
@@ -148,7 +151,10 @@ class Scope:
         return self.remote_at(bound_url(context))
 
     def binding(self, context: Context) -> Binding:
-        """``context`` as it is bound to its remote. Raises NoRemote when it has none."""
+        """``context`` as it is bound to its remote.
+
+        Raises NoRemote when it has none.
+        """
         from bundlerun.remotes.binding import Binding
 
         return Binding.of(self.store, context, self.remote(context))

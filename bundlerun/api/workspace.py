@@ -550,7 +550,10 @@ class Workspace:
 
     @outside_only(BEFORE)
     def context(self, name: str) -> Context:
-        """Make a context; the first one is chosen. Raises Conflict where it exists."""
+        """Make a context; the first one is chosen.
+
+        Raises Conflict where it exists.
+        """
         contexts = self.scope.store.contexts
         context = contexts.create(checked_name(name))
         if contexts.current() is None:
@@ -573,7 +576,10 @@ class Workspace:
 
     @outside_only(BEFORE)
     def switch(self, name: str) -> Context:
-        """Choose the context for later verbs. Raises ContextNotFound."""
+        """Choose the context for later verbs.
+
+        Raises ContextNotFound.
+        """
         contexts = self.scope.store.contexts
         contexts.switch(name)
         return contexts.get(name)

@@ -9,7 +9,10 @@ from bundlerun.aws.failures import translated
 
 
 class LogStream:
-    """One stream of a log group. It remembers its place, so no line is given twice."""
+    """One stream of a log group.
+
+    It remembers its place, so no line is given twice.
+    """
 
     def __init__(self, client: Any, group: str, stream: str) -> None:
         self._client = client

@@ -46,7 +46,7 @@ class Patience:
     least: LeastRate = LEAST_RATE
 
     def attempts_at(self, trouble: Trouble) -> int:
-        """How often a request is sent that fails so."""
+        """The number of sendings of a request that fails so."""
         if trouble is Trouble.THROTTLED:
             return self.throttled_attempts
         dead = trouble in (Trouble.SILENT, Trouble.SLOW)
@@ -108,7 +108,10 @@ A service that asks to slow down thirty times may still break off once.
 
 
 class Retries:
-    """The rules for the clients of one identity. ``progress`` is told of long waiting."""
+    """The rules for the clients of one identity.
+
+    ``progress`` is told of long waiting.
+    """
 
     def __init__(
         self,

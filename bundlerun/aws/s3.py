@@ -54,10 +54,11 @@ class Begun:
 
 
 class Bucket:
-    """One bucket, as ``aws`` sees it. ``where`` is how error messages name it.
+    """One bucket, as ``aws`` sees it.
 
-    Methods raise NoCredentials, AccessDenied, RemoteUnreachable (no bucket, no answer) or
-    CloudError (any other refusal). Safe to use from threads.
+    ``where`` is how error messages name it. Methods raise NoCredentials, AccessDenied,
+    RemoteUnreachable (no bucket, no answer) or CloudError (any other refusal). Safe to use from
+    threads.
     """
 
     def __init__(self, aws: Aws, name: str, where: str) -> None:

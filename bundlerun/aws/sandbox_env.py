@@ -16,7 +16,7 @@ GB the answers come too late.
 """
 
 LEAVE = 'eval "$(bundlerun sandbox down)"'
-"""Stops the sandbox and gives the shell its own AWS back."""
+"""The command that stops the sandbox and gives the shell its own AWS back."""
 
 
 def leads_to(endpoint: str) -> bool:

@@ -77,7 +77,10 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """The region's name. Raises SettingsError when none is configured."""
+        """The region's name.
+
+        Raises SettingsError when none is configured.
+        """
         with self._lock:
             region = self._opened().region_name
         if not region:
@@ -92,7 +95,10 @@ class Aws:
             return str(session.get_partition_for_region(session.region_name or "us-east-1"))
 
     def account(self) -> str:
-        """The account's number. Raises NoCredentials, AccessDenied, RemoteUnreachable."""
+        """The account's number.
+
+        Raises NoCredentials, AccessDenied, RemoteUnreachable.
+        """
         with translated("asking who we are", self._who()):
             return str(self.client("sts").get_caller_identity()["Account"])
 

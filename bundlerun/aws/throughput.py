@@ -55,7 +55,10 @@ class Meter:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The socket is waited for inside. Raises TooSlow where that leads nowhere."""
+        """Measure the block as waiting for the socket.
+
+        Raises TooSlow where that leads nowhere.
+        """
         self._since = self._clock()
         try:
             yield
@@ -63,7 +66,10 @@ class Meter:
             self._waited_s += self._clock() - self._since
 
     def moved(self, count: int) -> None:
-        """So many bytes went or came. Raises TooSlow where they are too few for the time."""
+        """Count the bytes that went or came.
+
+        Raises TooSlow where they are too few for the time.
+        """
         self._count += count
         if self._waited_s < self._over_s:
             return
@@ -108,7 +114,7 @@ class _WatchedFile(io.RawIOBase):
         self._meter = meter
 
     def readable(self) -> bool:
-        """It is for reading."""
+        """Whether this stream is for reading: yes."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:

@@ -203,7 +203,10 @@ class AWSBatch(Backend):
                     self._news.wait(pause_s)
 
     def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
-        """End the job, queued or running; Batch keeps ``reason``. See Backend.cancel."""
+        """End the job, queued or running; Batch keeps ``reason``.
+
+        See Backend.cancel.
+        """
         job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
         if job is None or job_status(job).state.final:
             return
@@ -392,7 +395,10 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
 
 
 def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
-    """Raises UsageError for what AWS Batch would refuse, or quietly do otherwise."""
+    """Refuse what AWS Batch would refuse, or quietly do otherwise.
+
+    Raises UsageError.
+    """
     size = len(canonical_json(request))
     if size > MOST_REQUEST_BYTES:
         raise UsageError(

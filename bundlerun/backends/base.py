@@ -100,9 +100,10 @@ class NoOptions:
 
 
 class Backend(ABC):
-    """Where jobs run. A handle is enough to find a job again from another process.
+    """The place where jobs run.
 
-    Methods raise EngineError or CloudError when the engine or service does not answer.
+    A handle is enough to find a job again from another process. Methods raise EngineError or
+    CloudError when the engine or service does not answer.
     """
 
     name: ClassVar[str]
@@ -145,7 +146,10 @@ class Backend(ABC):
         return iter(())
 
     def check_options(self, options: Mapping[str, str]) -> None:
-        """Raises UsageError for an option of one job that it cannot have here."""
+        """Refuse an option that one job cannot have here.
+
+        Raises UsageError.
+        """
         for name in options:
             if name not in self.traits.job_options:
                 there = ", ".join(self.traits.job_options) or "none"
@@ -319,7 +323,10 @@ class Backend(ABC):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. ``ok`` None: not needed as things are configured."""
+    """One checked thing.
+
+    ``ok`` None: not needed as things are configured.
+    """
 
     what: str
     ok: bool | None

@@ -22,7 +22,10 @@ guide, "Service quotas")."""
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job may use. ``memory_mib`` is in MiB (2**20 bytes)."""
+    """The resources that a job may use.
+
+    ``memory_mib`` is in MiB (2**20 bytes).
+    """
 
     vcpus: float = 1
     memory_mib: int = 2048

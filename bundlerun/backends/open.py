@@ -32,7 +32,10 @@ def all_backends() -> dict[str, registry.Row]:
 
 
 def traits_of(name: str) -> Traits:
-    """What the backend ``name`` is like; nothing is asked of it. Raises UsageError."""
+    """The traits of the backend ``name``; nothing is asked of it.
+
+    Raises UsageError.
+    """
     return backend_type(name).traits
 
 

@@ -33,7 +33,10 @@ def digest_of_file(path: Path) -> Digest:
 
 
 def checked_digest(text: object) -> Digest:
-    """``text`` as a Digest. Raises IntegrityError for anything else."""
+    """``text`` as a Digest.
+
+    Raises IntegrityError for anything else.
+    """
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
         raise IntegrityError(f"{text!r:.80} is not a SHA-256 digest")
     return Digest(text)

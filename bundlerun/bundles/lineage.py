@@ -59,11 +59,12 @@ class ReuseKey:
 
 @dataclass(frozen=True)
 class Lineage:
-    """How a bundle was made. All empty: it was added, and no pipe made it.
+    """The origin of a bundle: how it was made.
 
-    ``pipe`` is module-qualified; ``image`` names the image by digest where it has one;
-    ``run`` is the id of the run that made it; ``started_s`` and ``finished_s`` are Unix seconds;
-    ``task`` is the key that apply and the worker look for, ``request`` the client's.
+    All empty: it was added, and no pipe made it. ``pipe`` is module-qualified; ``image`` names the
+    image by digest where it has one; ``run`` is the id of the run that made it; ``started_s`` and
+    ``finished_s`` are Unix seconds; ``task`` is the key that apply and the worker look for,
+    ``request`` the client's.
     """
 
     pipe: str | None = None
@@ -99,7 +100,10 @@ class Lineage:
 
     @staticmethod
     def from_json(found: Any) -> Lineage:
-        """The inverse of ``to_json``. Raises IntegrityError when it has not that form."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError for anything else.
+        """
         fields = Fields(found, "not a lineage")
         code = fields.fields_or_none("code")
         task, request = fields.texts_or_none("task"), fields.texts_or_none("request")

@@ -52,7 +52,10 @@ class Link:
 
     @staticmethod
     def from_json(found: Sequence[object]) -> Link:
-        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError for anything else.
+        """
         if not isinstance(found, list) or not 2 <= len(found) <= 3:
             raise IntegrityError(f"{found!r:.80} is not a link")
         digest, size = found[:2]

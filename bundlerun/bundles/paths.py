@@ -61,7 +61,10 @@ def check_relative_path(path: str) -> str:
 
 
 def check_depth(path: str) -> None:
-    """Raises BadPath for a relative path of more than 500 parts."""
+    """Refuse a relative path of more than 500 parts.
+
+    Raises BadPath.
+    """
     if path.count("/") >= MAX_PARTS:
         raise BadPath(
             f"the file path {path[:60]!r}... has more than {MAX_PARTS} parts",
@@ -70,7 +73,10 @@ def check_depth(path: str) -> None:
 
 
 def check_file_name(name: str) -> str:
-    """``name``, when it is a path of one part. Raises BadPath."""
+    """``name``, when it is a path of one part.
+
+    Raises BadPath.
+    """
     if "/" in name:
         raise BadPath(
             f"the file name {name!r:.200} has a slash",
@@ -109,7 +115,10 @@ class PathTree:
         self._folders: set[str] = set()
 
     def add(self, path: str, *, folder: bool) -> None:
-        """Takes one more path in. Raises BadPath when it clashes with one before it."""
+        """Take one more path in.
+
+        Raises BadPath when it clashes with one before it.
+        """
         check_relative_path(path)
         head, _, _ = path.rpartition("/")
         while head and head not in self._folders:

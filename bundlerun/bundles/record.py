@@ -69,7 +69,10 @@ class BundleRecord:
 
     @staticmethod
     def from_json(found: Any) -> BundleRecord:
-        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError for anything else.
+        """
         check_format(found)
         fields = Fields(found, "not a bundle record")
         try:
@@ -87,12 +90,18 @@ class BundleRecord:
 
     @staticmethod
     def from_bytes(data: bytes) -> BundleRecord:
-        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError.
+        """
         return BundleRecord.from_json(parse_record(data))
 
 
 def parse_record(data: bytes) -> Any:
-    """JSON from elsewhere. Raises IntegrityError for anything else."""
+    """The value of JSON that came from elsewhere.
+
+    Raises IntegrityError for anything else.
+    """
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -129,7 +138,10 @@ def new_id() -> str:
 
 
 def checked_id(text: object) -> str:
-    """``text`` as an id. Raises IntegrityError when it is not a UUIDv7."""
+    """``text`` as an id.
+
+    Raises IntegrityError when it is not a UUIDv7.
+    """
     if not isinstance(text, str) or not _ID.fullmatch(text):
         raise IntegrityError(f"{text!r:.80} is not the id of a bundle")
     return text
@@ -179,7 +191,10 @@ def key_name(name: str) -> str:
 
 
 def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """``tags``, when they are texts without control characters. Raises BadName."""
+    """``tags``, when they are texts without control characters.
+
+    Raises BadName.
+    """
     if not isinstance(tags, Mapping):
         raise BadName(f"tags must be a dict of texts, not {tags!r:.80}", hint='{"key": "value"}')
     for text in (text for pair in tags.items() for text in pair):

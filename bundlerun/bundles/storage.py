@@ -55,7 +55,7 @@ class Sink(Protocol):
     """Where bytes go while a value is frozen."""
 
     def put_bytes(self, data: bytes) -> Link:
-        """Keeps ``data``, once however often it comes."""
+        """Keep ``data``, once however often it comes."""
 
     def put_file(self, path: Path) -> Link:
         """Hash and keep the bytes of a regular file, without reading it whole into memory."""

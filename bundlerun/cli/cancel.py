@@ -13,6 +13,9 @@ from bundlerun.cli.render import short_run
 @click.argument("run")
 @with_workspace
 def command(workspace: Workspace, run: str) -> None:
-    """Stop RUN. To cancel a run that has ended does nothing."""
+    """Stop RUN.
+
+    To cancel a run that has ended does nothing.
+    """
     record = workspace.cancel(run)
     click.echo(f"run {short_run(record.run_id)} is {record.state.value}")

@@ -13,5 +13,8 @@ from bundlerun.cli.render import label
 @click.argument("name")
 @with_workspace
 def command(workspace: Workspace, name: str) -> None:
-    """Mark the bundle NAME to be kept. Only committed bundles are pushed."""
+    """Mark the bundle NAME to be kept.
+
+    Only committed bundles are pushed.
+    """
     click.echo(f"committed {label(workspace.commit(name))}")

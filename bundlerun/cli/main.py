@@ -107,7 +107,10 @@ def cli(ctx: click.Context, context: str | None, verbose: bool) -> None:
 
 
 def main() -> None:
-    """The console script. Never returns: it ends the process with the exit code."""
+    """The console script.
+
+    Never returns: it ends the process with the exit code.
+    """
     sys.exit(run_cli(sys.argv[1:]))
 
 

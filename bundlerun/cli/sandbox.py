@@ -66,7 +66,10 @@ def down() -> None:
 
 @command.command()
 def status() -> None:
-    """Say whether the sandbox runs. Exit code 1 when it does not, or does not answer."""
+    """Say whether the sandbox runs.
+
+    Exit code 1 when it does not, or does not answer.
+    """
     from bundlerun.sandbox import server
 
     info = server.status(_folder())

@@ -1,4 +1,7 @@
-"""``bundlerun worker``: what a container runs. Not for people."""
+"""``bundlerun worker``: what a container runs.
+
+Not for people.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def command(
 
 
 def _index(variable: str) -> int:
-    """Which of the jobs of its run this is: none is guessed. Raises InfraError."""
+    """Which of the jobs of its run this is: none is guessed.
+
+    Raises InfraError.
+    """
     text = os.environ.get(variable, "")
     if not (text.isascii() and text.isdecimal()):
         raise errors.InfraError(

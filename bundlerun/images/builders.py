@@ -87,7 +87,10 @@ def _answers(command: tuple[str, ...]) -> bool:
 def build_with_buildkit(
     command: tuple[str, ...], recipe: Recipe, around: BuildSurroundings, progress: Progress
 ) -> str:
-    """Build with ``command``; return the image's id. Raises BuildFailed."""
+    """Build with ``command``; return the image's id.
+
+    Raises BuildFailed.
+    """
     index = Index.SECRET if around.indexes else Index.DEFAULT
     with tempfile.TemporaryDirectory(prefix="bundlerun-build-") as folder:
         id_file = Path(folder) / "id"

@@ -179,7 +179,10 @@ def is_named(address: str) -> bool:
 
 
 def checked_registry(address: str) -> str:
-    """``address`` when it is ``host[:port][/path]``. Raises SettingsError."""
+    """``address`` when it is ``host[:port][/path]``.
+
+    Raises SettingsError.
+    """
     host = address.partition("/")[0]
     if not _ADDRESS.fullmatch(address) or not ("." in host or ":" in host or host == "localhost"):
         raise SettingsError(

@@ -25,7 +25,7 @@ ORIGIN = "what is imported, as it is installed here"
 """What ``Requirements.origin`` is of those that were found here."""
 
 _OURS = frozenset({"bundlerun", "cloudpickle"})
-"""They go into every image, as they are installed here."""
+"""The distributions that go into every image, as they are installed here."""
 
 _NAME = re.compile(r"[-_.]+")
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
@@ -111,7 +111,10 @@ def _top_level(each: metadata.Distribution) -> Iterator[str]:
 
 
 def _line(each: metadata.Distribution, name: str) -> str:
-    """The requirement (PEP 508) that installs ``each`` elsewhere. ``name`` is what is imported."""
+    """The requirement (PEP 508) that installs ``each`` elsewhere.
+
+    ``name`` is what is imported.
+    """
     called = each.metadata["Name"]
     address = _direct_url(each)
     url = str(address.get("url", ""))

@@ -58,7 +58,10 @@ def push_image(
 
 
 def registry_of(settings: ImageSettings) -> str:
-    """The registry of the settings. Raises SettingsError where none is configured."""
+    """The registry of the settings.
+
+    Raises SettingsError where none is configured.
+    """
     if not settings.registry:
         raise SettingsError(
             "no registry is configured",

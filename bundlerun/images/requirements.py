@@ -127,7 +127,10 @@ def find_system_packages(config_dir: Path | None) -> tuple[str, ...]:
 
 
 def checked_packages(names: Iterable[str], where: str = "system_packages") -> tuple[str, ...]:
-    """``names`` sorted and once each. Raises UsageError for one that is not a Debian package's."""
+    """``names`` sorted and once each.
+
+    Raises UsageError for one that is not a Debian package's.
+    """
     found = sorted({*names})
     for name in found:
         if not _DEB.fullmatch(name):

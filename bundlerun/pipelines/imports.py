@@ -84,7 +84,10 @@ def named_files(root: Path, modules: Mapping[str, Path]) -> list[str]:
 
 
 def file_digest(path: Path) -> Digest:
-    """The digest of a module's file. Raises BadModule when it does not parse."""
+    """The digest of a module's file.
+
+    Raises BadModule when it does not parse.
+    """
     return _parsed(path).digest
 
 
@@ -132,7 +135,10 @@ def module_file(root: Path, module: str) -> Path | None:
 
 
 def required_file(root: Path, module: str) -> Path:
-    """As ``module_file``. Raises BadModule, naming the path that was looked for."""
+    """As ``module_file``.
+
+    Raises BadModule, naming the path that was looked for.
+    """
     found = module_file(root, module)
     if found is None:
         relative = module.replace(".", "/") + ".py"

@@ -59,7 +59,10 @@ class Inner(Targets):
         return self._outer.commit(entry)
 
     def finished(self, entry: Entry) -> None:
-        """It is sent nowhere before the outermost pipe has ended."""
+        """Let the pipe see an entry that it did not make itself.
+
+        Nothing is sent anywhere before the outermost pipe has ended.
+        """
         if entry.bundle.id not in {each.bundle.id for each in self._made()}:
             self._visibility.see(entry.bundle.id)
 

@@ -102,7 +102,10 @@ def importing_from(root: Path) -> Iterator[None]:
 
 
 def load_module(name: str, root: Path) -> ModuleType:
-    """The module ``name`` of the project at ``root``, imported. Raises BadModule."""
+    """The module ``name`` of the project at ``root``, imported.
+
+    Raises BadModule.
+    """
     root = Path(os.path.abspath(root))
     path = required_file(root, name)
     try:
@@ -118,7 +121,10 @@ def load_module(name: str, root: Path) -> ModuleType:
 
 
 def _said(error: BaseException) -> str:
-    """What was raised, and where in the user's code. A SyntaxError says its own place."""
+    """The text of what was raised, and its place in the user's code.
+
+    A SyntaxError says its own place.
+    """
     if isinstance(error, SyntaxError):
         return f"{error.msg} ({error.filename}, line {error.lineno})"
     at = traceback.extract_tb(error.__traceback__)[-1]
@@ -126,7 +132,10 @@ def _said(error: BaseException) -> str:
 
 
 def pipe_name(pipe: type[Pipe] | str) -> str:
-    """``package.module.Class`` of a Pipe class, or as it was named. Raises BadModule."""
+    """``package.module.Class`` of a Pipe class, or as it was named.
+
+    Raises BadModule.
+    """
     if isinstance(pipe, str):
         return pipe
     cls = pipe_class(pipe, getattr(pipe, "__qualname__", repr(pipe)))

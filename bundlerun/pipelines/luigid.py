@@ -92,7 +92,7 @@ class Report:
         """The pipe at work said something."""
 
     def percent(self, node: Node, percent: int) -> None:
-        """How much of its work the pipe has done."""
+        """Take the percentage of its work that the pipe has done."""
 
     def tracking_url(self, node: Node, url: str) -> None:
         """Where the pipe at work can be watched."""

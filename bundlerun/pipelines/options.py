@@ -23,7 +23,10 @@ class Keywords:
     """Where else a keyword may belong that is not an option."""
 
     def but(self: Chosen, **changes: Any) -> Chosen:
-        """These with some changed. Raises UsageError for what is not an option."""
+        """The options with some of them changed.
+
+        Raises UsageError for what is not an option.
+        """
         names = [each.name for each in dataclasses.fields(self)]
         for name in changes:
             if name not in names:

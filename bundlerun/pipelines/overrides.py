@@ -59,7 +59,10 @@ class Given:
 
     @staticmethod
     def of(config: Mapping[str, object] | None, env: Mapping[str, str] | None) -> Given:
-        """Checked, and values as texts. Raises UsageError for a name that cannot be meant."""
+        """What is given, checked, its values as texts.
+
+        Raises UsageError for a name that cannot be meant.
+        """
         texts = {}
         for name, value in (config or {}).items():
             section, _, key = str(name).rpartition(".")
@@ -76,7 +79,7 @@ class Given:
         return Given(texts, dict(env or {}))
 
     def over(self, outer: Given) -> Given:
-        """This where it says something, else ``outer``."""
+        """The given values over those of ``outer``."""
         return Given({**outer.config, **self.config}, {**outer.env, **self.env})
 
     def of_pipe(self, pipe: str, schema: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -94,7 +97,10 @@ class Given:
 
 
 def check_variable(name: str) -> None:
-    """Raises UsageError for what is not a variable's name, or is bundlerun's own."""
+    """Refuse what is not a variable's name, or is bundlerun's own.
+
+    Raises UsageError.
+    """
     if not _VARIABLE.fullmatch(name):
         raise UsageError(f"{name!r} is not the name of a variable", hint="--env NAME=value")
     if name.startswith("BUNDLERUN_"):
@@ -186,7 +192,10 @@ def luigi_files(environ: Mapping[str, str] | None = None) -> list[tuple[str, dic
 
 
 def read_luigi(path: str, kind: str = "cfg") -> tuple[str, dict[str, str]]:
-    """A file's absolute path, and its texts by ``Section.key``. Raises SettingsError."""
+    """A file's absolute path, and its texts by ``Section.key``.
+
+    Raises SettingsError.
+    """
     name = os.path.abspath(path)
     try:
         text = Path(name).read_text(encoding="utf-8")
@@ -237,7 +246,10 @@ def check_secrets(
 
 
 def check_apart(secrets: Mapping[str, str | None], given: Given) -> None:
-    """Raises UsageError for a secret that ``given`` has in the open as well."""
+    """Refuse a secret that ``given`` has in the open as well.
+
+    Raises UsageError.
+    """
     for name in secrets:
         if name in given.env:
             raise UsageError(

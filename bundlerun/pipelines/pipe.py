@@ -179,7 +179,10 @@ class Pipe(_Task):
         )
 
     def run(self) -> None:
-        """A pipe is run by ``bundlerun.apply``. Raises UsageError."""
+        """Refuse to run: a pipe is run by ``bundlerun.apply``.
+
+        Raises UsageError.
+        """
         raise _run_by_luigi(self)
 
     def initialized(self) -> bool:

@@ -25,7 +25,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines import failures, inner, untracked
 
 Tell = Callable[[tuple[Any, ...]], None]
-"""Takes a message, a tuple whose first part says of what kind it is."""
+"""The function that takes a message, a tuple with its kind in front."""
 
 Body = Callable[[Tell], tuple[Any, ...]]
 """What a child does; what it returns is its last message."""
@@ -56,7 +56,10 @@ class Child:
 
 
 class Children:
-    """The children of one caller. Not thread-safe."""
+    """The children of one caller.
+
+    Not thread-safe.
+    """
 
     def __init__(self) -> None:
         self.at_work: list[Child] = []
@@ -228,7 +231,7 @@ def _below(pid: int) -> dict[int, str]:
 
 
 def _left(known: dict[int, str]) -> list[int]:
-    """Those of ``known`` that still run."""
+    """The processes of ``known`` that still run."""
     there = _ancestry() if known else {}
     return [pid for pid, started in known.items() if there.get(pid, (0, ""))[1] == started]
 

@@ -109,7 +109,7 @@ class _Queue:
                     self._hear(self._running[child], message)
 
     def hang_up(self) -> None:
-        """Nothing more is heard of what still ran."""
+        """Stop listening to what still ran."""
         for turn in self._running.values():
             turn.listener.close()
 

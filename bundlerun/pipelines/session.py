@@ -216,7 +216,10 @@ class Session:
         return self.host.commit(entry) if self.options.commit and not entry.committed else entry
 
     def _made(self, node: Node, tell: Tell) -> Entry:
-        """Run the pipe and keep its value. Raises UserError, and leaves no trace then."""
+        """Run the pipe and keep its value.
+
+        Raises UserError, and leaves no trace then.
+        """
         values = self._values(node)
         scratch = Scratch(self._folder)
         pipe = events.at_work(node.pipe, scratch, tell)
@@ -260,7 +263,10 @@ class Session:
         return value
 
     def _check_unedited(self, node: Node, watch: Watch) -> None:
-        """Raises BadModule when a file that the pipe read is not what its key says."""
+        """Refuse a file that the pipe read and that is not what its key says.
+
+        Raises BadModule.
+        """
         names = watch.tracked()
         held = self.host.digests([node.home.root / name for name in names])
         for name, digest in zip(names, held, strict=True):
@@ -407,7 +413,10 @@ class SessionOptions:
 
 
 def session_options(options: ApplyOptions) -> SessionOptions:
-    """What the user's ``options`` mean. Raises BadName, UsageError, SettingsError."""
+    """The session's options as the user's ``options`` mean them.
+
+    Raises BadName, UsageError, SettingsError.
+    """
     given = Given.of(options.config, options.env)
     check_secrets(parsed_secrets(options.secrets), given)
     return SessionOptions(

@@ -72,7 +72,10 @@ class Source:
 
 
 def digests_of(files: Sequence[Path]) -> list[Digest]:
-    """The digests of ``files``, each read. Raises OSError."""
+    """The digests of ``files``, each read.
+
+    Raises OSError.
+    """
     return [digest_of_file(file) for file in files]
 
 

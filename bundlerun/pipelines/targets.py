@@ -67,12 +67,18 @@ class Targets:
         return self.store.catalog.by_id(self.context, id)
 
     def external(self, wanted: External) -> Entry:
-        """The latest bundle of that name and tags. Raises BundleNotFound."""
+        """The latest bundle of that name and tags.
+
+        Raises BundleNotFound.
+        """
         tags = dict(wanted.tags) or None
         return self.store.catalog.get(self.context, wanted.name, tags=tags)
 
     def digests(self, files: Sequence[Path]) -> Sequence[Digest]:
-        """The digests of files' bytes. Raises OSError."""
+        """The digests of files' bytes.
+
+        Raises OSError.
+        """
         return self.store.stats.digests(files)
 
     def is_own(self, path: str) -> bool:
@@ -84,7 +90,10 @@ class Targets:
         return self.store.value(bundle, self.fetch and self.fetch(bundle))
 
     def add(self, draft: Draft, value: object, *, commit: bool) -> Entry:
-        """Keep ``value``. Raises BadValue or BadPath for what cannot be kept."""
+        """Keep ``value``.
+
+        Raises BadValue or BadPath for what cannot be kept.
+        """
         return self.store.add(
             self.context,
             draft.name,

@@ -70,10 +70,11 @@ class Credentials:
 
 
 class Remote(ABC):
-    """Bytes under keys. Keys are relative to ``url``, ``/`` between the parts.
+    """Bytes under keys.
 
-    Every method raises NoCredentials, AccessDenied or RemoteUnreachable, naming ``url`` and the
-    cure; none of them believes a digest: that is the caller's work. Safe to use from threads.
+    Keys are relative to ``url``, ``/`` between the parts. Every method raises NoCredentials,
+    AccessDenied or RemoteUnreachable, naming ``url`` and the cure; none of them believes a digest:
+    that is the caller's work. Safe to use from threads.
     """
 
     url: str
@@ -88,7 +89,10 @@ class Remote(ABC):
 
     @classmethod
     def checked_url(cls, url: str) -> str:
-        """``url``, which has the scheme of this kind, in its one form. Raises UsageError."""
+        """``url``, which has the scheme of this kind, in its one form.
+
+        Raises UsageError.
+        """
         return url
 
     @property
@@ -162,7 +166,10 @@ class Remote(ABC):
         raise UsageError(f"{self.url} takes no parts")
 
     def complete(self, upload: Upload, parts: Mapping[int, Part]) -> None:
-        """Make the key of all its parts, durably. Not to be asked twice."""
+        """Make the key of all its parts, durably.
+
+        Not to be asked twice.
+        """
         raise UsageError(f"{self.url} takes no parts")
 
     def abort(self, upload: Upload) -> None:

@@ -65,7 +65,10 @@ def bind(
 
 
 def bound_url(context: Context) -> str:
-    """The URL of the context's remote. Raises NoRemote."""
+    """The URL of the context's remote.
+
+    Raises NoRemote.
+    """
     if context.remote_url is None:
         raise _no_remote(context)
     return context.remote_url

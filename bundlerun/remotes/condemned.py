@@ -66,7 +66,10 @@ class CondemnedRecord:
 
     @staticmethod
     def from_bytes(data: bytes, remote: str, epoch: int) -> CondemnedRecord:
-        """The inverse of ``to_bytes``. Raises IntegrityError when it is not that list."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError when it is not that list.
+        """
         with reading(f"{CONDEMNED}{epoch:010}"):
             packs = tuple(checked_uuid(pack) for pack in parsed(data).items("packs"))
             record = CondemnedRecord(remote, epoch, packs)
@@ -88,7 +91,7 @@ class Memory(Protocol):
         """Lists older than ``before`` are gone unread."""
 
     def condemned(self, packs: Iterable[str]) -> set[str]:
-        """Those of ``packs`` that are not to be built upon."""
+        """The packs among ``packs`` on which nothing may be built."""
 
 
 class StoreMemory:
@@ -178,7 +181,7 @@ class PushLease:
         return self._age_s() > 2 * self._window_s
 
     def condemned(self, packs: Iterable[str]) -> set[str]:
-        """Those of ``packs`` that are not to be built upon."""
+        """The packs among ``packs`` on which nothing may be built."""
         return self._memory.condemned(packs)
 
     def _age_s(self) -> float:
@@ -229,7 +232,10 @@ def epochs_in(listed: Iterable[KeyInfo]) -> set[int]:
 
 
 def read_list(remote: Remote, uuid: str, epoch: int) -> CondemnedRecord | None:
-    """A list of condemned packs, None when there is none. Raises IntegrityError."""
+    """A list of condemned packs, None when there is none.
+
+    Raises IntegrityError.
+    """
 
     def read() -> CondemnedRecord | None:
         data = read_record(remote, CondemnedRecord(uuid, epoch, ()).key)

@@ -46,13 +46,13 @@ Of larger ones first the index comes, and then what is wanted.
 
 
 class Fetcher:
-    """Brings objects of the remote ``uuid`` into the store.
+    """The download of objects of the remote ``uuid`` into the store.
 
     ``what`` names the bundle in messages; ``shares`` are the packs in which its bytes lie, as far
     as a record says so.
 
-    Locations are hints: an object is stored once its bytes have its digest. Bytes that have not
-    are left out, and IntegrityError follows when one of them was asked for.
+    Locations are hints: an object is stored once its bytes have its digest. Bytes that have not are
+    left out, and IntegrityError follows when one of them was asked for.
     """
 
     def __init__(

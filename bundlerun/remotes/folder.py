@@ -157,7 +157,10 @@ class FileRemote(Remote):
                 sync_folder(target.parent)
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
-        """See Remote. Links and special files are not keys."""
+        """See Remote.
+
+        Links and special files are not keys.
+        """
         left = limit
         folder, _, _ = prefix.rpartition("/")
         with self._translated(f"listing {prefix}"):
@@ -340,7 +343,10 @@ class FileRemote(Remote):
 
 
 def folder_of(url: str) -> Path:
-    """The folder that a ``file://`` URL names. Raises UsageError for any other form."""
+    """The folder that a ``file://`` URL names.
+
+    Raises UsageError for any other form.
+    """
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != "file" or parts.netloc or not path.startswith("/") or "\0" in path:

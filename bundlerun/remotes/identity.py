@@ -39,7 +39,10 @@ class Identity:
 
     @staticmethod
     def from_bytes(data: bytes) -> Identity:
-        """The inverse of ``to_bytes``. Raises IntegrityError for anything else."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError for anything else.
+        """
         found = parse_record(data)
         check_format(found)
         window_s = found.get("window_s")

@@ -124,7 +124,10 @@ class MultipartUpload:
         return [number for number in range(1, count + 1) if number not in self._arrived]
 
     def send(self, number: int) -> int:
-        """Send one part; its bytes. Raises IntegrityError where it is damaged here."""
+        """Send one part; its bytes.
+
+        Raises IntegrityError where it is damaged here.
+        """
         assert self._upload is not None  # else nothing is missing
         data = self._read(number)
         try:

@@ -215,7 +215,10 @@ def _thin(located: Mapping[Digest, Location]) -> set[Digest]:
 
 
 class _Push:
-    """One push under way. Not thread-safe."""
+    """One push under way.
+
+    Not thread-safe.
+    """
 
     def __init__(self, binding: Binding, permit: PushLease, progress: Progress) -> None:
         self._binding = binding

@@ -168,7 +168,10 @@ class TagsRecord:
 
     @staticmethod
     def from_bytes(data: bytes, key: str) -> TagsRecord:
-        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError.
+        """
         with reading(key):
             record = TagsRecord(key, parsed(data).texts("tags"))
             if record.to_bytes() != data:
@@ -221,7 +224,10 @@ def create(remote: Remote, key: str, data: bytes) -> bytes | None:
 
 
 def checked_uuid(text: object) -> str:
-    """``text`` as a UUID in its usual form. Raises IntegrityError."""
+    """``text`` as a UUID in its usual form.
+
+    Raises IntegrityError.
+    """
     try:
         if isinstance(text, str) and str(uuids.UUID(text)) == text:
             return text
@@ -236,7 +242,10 @@ def share_row(share: Share) -> list[str | int]:
 
 
 def share_of(row: Any) -> Share:
-    """The inverse of ``share_row``. Raises IntegrityError, also for what no pack has."""
+    """The inverse of ``share_row``.
+
+    Raises IntegrityError, also for what no pack has.
+    """
     if not isinstance(row, list) or len(row) != 4:
         raise IntegrityError(f"{row!r:.200} does not say of a pack what is used of it")
     pack, size, index_length, used = row
@@ -260,7 +269,10 @@ def reading(key: str) -> Iterator[None]:
 
 
 def parsed(data: bytes) -> Fields:
-    """A record of the format known here, as JSON. Raises IntegrityError."""
+    """A record of the format known here, as JSON.
+
+    Raises IntegrityError.
+    """
     found = parse_record(data)
     check_format(found)
     return Fields(found, "not a record")

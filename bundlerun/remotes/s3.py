@@ -59,7 +59,10 @@ class S3Remote(Remote):
         return "/".join([f"s3://{bucket}", *parts])
 
     def credentials(self, *, private: bool, seconds: int | None = None) -> Credentials:
-        """See Remote. A role needs none; narrowed ones are made for this job."""
+        """See Remote.
+
+        A role needs none; narrowed ones are made for this job.
+        """
         aws = self._bucket.aws
         seconds = seconds or aws.settings.session_seconds
         if seconds:

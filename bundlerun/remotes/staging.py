@@ -262,7 +262,10 @@ class OverlayRemote(Remote):
         return self.base.get(key, 0, 0) is None and self.upper.put_new(key, data)
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[KeyInfo]:
-        """See Remote. What both have is listed once, with the size that is read."""
+        """See Remote.
+
+        What both have is listed once, with the size that is read.
+        """
         left = limit
         last = None
         both = (self.upper.list(prefix, after=after), self.base.list(prefix, after=after))

@@ -28,7 +28,7 @@ AT_ONCE_BYTES = 4 * MAX_PACK_BYTES
 
 @dataclass(frozen=True)
 class Sent:
-    """How much went to the remote."""
+    """The amount that went to the remote."""
 
     packs: int = 0
     objects: int = 0
@@ -71,7 +71,10 @@ def send(binding: Binding, links: Sequence[Link], progress: Progress) -> Sent:
 
 
 class _Sending:
-    """The packs of one push. Not thread-safe; UPLOADS_AT_ONCE threads send them."""
+    """The packs of one push.
+
+    Not thread-safe; UPLOADS_AT_ONCE threads send them.
+    """
 
     def __init__(self, binding: Binding, advance: Callable[[int], None]) -> None:
         self._binding = binding

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 
 def carry_pipe(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
-    """See ``worker.Carry``. Raises as ``apply``, and what the remote raises."""
+    """See ``worker.Carry``.
+
+    Raises as ``apply``, and what the remote raises.
+    """
     task, remote = cast(PipeTask, plan.task), attempt.remote
     if plan.image is None:
         _check_as_planned(plan, task, attempt.pipe_root)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
 
 TAIL_BYTES = 64 * 1024
-"""How much of a job's last output an envelope keeps."""
+"""The bytes of a job's last output that an envelope keeps."""
 
 MOST_BYTES = 16 * 1024 * 1024
 """A larger envelope is not read: a job writes a tail and a traceback, no more."""

@@ -41,7 +41,10 @@ class ImageRequest:
 
     @property
     def module(self) -> str:
-        """The module of the pipe. Raises BadModule when ``pipe`` names none."""
+        """The module of the pipe.
+
+        Raises BadModule when ``pipe`` names none.
+        """
         module = self.pipe.rpartition(".")[0]
         if not module:
             raise BadModule(
@@ -171,7 +174,10 @@ def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageI
 
 
 def check_pipe(described: Described, pipe: str) -> None:
-    """Raises BadModule when the module has no pipe of this name."""
+    """Refuse a pipe that the module does not have.
+
+    Raises BadModule.
+    """
     pipes = described.schema["pipes"]
     if pipe not in pipes:
         there = ", ".join(sorted(pipes)) or "none"

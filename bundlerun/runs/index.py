@@ -135,10 +135,10 @@ def whole_id(remote: Remote, prefix: str) -> str:
 
 
 def read(remote: Remote, run_id: str) -> Known | None:
-    """What the remote has of a run, None where it has no plan of it. Two requests.
+    """The plan and handle of a run on the remote, None where it has no plan.
 
-    Raises IntegrityError for a plan that cannot be read. A handle that cannot be read counts as
-    absent: the job is looked for by the run's own name then.
+    Two requests. Raises IntegrityError for a plan that cannot be read. A handle that cannot be read
+    counts as absent: the job is looked for by the run's own name then.
     """
     data = read_record(remote, plan_key(run_id))
     if data is None:

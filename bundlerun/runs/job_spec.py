@@ -126,7 +126,10 @@ def _told(tells: Tells, array: int) -> Iterator[str]:
 
 
 def _check_apart(ours: Mapping[str, str], given: set[str]) -> None:
-    """Raises UsageError for a variable that bundlerun itself gives to the job."""
+    """Refuse a variable that bundlerun itself gives to the job.
+
+    Raises UsageError.
+    """
     for name in sorted(given & ours.keys()):
         raise UsageError(
             f"{name} cannot be given to this job: bundlerun gives it the access to its remote",

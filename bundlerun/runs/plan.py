@@ -92,7 +92,10 @@ class RunPlan:
 
     @staticmethod
     def from_json(found: Any) -> RunPlan:
-        """The inverse of ``to_json``. Raises IntegrityError."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError.
+        """
         check_format(found)
         try:
             if type(found["array"]) is not int or found["array"] < 1:
@@ -110,7 +113,10 @@ class RunPlan:
 
     @staticmethod
     def from_bytes(data: bytes) -> RunPlan:
-        """The inverse of ``to_bytes``. Raises IntegrityError."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError.
+        """
         return RunPlan.from_json(parse_record(data))
 
 

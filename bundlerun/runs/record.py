@@ -15,17 +15,17 @@ from bundlerun.formatting import took, when
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run of this store. Times are Unix seconds.
+    """One run of this store.
 
-    ``kind`` is that of the task which the run carries out; ``image`` None: its job has none.
-    ``remote_url`` and ``remote_uuid`` name the remote that the run works on, whatever its context
-    is bound to later. ``lost_s``: since when the backend does not know the job, by the look before;
-    ``orphaned_s``: when it was first seen that the submitter has ended and left no job;
-    ``cancel_asked_s``: when somebody asked for its end, and ``cancel_sent``: the backend was told.
-    ``adopted``: another store submitted it, or this one's journal was lost since; ``followed``: it
-    was under way when equal work was asked for.
-    ``judged``: what became of it stands here; ``settled``: besides, the backend was told to
-    forget the job, and nothing is left to be done. ``revision`` is the journal's.
+    Times are Unix seconds. ``kind`` is that of the task which the run carries out; ``image`` None:
+    its job has none. ``remote_url`` and ``remote_uuid`` name the remote that the run works on,
+    whatever its context is bound to later. ``lost_s``: since when the backend does not know the
+    job, by the look before; ``orphaned_s``: when it was first seen that the submitter has ended and
+    left no job; ``cancel_asked_s``: when somebody asked for its end, and ``cancel_sent``: the
+    backend was told. ``adopted``: another store submitted it, or this one's journal was lost since;
+    ``followed``: it was under way when equal work was asked for. ``judged``: what became of it
+    stands here; ``settled``: besides, the backend was told to forget the job, and nothing is left
+    to be done. ``revision`` is the journal's.
 
     A call has ``items``, and ``parts``, each the JSON form of a submission; its ``tally`` counts
     the items by what became of them. ``key`` (hex) seals what it reads and writes, and ``unsent``
@@ -71,7 +71,7 @@ class RunRecord:
 
     @property
     def label(self) -> str:
-        """How messages name the run."""
+        """The name of the run in messages."""
         return f"run {self.run_id[:13]} of {self.pipe}"
 
     def facts(self) -> list[tuple[str, str]]:
@@ -124,7 +124,10 @@ class RunRecord:
 
     @staticmethod
     def from_json(found: Mapping[str, Any], revision: int = 0) -> RunRecord:
-        """The inverse of ``to_row``, and of ``to_json``. Raises IntegrityError."""
+        """The inverse of ``to_row``, and of ``to_json``.
+
+        Raises IntegrityError.
+        """
         try:
             fields = {name: found[name] for name in _FIELDS if name in found}
             fields["state"] = JobState(found["state"])

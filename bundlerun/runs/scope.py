@@ -40,17 +40,23 @@ class RunScope:
 
     @property
     def progress(self) -> Progress:
-        """Who is told what goes on."""
+        """The listener to what goes on."""
         return self.connections.progress
 
     @property
     def remote(self) -> Remote:
-        """The remote of the context. Raises NoRemote when it has none."""
+        """The remote of the context.
+
+        Raises NoRemote when it has none.
+        """
         return self.open(bound_url(self.context))
 
     @property
     def binding(self) -> Binding:
-        """The context as it is bound to its remote. Raises NoRemote when it has none."""
+        """The context as it is bound to its remote.
+
+        Raises NoRemote when it has none.
+        """
         return Binding.of(self.store, self.context, self.remote)
 
     def remote_of(self, record: RunRecord) -> Remote:
@@ -87,7 +93,10 @@ def change(
 
 
 def read_again(record: RunRecord, scope: RunScope) -> RunRecord:
-    """``record`` as the journal has it now. Raises RunNotFound, IntegrityError."""
+    """``record`` as the journal has it now.
+
+    Raises RunNotFound, IntegrityError.
+    """
     row = scope.store.journal.get(scope.context, record.run_id)
     return RunRecord.from_json(row.run, row.revision)
 

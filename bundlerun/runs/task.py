@@ -296,7 +296,10 @@ TASKS: Mapping[str, Kind] = {
 
 
 def kind_of(found: object) -> str:
-    """The kind that the JSON form of a task says it is of. Raises IntegrityError."""
+    """The kind that the JSON form of a task says it is of.
+
+    Raises IntegrityError.
+    """
     kind = found.get("kind") if isinstance(found, dict) else None
     if not isinstance(kind, str):
         raise IntegrityError("a task without a kind")

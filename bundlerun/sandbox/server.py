@@ -217,7 +217,10 @@ def _started(folder: Path, port: int | None) -> dict[str, Any]:
 
 
 def _serving(folder: Path, chosen: int) -> dict[str, Any]:
-    """A server of our own on that port. Raises CloudError when it does not start."""
+    """A server of our own on that port.
+
+    Raises CloudError when it does not start.
+    """
     process = None
     try:
         with (folder / "moto.log").open("wb") as log, _signals_held_back():

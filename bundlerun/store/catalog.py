@@ -27,7 +27,7 @@ __all__ = ["Catalog", "Entry"]
 
 
 class Catalog(Queries):
-    """The bundles of each context. Its questions are in Lookup.
+    """The bundles of each context; its questions are in Queries.
 
     Every change raises ContextNotFound when somebody deleted the context meanwhile.
     """
@@ -109,9 +109,9 @@ class Catalog(Queries):
             )
 
     def remove(self, context: Context, ids: Sequence[str]) -> list[Entry]:
-        """Forget the bundles here, and give them back. Their objects stay until a sweep.
+        """Forget the bundles here, and give them back.
 
-        Raises BundleNotFound, and then none is forgotten.
+        Their objects stay until a sweep. Raises BundleNotFound, and then none is forgotten.
         """
         with self._database.writing() as tx:
             entries = [self._own(tx, context, id) for id in dict.fromkeys(ids)]

@@ -45,10 +45,10 @@ Linked = Callable[[Iterable[Link]], None]
 
 
 class Localised:
-    """The named files and folders of a store. Safe to use from threads and processes.
+    """The named files and folders of a store.
 
-    ``link``: large files are hard links to their objects, which saves the copy and trusts every
-    reader.
+    Safe to use from threads and processes. ``link``: large files are hard links to their objects,
+    which saves the copy and trusts every reader.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Localised:
         return stamps
 
     def _wrong(self, root: Path, entries: Sequence[DirectoryEntry]) -> list[DirectoryEntry]:
-        """Those of the files in ``entries`` that differ from what lies below ``root``."""
+        """The files in ``entries`` that differ from what lies below ``root``."""
         if not root.is_dir():
             return _files(entries)
         stamps = self._stamps(root)

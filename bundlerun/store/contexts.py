@@ -31,13 +31,19 @@ class Context:
 
 
 class Contexts:
-    """The contexts of one store. Each call is one transaction."""
+    """The contexts of one store.
+
+    Each call is one transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def create(self, name: str) -> Context:
-        """A new context. Raises BadName, or Conflict when there is one of this name."""
+        """A new context.
+
+        Raises BadName, or Conflict when there is one of this name.
+        """
         checked_name(name)
         with self._database.writing() as tx:
             if _find(tx, name) is not None:
@@ -48,7 +54,10 @@ class Contexts:
             return _get(tx, name)
 
     def get(self, name: str) -> Context:
-        """The context of exactly this name. Raises ContextNotFound."""
+        """The context of exactly this name.
+
+        Raises ContextNotFound.
+        """
         with self._database.reading() as connection:
             return _get(connection, name)
 
@@ -59,9 +68,9 @@ class Contexts:
             return [Context(*row) for row in rows.fetchall()]
 
     def delete(self, name: str) -> None:
-        """Forget the context and its bundles and runs. Nothing on a remote changes.
+        """Forget the context and its bundles and runs.
 
-        Raises ContextNotFound.
+        Nothing on a remote changes. Raises ContextNotFound.
         """
         with self._database.writing() as tx:
             context = _get(tx, name)
@@ -105,7 +114,10 @@ class Contexts:
         return None if row is None else Context(*row)
 
     def switch(self, name: str) -> None:
-        """Choose the context. Raises ContextNotFound."""
+        """Choose the context.
+
+        Raises ContextNotFound.
+        """
         with self._database.writing() as tx:
             _get(tx, name)
             tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('current', ?)", (name,))

@@ -68,7 +68,10 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for single SELECTs. Raises StoreBusy after BUSY_S."""
+        """The connection, for single SELECTs.
+
+        Raises StoreBusy after BUSY_S.
+        """
         with translated(self.folder), self._lock:
             connection = self._connected()
             self._readers += 1
@@ -113,12 +116,18 @@ class Database:
 
     @property
     def read_only(self) -> bool:
-        """Whether the store may not be written. Raises as ``reading``."""
+        """Whether the store may not be written.
+
+        Raises as ``reading``.
+        """
         with self.reading():
             return self._read_only
 
     def close(self) -> None:
-        """Close the file. The next use opens it again."""
+        """Close the file.
+
+        The next use opens it again.
+        """
         with translated(self.folder), self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:

@@ -33,7 +33,10 @@ THIN_BYTES = 1024 * 1024
 
 
 class LocalPacks:
-    """The packs of a store. Safe to use from threads and processes."""
+    """The packs of a store.
+
+    Safe to use from threads and processes.
+    """
 
     def __init__(self, database: Database, folder: Path, guard: Guard) -> None:
         self._database = database
@@ -45,12 +48,18 @@ class LocalPacks:
         return self.folder / uuid
 
     def member(self, uuid: str, offset: int, length: int) -> bytes:
-        """The bytes of a member. Raises IntegrityError where the file is gone or cut."""
+        """The bytes of a member.
+
+        Raises IntegrityError where the file is gone or cut.
+        """
         ((_, data),) = self.members([(uuid, offset, length, b"")])
         return data
 
     def members(self, places: Iterable[Place]) -> Iterator[tuple[bytes, bytes]]:
-        """Raw digest and bytes of each member, pack by pack. Raises as ``member``."""
+        """Raw digest and bytes of each member, pack by pack.
+
+        Raises as ``member``.
+        """
         for uuid, some in groupby(sorted(places), key=lambda place: place[0]):
             path = self.path(uuid)
             try:

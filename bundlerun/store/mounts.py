@@ -17,7 +17,7 @@ _SHARED = "9p|afs|beegfs|ceph|cifs|fuse|gfs2|gluster|gpfs|lustre|nfs|ocfs2|smb|v
 """The types of file systems to which several machines may write start so."""
 
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs", "rootfs", "hugetlbfs")
-"""Their times say nothing of writes through mmap."""
+"""File systems in memory, whose times say nothing of writes through mmap."""
 
 _MEMORY_S = 1.0
 """So long it is remembered what a device is: something else may be mounted."""
@@ -47,10 +47,11 @@ def is_shared(kind: str) -> bool:
 
 
 class Trust:
-    """Whether an unchanged stamp proves an unchanged file. Safe to use from threads.
+    """Whether an unchanged stamp proves an unchanged file.
 
-    ``also``: types of file systems that are believed though they are not disks of this machine
-    ("overlay", "nfs4", "fuse" for all of "fuse.*"). Raises SettingsError for one in memory.
+    Safe to use from threads. ``also``: types of file systems that are believed though they are not
+    disks of this machine ("overlay", "nfs4", "fuse" for all of "fuse.*"). Raises SettingsError for
+    one in memory.
     """
 
     def __init__(self, also: Iterable[str] = ()) -> None:

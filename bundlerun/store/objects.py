@@ -38,7 +38,10 @@ class _LargeFile(NamedTuple):
 
 
 class Objects:
-    """Bytes by digest, each hashed on its way in. Safe to use from threads."""
+    """Bytes by digest, each hashed on its way in.
+
+    Safe to use from threads.
+    """
 
     def __init__(self, database: Database, folder: Path, settings: StoreSettings) -> None:
         self._database = database
@@ -62,7 +65,7 @@ class Objects:
             return connection.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of ``digests`` whose bytes are not on this disk."""
+        """The digests of ``digests`` whose bytes are not on this disk."""
         wanted = set(digests)
         with self._database.reading() as connection:
             for some in batches(list(wanted)):
@@ -82,7 +85,10 @@ class Objects:
         return held.read_bytes() if isinstance(held, Path) else held
 
     def read(self, link: Link) -> bytes:
-        """The bytes. Raises BundleNotFound when they are not on this disk, IntegrityError."""
+        """The bytes of ``link``.
+
+        Raises BundleNotFound when they are not on this disk, IntegrityError.
+        """
         held = self.held(link)
         return held.read_bytes() if isinstance(held, Path) else held
 
@@ -100,7 +106,10 @@ class Objects:
         return found
 
     def many(self, links: Iterable[Link]) -> Iterator[tuple[Link, bytes]]:
-        """The bytes of each link, in their order. Raises as ``read``."""
+        """The bytes of each link, in their order.
+
+        Raises as ``read``.
+        """
         for link, held in self.many_held(links):
             yield link, held if isinstance(held, bytes) else held.read_bytes()
 
@@ -131,7 +140,10 @@ class Objects:
         return link
 
     def put_file(self, path: Path) -> Link:
-        """Keep the bytes of the file ``path``, durably. Raises BadPath."""
+        """Keep the bytes of the file ``path``, durably.
+
+        Raises BadPath.
+        """
         with self.guard.sharing():
             intake = self.intake()
             link = intake.put_file(path)
@@ -251,7 +263,7 @@ class Objects:
             tx.execute("UPDATE objects SET stamp = ? WHERE digest = ?", (before, raw))
 
     def _linked(self, links: Iterable[Link]) -> None:
-        """These got one more name, which changes ctime and nothing else."""
+        """Note that files got one more name, which changes ctime and nothing else."""
         rows = []
         for link in links:
             stamp = stamp_of(file_of(self._folder, link.digest).stat())

@@ -22,7 +22,7 @@ class _Place:
     hidden: bool
     record_digest: str | None
     tags: dict[str, str]
-    """Those that the remote knows."""
+    """The tags that the remote knows."""
 
     def rank(self, seq: int) -> int | None:
         if self.hidden:

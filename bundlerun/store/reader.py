@@ -12,7 +12,7 @@ from bundlerun.errors import BundleNotFound, IntegrityError
 from bundlerun.store.objects import Objects
 
 Fetch = Callable[[Sequence[Link]], None]
-"""Brings the bytes of all these links into the store's objects."""
+"""The function that brings the bytes of links into the store's objects."""
 
 
 class StoreSource:
@@ -28,7 +28,10 @@ class StoreSource:
         self._ahead: list[Any] = []
 
     def read(self, link: Link) -> bytes:
-        """The bytes. Raises BundleNotFound when nobody brings them, IntegrityError."""
+        """The bytes of ``link``.
+
+        Raises BundleNotFound when nobody brings them, IntegrityError.
+        """
         found = self._objects.find(link)
         if found is not None:
             return found
@@ -36,20 +39,29 @@ class StoreSource:
         return self._objects.read(link)
 
     def file(self, link: Link, name: str, executable: bool) -> Path:
-        """A read-only file of that basename. Raises as ``read``; BadPath."""
+        """A read-only file of that basename.
+
+        Raises as ``read``; BadPath.
+        """
         self._bring([link])
         return self._objects.localise(link, name, executable)
 
     def directory(
         self, root: Link, name: str, entries: Callable[[], Iterable[DirectoryEntry]]
     ) -> Path:
-        """A folder of that basename, whole. Raises as ``read``; BadPath."""
+        """A folder of that basename, whole.
+
+        Raises as ``read``; BadPath.
+        """
         found = list(entries())
         self._bring([entry.link for entry in found if entry.link is not None])
         return self._objects.localised.directory(root, name, found)
 
     def map(self, link: Link) -> Path | None:
-        """The file of a large object, None for a small one. Raises as ``read``."""
+        """The file of a large object, None for a small one.
+
+        Raises as ``read``.
+        """
         self.bring([link])
         held = self._objects.held(link)
         return held if isinstance(held, Path) else None

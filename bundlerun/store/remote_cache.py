@@ -20,7 +20,10 @@ __all__ = ["Known", "Location", "PackInfo", "Share"]
 
 
 class Known:
-    """The catalog's memory of remotes. Losing it costs requests, never data."""
+    """The catalog's memory of remotes.
+
+    Losing it costs requests, never data.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -273,7 +276,10 @@ class Begun:
 
 
 class Uploads:
-    """Uploads that were begun and not ended. Losing it costs sending anew, never data."""
+    """Uploads that were begun and not ended.
+
+    Losing them costs sending again, never data.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

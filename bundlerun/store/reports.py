@@ -51,12 +51,12 @@ class GcReport:
 
     @property
     def count(self) -> int:
-        """How many things, of all kinds."""
+        """The number of things, of all kinds."""
         return sum(swept.count for swept in self.swept)
 
     @property
     def bytes(self) -> int:
-        """How many bytes."""
+        """The number of bytes."""
         return sum(swept.bytes for swept in self.swept)
 
 
@@ -65,7 +65,10 @@ _ROUNDS = 3
 
 
 class Kind(Enum):
-    """What is the matter. STALE, LITTER, HINT and ELSEWHERE are not damage."""
+    """The kinds of findings.
+
+    STALE, LITTER, HINT and ELSEWHERE are not damage.
+    """
 
     DAMAGED = "damaged"  # it is not what it was written as
     MISSING = "missing"  # it must be there and is not

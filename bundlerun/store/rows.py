@@ -16,10 +16,11 @@ COLUMNS = "b.seq, b.record, b.committed, b.pushed, b.version"
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle in a context. ``bundle`` has the tags of now.
+    """A bundle in a context.
 
-    ``seq`` is the order of arrival in this store; ``version`` the number on the context's remote,
-    None where it has none; ``pushed`` whether the remote holds the record.
+    ``bundle`` has the tags of now. ``seq`` is the order of arrival in this store; ``version`` the
+    number on the context's remote, None where it has none; ``pushed`` whether the remote holds the
+    record.
     """
 
     bundle: BundleRecord

@@ -68,7 +68,10 @@ AND (parts IS NULL OR EXISTS (SELECT 1 FROM objects p WHERE p.digest = s.parts))
 
 
 class StatCache:
-    """Links by stamp. Losing it costs reading, never data. Safe to use from threads."""
+    """Links by stamp, of which the loss costs reading and never data.
+
+    Safe to use from threads.
+    """
 
     def __init__(self, database: Database, folder: Path, trust: Trust) -> None:
         self._database = database

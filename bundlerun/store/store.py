@@ -40,11 +40,11 @@ DEFAULTS = StoreSettings()
 
 
 class Store:
-    """Bundles at rest. Safe to use from threads, from many processes, and after fork.
+    """Bundles at rest.
 
-    Each change is one durable transaction. Methods raise StoreBusy when another process holds the
-    store for a minute, and BundlerunError, with nothing half done, when the disk is full or
-    read-only.
+    Safe to use from threads, from many processes, and after fork. Each change is one durable
+    transaction. Methods raise StoreBusy when another process holds the store for a minute, and
+    BundlerunError, with nothing half done, when the disk is full or read-only.
     """
 
     def __init__(self, path: Path, database: Database, settings: StoreSettings) -> None:
@@ -70,7 +70,7 @@ class Store:
         return Store(folder, open_database(folder), settings)
 
     def seen_from(self, visibility: Visibility) -> Store:
-        """This store as a pipe at work sees it, and adds to it."""
+        """The store as a pipe at work sees it, and adds to it."""
         seen = copy.copy(self)
         seen.catalog = Catalog(self._database, visibility)
         return seen
@@ -114,7 +114,10 @@ class Store:
             self.contexts.delete(name)
 
     def close(self) -> None:
-        """Close the files. The next use opens them again."""
+        """Close the files.
+
+        The next use opens them again.
+        """
         self._database.close()
 
     def add(

@@ -71,7 +71,10 @@ class Writer:
         self._waiting = 0
 
     def put_bytes(self, data: bytes) -> Link:
-        """Take ``data``. Raises BundlerunError when the disk is full or read-only."""
+        """Take ``data``.
+
+        Raises BundlerunError when the disk is full or read-only.
+        """
         if len(data) > PART_BYTES:
             hashing = Hashing()
             view = memoryview(data)

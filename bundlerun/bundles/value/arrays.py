@@ -111,7 +111,10 @@ def _fill(target: Any, given: Any) -> None:
 
 
 def check_dtype(dtype: Any) -> None:
-    """Raises CannotKeep for a dtype that .npy does not bring back as it was."""
+    """Refuse a dtype that .npy does not bring back as it was.
+
+    Raises CannotKeep.
+    """
     layout = sys.modules["numpy"].lib.format
     if dtype.hasobject:
         raise CannotKeep(
@@ -187,7 +190,10 @@ def _header(numpy: Any, head: bytes) -> tuple[int, Any, tuple[int, ...], str]:
 
 
 def scalar_base64(value: Any) -> bytes:
-    """A numpy scalar as base64 of .npy without dimensions. Raises CannotKeep."""
+    """A numpy scalar as base64 of .npy without dimensions.
+
+    Raises CannotKeep.
+    """
     array = sys.modules["numpy"].asarray(value)
     file = io.BytesIO()
     write(array, file)
@@ -199,7 +205,10 @@ def scalar_base64(value: Any) -> bytes:
 
 
 def scalar_of(found: Any) -> Any:
-    """The inverse of ``scalar_base64``. Raises IntegrityError."""
+    """The inverse of ``scalar_base64``.
+
+    Raises IntegrityError.
+    """
     array = read(base64_bytes(found))
     if array.shape != ():
         raise IntegrityError("a numpy scalar has dimensions")

@@ -38,7 +38,7 @@ def decode_value(root: Link, source: Source) -> object:
 
 
 class Thawing:
-    """Makes values of terms, and counts their parts."""
+    """The making of values from terms, which counts their parts."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -107,7 +107,10 @@ class Thawing:
         return data
 
     def held(self, link: Link) -> Any:
-        """The path of an object's file, or a buffer of its bytes. Raises IntegrityError."""
+        """The path of an object's file, or a buffer of its bytes.
+
+        Raises IntegrityError.
+        """
         found = self.source.map(link)
         if found is None:
             return self.read(link)

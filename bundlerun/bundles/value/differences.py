@@ -45,7 +45,7 @@ class Change:
 
 @dataclass(frozen=True, repr=False)
 class Differences:
-    """How many parts were added, removed, changed or moved, and the first of them."""
+    """The numbers of parts added, removed, changed or moved, and the first of them."""
 
     counts: Mapping[str, int]
     changes: tuple[Change, ...]

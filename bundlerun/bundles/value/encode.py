@@ -56,7 +56,7 @@ def encode_value(value: object, sink: Sink, lost: LostPaths = NO_PATHS) -> Link:
 
 
 class _Freezing:
-    """Makes terms of values; what an ``Encoder`` has is for the kinds."""
+    """The making of terms from values; what an ``Encoder`` has is for the kinds."""
 
     def __init__(self, sink: Sink, lost: LostPaths) -> None:
         self._sink = sink
@@ -136,7 +136,10 @@ class _Freezing:
         return b"[%s,%s]" % (self._term(key, inner, depth), self._entry(value, inner, depth))
 
     def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
-        """Keeps files of a folder, in their order. Raises BadPath for what cannot be read."""
+        """Keep files of a folder, in their order.
+
+        Raises BadPath for what cannot be read.
+        """
         try:
             return self._sink.put_files(folder, files)
         except (FileNotFoundError, PermissionError) as error:

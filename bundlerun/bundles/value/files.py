@@ -309,7 +309,10 @@ def _present(value: File | Directory) -> tuple[Path, os.stat_result]:
 
 
 def file_name(found: Any) -> str:
-    """A name that passes the check. Raises IntegrityError."""
+    """A name that passes the check.
+
+    Raises IntegrityError.
+    """
     if type(found) is not str:
         raise IntegrityError(f"{found!r:.80} is not a file name")
     try:
@@ -319,7 +322,10 @@ def file_name(found: Any) -> str:
 
 
 def size_of(found: Any) -> int:
-    """A number of bytes. Raises IntegrityError."""
+    """A number of bytes.
+
+    Raises IntegrityError.
+    """
     if type(found) is not int or found < 0:
         raise IntegrityError(f"{found!r:.80} is not a size")
     return found

@@ -51,7 +51,7 @@ class Encoder(Protocol):
     """What a kind may use to write a value whose bytes are objects of their own."""
 
     put_bytes: Callable[[bytes], Link]
-    """Keeps bytes."""
+    """The function that keeps bytes."""
 
     check_text: Callable[[str], None]
     """Refuse a text that names a file which does not stay.
@@ -63,7 +63,10 @@ class Encoder(Protocol):
     check_table: Callable[[Any], None]
 
     def put_files(self, folder: Path, files: Sequence[tuple[str, Stamp]]) -> Sequence[Link]:
-        """Keeps files of a folder, in their order. Raises BadPath."""
+        """Keep files of a folder, in their order.
+
+        Raises BadPath.
+        """
 
     def written(
         self,
@@ -89,7 +92,10 @@ class Decoder(Protocol):
         """
 
     def held(self, link: Link) -> Any:
-        """The path of an object's file, or a buffer of its bytes. Raises IntegrityError."""
+        """The path of an object's file, or a buffer of its bytes.
+
+        Raises IntegrityError.
+        """
 
 
 def _no_links(term: Mapping[str, Any]) -> tuple[Link, ...]:
@@ -172,7 +178,10 @@ _OF_LIBRARIES: list[Kind] = []
 
 
 def add(rows: Iterable[Kind | Container]) -> None:
-    """Put kinds into the table. Raises ValueError where a tag or a type is another's."""
+    """Put kinds into the table.
+
+    Raises ValueError where a tag or a type is another's.
+    """
     for row in rows:
         tags = (row.tag,) if isinstance(row, Container) else row.tags
         types = (row.makes,) if isinstance(row, Container) else row.types
@@ -219,7 +228,10 @@ def tag_of(term: Any) -> str:
 
 
 def kind_in(tag: str, term: Any) -> Kind:
-    """The kind of a term of that tag, of no container. Raises IntegrityError."""
+    """The kind of a term of that tag, of no container.
+
+    Raises IntegrityError.
+    """
     found = BY_TAG.get(tag)
     if found is None:
         raise malformed(term)

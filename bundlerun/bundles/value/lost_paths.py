@@ -40,7 +40,10 @@ class LostPaths:
         self._marks = tuple(dict.fromkeys(map(os.path.basename, [*self._scratch, *self._store])))
 
     def check_text(self, text: str) -> None:
-        """Raises CannotKeep when ``text`` as a whole names a file that does not stay."""
+        """Refuse a ``text`` that as a whole names a file which does not stay.
+
+        Raises CannotKeep.
+        """
         # For a million texts that are not paths, this is the whole cost.
         for mark in self._marks:
             if mark in text:

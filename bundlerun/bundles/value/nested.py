@@ -15,7 +15,10 @@ def _encode(bundle: BundleRecord, encoder: Encoder) -> bytes:
 
 
 def _record(bundle: BundleRecord) -> bytes:
-    """A bundle's record. Raises CannotKeep when it would not come back equal."""
+    """A bundle's record.
+
+    Raises CannotKeep when it would not come back equal.
+    """
     try:
         record = bundle.to_bytes()
         if BundleRecord.from_bytes(record) == bundle:

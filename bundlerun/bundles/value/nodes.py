@@ -52,7 +52,10 @@ def link_bytes(link: Link) -> bytes:
 
 
 def put_node(data: bytes, put: Callable[[bytes], Link]) -> Link:
-    """Keeps a node. Raises BadValue when it is too large to be read again."""
+    """Keep a node.
+
+    Raises BadValue when it is too large to be read again.
+    """
     if len(data) > MAX_NODE_BYTES:
         raise BadValue(
             f"one part of the value takes {len(data)} bytes; {MAX_NODE_BYTES} at most",
@@ -117,14 +120,20 @@ def parse_node(link: Link, data: bytes) -> Any:
 
 
 def read_node(link: Link, read: Read) -> Any:
-    """The JSON of a node. Raises IntegrityError, also for a size that no node has."""
+    """The JSON of a node.
+
+    Raises IntegrityError, also for a size that no node has.
+    """
     if link.size > MAX_NODE_BYTES:
         raise IntegrityError(f"the node {link.digest} cannot have {link.size} bytes")
     return parse_node(link, read(link))
 
 
 def only(found: Any, *required: str, optional: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """``found`` as an object of exactly these keys. Raises IntegrityError."""
+    """``found`` as an object of exactly these keys.
+
+    Raises IntegrityError.
+    """
     if type(found) is not dict or not (set(required) <= found.keys() <= {*required, *optional}):
         raise IntegrityError(f"a part of a value is malformed: {found!r:.120}")
     return found
@@ -153,14 +162,20 @@ def _counted(found: Any) -> tuple[Link, int]:
 
 
 def count_of(found: Any) -> int:
-    """How many entries a container says it has. Raises IntegrityError."""
+    """The number of entries that a container says it has.
+
+    Raises IntegrityError.
+    """
     if type(found) is list:
         return len(found)
     return sum(count for _, count in children(found)[1])
 
 
 def entries_of(found: Any, read: Read) -> Iterator[Any]:
-    """The entries of a container, node after node. Raises IntegrityError."""
+    """The entries of a container, node after node.
+
+    Raises IntegrityError.
+    """
     if type(found) is list:
         yield from found
         return
@@ -187,7 +202,10 @@ def _entries_below(level: int, below: list[tuple[Link, int]], read: Read) -> Ite
 
 
 def check_level(found: Any, level: int) -> dict[str, Any]:
-    """``found`` as a node of entries of that level. Raises IntegrityError."""
+    """``found`` as a node of entries of that level.
+
+    Raises IntegrityError.
+    """
     fields = only(found, "level", "entries")
     if fields["level"] != level or type(fields["entries"]) is not list:
         raise IntegrityError(f"a node of level {level} is malformed: {found!r:.120}")
@@ -195,7 +213,10 @@ def check_level(found: Any, level: int) -> dict[str, Any]:
 
 
 def root_term(found: Any) -> Any:
-    """The term in a parsed root. Raises IntegrityError, also for an unknown format."""
+    """The term in a parsed root.
+
+    Raises IntegrityError, also for an unknown format.
+    """
     check_format(found)
     return only(found, "format", "value")["value"]
 

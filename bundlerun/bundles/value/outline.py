@@ -116,7 +116,10 @@ def leaf_outline(tag: str, term: Any) -> dict[str, Any]:
 
 
 def key_outline(term: Any) -> Any:
-    """What is told of the key of a dict. Raises IntegrityError."""
+    """The outline of the key of a dict.
+
+    Raises IntegrityError.
+    """
     found = leaf_outline("" if type(term) in PLAIN else tag_of(term), term)
     return found["value"] if "value" in found else f"({found['type']} of {found['size']} bytes)"
 

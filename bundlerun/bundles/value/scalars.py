@@ -44,7 +44,10 @@ def _float(value: float) -> bytes:
 
 
 def text_term(value: str) -> bytes:
-    """A text as a term. Lone surrogates, which UTF-8 does not know, go through base64."""
+    """A text as a term.
+
+    Lone surrogates, which UTF-8 does not know, go through base64.
+    """
     try:
         return encode_basestring(value).encode()
     except UnicodeEncodeError:
@@ -57,7 +60,10 @@ def text_bytes(value: str) -> bytes:
 
 
 def text_of(data: bytes) -> str:
-    """The inverse of ``text_bytes``. Raises IntegrityError."""
+    """The inverse of ``text_bytes``.
+
+    Raises IntegrityError.
+    """
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
@@ -125,7 +131,10 @@ def _decimal(value: Decimal) -> bytes:
 
 
 def base64_bytes(found: Any) -> bytes:
-    """The bytes of a base64 text. Raises IntegrityError."""
+    """The bytes of a base64 text.
+
+    Raises IntegrityError.
+    """
     try:
         return base64.b64decode(found, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:

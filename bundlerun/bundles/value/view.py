@@ -23,12 +23,18 @@ from bundlerun.errors import IntegrityError
 
 
 def view(root: Link, source: Source) -> View:
-    """The value ``root`` as a view; its root node alone is read. Raises as ``thaw``."""
+    """The value ``root`` as a view; its root node alone is read.
+
+    Raises as ``thaw``.
+    """
     return _viewed(root_term(read_node(root, source.read)), source, 0)
 
 
 class View:
-    """A value, or a part of it, that cannot be changed. ``value`` makes it whole."""
+    """A value, or a part of it, that cannot be changed.
+
+    ``value`` makes it whole.
+    """
 
     def __init__(self, term: Any, source: Source, depth: int) -> None:
         self._term = term
@@ -94,7 +100,10 @@ class _Container(View):
 
 
 class SequenceView(_Container, Sequence[Any]):
-    """A list or a tuple, read where it is touched. Nested containers are views."""
+    """A list or a tuple, read where it is touched.
+
+    Nested containers are views.
+    """
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -110,7 +119,10 @@ class SequenceView(_Container, Sequence[Any]):
 
 
 class MappingView(_Container, Mapping[Any, Any]):
-    """A dict, read where it is touched. Nested containers are views."""
+    """A dict, read where it is touched.
+
+    Nested containers are views.
+    """
 
     def __init__(self, tag: str, term: Any, source: Source, depth: int) -> None:
         super().__init__(tag, term, source, depth)

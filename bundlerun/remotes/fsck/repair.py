@@ -65,7 +65,7 @@ class PackRestoring:
         return None
 
     def _source(self, member: Location) -> Callable[[], Iterator[bytes]] | None:
-        """Who gives the bytes of a member; they are hashed when they are used."""
+        """The source of a member's bytes, which are hashed when they are used."""
         link = Link(member.digest, member.length)
         if self._store.objects.has(member.digest):
             return lambda: self._here(link)

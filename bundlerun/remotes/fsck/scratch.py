@@ -58,7 +58,7 @@ class Ledger:
         return None if row is None else bytes(row[0])
 
     def lacking(self, links: Collection[Link], packs: Collection[str]) -> list[Link]:
-        """Those of ``links`` that none of ``packs`` has."""
+        """The links of ``links`` that none of ``packs`` has."""
         numbers = self._numbers(packs)
         left = {bytes.fromhex(link.digest): link for link in links}
         for some in batches(list(left)):

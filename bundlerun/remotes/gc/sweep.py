@@ -163,7 +163,7 @@ class _Sweep:
         return any(self._age_s(entry.modified_s) <= keep_s for entry in entries)
 
     def litter(self, grace_s: float) -> None:
-        """Writes that broke off."""
+        """Take writes that broke off."""
         self._litter = self._remote.litter(max(grace_s, UNFINISHED_S))
         if self._litter:
             self.found.append(_swept("broken writes", self._litter))

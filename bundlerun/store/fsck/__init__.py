@@ -31,7 +31,10 @@ class Remotes(Protocol):
     """The remotes of a store's contexts, for mending what is here."""
 
     def record(self, context: Context, id: str) -> BundleRecord | None:
-        """The record of a bundle there. Raises BundlerunError."""
+        """The record of a bundle there.
+
+        Raises BundlerunError.
+        """
 
     def bring(self, user: User, link: Link) -> bytes | Path:
         """The bytes of ``link``, verified by their digest.

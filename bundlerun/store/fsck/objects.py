@@ -32,7 +32,7 @@ _REST = re.compile(r"[0-9a-f]{62}")
 
 
 Copy = Callable[[], "bytes | Path"]
-"""Gives bytes that were found somewhere; to be hashed again before they are used."""
+"""The function that gives bytes found somewhere, to be hashed again before use."""
 
 
 class _Row(NamedTuple):
@@ -49,7 +49,10 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Bad:
-    """An object that has a row and not its bytes. ``link`` is what the row says of it."""
+    """An object that has a row and not its bytes.
+
+    ``link`` is what the row says of it.
+    """
 
     link: Link
     kind: Kind

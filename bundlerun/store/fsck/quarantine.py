@@ -13,7 +13,10 @@ FOLDER = "quarantine"
 
 
 class Quarantine:
-    """The folder ``quarantine/`` of a store. What is in it nobody reads but its owner."""
+    """The folder ``quarantine/`` of a store.
+
+    What is in it nobody reads but its owner.
+    """
 
     def __init__(self, store: Path) -> None:
         self.folder = store / FOLDER

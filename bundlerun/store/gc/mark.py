@@ -15,9 +15,10 @@ from bundlerun.store.objects import Objects
 
 
 class Live:
-    """Raw digests in use. It only grows: what is removed meanwhile counts as used.
+    """Raw digests in use.
 
-    Memory: about 100 bytes a digest. A node that several values share is walked once.
+    It only grows: what is removed meanwhile counts as used. Memory: about 100 bytes a digest. A
+    node that several values share is walked once.
     """
 
     def __init__(self, database: Database, objects: Objects) -> None:

@@ -46,7 +46,10 @@ def table_kind(value: object) -> str | None:
 
 
 def pack(value: Any, kind: str) -> Any:
-    """The Arrow table that holds a table of that kind. Raises CannotKeep."""
+    """The Arrow table that holds a table of that kind.
+
+    Raises CannotKeep.
+    """
     import pyarrow as pa
 
     if kind == "arrow":
@@ -117,7 +120,10 @@ def _refusals(pa: Any, kind: str, *more: type[BaseException]) -> tuple[type[Base
 
 
 def write(table: Any, file: BinaryIO) -> None:
-    """Writes an Arrow table as an IPC file. Raises CannotKeep."""
+    """Write an Arrow table as an IPC file.
+
+    Raises CannotKeep.
+    """
     import pyarrow as pa
 
     arrow.write(pa, table, file)

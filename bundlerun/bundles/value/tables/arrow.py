@@ -25,7 +25,10 @@ _COMPRESSION_SLOT = 3
 
 
 def write(pa: Any, table: Any, file: BinaryIO) -> None:
-    """Writes an Arrow table as an IPC file. Raises CannotKeep."""
+    """Write an Arrow table as an IPC file.
+
+    Raises CannotKeep.
+    """
     try:
         options = pa.ipc.IpcWriteOptions(compression=None, unify_dictionaries=True)
         with pa.ipc.new_file(file, table.schema, options=options) as writer:
@@ -49,7 +52,10 @@ def _empty_batch(pa: Any, table: Any) -> Any:
 
 
 def to_bytes(pa: Any, table: Any) -> bytes:
-    """An Arrow table as an IPC file in memory. Raises CannotKeep."""
+    """An Arrow table as an IPC file in memory.
+
+    Raises CannotKeep.
+    """
     file = io.BytesIO()
     write(pa, table, file)
     return file.getvalue()
@@ -101,7 +107,10 @@ def _check(pa: Any, name: str, column: Any) -> None:
 
 
 def columns(pa: Any, buffer: Any) -> list[tuple[str, str]]:
-    """The names and types of the columns of an IPC file. Raises IntegrityError."""
+    """The names and types of the columns of an IPC file.
+
+    Raises IntegrityError.
+    """
     if buffer.size < len(MAGIC) or buffer.slice(0, len(MAGIC)).to_pybytes() != MAGIC:
         raise IntegrityError("a table is not an Arrow IPC file")
     try:

@@ -61,7 +61,10 @@ def _pairs(value: Mapping[Any, Any], depth: int) -> Iterator[bytes]:
 
 
 def cell_value(data: bytes) -> Any:
-    """The inverse of ``cell_bytes``. Raises IntegrityError."""
+    """The inverse of ``cell_bytes``.
+
+    Raises IntegrityError.
+    """
     try:
         term = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -70,7 +73,10 @@ def cell_value(data: bytes) -> Any:
 
 
 def term_value(term: Any, depth: int = 0) -> Any:
-    """The value of a parsed cell. Raises IntegrityError."""
+    """The value of a parsed cell.
+
+    Raises IntegrityError.
+    """
     if type(term) in PLAIN:
         return term
     tag = tag_of(term)

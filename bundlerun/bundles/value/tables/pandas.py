@@ -104,7 +104,10 @@ def unpack(pa: Any, pandas: Any, table: Any, meta: Any) -> Any:
 
 
 def _pack_axis(pa: Any, axis: Any) -> tuple[list[Any], dict[str, Any]]:
-    """An index as Arrow columns, one a level, and its description. Raises CannotKeep."""
+    """An index as Arrow columns, one a level, and its description.
+
+    Raises CannotKeep.
+    """
     pandas = sys.modules["pandas"]
     meta: dict[str, Any] = {"names": [json.loads(cell_bytes(name)) for name in axis.names]}
     if type(axis) is pandas.RangeIndex:
