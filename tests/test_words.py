@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import tokenize
 from collections.abc import Iterator
@@ -165,6 +166,45 @@ def test_no_docstring_reads_as_translated() -> None:
     found = [each for each in texts() if each.is_docstring]
     assert len(found) > 1500
     assert [f"{text.where}: {text.text}" for text in found if is_translated(text.text)] == []
+
+
+UNDER_WORK = ("futures/", "runs/calls/")
+
+SECOND = re.compile(r"""[.!?]["`)]* +[A-Z`"]""")
+"""Where a second sentence begins on a line."""
+
+
+def is_summary(docstring: str) -> bool:
+    """Whether a docstring begins with one sentence of at most 80 characters, on its own."""
+    paragraph = inspect.cleandoc(docstring).split("\n\n")[0]
+    is_a_line = "\n" not in paragraph and len(paragraph) <= 80
+    return is_a_line and paragraph[-1:] in (".", ":") and not SECOND.search(paragraph)
+
+
+def test_every_docstring_begins_with_one_sentence_of_a_line() -> None:
+    """House rule of words, 3: the rest follows after an empty line."""
+    found = [each for each in texts() if each.is_docstring]
+    assert len(found) > 2000
+    wrong = [each.where for each in found if not is_summary(each.text)]
+    assert [where for where in wrong if not where.startswith(UNDER_WORK)] == []
+
+
+def test_summaries_that_are_not_one_sentence_of_a_line_are_seen() -> None:
+    """The rule finds what it is for, and lets plain summaries pass."""
+    for text in (
+        "The link.",
+        "Keep ``data``.\n\n    Raises BadPath.\n    ",
+        "The names (e.g. a.b); None without one.",
+    ):
+        assert is_summary(text), text
+    for text in (
+        "The link",
+        "The link. Raises BadPath.",
+        "A summary that runs\n    over a line.",
+        "The first line.\n    The rest, without an empty line.",
+        "x" * 80 + ".",
+    ):
+        assert not is_summary(text), text
 
 
 @pytest.mark.heavy
