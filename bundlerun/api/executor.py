@@ -27,7 +27,7 @@ class Start(Protocol):
         /,
         **options: Any,
     ) -> MapRun[T]:
-        """A run of ``func`` over ``tuples`` of positional arguments, submitted and followed.
+        """A run of ``func`` over ``tuples`` of arguments, submitted and followed.
 
         ``options`` are those of ``br.starmap``; ``uploaded`` is the starter's own note of the
         functions that earlier runs of this executor have sent.

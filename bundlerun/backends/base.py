@@ -133,7 +133,7 @@ class Backend(ABC):
 
     @classmethod
     def platform(cls, settings: Settings) -> str | None:
-        """The platform of the images that jobs run in here, None for that of the engine here.
+        """The platform of the images of jobs here, None for that of the engine here.
 
         It is ``platform`` of the backend's own section where that has such a key, else that of
         ``traits``. Raises SettingsError.

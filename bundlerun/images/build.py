@@ -37,7 +37,7 @@ _BEING_MADE_S = 600
 
 
 KEPT_ENVIRONMENTS = 10
-"""As many of the images that functions run on: the projects of a user share their name."""
+"""The images of functions that are kept: the projects of a user share their name."""
 
 
 def build(
@@ -47,7 +47,7 @@ def build(
     environ: Mapping[str, str] | None = None,
     no_cache: bool = False,
 ) -> ImageRef:
-    """The image of ``recipe``, tagged by its content; one with pipes is ``latest`` as well.
+    """The image of ``recipe``, tagged by its content, and with pipes ``latest`` too.
 
     An image of the same content is not built again, unless ``no_cache`` asks for it (no layer is
     reused either); when only git's word on it changed, it gets new labels. ``environ`` (the

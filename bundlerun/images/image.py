@@ -115,7 +115,7 @@ class ImageInfo:
 
 
 ENVIRONMENTS = "bundlerun-env"
-"""The name of the images that functions run on: what each has in it is its tag's business."""
+"""The name of the images that functions run on; the tag tells their contents."""
 
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 # The grammar of the distribution project's reference package: one component of a repository path.

@@ -46,7 +46,7 @@ class Inferred:
 
 
 def installed_requirements(imports: Iterable[str], root: Path | None) -> Inferred:
-    """What the top-level names ``imports`` need: the installed distributions that have them.
+    """The installed distributions that have the top-level names ``imports``.
 
     The standard library, bundlerun and what stands below ``root`` (None: nothing) are left out. A
     name that several distributions share (``google``) brings all of them. Raises UsageError for a
@@ -75,7 +75,7 @@ def _stands_below(root: Path | None, name: str) -> bool:
 
 
 def _owners(wanted: set[str]) -> dict[str, list[metadata.Distribution]]:
-    """The distributions that have each of ``wanted``; nothing for a name that none has."""
+    """The distributions that have each of ``wanted``, without names that none has."""
     found: dict[str, dict[str, metadata.Distribution]] = {}
     for each in metadata.distributions():
         # Names last: to parse the metadata of every distribution takes half a second.

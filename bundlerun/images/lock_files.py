@@ -1,4 +1,4 @@
-"""Lock files: of those that pip does not read itself, the standard one, ``pylock.toml`` (PEP 751).
+"""The lock file that pip does not read itself: ``pylock.toml`` (PEP 751).
 
 Others keep their markers in a form of their own: for these there is the command that exports them.
 """
@@ -48,7 +48,7 @@ def is_lock_file(path: Path) -> bool:
 
 
 def locked_requirements(path: Path) -> list[str]:
-    """The packages of the lock file ``path`` as lines that pip reads, with their hashes.
+    """The packages of the lock file ``path`` as lines for pip, with their hashes.
 
     They have none where one package has none: pip takes hashes of all or of none. Raises UsageError
     for a file that does not parse, for a package that is a folder, and for one that only some extra

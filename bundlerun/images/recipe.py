@@ -332,7 +332,10 @@ def _platform(chosen: str | None) -> str:
 
 
 def _made(wheel: Wheel, requirements: Requirements, *pinned: str) -> list[ContextFile]:
-    """The files that are made for the build; ``pinned`` are requirements next to bundlerun's."""
+    """The files that are made for the build.
+
+    ``pinned`` are requirements next to bundlerun's.
+    """
     texts = {
         "requirements/bundlerun.txt": (*wheel.requires, *pinned),
         "requirements/pipeline.txt": requirements.lines,

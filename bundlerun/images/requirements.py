@@ -77,7 +77,7 @@ def find_requirements(
 def given_requirements(
     given: Sequence[str] | str | Path, extras: Mapping[str, tuple[str, ...]]
 ) -> Requirements:
-    """The requirements that a caller names: lines, or the path of a file that has them.
+    """The requirements that a caller names: lines, or the path of a file with them.
 
     Such a file is a requirements.txt with or without hashes, a lock file (pylock.toml), or what a
     project declares (pyproject.toml, setup.cfg, setup.py). Raises UsageError as
@@ -357,4 +357,7 @@ _DECLARING: Mapping[str, Callable[[Path], list[str] | None]] = {
     "setup.cfg": _from_setup_cfg,
     "setup.py": _from_setup_py,
 }
-"""How what a project declares is read, by the file's name; the first that says something counts."""
+"""The readers of a project's declarations, by file name.
+
+The first file that says something counts.
+"""

@@ -69,7 +69,10 @@ def repack() -> Wheel:
 
 
 def extras() -> dict[str, tuple[str, ...]]:
-    """What each extra of the running bundlerun brings; nothing where it is not installed."""
+    """The requirements of each extra of the running bundlerun.
+
+    There are none where it is not installed.
+    """
     try:
         return _requirements(metadata.requires("bundlerun") or [])[1]
     except metadata.PackageNotFoundError:

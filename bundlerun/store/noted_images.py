@@ -10,7 +10,7 @@ from bundlerun.bundles.digest import canonical_json
 from bundlerun.store.database import Database
 
 _PUSHED = "pushed "
-"""What the rows of images without pipes begin with: no name of an image has a space."""
+"""The beginning of rows of images without pipes: no image's name has a space."""
 
 
 class NotedImages:
@@ -42,7 +42,7 @@ class NotedImages:
         self.save(f"{_PUSHED}{registry} {name}", image)
 
     def find_pushed(self, name: str, registry: str) -> dict[str, Any] | None:
-        """What the image ``name`` is in ``registry``, or None where no push of it is known."""
+        """The image ``name`` as it is in ``registry``; None where no push is known."""
         return self.find(f"{_PUSHED}{registry} {name}")
 
     def find(self, name: str) -> dict[str, Any] | None:
