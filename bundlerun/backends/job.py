@@ -16,8 +16,10 @@ SIZES = frozenset({"vcpus", "memory_mib", "gpus"})
 """The fields of ``Resources``."""
 
 MOST_JOBS = 10_000
-"""Jobs in one array, and submissions of one run: no service takes larger arrays (AWS Batch user
-guide, "Service quotas")."""
+"""The most jobs in one array, and the most submissions of one run.
+
+No service takes larger arrays (AWS Batch user guide, "Service quotas").
+"""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,10 @@ class JobHandle:
 
 
 def _count(found: Mapping[str, object], name: str, least: int) -> int:
-    """The number ``name`` of a handle, which may come from a remote. Raises ValueError."""
+    """The number ``name`` of a handle, which may come from a remote.
+
+    Raises ValueError.
+    """
     number = found.get(name, least)
     if type(number) is not int or not least <= number <= MOST_JOBS:
         raise ValueError(f"a handle with {name} {number!r:.20}")

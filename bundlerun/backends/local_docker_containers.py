@@ -1,4 +1,4 @@
-"""The containers of jobs on an engine: made, found again by their labels, started, ended, removed.
+"""The containers of jobs on an engine: made, found by label, started, ended.
 
 What is raised is the Docker SDK's, unless it says otherwise.
 """
@@ -21,7 +21,10 @@ SHOWN_WITHIN_S = 10.0
 
 
 def listed(client: Any, *, label: str | list[str]) -> list[Row]:
-    """The jobs' containers with these labels, running or not: one request, no inspection."""
+    """The jobs' containers with these labels, running or not.
+
+    One request, no inspection.
+    """
     entries = client.api.containers(all=True, filters={"label": label})
     return [row for entry in entries if (row := row_of(entry))]
 
@@ -60,7 +63,10 @@ def mark(client: Any, row: Row) -> None:
 
 
 def remove(client: Any, id: str) -> None:
-    """Remove a container, running or not, and its anonymous volumes, unless it is gone."""
+    """Remove a container, running or not, with its anonymous volumes.
+
+    One that is gone already is not an error.
+    """
     from docker.errors import APIError
 
     try:
@@ -116,7 +122,10 @@ def created(
 
 
 def image_of(client: Any, name: str) -> Any:
-    """The image ``name``, pulled where that can be meant. Raises ImagePull."""
+    """The image ``name``, pulled where that can be meant.
+
+    Raises ImagePull.
+    """
     from docker.errors import APIError, ImageNotFound
 
     try:
@@ -139,7 +148,7 @@ def image_of(client: Any, name: str) -> Any:
 
 
 def start(client: Any, id: str, run_id: str) -> list[str]:
-    """Start a container that was never started, and is not cancelled: its id, else nothing.
+    """Start a container that was never started nor cancelled; its id, else nothing.
 
     One that cannot start is removed. Raises EngineError.
     """
@@ -160,7 +169,10 @@ def start(client: Any, id: str, run_id: str) -> list[str]:
 
 
 def stop(client: Any, row: Row) -> None:
-    """SIGTERM, then SIGKILL. Raises EngineError for a container that does not end."""
+    """Stop a container: SIGTERM, then SIGKILL.
+
+    Raises EngineError for a container that does not end.
+    """
     from docker.errors import APIError, NotFound
 
     try:

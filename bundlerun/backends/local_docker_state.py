@@ -20,7 +20,10 @@ from bundlerun.backends.local_docker_options import (
 )
 
 CANCELLED = "-cancelled"
-"""How the name of a cancelled job's container ends: labels cannot be changed, a name can."""
+"""The end of the name of a cancelled job's container.
+
+Labels cannot be changed, a name can.
+"""
 
 DEADLINE_EXIT_CODES = (124, 137, 143)
 """The exit codes of ``timeout``: GNU's 124, 137 when it killed, 143 of busybox."""
@@ -66,7 +69,7 @@ class Row:
 
 
 def row_of(found: Mapping[str, Any]) -> Row | None:
-    """The container of an entry of the engine's listing; None for one without our labels."""
+    """The container of an entry of the engine's listing; None without our labels."""
     labels, names = found.get("Labels") or {}, found.get("Names") or [""]
     name = str(names[0]).removeprefix("/")
     try:
@@ -97,7 +100,7 @@ def inspected_status(found: Mapping[str, Any]) -> JobStatus:
 
 
 def array_status(rows: Sequence[Row], size: int) -> JobStatus:
-    """The status of an array of ``size`` jobs from those of its containers that there are."""
+    """The status of an array of ``size`` jobs from its containers on the engine."""
     tally = Counter(row.state for row in rows)
     if size > len(rows):
         tally[JobState.LOST] += size - len(rows)
