@@ -33,7 +33,8 @@
     |   `-- NotDeterministic     20   the same work made two values
     `-- SubmitUnknown            21   the answer to a submit was lost: is there a job?
 
-Besides them one warning, UntrackedFile: a pipe read a file that stands in no key.
+Besides them two warnings. UntrackedFile: a pipe read a file that stands in no key. LargeFunction: a
+function of a map takes many bytes, which every job reads.
 
 130 is Ctrl-C. A message says what, where, and the next command to type.
 """
@@ -72,6 +73,10 @@ class UntrackedFile(UserWarning):
 
     An edit of such a file makes nothing new.
     """
+
+
+class LargeFunction(UserWarning):
+    """A function of a map takes many bytes with the variables that it captured."""
 
 
 class UsageError(BundlerunError):

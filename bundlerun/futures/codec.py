@@ -9,6 +9,7 @@ bundles does, and comes back by its digest. Opening a bundle value runs no code.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,11 @@ INLINE_BYTES = 256 * 1024
 
 _VALUE, _PICKLE = b"v", b"p"
 
+_TOLD = re.compile(rb'"(array|scalar|bundle)":|"as":"(\w+)')
+"""What in a node is told of: bundles, and what a library is needed for."""
+
+_LIBRARIES = {b"array": "numpy", b"scalar": "numpy", b"pandas": "pandas", b"polars": "polars"}
+
 _AGAIN = "the map again: the object on the remote is not what the run wrote"
 
 
@@ -50,7 +56,7 @@ class Codec:
 
     A store is opened, in ``folder``, once a value is large or has files. ``bundles`` are the
     records, by id, in what was encoded: their values do not travel with it. ``modules`` are those
-    that its pickles name.
+    that are needed to decode it, numpy for an array, by their dotted names.
     """
 
     def __init__(self, remote: Remote, folder: Path, progress: Progress = SILENT) -> None:
@@ -118,7 +124,7 @@ class Codec:
             shares = self._found(sink.away)
         except _Large:
             return self._encoded_large(value)
-        if any(b'"bundle":' in data for data in sink.held.values()):
+        if any(map(_TOLD.search, sink.held.values())):
             self._links(root, lambda link: sink.held.get(link.digest))
         first = sink.held.pop(root.digest)
         return _laid_out([first, *sink.held.values()], shares)
@@ -145,17 +151,19 @@ class Codec:
 
     def _links(self, root: Link, read: Callable[[Link], bytes | None]) -> list[Link]:
         """The objects of a value, each once, but for the values of bundles in it, whose records
-        are noted."""
+        are noted, and so are the libraries that it needs."""
         from bundlerun.bundles.value import links
 
         nested: set[Digest] = set()
 
         def read_own(link: Link) -> bytes | None:
             data = None if link.digest in nested else read(link)
-            if data is not None and b'"bundle":' in data:
+            told = set() if data is None else {each[0] or each[1] for each in _TOLD.findall(data)}
+            if data is not None and b"bundle" in told:
                 for bundle in _bundles_in(json.loads(data)):
                     nested.add(bundle.root.digest)
                     self.bundles[bundle.id] = bundle
+            self.modules.update(_LIBRARIES[each] for each in told if each in _LIBRARIES)
             return data
 
         found = [link for link, _ in links(root, read_own)]

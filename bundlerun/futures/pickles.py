@@ -8,13 +8,13 @@ bundlerun are taken out, since a pickle of one would be a path of this machine.
 from __future__ import annotations
 
 import dis
+import functools
 import io
 import pickle
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import resolve_name
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -125,7 +125,7 @@ def _pickled(value: object, most_bytes: int | None) -> Pickled:
     )
 
 
-@cache
+@functools.cache
 def _pickler_type() -> Any:
     # Made when it is needed: importing bundlerun brings no cloudpickle.
     import cloudpickle
@@ -157,6 +157,8 @@ def _pickler_type() -> Any:
             if isinstance(obj, memoryview | io.TextIOWrapper) and not _standard(obj):
                 # cloudpickle would make bytes and a StringIO of them.
                 raise TypeError(f"a {type(obj).__name__} would come back as something else")
+            if isinstance(obj, functools._lru_cache_wrapper) and _is_dynamic(obj.__wrapped__):
+                return _cached, (obj.__wrapped__, obj.cache_parameters())
             reduced = super().reducer_override(obj)
             if isinstance(obj, ModuleType):
                 self.modules.add(obj.__name__)
@@ -170,6 +172,17 @@ def _pickler_type() -> Any:
             return reduced
 
     return Pickler
+
+
+def _is_dynamic(function: Any) -> bool:
+    """Whether no other process can import what stands under the name of ``function``."""
+    module = getattr(function, "__module__", None)
+    return module == "__main__" or "<locals>" in function.__qualname__ or module not in sys.modules
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    """A cache of ``function``, empty: pickle knows caches by their names alone."""
+    return functools.lru_cache(**parameters)(function)
 
 
 def imported_by(function: FunctionType) -> Iterator[str]:

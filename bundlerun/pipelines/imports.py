@@ -114,7 +114,7 @@ def modules_of(root: Path, module: str, *, within: str | None = None) -> dict[st
             path = module_file(root, name)
             if path is not None:
                 found[name] = path
-                todo.extend(_imported(root, name, path))
+                todo.extend(imports_of(root, name, path))
     return found
 
 
@@ -212,7 +212,7 @@ def _prefixes(module: str) -> Iterator[str]:
     yield module
 
 
-def _imported(root: Path, name: str, path: Path) -> Iterator[str]:
+def imports_of(root: Path, name: str, path: Path) -> Iterator[str]:
     """Every dotted name that the module might import.
 
     Many of them are attributes or foreign.
