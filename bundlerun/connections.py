@@ -26,7 +26,7 @@ class Connections:
         self._made: dict[Callable[[Connections], Any], Any] = {}
 
     def once(self, make: Callable[[Connections], T]) -> T:
-        """What ``make`` makes of these, made at the first call alone."""
+        """The result of ``make`` for these connections, made at the first call alone."""
         with self._lock:
             if make not in self._made:
                 self._made[make] = make(self)

@@ -86,7 +86,7 @@ def translated(what: str, host: DockerHost | None = None) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What the engine said, on one line."""
+    """The engine's own reason, on one line."""
     explanation = getattr(error, "explanation", None) or str(error)
     return " ".join(str(explanation).split())[:300]
 

@@ -27,7 +27,7 @@ _FACTS = {
     "shape": "shape {}",
     "count": "of {}",
 }
-"""What a line says of a part besides its type, in this order."""
+"""The facts on a part in a line, besides its type, in this order."""
 
 INLINE = 60
 """A list or tuple that is no longer than this stands on one line."""
@@ -52,7 +52,7 @@ def pairs(values: Any) -> str:
 
 
 def standing(committed: bool, version: int | None) -> str:
-    """Where a bundle stands: ``scratch``, ``committed``, or ``pushed as N``."""
+    """The state of a bundle: ``scratch``, ``committed``, or ``pushed as N``."""
     if not committed:
         return "scratch"
     return "committed" if version is None else f"pushed as {version}"
@@ -73,7 +73,7 @@ def took(started_s: float | None, finished_s: float | None) -> str:
 
 
 def minute(seconds: float | None) -> str:
-    """As ``ls -l`` shows times: to the minute in this year, to the day in others."""
+    """A time as ``ls -l`` shows it: to the minute in this year, to the day in others."""
     if seconds is None:
         return "-"
     then = time.localtime(seconds)

@@ -32,7 +32,7 @@ class Fragment:
 
 
 Content = str | Fragment
-"""What an element holds: text, which is escaped, or fragments."""
+"""The content of an element: text, which is escaped, or fragments."""
 
 
 def text(content: Content) -> Fragment:

@@ -12,7 +12,7 @@ from bundlerun.errors import SettingsError, UsageError
 
 @dataclass(frozen=True)
 class Row:
-    """Where a named thing lives.
+    """The place of a named thing.
 
     ``target`` is ``module:attribute``; ``extra`` is the extra it needs; ``brought_by`` is the
     installed distribution whose entry point it is.
@@ -24,7 +24,7 @@ class Row:
 
 
 DEFAULT_BACKEND = "Local"
-"""Where a job runs unless something else is asked for."""
+"""The backend of a job unless another one is asked for."""
 
 BACKENDS: Mapping[str, Row] = {
     DEFAULT_BACKEND: Row("bundlerun.backends.local_docker:LocalDocker"),

@@ -144,7 +144,7 @@ class Settings:
 
     @property
     def file(self) -> Path:
-        """Where the settings file lies, or would."""
+        """The path of the settings file, whether it is there or not."""
         return self.home / _FILE
 
     def options(self, backend: str, kind: type[T], of_job: Mapping[str, str] | None = None) -> T:

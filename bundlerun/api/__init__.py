@@ -221,7 +221,7 @@ def diff(old: str | BundleRecord, new: str | BundleRecord) -> Differences:
 
 
 def why(name: str | BundleRecord) -> Why:
-    """Why the bundle ``name`` was made instead of found.
+    """The reason why the bundle ``name`` was made instead of found.
 
     Which parts of its reuse key differ from those of the nearest earlier version (of its name,
     else of its pipe), and in what.
@@ -474,5 +474,5 @@ def gc(*, remote: bool = False, delete: bool = False, grace_s: float = GRACE_S) 
 
 
 def doctor() -> list[Check]:
-    """What works here and what does not, each with the command that mends it."""
+    """The state of all that a run needs, each failure with the command that mends it."""
     return default().doctor()

@@ -78,7 +78,7 @@ class Bundle(BundleRecord):
         return part.value if isinstance(part, View) else part
 
     def __iter__(self) -> Iterator[Any]:
-        """As over the value: the keys of a dict, the entries of a list."""
+        """The iterator of the value: the keys of a dict, the entries of a list."""
         view = self.view
         return iter(view if isinstance(view, Mapping) else self.value)
 

@@ -95,7 +95,7 @@ def _remote(scope: Scope) -> Iterator[Check]:
 
 
 def _backends(scope: Scope) -> Iterator[Check]:
-    """What each backend says of itself."""
+    """The checks of each backend, by itself."""
     for name in all_backends():
         try:
             yield from open_backend(name, scope.connections).checks()

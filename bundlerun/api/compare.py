@@ -58,7 +58,7 @@ class Comparing:
         )
 
     def why(self, entry: Entry) -> Why:
-        """Why the bundle was made, with what differs in the values that went in."""
+        """The reason why the bundle was made, with the differences of its inputs' values."""
         why = self.why_in_short(entry.bundle, entry)
         return dataclasses.replace(why, reasons=tuple(map(self._looked_into, why.reasons)))
 

@@ -41,7 +41,7 @@ class Run:
     """
 
     now: RunResult
-    """What is known of the run, without asking again."""
+    """The last known state of the run, without asking again."""
 
     def __init__(self, begun: Begun, scope: Scope) -> None:
         self._runs = scope.runs()
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def plan(self) -> Mapping[str, Any]:
-        """What was planned, as JSON values."""
+        """The plan, as JSON values."""
         return self.now.plan
 
     @property

@@ -1,4 +1,4 @@
-"""What all verbs share: the store, the context and the remote that they act on."""
+"""The scope that all verbs share: the store, the context and the remote."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class Scope:
         return fetch
 
     def targets(self) -> Targets:
-        """What an apply acts on."""
+        """The targets of an apply."""
         from bundlerun.pipelines.targets import Targets
 
         store, context = self.store, self.context()
@@ -230,7 +230,7 @@ class Scope:
         return self.inner or Targets(store, context, fetch=fetch)
 
     def runs(self) -> RunScope:
-        """What a run acts on."""
+        """The scope of a run."""
         from bundlerun.runs.scope import RunScope
 
         return RunScope(self.store, self.context(), self.remote_at, self.connections)

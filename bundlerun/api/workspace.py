@@ -68,7 +68,7 @@ class Workspace:
 
     @property
     def progress(self) -> Progress:
-        """What is told how long work goes on."""
+        """The listener to how long work goes on."""
         return self.scope.progress
 
     @progress.setter
@@ -296,7 +296,7 @@ class Workspace:
         return Comparing(scope).differences(scope.entry(old).bundle, scope.entry(new).bundle)
 
     def why(self, name: str | BundleRecord) -> Why:
-        """Why the bundle ``name`` was made instead of found.
+        """The reason why the bundle ``name`` was made instead of found.
 
         Which parts of its reuse key differ from those of the nearest earlier version (of its name,
         else of its pipe), and in what.
@@ -650,7 +650,7 @@ class Workspace:
 
     @outside_only(BEFORE)
     def doctor(self) -> list[Check]:
-        """What works here and what does not, each with the command that mends it."""
+        """The state of all that a run needs, each failure with the command that mends it."""
         from bundlerun.api.checkup import checkup
 
         return checkup(self.scope)

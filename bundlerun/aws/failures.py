@@ -192,7 +192,10 @@ def failure_of_answer(code: str, status: int) -> Failure | None:
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """What an exception of botocore's means, ClientError apart; None: unknown."""
+    """The failure meant by an exception of botocore's; None: unknown.
+
+    ClientError is not among them.
+    """
     if too_slow(error) is not None:
         return _SLOW
     for cls in type(error).__mro__:

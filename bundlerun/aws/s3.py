@@ -175,7 +175,7 @@ class Bucket:
             return str(answer["ETag"])
 
     def _check_of(self, data: bytes) -> dict[str, str]:
-        """What lets a server refuse ``data`` that changed on its way.
+        """The parameters by which a server refuses ``data`` that changed on its way.
 
         Nothing where the signature covers the body, as it does over http unless the user's AWS
         configuration says no.

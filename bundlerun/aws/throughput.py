@@ -107,7 +107,7 @@ class _Watched:
 
 
 class _WatchedFile(io.RawIOBase):
-    """What an unbuffered file of a socket reads, metered."""
+    """An unbuffered file of a socket for reading, metered."""
 
     def __init__(self, file: Any, meter: Meter) -> None:
         self._file = file

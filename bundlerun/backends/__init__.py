@@ -1,1 +1,1 @@
-"""Where a job runs."""
+"""Backends: the places where jobs run."""

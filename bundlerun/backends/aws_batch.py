@@ -273,7 +273,7 @@ class AWSBatch(Backend):
         return self._queue()
 
     def queue_problem(self) -> str | None:
-        """Why the configured queue can start nothing, in Batch's words; None when it can.
+        """The reason, in Batch's words, why the queue can start nothing; None without one.
 
         Raises SettingsError when no queue is configured.
         """

@@ -94,7 +94,7 @@ def _named(words: str, only: tuple[Failure, ...] | None = None) -> Failure | Non
 
 
 def _last_container(job: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Where a job's end is told: its own container, then its last attempt's."""
+    """The containers that tell a job's end: its own, then its last attempt's."""
     attempts = job.get("attempts") or ()
     return [job.get("container") or {}, (attempts[-1].get("container") or {}) if attempts else {}]
 

@@ -34,7 +34,7 @@ class Pace:
 
 
 class ImageAt(Enum):
-    """Where the image of a job must be when the job is submitted."""
+    """The place where a job's image must be when the job is submitted."""
 
     ENGINE = "on the Docker engine of the client"
     REGISTRY = "in a registry"
@@ -142,7 +142,7 @@ class Backend(ABC):
         return getattr(options, "platform", None) or cls.traits.platform
 
     def checks(self) -> Iterator[Check]:
-        """What ``doctor`` says of the backend: whether it answers, and can start a job."""
+        """The checks of ``doctor``: whether the backend answers, and can start a job."""
         return iter(())
 
     def check_options(self, options: Mapping[str, str]) -> None:

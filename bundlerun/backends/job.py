@@ -36,7 +36,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class RemoteAccess:
-    """What a job needs to act on its remote.
+    """The access of a job to its remote.
 
     A backend makes mounts, network and roles of it. ``url`` is as the client has it. Where the
     remote is a folder of the client's machine, the job reads ``folder`` and writes to ``staging``
@@ -195,7 +195,7 @@ class JobState(Enum):
 
 
 class Failure(Enum):
-    """Why a job failed, as far as the backend can tell."""
+    """The reason why a job failed, as far as the backend can tell."""
 
     USER_ERROR = "UserError"
     OUT_OF_MEMORY = "OutOfMemory"
@@ -214,7 +214,7 @@ class Failure(Enum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a backend knows of a job now.
+    """The status of a job, as its backend knows it now.
 
     ``reason`` is the service's own words (also why a job still waits); ``exit_code`` None where
     none is known; times are Unix seconds; ``attempt`` is the number, from 1, of the attempt that

@@ -1,4 +1,4 @@
-"""What the engine is told of a job: the name, labels and options of its container."""
+"""The name, labels and options of a job's container."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def environment(spec: JobSpec, index: int, in_image: Sequence[str] = ()) -> dict
 
 
 def array_name(run_id: str, part: int) -> str:
-    """What the containers of one submission have in common: the id of an array."""
+    """The id of an array, in the names of all containers of one submission."""
     return f"bundlerun-{re.sub(r'[^A-Za-z0-9_.-]', '-', run_id)}.{part}"
 
 

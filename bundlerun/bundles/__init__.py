@@ -1,1 +1,1 @@
-"""What a bundle is: pure values."""
+"""Bundles and values, as pure data."""

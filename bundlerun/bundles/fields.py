@@ -24,7 +24,7 @@ class Fields:
         self._what = what
 
     def wrong(self, key: str) -> IntegrityError:
-        """What to raise for a field that is absent or is not what it must be."""
+        """The error for a field that is absent or is not what it must be."""
         if key not in self._found:
             return IntegrityError(f"{self._what}: it lacks {key!r}")
         return IntegrityError(f"{self._what}: its {key!r} is {self._found[key]!r:.80}")

@@ -1,4 +1,4 @@
-"""Where a bundle comes from: the pipe, its inputs, its code and its image."""
+"""The lineage of a bundle: the pipe, its inputs, its code and its image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle is: one immutable version of named data, as a record."""
+"""A bundle's record: one immutable version of named data."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ def size_in(stamp: Stamp) -> int:
 
 
 def changed_ns(stamp: Stamp) -> int:
-    """When the file was last changed, Unix nanoseconds."""
+    """The time of the file's last change, in Unix nanoseconds."""
     _, _, _, mtime_ns, ctime_ns = _STAMP.unpack(stamp)
     return int(max(mtime_ns, ctime_ns))
 
 
 class Sink(Protocol):
-    """Where bytes go while a value is frozen."""
+    """The storage of a value's bytes while the value is encoded."""
 
     def put_bytes(self, data: bytes) -> Link:
         """Keep ``data``, once however often it comes."""
@@ -69,7 +69,7 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """Where bytes come from while a value is thawed.
+    """The source of a value's bytes while the value is decoded.
 
     Every method raises IntegrityError for bytes that are not what the link says.
     """

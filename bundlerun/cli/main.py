@@ -156,7 +156,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _of_click(error: click.ClickException, arguments: list[str]) -> BundlerunError:
-    """What click refuses, in the form of all other refusals."""
+    """The refusal of click, in the form of all others."""
     context = getattr(error, "ctx", None)
     verb = next((f" {word}" for word in arguments if word in VERBS), "")
     hint = f"{context.command_path if context else 'bundlerun' + verb} -h"

@@ -116,7 +116,7 @@ def with_workspace(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pipe_parameters(tokens: Sequence[str]) -> dict[str, str]:
-    """What follows the pipe's class, ``--name value`` or ``--name=value``, as a dict.
+    """The parameters after the pipe's class, ``--name value`` or ``--name=value``.
 
     A ``--name`` with no value is a switch: "true". Raises UsageError for anything else.
     """

@@ -134,12 +134,12 @@ def bundle_json(bundle: Bundle) -> dict[str, Any]:
 
 
 def short(bundle: BundleRecord) -> str:
-    """As much of a bundle's id as a person needs."""
+    """The first part of a bundle's id, as much as a person needs."""
     return bundle.id[:ID_SHOWN]
 
 
 def short_run(run_id: str) -> str:
-    """As much of a run's id as a person needs: its milliseconds."""
+    """The first part of a run's id, its milliseconds."""
     return run_id[:RUN_SHOWN]
 
 

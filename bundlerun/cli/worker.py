@@ -65,7 +65,7 @@ def command(
 
 
 def _index(variable: str) -> int:
-    """Which of the jobs of its run this is: none is guessed.
+    """The index of this job among those of its run, never guessed.
 
     Raises InfraError.
     """

@@ -27,7 +27,7 @@ _CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 @dataclass(frozen=True)
 class BuildSurroundings:
-    """What of the client's environment a build needs: proxies, and the package index."""
+    """The client's environment for a build: proxies, and the package index."""
 
     proxies: Mapping[str, str]
     indexes: Mapping[str, str]

@@ -23,7 +23,7 @@ what this bundlerun submits.
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of a pipeline's module without importing it.
+    """The facts on a pipeline's module, known without importing it.
 
     Plans and keys are made of it. ``schema`` is the JSON of ``bundlerun.pipelines.describe``: its
     pipes, and which configuration they take. ``source`` digests what the pipes are made of,

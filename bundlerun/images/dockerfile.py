@@ -9,7 +9,7 @@ from textwrap import dedent
 from bundlerun.images.layout import CODE, SCRIPT
 
 SCHEMA = "/bundlerun/schema.json"
-"""What ``bundlerun.pipelines.describe`` printed at the end of the build."""
+"""The file with the output of ``bundlerun.pipelines.describe`` in a build."""
 
 HOME = "/home/bundlerun"
 VENV = "/bundlerun/venv"

@@ -281,7 +281,7 @@ def _check_cloudpickle(requirements: Requirements, version: str) -> None:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What digests are made of; ``platform`` None: this machine's."""
+    """The parts of an image's digests; ``platform`` None: this machine's."""
 
     ingredients: Ingredients
     requirements: Requirements

@@ -1,4 +1,4 @@
-"""What a pipeline needs besides bundlerun: Python packages and system packages.
+"""The requirements of a pipeline besides bundlerun: Python and system packages.
 
 Python packages are taken from the first of: CONFIG_DIR/requirements.txt, and in PIPE_ROOT
 requirements.txt, pyproject.toml, setup.cfg, setup.py. Nothing of the pipeline is executed.

@@ -185,7 +185,7 @@ BUILT_IN = (
 """Globs of file and folder names that stay behind wherever they stand."""
 
 LITTER = ("__pycache__",)
-"""What Python leaves among the files of an image that was made already."""
+"""The files that Python leaves in an image that was made already."""
 
 
 class IgnoreRules:

@@ -58,7 +58,7 @@ def _heard(pipe: Pipe, tell: Tell) -> Mapping[str, object]:
 
 
 def status(tell: Tell) -> Callable[[object], None]:
-    """What takes the status messages of a pipe that is heard through ``tell``."""
+    """The function that takes the status messages of a pipe heard through ``tell``."""
     return lambda message: tell((_STATUS, str(message)))
 
 

@@ -135,7 +135,7 @@ def module_file(root: Path, module: str) -> Path | None:
 
 
 def required_file(root: Path, module: str) -> Path:
-    """As ``module_file``.
+    """The file of ``module_file``, which must be there.
 
     Raises BadModule, naming the path that was looked for.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bundlerun.store.rows import Entry
 
 ROLE = "inner"
-"""What a pipe made while it ran is its output's parent in the role ``inner:NAME``."""
+"""The role of the parents that a pipe made while it ran: ``inner:NAME``."""
 
 _PRESENT: contextvars.ContextVar[Inner | None] = contextvars.ContextVar("inner", default=None)
 _RUNNING: list[Inner] = []
@@ -67,7 +67,7 @@ class Inner(Targets):
             self._visibility.see(entry.bundle.id)
 
     def parents(self) -> list[Parent]:
-        """What was made or found here, as parents of the pipe's output.
+        """The parents of the pipe's output that were made or found here.
 
         What only went into something else of it is left out.
         """

@@ -1,4 +1,4 @@
-"""What this process has imported, held against the files that lie there now."""
+"""The imported modules of this process, compared with the files as they are now."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def pipe_name(pipe: type[Pipe] | str) -> str:
 
 
 def location_of(cls: type[Pipe], pipe_root: Path | None = None) -> ModuleLocation:
-    """Where the class stands, so that it can be found and told from others again.
+    """The location of the class, so that it can be found and told from others again.
 
     A script that runs as ``__main__`` counts as the module of its file, below ``pipe_root`` (the
     working directory unless given) or else in its own folder. Raises BadModule for a class made

@@ -74,7 +74,7 @@ class Luigid:
 
 
 class Report:
-    """What the scheduler says of pipes; here nobody hears it."""
+    """The listener to what the scheduler says of pipes; this one hears nothing."""
 
     def running(self, node: Node) -> None:
         """An attempt at the pipe has begun."""
@@ -95,7 +95,7 @@ class Report:
         """Take the percentage of its work that the pipe has done."""
 
     def tracking_url(self, node: Node, url: str) -> None:
-        """Where the pipe at work can be watched."""
+        """Take the URL at which the pipe at work can be watched."""
 
 
 @contextmanager
@@ -133,7 +133,7 @@ class _Told(Report):
             self._tell(node, DONE if node in done else PENDING)
 
     def close(self) -> None:
-        """What still ran was ended with the apply."""
+        """Report what still ran as ended with the apply."""
         for node in list(self._running):
             self._tell(node, FAILED, "ended with the apply, before it was done")
         self._sender.close()
@@ -185,7 +185,7 @@ class _Told(Report):
 
 
 def _rows(nodes: Sequence[Node], mask: Callable[[str], str]) -> dict[Node, dict[str, Any]]:
-    """What does not change of each task, as ``Scheduler.add_task`` takes it."""
+    """The unchanging facts on each task, as ``Scheduler.add_task`` takes them."""
     ids: dict[Node, str] = {}
     for node in nodes:
         # luigi's id leaves out private parameters: pipes that differ in these alone are counted.

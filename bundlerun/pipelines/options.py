@@ -20,7 +20,7 @@ class Keywords:
 
     _of: ClassVar[str]
     _others: ClassVar[str] = ""
-    """Where else a keyword may belong that is not an option."""
+    """The other places of keywords that are not options."""
 
     def but(self: Chosen, **changes: Any) -> Chosen:
         """The options with some of them changed.
@@ -42,7 +42,7 @@ class Keywords:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Keywords):
-    """What an apply and a run have in common.
+    """The options that an apply and a run have in common.
 
     ``force`` runs the last pipe and ``force_all`` every pipe although equal work was done.
     ``input_tags`` select the input, ``output_tags`` stand on the output. ``config`` sets what

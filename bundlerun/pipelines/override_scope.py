@@ -30,7 +30,7 @@ _LOCK = threading.RLock()
 
 @dataclass(eq=False)
 class _Force:
-    """What is given to one apply, as luigi asks for it.
+    """The given values of one apply, as luigi asks for them.
 
     ``left_out`` is what the image left out (None: there is no image), ``outer`` the apply around it
     (None: no pipe called it).
@@ -86,7 +86,7 @@ def in_force(given: Given, left_out: Mapping[str, Digest] | None = None) -> Iter
 
 
 def image_left_out() -> Mapping[str, Digest] | None:
-    """What the image left out for its size; None without an apply at work in an image.
+    """The files that the image left out for their size; None outside of an image.
 
     In an apply that a pipe in the image calls it is the same.
     """
@@ -95,7 +95,7 @@ def image_left_out() -> Mapping[str, Digest] | None:
 
 
 def given_value(param: Any, section: str, key: str) -> Any:
-    """What is set of a parameter, parsed; luigi's ``_no_value`` when nothing is."""
+    """The given value of a parameter, parsed; luigi's ``_no_value`` without one."""
     force = _present()
     if force is None:
         return _no_value
@@ -112,7 +112,7 @@ def config_path(param: Any) -> str | None:
 
 
 def said_elsewhere() -> list[tuple[str, Mapping[str, str]]]:
-    """What luigi's files say, as ``check_files`` takes it.
+    """The settings in luigi's files, as ``check_files`` takes them.
 
     Files of which this process has told luigi count too. Raises SettingsError.
     """

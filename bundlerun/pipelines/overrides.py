@@ -1,4 +1,4 @@
-"""What a caller gives to pipes besides parameters.
+"""Overrides: what a caller gives to pipes besides parameters.
 
 That is values of configuration classes, variables of the environment, and secrets. luigi takes such
 values from configuration files, which stand in no key and lie in no container. So pipes see no such
@@ -49,7 +49,7 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Given:
-    """What a caller gives: ``config`` by ``Section.key``, ``env`` by variable.
+    """The overrides of a caller: ``config`` by ``Section.key``, ``env`` by variable.
 
     Both are texts, and both are part of the key of every pipe.
     """
@@ -59,7 +59,7 @@ class Given:
 
     @staticmethod
     def of(config: Mapping[str, object] | None, env: Mapping[str, str] | None) -> Given:
-        """What is given, checked, its values as texts.
+        """The checked overrides, their values as texts.
 
         Raises UsageError for a name that cannot be meant.
         """

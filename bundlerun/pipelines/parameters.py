@@ -96,12 +96,12 @@ def significant(pipe: Pipe) -> dict[str, str]:
 
 
 def schema(cls: type[luigi.Task]) -> dict[str, dict[str, Any]]:
-    """What a client must know of the parameters: see ``describe``."""
+    """The schema of the parameters, for clients: see ``describe``."""
     return {key: _row(param) for key, param in cls.get_params()}
 
 
 def sections_of(modules: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
-    """What the configuration classes and tasks of the loaded ones of ``modules`` take.
+    """The sections of configuration classes and tasks of the loaded ``modules``.
 
     ``modules`` are files by name. Classes of installed packages count too, luigi's own apart. See
     overrides.Sections.

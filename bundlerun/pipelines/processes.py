@@ -28,7 +28,7 @@ Tell = Callable[[tuple[Any, ...]], None]
 """The function that takes a message, a tuple with its kind in front."""
 
 Body = Callable[[Tell], tuple[Any, ...]]
-"""What a child does; what it returns is its last message."""
+"""The body of a child, which returns the child's last message."""
 
 FAILED, DIED, LATE = "failed", "died", "late"
 """Last messages of a child that are not a body's.
@@ -152,7 +152,7 @@ def _joined(children: list[Child]) -> None:
 
 
 def _main(body: Body, sending: Connection, theirs: list[Connection]) -> None:
-    """What a child does."""
+    """The main function of a child."""
     try:
         _end_when_told()
         # Some thread of the parent may have held these at the fork: nobody would release them.

@@ -1,4 +1,4 @@
-"""Which pending pipe runs next, and where: here, or in a child process.
+"""The scheduler: which pending pipe runs next, here or in a child process.
 
 Of luigi's habits these are kept: the more urgent first (``priority``), a resource that is named has
 one unit (``resources``), a pipe that failed is run again until it failed ``retry_count`` times, and
@@ -27,7 +27,7 @@ from bundlerun.progress import SILENT, Progress
 
 
 class Work(Protocol):
-    """What the queue asks of its owner."""
+    """The contract of the queue's owner."""
 
     def carry_out(self, node: Node, tell: Tell) -> tuple[str, bool]:
         """Run the pipe, or find that it need not run: the output's id, and whether it ran.
@@ -213,7 +213,7 @@ class _Queue:
 
 
 def _resources(node: Node) -> frozenset[str]:
-    """What the pipe uses up: of each there is one unit."""
+    """The resources that the pipe uses up, of which there is one unit each."""
     try:
         wanted = dict(node.pipe.process_resources())
     except Exception as error:  # the method is the user's

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """What an apply is for: its input, its output's name, and its pipes.
+    """The target of an apply: its input, its output's name, and its pipes.
 
     The top pipe is the last of ``nodes``.
     """
@@ -297,7 +297,7 @@ class Session:
         return {key: self.host.value(bundle) for key, bundle in needed.items()}
 
     def _inputs(self, node: Node) -> list[tuple[str, str, Entry]]:
-        """What goes in besides the pipeline input: role, argument and bundle."""
+        """The inputs besides the pipeline input: role, argument and bundle of each."""
         found = [(key, key, self.done[other]) for key, other in node.pipes.items()]
         for key, wanted in node.externals.items():
             entry = self._externals[wanted.name, tuple(sorted(wanted.tags.items()))]

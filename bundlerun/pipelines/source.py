@@ -87,7 +87,7 @@ def source_of(
     digests: Digests = digests_of,
     left_out: Mapping[str, Digest] | None = None,
 ) -> Source:
-    """What the pipes of ``module`` below ``root`` are made of.
+    """The source of the pipes of ``module`` below ``root``.
 
     ``within`` limits the modules to one top-level package. ``left_out`` None: this is the project
     itself. Else ``root`` is what an image took along of it, and these are the files that its build

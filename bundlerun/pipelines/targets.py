@@ -1,4 +1,4 @@
-"""Where the values of pipes come from and go to: a context of a store."""
+"""The targets of pipes: a context of a store, where values come from and go to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Draft:
 
 
 class Targets:
-    """Where values come from and go to: one context of a store.
+    """The source and target of values: one context of a store.
 
     ``fetch`` gives what brings a bundle's objects to this disk; ``path`` is that of the pipe which
     sees it (see store.visibility). With several workers, forked children call all but ``finished``

@@ -1,4 +1,4 @@
-"""Which project files a pipe opens for reading although they stand in no key.
+"""Untracked files: project files that a pipe reads although they are in no key.
 
 Python tells of every file that it opens (audit hooks: docs.python.org/3/library/sys.html). What
 libraries in C open by themselves is not seen. A hook stays for the life of the process, so there is

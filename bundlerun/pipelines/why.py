@@ -24,7 +24,7 @@ _GIVEN = ("config", "env")
 """Parts that a key has only where something was given."""
 
 _LOCAL = ("python", "version", "platform", "installed distributions")
-"""What the words of a local environment are."""
+"""The meaning of the words of a local environment."""
 
 
 MOST_IN_SHORT = 3
@@ -32,7 +32,7 @@ MOST_IN_SHORT = 3
 
 
 class Verdict(Enum):
-    """What the comparison comes to."""
+    """The verdict of the comparison."""
 
     ADDED = "added"  # no pipe made it
     FIRST = "first"  # nothing to compare it with
@@ -126,7 +126,7 @@ def nearest(bundle: BundleRecord, earlier: Iterable[BundleRecord]) -> BundleReco
 
 
 def explain(bundle: BundleRecord, before: BundleRecord | None) -> Why:
-    """Why ``bundle`` is another than ``before``, part by part."""
+    """The reasons why ``bundle`` is another than ``before``, part by part."""
     key = key_of(bundle)
     if key is None:
         return Why(bundle, Verdict.ADDED)

@@ -46,7 +46,7 @@ class Upload:
     digests: Sequence[Digest | None] = field(default=(), compare=False)
 
     def digest_of(self, number: int) -> Digest | None:
-        """What part ``number`` (from 1) is to have, None when that is not known."""
+        """The digest of part ``number`` (from 1), None when it is not known."""
         return self.digests[number - 1] if number <= len(self.digests) else None
 
 
@@ -101,7 +101,7 @@ class Remote(ABC):
         return None
 
     def credentials(self, *, private: bool, seconds: int | None = None) -> Credentials:
-        """What a job is given to act on this remote, besides its URL.
+        """The credentials of a job to act on this remote, besides its URL.
 
         ``private``: nobody else can read the job's variables, so our own credentials may be among
         them; else it has a role. ``seconds`` asks for credentials of this life that reach this

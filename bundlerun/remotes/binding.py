@@ -83,7 +83,7 @@ def _no_remote(context: Context) -> NoRemote:
 
 @dataclass(frozen=True)
 class Leaving:
-    """What a context leaves on its old remote.
+    """The bundles and runs that a context leaves on its old remote.
 
     ``bundles`` are those of which bytes lie on the old remote alone, as far as is known here;
     ``runs`` the ids of those on the old remote that have not ended.

@@ -48,7 +48,7 @@ class CondemnedRecord:
 
     @property
     def key(self) -> str:
-        """Where it stands."""
+        """The key of the list."""
         return f"{CONDEMNED}{self.epoch:010}"
 
     def to_bytes(self) -> bytes:
@@ -79,7 +79,7 @@ class CondemnedRecord:
 
 
 class Memory(Protocol):
-    """What is remembered of a remote's lists of condemned packs."""
+    """The memory of a remote's lists of condemned packs."""
 
     def epochs(self) -> set[int]:
         """The lists that were read."""

@@ -1,4 +1,4 @@
-"""Which remote answers at an address: made known once, checked each time."""
+"""The identity of the remote at an address: made known once, checked each time."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def identity_of(remote: Remote, uuid: str) -> Identity:
 
 
 def found_identity(remote: Remote) -> Identity | None:
-    """What the remote at this address says of itself, None when nobody bound it yet.
+    """The identity of the remote at this address, None when nobody bound it yet.
 
     Raises IntegrityError for a record that is malformed or of an unknown format.
     """

@@ -49,7 +49,7 @@ class VersionInfo:
     tags: int
     removed: bool
     removed_s: float = math.inf
-    """When it was removed, by the remote's clock."""
+    """The time of its removal, by the remote's clock."""
 
 
 def version_infos(remote: Remote, name: str | None = None) -> Iterator[VersionInfo]:
@@ -87,7 +87,7 @@ def version_infos(remote: Remote, name: str | None = None) -> Iterator[VersionIn
 
 
 def run_index_key(run: str, made_ms: int, mark: str) -> str:
-    """Where a run is listed that was made at ``made_ms``, Unix milliseconds.
+    """The key that lists a run made at ``made_ms``, Unix milliseconds.
 
     ``mark`` is what the listing is to tell of it.
     """
@@ -101,37 +101,37 @@ def listed_run(key: str) -> tuple[str, str] | None:
 
 
 def bundle_key(id: str) -> str:
-    """Where the record of bundle ``id`` stands."""
+    """The key of the record of bundle ``id``."""
     return f"b/{id}"
 
 
 def pack_key(pack: str) -> str:
-    """Where a pack stands."""
+    """The key of a pack."""
     return f"packs/{pack}"
 
 
 def version_key(name: str, n: int) -> str:
-    """Where version ``n`` of ``name`` stands."""
+    """The key of version ``n`` of ``name``."""
     return f"v/{name_part(name)}/{MAX_VERSION + 1 - n:010}"
 
 
 def tags_key(name: str, n: int, k: int) -> str:
-    """Where the ``k``-th setting of tags on a version stands."""
+    """The key of the ``k``-th setting of tags on a version."""
     return f"{version_key(name, n)}+t{k:06}"
 
 
 def removed_key(name: str, n: int) -> str:
-    """What says that a version was removed."""
+    """The key that says that a version was removed."""
     return f"{version_key(name, n)}+x"
 
 
 def reuse_key(key: Digest, id: str) -> str:
-    """What says that bundle ``id`` came of the work that ``key`` names."""
+    """The key that says that bundle ``id`` came of the work ``key``."""
     return f"k/{key}/{id}"
 
 
 def version_info(entry: KeyInfo) -> VersionInfo | None:
-    """What one listed key below ``v/`` says; None for a key of no known form."""
+    """The version by one listed key below ``v/``; None for a key of no known form."""
     match = _VERSION_KEY.fullmatch(entry.key)
     if match is None:
         return None

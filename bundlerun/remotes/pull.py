@@ -320,7 +320,7 @@ class _Numbers:
         self._last[name] = n
 
     def errors(self, known: Iterable[Entry]) -> list[BundlerunError]:
-        """What is missing, where the versions ``known`` were there once."""
+        """The errors for missing ones of the versions ``known``, which were there once."""
         errors: list[BundlerunError] = []
         newest: dict[str, int] = {}
         for entry in known:

@@ -308,7 +308,7 @@ class _Push:
         )
 
     def _missing(self, bundle: BundleRecord) -> list[Link]:
-        """What the remote lacks of a value, every byte of it on this disk.
+        """The objects of a value that the remote lacks, every byte of it on this disk.
 
         Raises BundleNotFound where they are neither on this disk nor on the remote.
         """

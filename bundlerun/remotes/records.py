@@ -123,7 +123,7 @@ class VersionRecord:
 
     @property
     def key(self) -> str:
-        """Where it stands."""
+        """The key of the record."""
         return version_key(self.name, self.n)
 
     def to_bytes(self) -> bytes:
@@ -258,7 +258,10 @@ def share_of(row: Any) -> Share:
 
 @contextmanager
 def reading(key: str) -> Iterator[None]:
-    """What is wrong with a record becomes an IntegrityError that names its key."""
+    """Name the key of the record in the errors of the block.
+
+    They become IntegrityError.
+    """
     try:
         yield
     except IntegrityError as error:

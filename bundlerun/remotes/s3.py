@@ -73,7 +73,7 @@ class S3Remote(Remote):
         return Credentials(found, SECRET & found.keys())
 
     def session_policy(self) -> dict[str, Any]:
-        """What a job may do with this remote at most, for Aws.narrowed."""
+        """The most that a job may do with this remote, for Aws.narrowed."""
         return self._bucket.aws.prefix_policy(self.bucket, self.prefix)
 
     def check_carries(self, size: int) -> None:

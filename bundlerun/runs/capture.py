@@ -82,7 +82,7 @@ class Capture:
 
     @property
     def text(self) -> str:
-        """What was kept, undecodable bytes replaced."""
+        """The kept text, undecodable bytes replaced."""
         return bytes(self._kept).decode("utf-8", errors="replace")
 
     def _pass_on(self) -> None:

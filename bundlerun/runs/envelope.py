@@ -85,7 +85,7 @@ class Envelope:
 
 
 class Missing(Enum):
-    """Why there is no envelope to judge by."""
+    """The reason why there is no envelope to judge by."""
 
     UNREAD = "nobody has looked for it yet"
     ABSENT = "no attempt left one"

@@ -86,7 +86,7 @@ def note_handle(remote: Remote, handle: JobHandle) -> None:
 
 
 def index_key(plan: RunPlan) -> str:
-    """Where the run of ``plan`` is listed."""
+    """The key that lists the run of ``plan``."""
     mark = "".join(map(_mark, plan.task.marks))
     return run_index_key(plan.run_id, _ms(plan.run_id), mark)
 

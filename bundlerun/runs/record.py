@@ -75,7 +75,7 @@ class RunRecord:
         return f"run {self.run_id[:13]} of {self.pipe}"
 
     def facts(self) -> list[tuple[str, str]]:
-        """What a person wants to know of the run; ``to_json`` has all."""
+        """The facts on the run for a person; ``to_json`` has all."""
         facts = {
             "run": self.run_id,
             "state": self.state.value,
@@ -150,6 +150,6 @@ def _part_in_words(part: Mapping[str, Any]) -> str:
 
 
 _PRIVATE = ("key", "unsent")
-"""What stands in the journal alone: no command and no listing shows it."""
+"""The fields of the journal alone: no command and no listing shows them."""
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(RunRecord) if field.name != "revision")

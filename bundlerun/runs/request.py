@@ -1,4 +1,4 @@
-"""What is asked for with ``run``, before anything is looked up."""
+"""The request of a ``run``, before anything is looked up."""
 
 from __future__ import annotations
 

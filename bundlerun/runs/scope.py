@@ -1,4 +1,4 @@
-"""What runs act on, and how their records change."""
+"""The scope of runs, and the changes of their records."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RunScope:
         return self.open(url if same and url is not None else record.remote_url)
 
     def staging(self, run_id: str) -> Path:
-        """Where the container of a ``file://`` remote's run writes."""
+        """The folder written by the container of a run on a ``file://`` remote."""
         return self.store.path / "staging" / run_id
 
 

@@ -60,7 +60,7 @@ class Output(Enum):
 
 
 class Ask(Enum):
-    """What must be known before the run can be judged."""
+    """The question to be answered before the run can be judged."""
 
     NOTHING = "nothing: it is judged"
     JOB = "the backend, once more and later"
@@ -191,7 +191,7 @@ _CURES: Mapping[type[RunFailed], str] = {
     errors.SpotReclaimed: "the same run with --retries 3",
     errors.Cancelled: "the same run again",
 }
-"""What to change in a run that ended so; for all others its log says it."""
+"""The cures of runs that ended so; for all others the log tells."""
 
 
 def _cure(kind: type[RunFailed], record: RunRecord) -> str:
@@ -226,7 +226,10 @@ def _tells_of_failure(
 def _of_last_attempt(
     envelope: Envelope | Unreadable | Missing, job: JobStatus
 ) -> Envelope | Unreadable | Missing:
-    """What an attempt before the last left does not tell what became of the last."""
+    """The envelope, or ABSENT where an attempt before the last one left it.
+
+    It does not tell what became of the last.
+    """
     if not isinstance(envelope, Missing) and envelope.attempt < (job.attempt or 0):
         return Missing.ABSENT
     return envelope

@@ -1,4 +1,4 @@
-"""What a job carries out: a task, of one of several kinds, which its plan carries.
+"""The task that a job carries out, of one of several kinds, in the job's plan.
 
 A new kind is a class as ``PipeTask`` is, one more in ``Task``, and a row of ``TASKS``: the row
 names the function that carries it out inside a job.
@@ -50,7 +50,7 @@ class PipeTask:
 
     @property
     def subject(self) -> str:
-        """What the run is of, as people name it: the pipe."""
+        """The subject of the run, as people name it: the pipe."""
         return self.pipe
 
     @property
@@ -65,7 +65,7 @@ class PipeTask:
 
     @property
     def marks(self) -> tuple[str, str]:
-        """What a listing of runs is searched for: the output, and which work it is."""
+        """The marks by which a listing of runs is searched: the output, and the work."""
         return self.output, str(self.request.digest)
 
     def does_the_work_of(self, other: Task) -> bool:
@@ -172,7 +172,7 @@ class CallTask:
 
     @property
     def subject(self) -> str:
-        """What the run is of, as people name it: the function."""
+        """The subject of the run, as people name it: the function."""
         return self.func
 
     @property
@@ -182,7 +182,7 @@ class CallTask:
 
     @property
     def marks(self) -> tuple[str, str]:
-        """What a listing of runs can be searched for: the output, and which work it is."""
+        """The marks by which a listing of runs is searched: the output, and the work."""
         return self.output, f"{self.func} {self.code.source}"
 
     def does_the_work_of(self, other: Task) -> bool:

@@ -201,7 +201,7 @@ class Catalog(Queries):
             _see(tx, context, name, version)
 
     def inner(self, context: Context, visibility: Visibility) -> list[Entry]:
-        """What the pipe that has ``visibility`` made itself, in the order of its arrival."""
+        """The bundles that the pipe with ``visibility`` made itself, in order of arrival."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM bundles b JOIN inner_bundles i ON i.bundle = b.seq"

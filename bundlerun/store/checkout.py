@@ -38,7 +38,7 @@ Held = bytes | Path
 """The bytes of a small object, or the file that holds a large one."""
 
 HeldOf = Callable[[Iterable[Link]], Iterator[tuple[Link, Held]]]
-"""What is held of each link, in their order."""
+"""The function that gives what is held of each link, in their order."""
 
 Linked = Callable[[Iterable[Link]], None]
 """Told of the large objects whose files got one more name."""

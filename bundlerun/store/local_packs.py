@@ -25,7 +25,7 @@ Place = tuple[str, int, int, bytes]
 """Pack, offset, length, raw digest of a member."""
 
 MENDING = "bundlerun fsck --repair, or add the sound file again"
-"""What helps where bytes of this disk are gone or damaged."""
+"""The cure where bytes of this disk are gone or damaged."""
 
 
 THIN_BYTES = 1024 * 1024

@@ -1,4 +1,4 @@
-"""What this store remembers of the images that were made with it."""
+"""The memory of this store of the images that were made with it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NotedImages:
         return self.find(f"{_PUSHED}{registry} {name}")
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """What was kept of the image ``name``, or None."""
+        """The kept facts on the image ``name``, or None."""
         with self._database.reading() as connection:
             row = connection.execute("SELECT json FROM images WHERE name = ?", (name,)).fetchone()
         found: dict[str, Any] | None = None if row is None else json.loads(row[0])

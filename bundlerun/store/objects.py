@@ -178,7 +178,7 @@ class Objects:
             self._write(intake)
 
     def partial(self, link: Link) -> Path:
-        """Where the parts of a large object gather until all are here.
+        """The file in which the parts of a large object gather until all are here.
 
         ``store.locks`` locks it.
         """
@@ -214,7 +214,7 @@ class Objects:
         return self.localised.file(link, name, executable)
 
     def intake(self, on_bytes: Callable[[int], None] = lambda count: None) -> Writer:
-        """Where a value's bytes go before its transaction."""
+        """The writer of a value's bytes before its transaction."""
         return Writer(self._folder, self._is_untouched, self._spill, on_bytes)
 
     def _is_untouched(self, link: Link) -> bool:

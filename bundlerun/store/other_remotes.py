@@ -1,4 +1,4 @@
-"""What is known of bundles on remotes that their context is not bound to now.
+"""The known places of bundles on remotes that their context is not bound to now.
 
 A row of ``bundles`` says where a bundle stands on the one remote to which its context is bound, so
 that the latest version is one look at an index. When a context is bound to another remote that is

@@ -63,7 +63,7 @@ def connect_read_only(path: Path, connect: Connect) -> tuple[sqlite3.Connection,
 
 
 def stamps_of(path: Path) -> Stamps:
-    """What the files of the database are like now."""
+    """The stamps of the database's files now."""
     return tuple(_stamp(_beside(path, suffix)) for suffix in ("", *_LOGS))
 
 

@@ -1,4 +1,4 @@
-"""Where a value's bytes come from: this disk, and whatever brings them to it."""
+"""The source of a value's bytes: this disk, and whatever brings them to it."""
 
 from __future__ import annotations
 

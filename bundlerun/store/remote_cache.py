@@ -29,7 +29,7 @@ class Known:
         self._database = database
 
     def packs_of(self, uuid: str, digests: Iterable[Digest]) -> dict[Digest, Location]:
-        """Where the remote ``uuid`` has these digests, as far as known here."""
+        """The packs of the remote ``uuid`` with these digests, as far as known here."""
         found: dict[Digest, Location] = {}
         names: dict[str, str] = {}
         with self._database.reading() as connection:
@@ -49,7 +49,7 @@ class Known:
         return found
 
     def pack(self, uuid: str, pack: str) -> PackInfo | None:
-        """What is known of one pack of the remote ``uuid``, None when nothing is."""
+        """The known facts on one pack of the remote ``uuid``, None without any."""
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT uuid, size, index_length FROM packs WHERE uuid = ?"
@@ -59,7 +59,7 @@ class Known:
         return None if row is None else PackInfo(*row)
 
     def members(self, uuid: str, pack: str) -> list[Location]:
-        """What is known to lie in one pack of the remote ``uuid``, by offset.
+        """The known members of one pack of the remote ``uuid``, by offset.
 
         What is known of a later pack too is left out.
         """
@@ -139,7 +139,7 @@ class Known:
         return {digest: location for digest, location in found.items() if location.pack not in bad}
 
     def sound_shares(self, uuid: str, root: Digest) -> list[Share] | None:
-        """What ``noted_value`` says, unless one of the packs is condemned."""
+        """The packs of ``noted_value``, unless one of them is condemned."""
         shares = self.noted_value(uuid, root)
         if shares and self.condemned(uuid, [share.pack.uuid for share in shares]):
             return None
@@ -198,7 +198,7 @@ class Known:
         return None if row is None else row[0]
 
     def urls_of(self, root: Digest) -> list[str]:
-        """Where remotes are, or were, that are known to hold the whole value ``root``."""
+        """The URLs, of now or once, of remotes known to hold the whole value ``root``."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT r.url FROM remotes r JOIN roots o ON o.remote = r.id"
@@ -216,7 +216,7 @@ class Known:
         return None if row is None else row[0]
 
     def note_window(self, uuid: str, window_s: float) -> None:
-        """What the remote's own record says, which never changes."""
+        """Note the window of the remote's own record, which never changes."""
         with self._database.writing() as tx:
             tx.execute(
                 "UPDATE remotes SET window_s = ? WHERE id = ?", (window_s, remote_row(tx, uuid))

@@ -34,7 +34,7 @@ class MostlyDead:
 
 @dataclass(frozen=True)
 class GcReport:
-    """What a clean-up deleted or, where ``deleted`` is False, would delete, by kind.
+    """The report of a clean-up: what it deleted or, ``deleted`` False, would delete.
 
     Of a remote, also what it condemned, to be deleted by a clean-up ``wait_s`` seconds later;
     ``waiting``, the packs that were condemned before and whose time has not come; and the packs
@@ -118,7 +118,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found, and how many things of each sort were looked at."""
+    """The findings, and how many things of each sort were looked at."""
 
     findings: tuple[Finding, ...]
     looked_at: Mapping[str, int] = field(default_factory=dict)

@@ -83,7 +83,7 @@ def write_record(tx: sqlite3.Connection, seq: int, bundle: BundleRecord) -> None
 
 
 def record_sha(record: bytes) -> bytes:
-    """What proves a record whole."""
+    """The digest that proves a record whole."""
     return bytes.fromhex(digest_of(record))
 
 

@@ -28,7 +28,7 @@ NEEDED_BYTES = 256 << 10
 """With less room than this nothing can be removed: the log and its shared memory."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a disk, or a user's share of it, says that has no room (errno(3))."""
+"""The errors of a disk, or of a user's share of it, without room (errno(3))."""
 
 
 def keep_spare(folder: Path) -> None:
@@ -73,7 +73,7 @@ def has_room(folder: Path) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the disk says is free, in bytes; 0 where it does not say."""
+    """The free bytes of the disk; 0 where it does not say."""
     with contextlib.suppress(OSError):
         found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize

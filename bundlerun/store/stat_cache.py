@@ -166,7 +166,7 @@ class StatCache:
 
 
 def _hashed(file: Path) -> tuple[Link, Stamp, bool]:
-    """What the file holds, its stamp, and whether that may be remembered."""
+    """The link to what the file holds, its stamp, and whether to remember them."""
     for _ in range(_LOOKS):
         now_ns = time.time_ns()
         with file.open("rb") as stream:

@@ -242,7 +242,7 @@ class Store:
         return outline(bundle.root, StoreSource(self.objects, bundle.name, fetch).read)
 
     def absent(self, root: Link) -> list[Link]:
-        """What of the value ``root`` is not on this disk, each object once, nodes first.
+        """The objects of the value ``root`` that are not on this disk, nodes first.
 
         While nodes are absent, what stands below them is unknown: bring them and ask again until
         nothing is absent. Raises IntegrityError for a malformed node.

@@ -1,4 +1,4 @@
-"""What one run of a pipe sees of a context: what it was given, and what it made.
+"""The visible part of a context in one run of a pipe: what it was given, or made.
 
 What pipes at work make stands in the table ``inner_bundles`` until the outermost of them has ended:
 then it stays or goes as a whole. Nobody else sees it before.
@@ -33,7 +33,7 @@ class Visibility:
 
     @property
     def found(self) -> list[str]:
-        """What was seen besides what was given."""
+        """The ids of what was seen besides what was given."""
         return list(self._found)
 
     def not_found(self, which: str) -> BundleNotFound:

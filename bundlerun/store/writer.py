@@ -48,12 +48,12 @@ class _Waiting(NamedTuple):
 
 
 class Writer:
-    """Where a value's bytes go while it is encoded: the Sink of bundles.value.encode.
+    """The Sink of bundles.value.encode: where a value's bytes go.
 
     ``is_sound`` says whether a large object is there, and nobody wrote to its file; ``spill`` is
-    called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``,
-    and may call ``pack`` before; ``on_bytes`` hears of every byte that was hashed. Of one thread;
-    the same bytes are taken once.
+    called when WAITING_BYTES are exceeded and has to call ``write`` and ``written``, and may call
+    ``pack`` before; ``on_bytes`` hears of every byte that was hashed. Of one thread; the same bytes
+    are taken once.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Writer:
             self._rows[member.digest] = _Waiting(row.link, None, info, member.offset)
 
     def small(self) -> list[Digest]:
-        """What waits in memory."""
+        """The digests of the objects that wait in memory."""
         return [digest for digest, row in self._rows.items() if row.data is not None]
 
     def write(self, tx: sqlite3.Connection) -> None:

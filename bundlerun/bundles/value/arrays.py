@@ -169,7 +169,7 @@ def read(data: bytes | memoryview | Path) -> Any:
 
 
 def _header(numpy: Any, head: bytes) -> tuple[int, Any, tuple[int, ...], str]:
-    """Where the data start, dtype, shape and order, by NEP 1 and its version 3.0."""
+    """The start of the data, dtype, shape and order, by NEP 1 and its version 3.0."""
     width = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(head[6:8])
     if head[:6] != _MAGIC or width is None:
         raise IntegrityError("an array is not a .npy file")

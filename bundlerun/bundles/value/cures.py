@@ -1,4 +1,4 @@
-"""What to return instead of a value that a bundle does not keep.
+"""The cures of values that a bundle does not keep: what to return instead.
 
 Rows go by the package and the name of a class, so that no library is imported to ask.
 """
@@ -145,7 +145,7 @@ def cure(value: Any) -> str:
 
 
 def key_cure(key: Any) -> str:
-    """What to do with a dict that has ``key``, which is not a scalar."""
+    """The cure of a dict that has ``key``, which is not a scalar."""
     if isinstance(key, enum.Enum):
         return "the key's .value"
     if type(key).__module__.partition(".")[0] == "numpy" and hasattr(key, "item"):

@@ -10,7 +10,7 @@ from bundlerun import html
 from bundlerun.formatting import size
 
 WHATS = ("added", "removed", "changed", "moved")
-"""What can have become of a part."""
+"""The changes that a part can have undergone."""
 
 MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 

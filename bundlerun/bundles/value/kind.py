@@ -19,7 +19,7 @@ MAX_DEPTH = 100
 """Containers within containers."""
 
 FLATTER = "a flatter value, or its text: json.dumps(value)"
-"""What to do with a value that is nested deeper."""
+"""The cure of a value that is nested deeper."""
 
 MAX_VALUES = 1 << 24
 """The most single values in one bundle.
@@ -29,10 +29,10 @@ memory.
 """
 
 PLAIN = (str, int, bool, type(None))
-"""What stands for itself in JSON."""
+"""The types that stand for themselves in JSON."""
 
 _MALFORMED = (ValueError, TypeError, ArithmeticError)
-"""What reading a text of another form raises, besides IntegrityError."""
+"""The errors of reading a text of another form, besides IntegrityError."""
 
 
 class CannotKeep(Exception):
@@ -48,7 +48,7 @@ class CannotKeep(Exception):
 
 
 class Encoder(Protocol):
-    """What a kind may use to write a value whose bytes are objects of their own."""
+    """The tools of a kind to write a value whose bytes are objects of their own."""
 
     put_bytes: Callable[[bytes], Link]
     """The function that keeps bytes."""
@@ -81,7 +81,7 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """What a kind may use to make a value of its term."""
+    """The tools of a kind to make a value of its term."""
 
     source: Source
 
@@ -212,7 +212,7 @@ def kind_of(value: object) -> Kind | None:
 
 
 def malformed(term: Any) -> IntegrityError:
-    """What to raise for a term that nobody wrote here."""
+    """The error for a term that nobody wrote here."""
     return IntegrityError(f"a part of a value is malformed: {term!r:.120}")
 
 

@@ -86,7 +86,7 @@ def pick_term(term: Any, read: MaybeRead) -> Picked:
 
 
 class _Part(NamedTuple):
-    """Where a part stands: ``hit`` when it, or what it is in, was asked for."""
+    """The place of a part; ``hit`` when it, or what it is in, was asked for."""
 
     path: str
     hit: bool

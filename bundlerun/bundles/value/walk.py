@@ -107,7 +107,7 @@ def _walked(root: Link, read: MaybeRead) -> Iterator[tuple[Link, bool, bool]]:
 
 
 def _named(node: _Node, found: Any) -> Iterator[_Node | _Table | Link]:
-    """What a parsed node names."""
+    """The nodes and leaves that a parsed node names."""
     if node.kind == "root":
         yield from _in_terms([(root_term(found), 0)])
     elif node.kind == "term":
@@ -144,7 +144,7 @@ def _flat(tag: str, entries: list[Any]) -> list[Any]:
 
 
 def _in_terms(stack: list[tuple[Any, int]]) -> Iterator[_Node | _Table | Link]:
-    """What these terms, and those within them, name."""
+    """The nodes and leaves that these terms name, and the terms within them."""
     while stack:
         term, depth = stack.pop()
         if type(term) in PLAIN:

@@ -190,7 +190,7 @@ class _Proving:
         self._found.append(Fault(finding))
 
     def _instead(self, facts: Facts) -> str:
-        """What to use instead of a table that cannot be read."""
+        """The replacement of a table that cannot be read."""
         name = facts.name
         versions = self._records.versions.get(name)
         for n in sorted(versions.numbers - versions.removed if versions else (), reverse=True):

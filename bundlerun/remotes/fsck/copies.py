@@ -1,4 +1,4 @@
-"""What a store's remotes have of its bundles, for a store that is damaged itself."""
+"""Copies of a store's bundles on its remotes, for a store that is damaged itself."""
 
 from __future__ import annotations
 

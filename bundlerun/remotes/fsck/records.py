@@ -60,7 +60,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is needed of a bundle's record that was proven."""
+    """The needed facts of a bundle's record that was proven."""
 
     id: str
     name: str

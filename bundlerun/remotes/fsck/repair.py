@@ -54,7 +54,7 @@ class PackRestoring:
         return how, lambda: self._mend(claimed, members)
 
     def _members(self, claimed: PackInfo, state: PackState | None) -> list[Location] | None:
-        """What was in the pack, from its own index or from what was known of it."""
+        """The members of the pack, by its own index or by what was known of it."""
         candidates = [list(state.members)] if state is not None and state.info == claimed else []
         candidates.append(self._store.known.members(self._uuid, claimed.uuid))
         for members in candidates:

@@ -71,7 +71,7 @@ class Ledger:
         return list(left.values())
 
     def places(self, digest: Digest) -> list[Location]:
-        """Where the bytes of ``digest`` are."""
+        """The places of the bytes of ``digest``."""
         rows = self._connection.execute(
             "SELECT p.uuid, m.offset, m.length FROM members m JOIN packs p ON p.id = m.pack"
             " WHERE m.digest = ?",

@@ -1,4 +1,4 @@
-"""What a remote holds and what of it is used: the reading half of a clean-up.
+"""Mark phase of a remote: what it holds, and what of it is used.
 
 Live is what a bundle record uses that is not given up. A record is given up once every version that
 names it was removed; one without a version (an array child, a push under way) is not. Reading stops

@@ -90,7 +90,7 @@ def collect(
 
 
 class _Sweep:
-    """What to delete, kind by kind, and then its deletion."""
+    """One sweep: the choice of what to delete, kind by kind, and then its deletion."""
 
     def __init__(
         self, remote: Remote, uuid: str, picture: Inventory, now_s: float, window_s: float

@@ -1,4 +1,4 @@
-"""Where what is damaged goes: aside, never away."""
+"""The quarantine of what is damaged: put aside, never deleted."""
 
 from __future__ import annotations
 

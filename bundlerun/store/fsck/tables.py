@@ -52,7 +52,7 @@ class TablesProof:
             yield Fault(Finding(Kind.DAMAGED, f"table {digest}", "its columns", detail))
 
     def _instead(self, user: User) -> str:
-        """What to use instead: the newest other version whose tables can be read."""
+        """The replacement: the newest other version whose tables can be read."""
         context, name = user.context, user.bundle.name
         versions = self._store.catalog.search(context, name=name, committed=True)
         others = [entry for entry in versions if entry.bundle.id != user.bundle.id]

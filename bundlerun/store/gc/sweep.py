@@ -101,7 +101,7 @@ def sweep(
 
 
 def _drop_abandoned(database: Database) -> None:
-    """What pipes made inside of an apply that was killed with all its processes."""
+    """Drop what pipes made inside of an apply that was killed with all its processes."""
     with database.writing() as tx:
         tx.execute(
             "DELETE FROM bundles WHERE seq IN (SELECT bundle FROM inner_bundles WHERE added_s < ?)",
@@ -242,7 +242,7 @@ class _Sweeping:
                     localised.forget(folder.name)
 
     def _partial(self) -> None:
-        """What a process that died was writing, or bringing in parts."""
+        """Take what a process that died was writing, or bringing in parts."""
         keep_s = max(self._grace_s, STILL_S)
         for path in _entries(self._store.path / "objects" / "tmp"):
             self._litter(path, keep_s)
@@ -287,7 +287,7 @@ class _Sweeping:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where there is none."""
+    """The contents of a folder; nothing where there is none."""
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:
@@ -295,7 +295,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _touched_s(folder: Path) -> float:
-    """When something was last made in a folder, or in one right below it."""
+    """The time when something was last made in a folder, or in one right below it."""
     below = [path for path in _entries(folder) if path.is_dir()] if folder.is_dir() else []
     return max(path.stat().st_mtime for path in (folder, *below))
 

@@ -21,7 +21,7 @@ from bundlerun.errors import BadPath, BadValue, IntegrityError
 from bundlerun.registry import needed
 
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
-"""What reading a foreign description can raise, besides IntegrityError."""
+"""The errors of reading a foreign description, besides IntegrityError."""
 
 META = b"bundlerun"
 """The key of the schema's metadata under which a frame's own description stands."""
@@ -181,7 +181,7 @@ def columns(data: Any) -> list[tuple[str, str]]:
 
 
 def texts(table: Any, wanted: Wanted) -> Iterator[tuple[str, str]]:
-    """Where each of the wanted texts of a packed table stands, and the text."""
+    """The place of each of the wanted texts of a packed table, and the text."""
     import pyarrow as pa
     import pyarrow.compute
 

@@ -137,7 +137,7 @@ def is_compressed(metadata: bytes) -> bool:
 
 
 def _field(data: bytes, table: int, slot: int) -> int | None:
-    """Where a table's field lies, None when it is left out."""
+    """The place of a table's field, None when it is left out."""
     (back,) = struct.unpack_from("<i", data, table)
     vtable = table - back
     if vtable < 0:

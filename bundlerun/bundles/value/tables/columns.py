@@ -162,7 +162,7 @@ def _pack_extension(pa: Any, pandas: Any, values: Any) -> tuple[Any, Any]:
 
 
 def _dtype_cure(dtype: Any) -> str:
-    """What to do with a column of a dtype that is not kept."""
+    """The cure of a column of a dtype that is not kept."""
     if getattr(dtype, "kind", "") == "c":
         return "two columns: numpy.real(column) and numpy.imag(column)"
     if "Sparse" in type(dtype).__name__:

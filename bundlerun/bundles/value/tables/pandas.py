@@ -70,7 +70,7 @@ def _text(label: Any, at: int) -> str:
 
 
 def place_of(name: str) -> str:
-    """Where in the frame a column of the Arrow table stands, for messages."""
+    """The place in the frame of a column of the Arrow table, for messages."""
     return "the index" if name.startswith(_INDEX) else f"column {name!r:.80}"
 
 

@@ -29,7 +29,7 @@ class Wanted:
 
 
 def of_table(pa: Any, table: Any, wanted: Wanted) -> Iterator[tuple[str, str]]:
-    """Where each text stands, and the text; of a column each different text once."""
+    """The place of each text, and the text; of a column each different text once."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         where = "the index" if name.startswith("__index_") else f"column {name!r:.80}"
         for array in column.chunks:

@@ -39,7 +39,7 @@ def check_written(pa: Any, table: Any, names: Sequence[str], buffer: Any) -> Non
 
 
 def refusal(pa: Any, table: Any, names: Sequence[str], reason: str) -> CannotKeep:
-    """Why ``table`` cannot be read back: its first bad column, with row and cure."""
+    """The refusal of a ``table`` that cannot be read back: bad column, row, cure."""
     bad = [at for at, column in enumerate(table.columns) if _fault(pa, column) is not None]
     if not bad:
         return CannotKeep(f"a table that Arrow cannot read back ({reason})", hint=_ANEW)
@@ -55,7 +55,7 @@ def refusal(pa: Any, table: Any, names: Sequence[str], reason: str) -> CannotKee
 
 
 def _fault(pa: Any, column: Any) -> str | None:
-    """Why a column cannot be kept, None where it can."""
+    """The reason why a column cannot be kept, None where it can."""
     try:
         column.validate(full=True)
         arrow.read(pa, pa.py_buffer(arrow.to_bytes(pa, pa.table({"column": column}))))
@@ -87,7 +87,7 @@ def _row(column: Any) -> int | None:
 
 
 def cure(pa: Any, kind: Any, fault: str) -> str:
-    """What mends a column of the type ``kind`` in which Arrow finds ``fault``."""
+    """The cure of a column of the type ``kind`` in which Arrow finds ``fault``."""
     types = pa.types
     if "UTF8" in fault:
         return f"{_LATIN_1}, where it is latin-1"
