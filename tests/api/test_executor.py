@@ -241,7 +241,8 @@ def test_a_callback_may_submit_and_not_wait() -> None:
 
 @pytest.mark.parametrize("at", ["in result", "at the program's end"])
 def test_a_program_that_is_left_leaves_its_runs(at: str) -> None:
-    """Ctrl-C in a map, and an iterator that was not read on when the program ended."""
+    """Ctrl-C in a map, and an iterator that was not read on when the program ended. (What the
+    thread of the runs refers to is never cleared: nothing of the program's own.)"""
     ends = "raise KeyboardInterrupt" if at == "in result" else "sys.exit()"
     text = f"""
         import sys
@@ -250,17 +251,14 @@ def test_a_program_that_is_left_leaves_its_runs(at: str) -> None:
         from bundlerun.futures.future import MapRun
         from tests.futures.scripted import Jobs, Script
 
-        class Loud(Script):
-            def cancel(self, index):
-                print("cancelled", flush=True)
-
         class Interrupted(MapRun):
             def results(self, timeout=None, return_exceptions=False):
                 yield 1
                 {ends}
 
         def start(func, tuples, uploaded, /, **options):
-            script = Loud(Jobs())
+            script = Script(Jobs())
+            script.is_loud = True
             script.tell(Ended(0, 1))
             return Interrupted("run", 2, script).follow()
 

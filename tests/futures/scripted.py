@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bundlerun.backends.base import Backend, ImageAt, Pace, Traits
@@ -88,7 +89,9 @@ class Script:
         self.errors: list[BaseException] = []
         self.cancels: list[int | None] = []
         self.cannot_cancel = False
+        self.is_loud = False
         self.is_over = False
+        self.looks_with_news = 0
         self._open: OpenItems | None = None
 
     def handles(self) -> Sequence[JobHandle]:
@@ -101,13 +104,16 @@ class Script:
         self._open = open
         if self.errors:
             raise self.errors.pop(0)
-        for ended in list(self.told):
-            if ended.index in open:
-                yield ended
+        new = [ended for ended in self.told if ended.index in open]
+        self.looks_with_news += bool(new)
+        yield from new
 
-    def cancel(self, index: int | None) -> bool:
-        """Noted; done unless ``cannot_cancel``."""
+    def cancel(self, index: int | None, write: Callable[[int, bytes], int] = os.write) -> bool:
+        """Noted, with ``is_loud`` on the screen too, also of a program that ends; done unless
+        ``cannot_cancel``."""
         self.cancels.append(index)
+        if self.is_loud:
+            write(1, b"cancelled\n")
         return not self.cannot_cancel
 
     def output(self) -> Any:

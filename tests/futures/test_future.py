@@ -149,6 +149,20 @@ def test_cancel_ends_one_item() -> None:
     assert concurrent.futures.wait(run, LONG_S).not_done == set()
 
 
+def test_the_first_end_of_an_item_holds() -> None:
+    """A later one, or an item that is told twice, changes nothing and is no error."""
+    run, script = begun(3)
+    script.seen = lambda statuses, open: [  # type: ignore[method-assign]
+        *(Ended(0, "first"), Ended(0, "second"), Ended(1, "late"), Ended(2, "last"))
+    ]
+    run[1].cancel()
+    assert run[2].result(LONG_S) == "last"
+    assert run[0].result() == "first"
+    assert run[1].cancelled() or run[1].result() == "late"
+    script.is_over = True
+    assert run.tally()["lost"] == 0
+
+
 def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     """An item that has begun in a job with others."""
     run, script = begun(1)

@@ -19,6 +19,7 @@ from bundlerun.backends.base import ImageAt, Pace, Traits
 from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.errors import AccessDenied, CloudError, EngineError, RemoteUnreachable
 from bundlerun.futures.followed import Ended, OpenItems
+from bundlerun.futures.future import MapRun
 from bundlerun.futures.poller import PATIENCE_S, Clock, Poller
 from tests.futures.scripted import Jobs, Script, begun
 
@@ -77,10 +78,11 @@ class Timetable:
     def wait(self, event: threading.Event, seconds: float) -> None:
         """A pause."""
         self.pauses.append(round(seconds, 3))
-        self.now_s += seconds
         happens = self.at.get(len(self.pauses))
         if callable(happens):
             happens()
+        if not event.is_set():
+            self.now_s += seconds
 
     def clock(self) -> Clock:
         """This, for a poller."""
@@ -164,9 +166,36 @@ def test_a_new_run_makes_looks_quick_again_and_many_cost_no_look_each() -> None:
     for each in told.values():
         assert each.end.wait(LONG_S)
     assert timetable.pauses[5] > 2.6
-    assert timetable.pauses[6:9] == [0.5, 0.7, 0.98]
-    assert len(backend.polls) == len(timetable.pauses) + 1
+    # The pause that they broke off is followed by one more before they are looked at.
+    assert timetable.pauses[6:9] == [0.5, 0.5, 0.7]
+    assert len(backend.polls) == len(timetable.pauses)
     assert len(backend.polls[-1]) == 101
+
+
+def test_a_run_that_begins_during_a_look_is_looked_at_soon() -> None:
+    """In a callback, after a long time without news."""
+    backend = Slow()
+    script, new = Script(backend), Script(backend)
+    told, its = Told(script.run_id), Told(new.run_id)
+    looks: list[object] = []
+    timetable = Timetable()
+    poller = Poller(timetable.clock())
+
+    def looked(statuses: Mapping[str, JobStatus]) -> None:
+        looks.append(statuses)
+        if len(looks) == 8:
+            poller.follow(new, its)
+            script.tell(Ended(0))
+            new.tell(Ended(0))
+
+    told.looked = looked  # type: ignore[method-assign]
+    script.handles = lambda: [script.job] if its.is_open else []  # type: ignore[method-assign]
+    told.ended = lambda ended: None  # type: ignore[method-assign]
+    script.seen = lambda statuses, open: []  # type: ignore[method-assign]
+    poller.follow(script, told)
+    assert told.end.wait(LONG_S)
+    assert its.end.wait(LONG_S)
+    assert timetable.pauses[:8] == [0.5, 0.7, 0.98, 1.372, 1.921, 2.689, 3.765, 0.5]
 
 
 def test_one_poll_a_backend_for_all_of_its_runs() -> None:
@@ -289,10 +318,14 @@ def test_runs_that_begin_in_many_threads_are_all_followed() -> None:
 
 def test_ten_thousand_items_come_by_few_polls() -> None:
     """as_completed over all of them; a poll finds whatever ended."""
-    run, script = begun(10_000)
-    script.tell_all(range(10_000))
+    script = Script(Jobs())
+    run = MapRun[int](script.run_id, 10_000, script)
+    script.tell_all(range(5_000))
+    run.follow()
+    assert {f.result(LONG_S) for f in run[:5_000]} == set(range(5_000))
+    script.tell(*(Ended(index, index) for index in range(5_000, 10_000)))
     assert {f.result() for f in concurrent.futures.as_completed(run, LONG_S)} == set(range(10_000))
-    assert len(script.backend.polls) <= 3
+    assert script.looks_with_news == 2
 
 
 @pytest.mark.heavy
@@ -417,6 +450,45 @@ def test_a_forked_process_that_asks_nothing_looks_at_nothing() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     """)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_fork_in_the_middle_of_an_end_leaves_no_future_waiting() -> None:
+    """One thread tells an item's end, another one a cancel, when a third one forks: the new process
+    has neither of them, and its futures end all the same."""
+    done = program("""
+        import concurrent.futures, os, threading
+        from bundlerun.futures.followed import Ended
+        from tests.futures.scripted import begun
+        first, there, go = os.getpid(), threading.Barrier(3), threading.Event()
+
+        def meet():
+            if os.getpid() == first and not go.is_set():
+                there.wait(60)
+                go.wait(60)
+            return ""
+
+        class Held:
+            index, value, error, cancelled = 0, "value", None, False
+            stdout, stderr, attempts = property(lambda self: meet()), "", 1
+            peak_memory_mib = None
+
+        run, script = begun(2)
+        run[1].add_done_callback(lambda future: meet())
+        cancels = threading.Thread(target=run[1].cancel)
+        cancels.start()
+        script.tell(Held())
+        there.wait(60)
+        child = os.fork()
+        go.set()
+        assert run[0].result(60) == "value"
+        assert len(list(concurrent.futures.as_completed(run, 60))) == 2
+        assert run[1].cancelled()
+        if child:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            cancels.join()
+            print("both")
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "both\n", "")
 
 
 @pytest.mark.heavy
