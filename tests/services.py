@@ -19,9 +19,13 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+
+if TYPE_CHECKING:
+    from bundlerun.sandbox.batch import Batch
+    from bundlerun.sandbox.batch_attempt import Runner
 
 CI_DIR = Path(__file__).resolve().parent.parent / ".ci"
 
@@ -121,13 +125,13 @@ def docker_host() -> str | None:
 
 @contextlib.contextmanager
 def running_moto(folder: Path) -> Iterator[str]:
-    """A moto server of its own on a free port; yields its address; its log is in `folder`."""
+    """The sandbox's server on a free port, with nothing in it: moto's AWS, and AWS Batch's jobs in
+    containers; yields its address; its log is in `folder`. Its jobs may have any time limit."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        "MOTO_DOCKER_NETWORK_MODE": "host",
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
@@ -138,7 +142,7 @@ def running_moto(folder: Path) -> Iterator[str]:
     log_path = folder / "moto.log"
     with log_path.open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "bundlerun.sandbox.app", "-p", str(port), "--least-timeout-s=1"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -150,9 +154,29 @@ def running_moto(folder: Path) -> Iterator[str]:
         _wait_for_moto(server, endpoint, log_path)
         yield endpoint
     finally:
+        # It ends its jobs' containers.
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=20)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@contextlib.contextmanager
+def aws_in_process(run: Runner, **options: Any) -> Iterator[tuple[Batch, str]]:
+    """An AWS with the sandbox's contents, served by threads of this process, and its address: its
+    Batch jobs are carried out by ``run``, and have only what this test submits. What moto knows of
+    the rest is one for all tests of the process."""
+    from bundlerun.sandbox.app import application, serving
+    from bundlerun.sandbox.contents import furnish
+
+    furnished = "MOTO_IAM_LOAD_MANAGED_POLICIES" in os.environ
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    with serving(app := application(run, **options)) as endpoint:
+        if not furnished:
+            furnish(endpoint)
+        yield app, endpoint
 
 
 def _wait_for_moto(

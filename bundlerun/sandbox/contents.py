@@ -6,7 +6,6 @@ Also a compute environment. Each is made only where it is missing.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +22,6 @@ COMPUTE = "bundlerun-sandbox"
 SECRETS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
 """moto believes any keys; these say what they are."""
 
-_ENDING_WITHIN_S = 10.0
-_WAITING = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
 _MANAGED = "arn:aws:iam::aws:policy/service-role/"
 _THERE = frozenset(
     {
@@ -76,26 +73,6 @@ def furnish(endpoint: str) -> Roles:
             )
         _queue(clients, service, profile)
     return roles
-
-
-def end_jobs(endpoint: str) -> None:
-    """Terminate running jobs, and wait a moment until moto has ended the containers."""
-    client = clients_of(endpoint, SECRETS, REGION)("batch")
-    until = time.monotonic() + _ENDING_WITHIN_S
-    with translated("ending the sandbox's jobs", endpoint):
-        if not client.describe_job_queues(jobQueues=[QUEUE])["jobQueues"]:
-            return
-        while time.monotonic() < until:
-            left = [
-                job["jobId"]
-                for state in _WAITING
-                for job in client.list_jobs(jobQueue=QUEUE, jobStatus=state)["jobSummaryList"]
-            ]
-            if not left:
-                return
-            for job_id in left:
-                client.terminate_job(jobId=job_id, reason="the sandbox goes down")
-            time.sleep(0.25)
 
 
 def _once(make: Callable[..., Any], **parameters: Any) -> None:

@@ -1,9 +1,9 @@
-"""An AWS in a box: moto's server with a bucket, roles and a Batch queue.
+"""An AWS in a box: a server with a bucket, roles and a Batch queue.
 
-It is for trying things out. moto starts a real container on the local Docker engine for each Batch
-job. It is not AWS: it carries out no memory limit and no retry, gives containers no role's
-credentials, and keeps all it knows, the objects of its S3 included, in its process's memory: what
-ends the process ends them. It listens on the loopback alone, and asks nobody for a password.
+It is for trying things out. Each Batch job is a real container on the local Docker engine. It is
+not AWS: it enforces no IAM, gives containers no role's credentials, and keeps all it knows, the
+objects of its S3 included, in its process's memory: what ends the process ends them
+(docs/sandbox.md). It listens on the loopback alone, and asks nobody for a password.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from bundlerun.sandbox.contents import (
     REGION,
     SECRETS,
     Roles,
-    end_jobs,
     furnish,
 )
 
 ADDRESS = "127.0.0.1"
 START_WITHIN_S = 30.0
-STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 15.0
+"""How long a server may take to end the containers of its jobs and itself."""
+
 PORTS_TRIED = 3
 ANSWER_WITHIN_S = 5.0
 PATIENCE_S = 15.0
@@ -95,7 +96,7 @@ def up(
             )
         if found is not None:
             return _furnished(folder, found)
-        bar = progress.start("starting moto", None, "s")
+        bar = progress.start("starting the sandbox", None, "s")
         try:
             return _furnished(folder, _started(folder, port))
         except BaseException:
@@ -115,9 +116,6 @@ def down(folder: Path) -> bool:
         found = _running(folder)
         if found is None:
             return False
-        # moto's containers do not end with it.
-        if _answers(found["port"]):
-            end_jobs(_endpoint(found))
         _stop(int(found["pid"]), str(found["started"]))
         return True
 
@@ -225,7 +223,7 @@ def _serving(folder: Path, chosen: int) -> dict[str, Any]:
     try:
         with (folder / "moto.log").open("wb") as log, _signals_held_back():
             process = subprocess.Popen(
-                [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", str(chosen)],
+                [sys.executable, "-m", "bundlerun.sandbox.app", "-H", ADDRESS, "-p", str(chosen)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -278,14 +276,14 @@ def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         if process.poll() is not None or time.monotonic() > until:
             tail = (folder / "moto.log").read_text(errors="replace").strip()[-500:]
             raise CloudError(
-                f"moto does not start on {ADDRESS}:{port}: {tail}",
+                f"the sandbox's server does not start on {ADDRESS}:{port}: {tail}",
                 hint=f"less {folder / 'moto.log'}",
             )
         time.sleep(0.05)
 
 
 def _says_it_runs(folder: Path) -> bool:
-    # werkzeug says so in its log once it has bound the port.
+    # It says so in its log once it has bound the port.
     return "Running on http" in (folder / "moto.log").read_text(errors="replace")
 
 
@@ -293,7 +291,6 @@ def _server_env() -> dict[str, str]:
     """The server's environment: with the same engine as ours, and no other AWS."""
     env = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
     env.update(docker_host().environment())
-    env["MOTO_DOCKER_NETWORK_MODE"] = "host"
     env["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     return env
 

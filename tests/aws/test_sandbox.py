@@ -203,12 +203,12 @@ def commanded(folder: Path) -> dict[str, str]:
 
 
 def servers_of(folder: Path) -> list[int]:
-    """The moto servers that run in ``folder``."""
+    """The sandbox's servers that run in ``folder``."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
-            if b"moto.server" in words and (process / "cwd").resolve() == folder:
+            if b"bundlerun.sandbox.app" in words and (process / "cwd").resolve() == folder:
                 found.append(int(process.name))
     return found
 

@@ -1,1 +1,1 @@
-"""The backends, on the real engine and on moto's Batch."""
+"""The backends, on the real engine and on the sandbox's Batch."""

@@ -22,7 +22,7 @@ def local(base_image: str, tmp_path: Path) -> Iterator[LocalHarness]:
 def moto_batch(
     base_image: str, moto_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MotoBatchHarness]:
-    """AWSBatch on moto's Batch, which starts real containers."""
+    """AWSBatch on the sandbox's Batch, which starts real containers."""
     harness = MotoBatchHarness(base_image, tmp_path, moto_server, monkeypatch)
     yield harness
     harness.clean()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import urllib.request
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.base import Backend, Pace
 from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus, Resources
@@ -22,7 +21,7 @@ from bundlerun.backends.open import backend_type, open_backend
 from bundlerun.backends.poll import looks
 from bundlerun.connections import Connections
 from bundlerun.runs.settle import is_over
-from bundlerun.sandbox.contents import QUEUE, REGION, furnish
+from bundlerun.sandbox.contents import COMPUTE, QUEUE, REGION, furnish
 from bundlerun.settings import Settings
 
 QUICK = Pace(first_s=0.1, most_s=0.5)
@@ -37,8 +36,6 @@ class Harness(ABC):
     """One backend under test; every job it submits is ended and forgotten at the end."""
 
     name: str
-    says_why: bool
-    """Whether the real thing behind it tells exit codes and reasons (moto's Batch does not)."""
     pulls_at_submit: bool
     counts_cancelled: bool = True
     """Whether a tally tells the cancelled jobs of an array from the failed."""
@@ -114,7 +111,6 @@ class LocalHarness(Harness):
     """The real engine."""
 
     name = "Local"
-    says_why = True
     pulls_at_submit = True
 
     def __init__(self, image: str, folder: Path) -> None:
@@ -154,13 +150,12 @@ class LocalHarness(Harness):
 
 
 class MotoBatchHarness(Harness):
-    """moto's Batch, which starts real containers, and tells little of their end.
+    """The sandbox's Batch, which starts real containers.
 
-    AWS takes no timeout under 60 s; moto takes any, so the suite lowers that limit here.
+    AWS takes no timeout under 60 s; the tests' server takes any, so the suite lowers ours as well.
     """
 
     name = "AWSBatch"
-    says_why = False
     counts_cancelled = False
     pulls_at_submit = False
 
@@ -181,26 +176,19 @@ class MotoBatchHarness(Harness):
 
     @contextlib.contextmanager
     def submit_queued(self, spec: JobSpec) -> Iterator[JobHandle]:
-        """moto lets a job wait a second in each of its states for the time of the block."""
-        self._pace({"progression": "time", "seconds": 1})
+        """A compute environment that is disabled begins no job."""
+        client = Aws().client("batch")
+        client.update_compute_environment(computeEnvironment=COMPUTE, state="DISABLED")
         try:
             yield self.submit(spec)
         finally:
-            self._pace({"progression": "immediate"})
-
-    def _pace(self, transition: dict[str, object]) -> None:
-        body = json.dumps({"model_name": "batch::job", "transition": transition}).encode()
-        request = urllib.request.Request(
-            f"{self.endpoint}/moto-api/state-manager/set-transition", data=body, method="POST"
-        )
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+            client.update_compute_environment(computeEnvironment=COMPUTE, state="ENABLED")
 
 
 class ProcessesHarness(Harness):
     """The backend of another distribution, opened by its name alone."""
 
     name = "Processes"
-    says_why = True
     pulls_at_submit = False
 
     def __init__(self, image: str, folder: Path) -> None:

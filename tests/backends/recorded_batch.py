@@ -1,6 +1,6 @@
-"""RecordedBatch: a server that answers as AWS Batch does where moto's Batch does not.
+"""RecordedBatch: a server that gives the answers of AWS Batch that a test wants, and runs nothing.
 
-What AWS does, and moto does not:
+What AWS does:
 
 - DescribeJobs takes at most 100 ids, and says ClientException to more (API reference).
 - SubmitJob takes at most 30 KiB, and a timeout of 60 s or more (user guide, "Service quotas").

@@ -183,7 +183,7 @@ def test_a_wait_and_its_log_ask_for_the_job_in_one_loop(aws: RecordedBatch, tmp_
 def test_a_proxy_that_loses_the_answer_makes_one_job(
     moto_batch: MotoBatchHarness, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """moto's Batch makes the job and starts its container; the client never hears of it."""
+    """The sandbox's Batch makes the job and starts its container; the client never hears of it."""
     lost: list[str] = []
 
     def choose(method: str, path: str) -> Fault:

@@ -26,13 +26,10 @@ def test_job_that_ends_well_has_succeeded(harness: Harness) -> None:
 
 
 def test_job_that_raises_has_failed(harness: Harness) -> None:
-    """A non-zero exit code is FAILED, told as the pipe's own where the service tells the code."""
+    """A non-zero exit code is FAILED, told as the pipe's own."""
     status = harness.end(harness.submit(harness.spec("raise SystemExit(3)")))
     assert status.state is JobState.FAILED
-    if harness.says_why:
-        assert (status.failure, status.exit_code) == (Failure.USER_ERROR, 3)
-    else:
-        assert status.failure is Failure.INFRA_ERROR
+    assert (status.failure, status.exit_code) == (Failure.USER_ERROR, 3)
 
 
 def test_job_gets_its_environment(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""What AWS Batch says, where moto's Batch says nothing: against answers as AWS words them."""
+"""What AWS Batch says, word for word: against answers as AWS words them."""
 
 from __future__ import annotations
 

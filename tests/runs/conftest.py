@@ -191,7 +191,7 @@ def batch_s3(
     moto_server: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Place]:
-    """AWS Batch (moto's, which starts real containers), a real S3 server as the remote; the job
+    """AWS Batch (the sandbox's, with real containers), a real S3 server as the remote; the job
     gets credentials that are narrowed to the remote's prefix."""
     furnish(moto_server)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
