@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bundlerun as br
+from bundlerun.bundles.link import PART_BYTES
 from bundlerun.errors import (
     BadPath,
     BadValue,
@@ -25,11 +26,16 @@ from bundlerun.errors import (
     Untrusted,
 )
 from bundlerun.futures.codec import INLINE_BYTES, Codec, packs_in
+from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.staging import OverlayRemote
+from bundlerun.store.store import Store
 from tests.bundles.awkward import EQUAL, REFUSED
 from tests.bundles.sameness import same
 from tests.futures.conftest import Machines
 from tests.futures.values import Held, Measured, Rude
+from tests.remotes.conftest import remote_at
+from tests.remotes.watched import Counting
 from tests.sampled import sampled
 
 LARGE = 3 << 20
@@ -319,3 +325,50 @@ def test_the_packs_of_a_value_are_told_without_opening_it(machines: Machines) ->
     assert LARGE < share.used <= share.pack.size
     with pytest.raises(IntegrityError):
         packs_in(b"v[[1],[[1,2]]]\nx")
+
+
+@pytest.mark.heavy
+def test_what_a_job_stages_is_read_from_there(tmp_path: Path) -> None:
+    """A container sees a folder's remote read-only, and writes to a staging folder."""
+    base = FileRemote(f"file://{tmp_path}/remote")
+    store = Store.open(tmp_path / "store")
+    context = bind(store, store.contexts.create("work"), base)
+    (tmp_path / "staging").mkdir()
+    overlay = OverlayRemote(base, FileRemote(f"file://{tmp_path}/staging"))
+    array = np.arange(LARGE // 8)
+    item = Codec.of(Binding.of(store, context, base)).encode((array, 1))
+    job = Codec(overlay, tmp_path / "scratch")
+    found = job.decode(item, False)
+    data = job.encode({"sum": found[0] + 1})
+    assert len([*(tmp_path / "remote/packs").iterdir()]) == 1
+    assert len([*(tmp_path / "staging/packs").iterdir()]) == 1
+    (share,) = packs_in(data)
+    assert (tmp_path / "staging/packs" / share.pack.uuid).is_file()
+    client = Codec(overlay, tmp_path / "elsewhere")
+    assert same(client.decode(data, False), {"sum": array + 1})
+    store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.service
+@pytest.mark.s3
+def test_large_values_go_both_ways_over_s3(
+    s3_env: dict[str, str], s3_bucket: str, tmp_path: Path
+) -> None:
+    """In parts where they are over 8 MiB; sent once, and fetched by their digests."""
+    remotes = [Counting(remote_at(f"s3://{s3_bucket}/prefix")) for _ in range(2)]
+    store = Store.open(tmp_path / "store")
+    context = bind(store, store.contexts.create("work"), remotes[0])
+    client = Codec.of(Binding.of(store, context, remotes[0]))
+    job = Codec(remotes[1], tmp_path / "scratch")
+    array = np.random.default_rng(2).random(3 * LARGE)
+    remotes[0].forget()
+    items = [client.encode((array, number)) for number in range(3)]
+    size = array.nbytes
+    assert size > PART_BYTES
+    assert size < remotes[0].sent < 1.01 * size
+    assert same(job.decode(items[2], False), (array, 2))
+    assert size < remotes[1].received < 1.01 * size
+    back = job.encode(array * 2)
+    assert same(client.decode(back, False), array * 2)
+    store.close()
