@@ -45,8 +45,6 @@ class Capture:
         self._streams = (sys.stdout, sys.stderr)
         self._thread = threading.Thread(target=self._pass_on, daemon=True)
         self._reading: list[int] = []
-        self._unfinished: int | None = None
-        """The stream whose text was passed on last without a newline."""
 
     def __enter__(self) -> Capture:
         sys.stdout.flush()
@@ -59,6 +57,7 @@ class Capture:
             os.close(writing)
             self._reading.append(reading)
         sys.stdout, sys.stderr = _text(1, other=2), _text(2, other=1)
+        self._joined = Joined(self._saved[0])
         self._thread.start()
         return self
 
@@ -86,49 +85,90 @@ class Capture:
         return bytes(self._kept).decode("utf-8", errors="replace")
 
     def _pass_on(self) -> None:
-        held = {descriptor: bytearray() for descriptor in self._reading}
-        since = dict.fromkeys(self._reading, 0.0)
+        held = {descriptor: WholeLines(self._hidden) for descriptor in self._reading}
         poll = select.poll()
         for descriptor in self._reading:
             poll.register(descriptor, select.POLLIN)
         while held:
-            waits_ms = STALE_S * 1000 / 4 if any(held.values()) else None
+            waits_ms = STALE_S * 1000 / 4 if any(lines.held for lines in held.values()) else None
             for descriptor, _ in poll.poll(waits_ms):
                 data = os.read(descriptor, 65536)
                 if not data:
                     poll.unregister(descriptor)
-                    self._emit(descriptor, held.pop(descriptor))
+                    self._emit(descriptor, held.pop(descriptor).rest())
                     os.close(descriptor)
                     continue
-                if not held[descriptor]:
-                    since[descriptor] = time.monotonic()
-                held[descriptor] += data
-                end = held[descriptor].rfind(b"\n") + 1
-                if end:
-                    self._emit(descriptor, held[descriptor][:end])
-                    del held[descriptor][:end]
-                    since[descriptor] = time.monotonic()
-            for descriptor, rest in held.items():
-                late = time.monotonic() - since[descriptor] >= STALE_S
-                if rest and (late or len(rest) >= LONGEST):
-                    # What may be the beginning of a hidden text waits for what follows it.
-                    end = len(rest) - _begun(rest, self._hidden)
-                    self._emit(descriptor, rest[:end])
-                    del rest[:end]
+                self._emit(descriptor, held[descriptor].of(data))
+            for descriptor, lines in held.items():
+                self._emit(descriptor, lines.stale())
 
-    def _emit(self, stream: int, data: bytes | bytearray) -> None:
-        if not data:
-            return
-        data = mask_pieces(data, self._hidden)
+    def _emit(self, stream: int, data: bytes) -> None:
+        if data:
+            self._kept += self._joined.write(stream, data)
+            del self._kept[: -self._limit]
+
+
+class WholeLines:
+    """The lines of one stream, which comes in pieces: whole, and without the texts ``hidden``
+    (``masking.hidden_pieces``). Text that lacks its newline is held back for ``STALE_S`` seconds or
+    ``LONGEST`` bytes."""
+
+    def __init__(self, hidden: Sequence[bytes]) -> None:
+        self._hidden = hidden
+        self._rest = bytearray()
+        self._since_s = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether text is held back."""
+        return bool(self._rest)
+
+    def of(self, data: bytes) -> bytes:
+        """The lines that ``data`` makes whole."""
+        if not self._rest:
+            self._since_s = time.monotonic()
+        self._rest += data
+        end = self._rest.rfind(b"\n") + 1
+        if end:
+            self._since_s = time.monotonic()
+        return self._taken(end)
+
+    def stale(self) -> bytes:
+        """What was held back long enough."""
+        late = time.monotonic() - self._since_s >= STALE_S
+        if not late and len(self._rest) < LONGEST:
+            return b""
+        # What may be the beginning of a hidden text waits for what follows it.
+        return self._taken(len(self._rest) - _begun(self._rest, self._hidden))
+
+    def rest(self) -> bytes:
+        """All that was held back: nothing follows."""
+        return self._taken(len(self._rest))
+
+    def _taken(self, end: int) -> bytes:
+        taken = mask_pieces(self._rest[:end], self._hidden)
+        del self._rest[:end]
+        return taken
+
+
+class Joined:
+    """Several streams through one ``descriptor``: no line of one has a piece of another's."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._unfinished: int | None = None
+        """The stream whose text was passed on last without a newline."""
+
+    def write(self, stream: int, data: bytes) -> bytes:
+        """Pass ``data`` of ``stream`` on, which is not empty; what was written."""
         # The other stream's unfinished line ends here, so that this one is whole.
         torn = self._unfinished not in (None, stream)
-        data = (b"\n" if torn else b"") + data
         self._unfinished = None if data.endswith(b"\n") else stream
-        view = memoryview(data)
+        whole = b"\n" + data if torn else data
+        view = memoryview(whole)
         while view:
-            view = view[os.write(self._saved[0], view) :]
-        self._kept += data
-        del self._kept[: -self._limit]
+            view = view[os.write(self._descriptor, view) :]
+        return whole
 
 
 def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:
