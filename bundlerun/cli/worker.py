@@ -23,6 +23,7 @@ from bundlerun.progress import Lines
 @click.option("--job-variable", help="The variable that holds the job's id.")
 @click.option("--attempt-variable", help="The variable that holds the number of the attempt.")
 @click.option("--index-variable", help="The variable that holds the job's index, in an array.")
+@click.option("--part", type=int, help="The part of a call that the job is of.")
 def command(
     run: str,
     remote: str,
@@ -31,13 +32,16 @@ def command(
     job_variable: str | None,
     attempt_variable: str | None,
     index_variable: str | None,
+    part: int | None,
 ) -> None:
     """Carry out the plan of RUN on REMOTE.
 
     The exit code is that of the error.
     """
+    from bundlerun.futures.sealing import KEY_VARIABLE
     from bundlerun.images.layout import CODE
     from bundlerun.pipelines.inner import alone
+    from bundlerun.runs.calls.carry import carry_part
     from bundlerun.runs.masking import HIDDEN
     from bundlerun.runs.worker import Attempt, open_job_remote, work
 
@@ -47,7 +51,8 @@ def command(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    alone()
+    # Nor has the user's code, in a process of its own, the key that the run's outcomes are told by.
+    key = os.environ.pop(KEY_VARIABLE, "")
     attempt = Attempt(
         remote=open_job_remote(remote, staging, Lines(say)),
         run_id=run,
@@ -58,6 +63,9 @@ def command(
         pipe_root=pipe_root or Path(CODE),
         hidden={name: os.environ.get(name, "") for name in names},
     )
+    if part is not None:
+        raise click.exceptions.Exit(carry_part(attempt, part, key, staging=staging))
+    alone()
     envelope = work(attempt, say=say)
     if not envelope.succeeded:
         kind = errors.named(envelope.error, errors.InfraError, errors.RunFailed)

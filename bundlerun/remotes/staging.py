@@ -64,6 +64,16 @@ def publish(remote: Remote, staging: FileRemote) -> list[str]:
     return [version.id for version in versions]
 
 
+def publish_packs(remote: Remote, staging: FileRemote, packs: Iterable[PackInfo]) -> None:
+    """Bring packs that a container wrote to ``staging``, and that no record of a bundle names.
+
+    Each is verified first; one that is not staged must be on ``remote``. Raises as ``publish``.
+    """
+    with TemporaryDirectory(prefix="publish-", dir=staging.root.parent) as name:
+        for pack in packs:
+            _bring(remote, staging, pack, Path(name))
+
+
 class _Copies:
     """Records whose packs were condemned since the container built on them.
 

@@ -165,10 +165,19 @@ class Joined:
         torn = self._unfinished not in (None, stream)
         self._unfinished = None if data.endswith(b"\n") else stream
         whole = b"\n" + data if torn else data
-        view = memoryview(whole)
+        self._put(whole)
+        return whole
+
+    def end_line(self) -> None:
+        """What follows begins a line."""
+        if self._unfinished is not None:
+            self._unfinished = None
+            self._put(b"\n")
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
-        return whole
 
 
 def _begun(data: bytes | bytearray, pieces: Sequence[bytes]) -> int:

@@ -24,9 +24,11 @@ def claim(remote: Remote, run_id: str, place: int | str, job: str) -> bool:
     Conflict where another job has it, IntegrityError for a claim that cannot be read.
     """
     data = canonical_json({"format": FORMAT, "run_id": run_id, "job": job})
-    if create(remote, claim_key(run_id, place), data) is None:
+    key = claim_key(run_id, place)
+    there = create(remote, key, data)
+    if there is None:
         return True
-    holder = claimant(remote, run_id, place)
+    holder = _job_in(there, run_id, f"{key} at {remote.url}")
     if holder != job:
         raise Conflict(
             f"the job {holder} carries out run {run_id}; this job, {job}, does nothing",
@@ -42,9 +44,10 @@ def claimant(remote: Remote, run_id: str, place: int | str = 0) -> str | None:
     """
     key = claim_key(run_id, place)
     data = remote.get(key)
-    if data is None:
-        return None
-    where = f"{key} at {remote.url}"
+    return None if data is None else _job_in(data, run_id, f"{key} at {remote.url}")
+
+
+def _job_in(data: bytes, run_id: str, where: str) -> str:
     try:
         found = parse_record(data)
         check_format(found)

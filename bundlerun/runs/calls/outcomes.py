@@ -1,0 +1,139 @@
+"""Outcomes of a part's job on their way to the remote, as few objects, and those that lie there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from bundlerun.errors import InfraError, IntegrityError, SpotReclaimed
+from bundlerun.futures.item_packs import PACK_BYTES, entries_of, packed
+from bundlerun.futures.outcome import Outcome
+from bundlerun.futures.sealing import Seal, Sealed
+from bundlerun.runs.keys import Written, outcomes_prefix
+
+if TYPE_CHECKING:
+    from bundlerun.remotes.base import Remote
+
+FLUSH_S = 30.0
+"""An outcome is on its way to the remote so many seconds after its item ended, at the latest."""
+
+_ENTRY_BYTES = 8 + 32
+"""What an entry takes in a pack besides the outcome: where it ends, and its seal."""
+
+_NOT_FINAL = frozenset({InfraError.__name__, SpotReclaimed.__name__})
+"""Failures that say nothing of the item: a retried job does it again."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    index: int
+    failed: bool
+    data: bytes
+
+
+class Outcomes:
+    """What one attempt of a part's job has to tell, in the order in which its items ended.
+
+    One object at the end, and more where that takes long or has more than ``PACK_BYTES``; written
+    by a thread, so that no item waits for it. What a write raises is raised by a later call.
+    """
+
+    def __init__(self, remote: Remote, run_id: str, part: int, attempt: int, seal: Seal) -> None:
+        self._remote, self._run_id, self._seal = remote, run_id, seal
+        self._part, self._attempt = part, attempt
+        self._waiting: list[_Entry] = []
+        self._bytes = 0
+        self._since_s = 0.0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
+        self._writing: list[Future[None]] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one more."""
+        data = self._seal.sealed(Sealed.OUTCOME, outcome.index, outcome.to_bytes())
+        size = len(data) + _ENTRY_BYTES
+        if self._bytes + size > PACK_BYTES:
+            self.flush()
+        if not self._waiting:
+            self._since_s = time.monotonic()
+        self._waiting.append(_Entry(outcome.index, not outcome.ok, data))
+        self._bytes += size
+
+    def flush_if_late(self) -> None:
+        """Write what has waited for ``FLUSH_S`` seconds."""
+        if self._waiting and time.monotonic() - self._since_s >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin to write what was added."""
+        for entries in _consecutive(self._waiting):
+            self._writing.append(self._writer.submit(self._write, entries))
+        self._waiting, self._bytes = [], 0
+        for each in [each for each in self._writing if each.done()]:
+            self._writing.remove(each)
+            each.result()
+
+    def close(self) -> None:
+        """Write all that was added; it is on the remote then."""
+        try:
+            self.flush()
+            for each in self._writing:
+                each.result()
+        finally:
+            self._writer.shutdown(wait=True)
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        failed = sum(entry.failed for entry in entries)
+        written = Written(entries[0].index, self._attempt, self._part, len(entries), failed)
+        self._remote.put(written.key(self._run_id), packed([entry.data for entry in entries]))
+
+
+def final_ones(
+    remote: Remote, run_id: str, part: int, items: Sequence[int], seal: Seal
+) -> set[int]:
+    """Those of ``items``, ascending, that earlier attempts of a part's job have a final outcome of:
+    the seal is looked at, not what the keys say. One listing, and a request an object."""
+    found: set[int] = set()
+    for written in _told(remote, run_id, items):
+        if written.part == part:
+            data = remote.get(written.key(run_id), 0, PACK_BYTES + 1) or b""
+            found |= set(_final(data, written, seal))
+    return found.intersection(items)
+
+
+def _told(remote: Remote, run_id: str, items: Sequence[int]) -> list[Written]:
+    """What the keys of outcomes say that begin among ``items``."""
+    prefix = outcomes_prefix(run_id)
+    listed = remote.list(prefix, after=f"{prefix}{items[0]:09}")
+    keys = takewhile(lambda key: key < f"{prefix}{items[-1] + 1:09}", (e.key for e in listed))
+    return [written for key in keys if (written := Written.of(key)) is not None]
+
+
+def _final(data: bytes, written: Written, seal: Seal) -> Iterator[int]:
+    """The items that the entries of an object tell the end of; what is damaged tells nothing."""
+    try:
+        entries = entries_of(data)
+    except IntegrityError:
+        return
+    for index, entry in enumerate(entries, written.first):
+        try:
+            outcome = Outcome.from_bytes(seal.opened(Sealed.OUTCOME, index, entry))
+        except IntegrityError:
+            continue
+        if outcome.index == index and outcome.failure not in _NOT_FINAL:
+            yield index
+
+
+def _consecutive(entries: Sequence[_Entry]) -> Iterator[list[_Entry]]:
+    """``entries`` in pieces of which the items follow each other."""
+    piece: list[_Entry] = []
+    for entry in entries:
+        if piece and entry.index != piece[-1].index + 1:
+            yield piece
+            piece = []
+        piece.append(entry)
+    if piece:
+        yield piece

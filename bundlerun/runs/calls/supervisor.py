@@ -1,0 +1,153 @@
+"""The supervisor of a job's items: each gets an outcome, whatever it does to its process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from bundlerun.errors import InfraError, IntegrityError, OutOfMemory, TimedOut, UserError
+from bundlerun.futures.outcome import Outcome, Raised
+from bundlerun.runs.calls.cgroup import oom_kills
+from bundlerun.runs.calls.frames import request
+from bundlerun.runs.calls.item_log import ItemLog
+from bundlerun.runs.calls.stopping import Stop
+from bundlerun.runs.calls.supervised import End, ItemProcess, Setting
+from bundlerun.runs.masking import hidden_pieces, masked
+
+
+class Supervisor:
+    """Asks a process for one item after the other, and starts another one where an item ended it.
+
+    ``limit_s`` is the limit of an item (None: none), ``memory_mib`` the memory of the job, in MiB,
+    ``attempt`` which attempt of its items this is; ``meanwhile`` is called now and then.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        function: bytes,
+        log: ItemLog,
+        *,
+        limit_s: float | None,
+        memory_mib: int,
+        attempt: int,
+        stop: Stop,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        self._setting, self._function, self._log = setting, function, log
+        self._limit_s, self._memory_mib, self._attempt = limit_s, memory_mib, attempt
+        self._stop, self._meanwhile = stop, meanwhile
+        self._process: ItemProcess | None = None
+        self._broken: Outcome | None = None
+        """What became of loading the function, where that failed: no item can be done."""
+
+    def outcome_of(self, index: int, item: bytes) -> Outcome | None:
+        """What became of the item ``index``, of which ``item`` is what the codec wrote; None where
+        the job is to end, and it was not done."""
+        begun = Outcome(index, self._attempt, started_s=time.time(), machine=socket.gethostname())
+        process = self._ready(begun)
+        if self._stop.asked:
+            return None
+        if process is None:
+            return self._not_loaded(index)
+        kills = oom_kills()
+        found = process.ask(request(index, self._attempt, item), self._limit_s)
+        stdout, stderr = self._log.taken()
+        if isinstance(found, End):
+            self.close()
+            if found.stopped:
+                return None
+            outcome = self._ended(found, kills, begun)
+        else:
+            outcome = _answered(found, begun)
+        return replace(outcome, stdout=stdout, stderr=stderr)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _ready(self, begun: Outcome) -> ItemProcess | None:
+        """A process that has the function, None where none can have it or the job is to end."""
+        if self._process is not None and not self._process.alive:
+            self.close()
+        if self._process is not None or self._broken is not None or self._stop.asked:
+            return self._process
+        kills = oom_kills()
+        # A folder of its own: what another one left half-written there is in nobody's way.
+        setting = replace(self._setting, folder=Path(mkdtemp(dir=self._setting.folder)))
+        self._process = ItemProcess(setting, self._log, self._stop.descriptor, self._meanwhile)
+        found = self._process.load(self._function)
+        # What modules write when they are imported is no item's.
+        stdout, stderr = self._log.taken()
+        if found == b"":
+            return self._process
+        if isinstance(found, End):
+            broken = self._ended(found, kills, begun)
+            broken = replace(broken, reason=f"while the function was loaded: {broken.reason}")
+        else:
+            broken = _answered(found, begun)
+        self._broken = replace(broken, stdout=stdout, stderr=stderr)
+        self.close()
+        return None
+
+    def _not_loaded(self, index: int) -> Outcome | None:
+        """The outcome of an item for which there is no function; the first has what was written."""
+        broken = self._broken
+        if broken is None:
+            return None
+        self._broken = replace(broken, stdout="", stderr="")
+        return replace(broken, index=index)
+
+    def _ended(self, end: End, kills: int, begun: Outcome) -> Outcome:
+        """The outcome of an item that ended its process, or did not end in time."""
+        outcome = replace(begun, finished_s=time.time(), peak_memory_mib=end.peak_memory_mib)
+        if end.late:
+            reason = f"it ran longer than its limit of {self._limit_s:g} s"
+            return replace(outcome, failure=TimedOut.__name__, reason=reason)
+        if end.code == -signal.SIGKILL and oom_kills() > kills:
+            reason = f"it was killed for its memory: its job has {self._memory_mib} MiB"
+            return replace(outcome, failure=OutOfMemory.__name__, reason=reason)
+        return replace(outcome, failure=UserError.__name__, reason=_why(end.code))
+
+
+def masked_outcome(outcome: Outcome, hidden: Sequence[str]) -> Outcome:
+    """``outcome`` without the texts ``hidden`` in what it says of a failure; an exception that has
+    one of them comes as its text. A value is the user's own."""
+    if not hidden or outcome.ok:
+        return outcome
+    raised = outcome.raised
+    if raised is not None:
+        text, trace = masked(raised.text, hidden), masked(raised.traceback, hidden)
+        pieces = hidden_pieces(hidden)
+        if (text, trace) != (raised.text, raised.traceback) or any(
+            piece in raised.data for piece in pieces
+        ):
+            raised = Raised(raised.class_name, text, trace)
+    return replace(outcome, raised=raised, reason=masked(outcome.reason, hidden))
+
+
+def _answered(data: bytes, begun: Outcome) -> Outcome:
+    """The outcome that the process told: it runs the user's code, and may tell anything."""
+    try:
+        outcome = Outcome.from_bytes(data)
+    except IntegrityError as error:
+        reason = f"its process answered with something else: {error.message}"
+        return replace(begun, failure=InfraError.__name__, reason=reason)
+    return replace(outcome, index=begun.index, attempt=begun.attempt)
+
+
+def _why(code: int) -> str:
+    if code >= 0:
+        return f"it ended its process, with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "no known one"
+    return f"its process was killed by signal {-code} ({name})"
