@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,15 @@ from bundlerun.errors import BadModule
 # that the import made: a reload makes another one.
 _LOADED: dict[str, tuple[object, Digest]] = {}
 
+_UNKNOWN = Digest("")
+
 
 def note_loaded(module_name: str) -> None:
-    """Remember what the module's file holds now, unless this import is known already."""
+    """Remember what the module's file holds now, unless this import is known already.
+
+    Where Python's own cache says that the file was edited since it was imported, what it held then
+    is not known, and nothing is equal to it.
+    """
     module = sys.modules.get(module_name)
     spec = getattr(module, "__spec__", None)
     known = _LOADED.get(module_name)
@@ -26,7 +35,33 @@ def note_loaded(module_name: str) -> None:
         held = Path(getattr(module, "__file__", None) or "").read_bytes()
     except OSError:
         return  # no file, so nothing that could change; location_of refuses such a module
-    _LOADED[module_name] = (spec, digest_of(held))
+    _LOADED[module_name] = (spec, _UNKNOWN if _was_edited(spec, held) else digest_of(held))
+
+
+def _was_edited(spec: Any, source: bytes) -> bool:
+    """Whether ``source``, of a module that was imported, is not what its import compiled.
+
+    An import leaves what it compiled in ``__pycache__``, unless it was there (PEP 3147, and PEP 552
+    for its head: magic number, flags, time and size of the source). False where that cannot be
+    told.
+    """
+    if type(getattr(spec, "loader", None)) is not SourceFileLoader or sys.dont_write_bytecode:
+        return False
+    try:
+        cached = Path(spec.cached or "").read_bytes()
+        found = os.stat(spec.origin)
+    except OSError:
+        return False
+    head, code = cached[:16], cached[16:]
+    if head[:8] != MAGIC_NUMBER + bytes(4) or not os.access(spec.cached, os.W_OK):
+        return False
+    made = int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF
+    if head[8:] == b"".join(number.to_bytes(4, "little") for number in made):
+        return False
+    try:
+        return bool(marshal.loads(code) != compile(source, spec.origin, "exec", dont_inherit=True))
+    except (SyntaxError, ValueError, EOFError, TypeError):
+        return True
 
 
 def check_own(module_name: str, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,15 +131,32 @@ def test_the_digest_is_of_code_and_files(lab: Path) -> None:
     assert len({first, second, third, *lambdas}) == 5
 
 
-def test_a_module_that_was_edited_after_its_import_is_refused(lab: Path) -> None:
-    """The job would run other code than this process; once it is loaded anew it is sent."""
+@pytest.mark.parametrize("name", ["fit", "twice"], ids=["used", "beside the used one"])
+@pytest.mark.parametrize("sent_before", [True, False])
+def test_a_module_that_was_edited_after_its_import_is_refused(
+    name: str, sent_before: bool, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job would run other code than this process, also where it is the first map of it; once
+    it is loaded anew it is sent."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     model = module("lab.model")
-    sources_of(model.fit)
+    if sent_before:
+        sources_of(model.fit)
     (lab / "lab/model.py").write_text("def fit(x):\n    return x\n")
     with pytest.raises(BadModule, match="edited after this process imported it"):
-        sources_of(model.fit)
+        sources_of(getattr(model, name))
     importlib.reload(model)
     assert b"scale" not in sources_of(model.fit).data["lab/model.py"]
+
+
+def test_a_file_that_was_only_touched_is_no_other_code(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a checkout of the same commit."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    model = module("lab.model")
+    os.utime(lab / "lab/model.py", (1, 1))
+    assert "lab/model.py" in sources_of(model.fit).files
 
 
 def test_a_module_that_does_not_parse_is_refused(lab: Path) -> None:
