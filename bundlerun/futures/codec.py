@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import uuid as uuids
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -246,7 +247,9 @@ def _scratch(remote: Remote, folder: Path) -> Binding:
             hint=f"bundlerun remote CONTEXT {remote.url} --rebind",
         )
     store = Store.open(folder / "store")
-    context = store.contexts.bind(store.contexts.create("job"), remote.url, uuid)
+    # A name of its own: the process before this one may have been killed, or be at work still.
+    context = store.contexts.create(f"job-{uuids.uuid4()}")
+    context = store.contexts.bind(context, remote.url, uuid)
     return Binding.of(store, context, remote)
 
 

@@ -25,7 +25,7 @@ from bundlerun.errors import (
     ItemFailed,
     Untrusted,
 )
-from bundlerun.futures.codec import INLINE_BYTES, Codec, packs_in
+from bundlerun.futures.codec import INLINE_BYTES, OBJECT_BYTES, Codec, packs_in
 from bundlerun.remotes.binding import Binding, bind
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.staging import OverlayRemote
@@ -325,6 +325,20 @@ def test_the_packs_of_a_value_are_told_without_opening_it(machines: Machines) ->
     assert LARGE < share.used <= share.pack.size
     with pytest.raises(IntegrityError):
         packs_in(b"v[[1],[[1,2]]]\nx")
+
+
+def test_a_process_that_takes_the_place_of_another_goes_on_in_its_folder(
+    machines: Machines,
+) -> None:
+    """Of a job whose item was killed: what was fetched is there, and both may be at work."""
+    item = machines.client.encode(np.zeros(OBJECT_BYTES))
+    assert machines.job.decode(item, False).size == OBJECT_BYTES
+    machines.of_job.forget()
+    again = Codec(machines.of_job, machines.scratch)
+    assert again.decode(item, False).size == OBJECT_BYTES
+    assert [key for _, key in machines.of_job.requests if key.startswith("packs/")] == []
+    for codec in (machines.job, again):
+        assert machines.client.decode(codec.encode("x" * LARGE), False) == "x" * LARGE
 
 
 @pytest.mark.heavy
