@@ -71,6 +71,7 @@ SOLE_IMPORTERS = {
         "bundlerun.backends.local_docker_containers",
     ),
     "bundlerun.backends.aws_batch": ("bundlerun.backends.aws_batch",),
+    "bundlerun.backends.aws_batch_request": ("bundlerun.backends.aws_batch",),
     "bundlerun.backends.aws_batch_state": ("bundlerun.backends.aws_batch",),
     "rich": ("bundlerun.cli",),
     # Its table takes a millisecond and more a row: nothing that lists draws with it. The bars use

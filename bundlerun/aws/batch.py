@@ -26,6 +26,12 @@ CONTENT_TAG = "bundlerun:content"
 DESCRIBE_AT_MOST = 100
 """The most ids of one DescribeJobs (AWS Batch API reference, ``jobs``)."""
 
+LIST_AT_MOST = 1000
+"""The most jobs of one ListJobs by status.
+
+Source: AWS Batch API reference, ListJobs, ``maxResults``.
+"""
+
 SENDS = 3
 """The most sendings of a request whose answer is lost and whose work is not found."""
 
@@ -97,7 +103,11 @@ def submit_job(client: Any, request: Json, *, sleep: Sleep = time.sleep) -> str:
         with translated("submitting the job", queue):
             return str(client.submit_job(**request)["jobId"])
 
-    return _sent_once(send, lambda: find_job(client, queue, name), sleep)
+    def look() -> str | None:
+        found = find_job(client, queue, name)
+        return None if found is None else str(found["jobId"])
+
+    return _sent_once(send, look, sleep)
 
 
 def _sent_once(send: Callable[[], str], look: Callable[[], str | None], sleep: Sleep) -> str:
@@ -135,18 +145,29 @@ def _looked_for(look: Callable[[], str | None], sleep: Sleep) -> str | None:
     return None
 
 
-def find_job(client: Any, queue: str, name: str) -> str | None:
-    """The id of the newest job in ``queue`` called ``name``, in any state, or None.
+def find_job(client: Any, queue: str, name: str) -> Json | None:
+    """The summary of the newest job in ``queue`` called ``name``, or None.
 
-    The filter takes upper and lower case for the same (API reference, ListJobs, JOB_NAME).
+    It may be in any state. The filter takes upper and lower case for the same (API reference,
+    ListJobs, JOB_NAME).
     """
     with translated("looking for the job", name):
         pages = client.get_paginator("list_jobs").paginate(
             jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
         )
         found = [job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name]
-    newest = max(found, key=lambda job: int(job.get("createdAt", 0)), default=None)
-    return None if newest is None else str(newest["jobId"])
+    return max(found, key=lambda job: int(job.get("createdAt", 0)), default=None)
+
+
+def failed_children(client: Any, array: str) -> list[Json]:
+    """The summaries of the failed jobs of an array, 1,000 a request."""
+    with translated("asking for the failed jobs", array):
+        pages = client.get_paginator("list_jobs").paginate(
+            arrayJobId=array,
+            jobStatus="FAILED",
+            PaginationConfig={"PageSize": LIST_AT_MOST},
+        )
+        return [job for page in pages for job in page["jobSummaryList"]]
 
 
 def describe_jobs(client: Any, ids: Sequence[str]) -> dict[str, Json]:

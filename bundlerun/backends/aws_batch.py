@@ -6,12 +6,25 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bundlerun.aws import batch
 from bundlerun.aws.logs import LogStream
 from bundlerun.aws.session import Aws
+from bundlerun.backends.aws_batch_request import (
+    LARGEST_ARRAY,
+    LEAST_MEMORY_MIB,
+    MOST_ATTEMPTS,
+    SHORTEST_TIMEOUT_S,
+    AWSBatchOptions,
+    check_owner,
+    check_request,
+    job_definition,
+    job_name,
+    plain,
+    submission,
+)
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
 from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
 from bundlerun.backends.job import (
@@ -22,22 +35,9 @@ from bundlerun.backends.job import (
     JobStatus,
     Resources,
 )
-from bundlerun.bundles.digest import canonical_json
 from bundlerun.connections import Connections
-from bundlerun.errors import CloudError, Conflict, SettingsError, UsageError
-from bundlerun.settings import Settings, option
-
-RUN_TAG = "bundlerun:run"
-
-SHORTEST_TIMEOUT_S = 60
-MOST_ATTEMPTS = 10
-LEAST_MEMORY_MIB = 4
-MOST_REQUEST_BYTES = 30 * 1024
-"""The limits of AWS Batch, this one and those above.
-
-Source: user guide, "Service quotas" (SubmitJob's payload), "Job timeouts"; API reference,
-RetryStrategy and ResourceRequirement (EC2: whole vCPUs, 4 MiB).
-"""
+from bundlerun.errors import CloudError, SettingsError, UsageError
+from bundlerun.settings import Settings
 
 _SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 # User guide, "Specify sensitive data": Secrets Manager and Parameter Store.
@@ -64,25 +64,12 @@ class _Look:
     polled: bool
 
 
-@dataclass(frozen=True)
-class AWSBatchOptions:
-    """``[backends.AWSBatch]``: the queue of jobs, and the roles they have.
-
-    As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins.
-    ``platform`` is that of the queue's machines, linux/amd64 unless they are ARM.
-    """
-
-    queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
-    job_role_arn: str | None = option(variable="BUNDLERUN_JOB_ROLE_ARN")
-    execution_role_arn: str | None = option(variable="BUNDLERUN_EXECUTION_ROLE_ARN")
-    platform: str | None = option(variable="BUNDLERUN_AWS_BATCH_PLATFORM")
-
-
 class AWSBatch(Backend):
     """The job queue of ``[backends.AWSBatch] queue``, as ``[aws]`` says who we are.
 
-    ``retries`` are attempts after the machine under the job was taken away (``Host EC2 ...``); a
-    pipe that raises, a deadline and a lack of memory are final at once, for they would repeat.
+    ``retries`` are attempts after the machine under the job was taken away (``Host EC2 ...``), or
+    its container did not start; a pipe that raises, a deadline and a lack of memory are final at
+    once, for they would repeat. The jobs of an array are ``ID:INDEX``.
     """
 
     name = "AWSBatch"
@@ -94,6 +81,7 @@ class AWSBatch(Backend):
         pace=Pace(first_s=0.5, most_s=10.0),
         least_timeout_s=SHORTEST_TIMEOUT_S,
         most_retries=MOST_ATTEMPTS - 1,
+        largest_array=LARGEST_ARRAY,
         # User guide, "AWS Batch job environment variables": attempts count from 1.
         tells=Tells(
             job="AWS_BATCH_JOB_ID",
@@ -142,7 +130,7 @@ class AWSBatch(Backend):
         check_request(spec, request)
         request["jobDefinition"] = self._definition(spec.name, definition)
         job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
-        return JobHandle(self.name, job_id, spec.run_id, {"queue": queue}, spec.part)
+        return JobHandle(self.name, job_id, spec.run_id, {"queue": queue}, spec.part, spec.array)
 
     def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
         """The run's job, by its name in the configured queue; see Backend.find.
@@ -150,10 +138,11 @@ class AWSBatch(Backend):
         Batch lists a job some days after its end.
         """
         queue = self._queue()
-        job_id = batch.find_job(self._client(), queue, job_name(name, run_id, part))
-        if job_id is None:
+        found = batch.find_job(self._client(), queue, job_name(name, run_id, part))
+        if found is None:
             return None
-        return JobHandle(self.name, job_id, run_id, {"queue": queue}, part)
+        array = int((found.get("arrayProperties") or {}).get("size") or 1)
+        return JobHandle(self.name, str(found["jobId"]), run_id, {"queue": queue}, part, array)
 
     def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
         """The status of each handle, a DescribeJobs a hundred handles; see Backend.poll.
@@ -169,6 +158,14 @@ class AWSBatch(Backend):
             self._news.notify_all()
         return {handle.id: self._status(found.get(handle.id)) for handle in handles}
 
+    def failed(self, handle: JobHandle) -> Mapping[int, JobStatus]:
+        """The status of each failed job, a ListJobs a thousand; see Backend.failed."""
+        if handle.array == 1:
+            return super().failed(handle)
+        found = batch.failed_children(self._client(), handle.id)
+        rows = {int(job["arrayProperties"]["index"]): job_status(job) for job in found}
+        return dict(sorted(rows.items()))
+
     def logs(
         self, handle: JobHandle, *, index: int | None = None, follow: bool = False
     ) -> Iterator[str]:
@@ -176,12 +173,27 @@ class AWSBatch(Backend):
 
         While another thread polls the same job through this object, its looks serve here as well.
         """
+        ids = [_job_id(handle, at) for at in handle.indices(index)]
+        if follow:
+            for job_id in ids:
+                yield from self._followed(job_id)
+            return
+        for start in range(0, len(ids), batch.DESCRIBE_AT_MOST):
+            some = ids[start : start + batch.DESCRIBE_AT_MOST]
+            found = batch.describe_jobs(self._client(), some)
+            for job_id in some:
+                for name in log_streams(found.get(job_id) or {}):
+                    stream = LogStream(self._aws.client("logs"), batch.LOG_GROUP, name)
+                    yield from stream.new_lines()
+
+    def _followed(self, job_id: str) -> Iterator[str]:
+        """The lines of one job, as they come, until it ends."""
         client = self._aws.client("logs")
         streams: dict[str, LogStream] = {}
         pause_s, quiet_after_end, ended = 0.5, 0, False
         job: Mapping[str, Any] | None = None
         while True:
-            job = job if ended else self._described(handle.id, pause_s if follow else 0.0)
+            job = job if ended else self._described(job_id, pause_s)
             if job is None:
                 return
             ended = job_status(job).state.final
@@ -193,7 +205,7 @@ class AWSBatch(Backend):
                     yield line
             # CloudWatch shows the last lines a moment after Batch shows the end.
             quiet_after_end = quiet_after_end + 1 if ended and not came else 0
-            if not follow or quiet_after_end > 1 or (ended and not streams):
+            if quiet_after_end > 1 or (ended and not streams):
                 return
             pause_s = 0.5 if came else min(pause_s * 1.4, 5.0)
             if ended:
@@ -205,22 +217,33 @@ class AWSBatch(Backend):
     def cancel(self, handle: JobHandle, reason: str, *, index: int | None = None) -> None:
         """End the job, queued or running; Batch keeps ``reason``.
 
-        See Backend.cancel.
+        A whole array is ended by one request. See Backend.cancel.
         """
-        job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
-        if job is None or job_status(job).state.final:
+        first = handle.indices(index).start
+        target = handle.id if index is None else _job_id(handle, first)
+        # Tags stand on the parent.
+        found = batch.describe_jobs(self._client(), list(dict.fromkeys((handle.id, target))))
+        if not {handle.id, target} <= found.keys() or job_status(found[target]).state.final:
             return
+        check_owner(handle, found[handle.id])
+        batch.terminate_job(self._client(), target, f"{CANCEL_MARK}: {reason}".rstrip(": "))
+
+    def variable(self, handle: JobHandle, name: str) -> str | None:
+        """The environment variable ``name`` of the job; see Backend.variable."""
+        job = batch.describe_jobs(self._client(), [handle.id]).get(handle.id)
+        if job is None:
+            return None
         check_owner(handle, job)
-        batch.terminate_job(self._client(), handle.id, f"{CANCEL_MARK}: {reason}".rstrip(": "))
+        rows = (job.get("container") or {}).get("environment") or ()
+        return next((str(row.get("value", "")) for row in rows if row.get("name") == name), None)
 
     def release(self, handle: JobHandle) -> None:
         """Nothing to do: Batch forgets its jobs by itself, and the log is worth keeping."""
 
     def other_job(self, handle: JobHandle, claiming: str) -> JobHandle | None:
         """See Backend.other_job: a job sees its own id (AWS_BATCH_JOB_ID)."""
-        if claiming == handle.id:
-            return None
-        return JobHandle(self.name, claiming, handle.run_id, handle.extra)
+        other, _, _ = claiming.partition(":")
+        return None if other == handle.id else replace(handle, id=other)
 
     def check_secrets(self, secrets: Mapping[str, str | None], options: Mapping[str, str]) -> None:
         """Refuse secrets that Batch cannot read; see Backend.check_secrets.
@@ -308,7 +331,7 @@ class AWSBatch(Backend):
         return look.job
 
     def _definition(self, base: str, definition: Mapping[str, Any]) -> str:
-        name = _plain(f"{base}-job-definition", 128)
+        name = plain(f"{base}-job-definition", 128)
         content = batch.content_digest(definition)
         client = self._client()
         found = batch.find_definition(client, name, content)
@@ -321,7 +344,7 @@ class AWSBatch(Backend):
             return JobStatus(JobState.LOST, reason="AWS Batch does not know the job any more")
         status = job_status(job)
         if status.state is JobState.QUEUED and not status.reason and _waits_long(job):
-            return JobStatus(status.state, reason=self._queue_reason() or "")
+            return replace(status, reason=self._queue_reason() or "")
         return status
 
     def _queue_reason(self) -> str | None:
@@ -334,112 +357,12 @@ class AWSBatch(Backend):
         return self._queue_said[1]
 
 
-def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
-    """The job definition that all jobs of one image share.
+def _job_id(handle: JobHandle, index: int) -> str:
+    """The id of one job, of an array or alone.
 
-    Its sizes are defaults that every job overrides.
+    Source: API reference, TerminateJob.
     """
-    container: dict[str, Any] = {
-        "image": spec.image,
-        "resourceRequirements": [
-            {"type": "VCPU", "value": "1"},
-            {"type": "MEMORY", "value": "2048"},
-        ],
-        "linuxParameters": {"initProcessEnabled": True},
-        "privileged": False,
-    }
-    if options.job_role_arn:
-        container["jobRoleArn"] = options.job_role_arn
-    if spec.secrets:
-        rows = sorted(spec.secrets.items())
-        container["secrets"] = [{"name": name, "valueFrom": arn} for name, arn in rows]
-        container["executionRoleArn"] = options.execution_role_arn
-    return {
-        "type": "container",
-        "platformCapabilities": ["EC2"],
-        "containerProperties": container,
-    }
-
-
-def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
-    """SubmitJob's parameters, without the job definition's ARN."""
-    needs = [
-        {"type": "VCPU", "value": f"{spec.resources.vcpus:g}"},
-        {"type": "MEMORY", "value": str(spec.resources.memory_mib)},
-    ]
-    if spec.resources.gpus:
-        needs.append({"type": "GPU", "value": str(spec.resources.gpus)})
-    request: dict[str, Any] = {
-        "jobName": job_name(spec.name, spec.run_id, spec.part),
-        "jobQueue": queue,
-        "jobDefinition": "",
-        "containerOverrides": {
-            "command": list(spec.argv()),
-            "environment": [
-                {"name": name, "value": text} for name, text in spec.environment.items()
-            ],
-            "resourceRequirements": needs,
-        },
-        "retryStrategy": {
-            "attempts": spec.retries + 1,
-            "evaluateOnExit": [
-                {"onStatusReason": "Host EC2*", "action": "RETRY"},
-                {"onReason": "*", "action": "EXIT"},
-            ],
-        },
-        "tags": {RUN_TAG: spec.run_id},
-    }
-    if spec.timeout_s is not None:
-        request["timeout"] = {"attemptDurationSeconds": spec.timeout_s}
-    return request
-
-
-def check_request(spec: JobSpec, request: Mapping[str, Any]) -> None:
-    """Refuse what AWS Batch would refuse, or quietly do otherwise.
-
-    Raises UsageError.
-    """
-    size = len(canonical_json(request))
-    if size > MOST_REQUEST_BYTES:
-        raise UsageError(
-            f"run {spec.run_id} has {size} bytes of command and environment; AWS Batch "
-            f"takes at most {MOST_REQUEST_BYTES}",
-            hint="fewer or shorter --env, --set and --secret",
-        )
-
-
-def job_name(name: str, run_id: str, part: int = 0) -> str:
-    """The name of a run's job: letters, digits, - and _, 128 at most (API reference).
-
-    The run's id and its part are whole in it, however long ``name`` is: a job is found again by its
-    name.
-    """
-    end = _name_end(run_id, part)
-    return f"{_plain(name, 128 - len(end))}{end}"
-
-
-def _name_end(run_id: str, part: int) -> str:
-    return f"-{_plain(run_id, 120)}-{part}"
-
-
-def check_owner(handle: JobHandle, job: Mapping[str, Any]) -> None:
-    """Refuse a described job whose name and tag are not those of the handle's run.
-
-    Raises Conflict.
-    """
-    named = str(job.get("jobName", "")).endswith(_name_end(handle.run_id, handle.part))
-    tag = (job.get("tags") or {}).get(RUN_TAG)
-    if not named or tag != handle.run_id:
-        raise Conflict(
-            f"the job {handle.id} ({job.get('jobName')}) is not a job of run {handle.run_id}: "
-            "nothing was done to it",
-            hint=f"bundlerun jobs {handle.run_id[:13]}",
-        )
-
-
-def _plain(name: str, most: int) -> str:
-    """A name that AWS Batch takes: letters, digits, hyphens, underscores."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:most]
+    return handle.id if handle.array == 1 else f"{handle.id}:{index}"
 
 
 def _waits_long(job: Mapping[str, Any]) -> bool:

@@ -7,10 +7,11 @@ states"; ECS developer guide, "Stopped tasks error codes").
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bundlerun.backends.job import Failure, JobState, JobStatus
+from bundlerun.backends.job import Failure, JobState, JobStatus, reason_of_array, state_of_array
 
 CANCEL_MARK = "cancelled by bundlerun"
 """The beginning of the reason with which we end a job.
@@ -49,8 +50,35 @@ def job_status(job: Mapping[str, Any]) -> JobStatus:
     the status's reason. Where Batch gives neither reason nor exit code, a job that ran for its
     whole timeout is taken for timed out, and any other for InfraError.
     """
+    if (job.get("arrayProperties") or {}).get("size"):
+        return _array_status(job)
     # Batch lists the attempts that have ended: of a job that is over, all.
     return dataclasses.replace(_status(job), attempt=len(job.get("attempts") or ()) or None)
+
+
+def _array_status(job: Mapping[str, Any]) -> JobStatus:
+    """The status of an array by its parent.
+
+    The parent is PENDING until the last job has ended; its ``statusSummary`` lags some seconds
+    behind the jobs, and counts the cancelled among the failed (user guide, "Array jobs").
+    """
+    properties, parent = job["arrayProperties"], _status(job)
+    tally: Counter[JobState] = Counter()
+    for name, count in (properties.get("statusSummary") or {}).items():
+        tally[_STATES.get(name, JobState.QUEUED)] += int(count)
+    tally[JobState.QUEUED] += max(0, int(properties["size"]) - tally.total())
+    told = {state: count for state, count in tally.items() if count}
+    if parent.state.final:
+        return dataclasses.replace(
+            parent,
+            failure=parent.failure if parent.state is JobState.CANCELLED else None,
+            reason=str(job.get("statusReason") or "") or reason_of_array(told),
+            exit_code=None,
+            tally=told,
+        )
+    state = state_of_array(tally)
+    state = JobState.RUNNING if state.final else state
+    return dataclasses.replace(parent, state=state, tally=told)
 
 
 def _status(job: Mapping[str, Any]) -> JobStatus:

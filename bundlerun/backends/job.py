@@ -253,3 +253,10 @@ def state_of_array(tally: Mapping[JobState, int]) -> JobState:
     if there & {JobState.FAILED, JobState.LOST}:
         return JobState.FAILED
     return JobState.CANCELLED if JobState.CANCELLED in there else JobState.SUCCEEDED
+
+
+def reason_of_array(tally: Mapping[JobState, int]) -> str:
+    """The reason of an array that has ended, empty where all of its jobs succeeded."""
+    without = {state: count for state, count in tally.items() if state is not JobState.SUCCEEDED}
+    said = [f"{count} {state.value}" for state, count in without.items() if count]
+    return f"of {sum(tally.values())} jobs: {', '.join(said)}" if said else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from bundlerun.backends.job import Failure, JobState, JobStatus, state_of_array
+from bundlerun.backends.job import Failure, JobState, JobStatus, reason_of_array, state_of_array
 from bundlerun.backends.local_docker_options import (
     ARRAY_LABEL,
     INDEX_LABEL,
@@ -104,13 +104,9 @@ def array_status(rows: Sequence[Row], size: int) -> JobStatus:
     tally = Counter(row.state for row in rows)
     if size > len(rows):
         tally[JobState.LOST] += size - len(rows)
-    state, failure, reason = state_of_array(tally), None, ""
-    if state is JobState.CANCELLED:
-        failure, reason = Failure.CANCELLED, "cancelled"
-    elif state in (JobState.FAILED, JobState.LOST):
-        words = {JobState.FAILED: "failed", JobState.LOST: "are not on the engine"}
-        said = [f"{tally[one]} {word}" for one, word in words.items() if tally[one]]
-        reason = f"of {size} jobs {', '.join(said)}"
+    state = state_of_array(tally)
+    failure = Failure.CANCELLED if state is JobState.CANCELLED else None
+    reason = reason_of_array(tally) if state.final else ""
     return JobStatus(state, failure, reason, tally=dict(tally))
 
 

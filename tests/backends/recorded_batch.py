@@ -9,6 +9,7 @@ What AWS does:
   may carry a ``statusReason`` that begins with MISCONFIGURATION or CAPACITY.
 - ListJobs shows a new job some moments late, and takes upper and lower case for the same.
 - An answer may be lost after the work was done: a connection that is reset, a 500.
+- ListJobs of an array's failed jobs has 1,000 a page; a job of an array is ``ID:INDEX``.
 - A terminated job has ``isTerminated``, a cancelled one ``isCancelled``.
 
 ``JOBS`` are answers as AWS words them. botocore talks to it over HTTP as it does to AWS.
@@ -118,7 +119,7 @@ class RecordedBatch:
     ``lost`` says of the next requests of an operation what becomes of each: LOST_BEFORE its work,
     or LOST_AFTER it, or FAILED_AFTER it, or THROTTLED. ``unlisted`` is how many of the next
     ListJobs show nothing yet. A job whose description is a list goes one step on with each
-    DescribeJobs. ``log`` has the lines of the streams.
+    DescribeJobs. ``log`` has the lines of the streams, ``children`` the failed ones of an array.
     """
 
     def __init__(self) -> None:
@@ -133,6 +134,7 @@ class RecordedBatch:
         self.lost: dict[str, list[str]] = {}
         self.unlisted = 0
         self.log: dict[str, list[str]] = {}
+        self.children: dict[str, list[Json]] = {}
 
     def operations(self) -> list[str]:
         """The names of the operations so far."""
@@ -196,13 +198,24 @@ class RecordedBatch:
         if self.unlisted > 0:
             self.unlisted -= 1
             return 200, None, {"jobSummaryList": []}
+        if "arrayJobId" in body:
+            return self._list_failed(body)
         (wanted,) = body["filters"][0]["values"]
         found = [
-            {"jobId": id, "jobName": job["jobName"], "createdAt": 1763636400000}
+            {"createdAt": 1763636400000, **job, "jobId": id}
             for id, job in self.jobs.items()
             if str(job.get("jobName")).lower() == wanted.lower()
         ]
         return 200, None, {"jobSummaryList": found}
+
+    def _list_failed(self, body: Json) -> tuple[int, str | None, Json]:
+        """AWS lists 1,000 jobs by their status, and the running ones where none is named."""
+        children = self.children[body["arrayJobId"]] if body.get("jobStatus") == "FAILED" else []
+        most, start = min(1000, body.get("maxResults", 1000)), int(body.get("nextToken", "0"))
+        answer: Json = {"jobSummaryList": children[start : start + most]}
+        if start + most < len(children):
+            answer["nextToken"] = str(start + most)
+        return 200, None, answer
 
     def _log_events(self, body: Json) -> tuple[int, str | None, Json]:
         lines = self.log.get(body["logStreamName"])
@@ -218,7 +231,10 @@ class RecordedBatch:
         if body.get("timeout", {}).get("attemptDurationSeconds", 60) < 60:
             return refused("timeout.attemptDurationSeconds must be 60 seconds or more")
         job_id = f"job-{len(self.jobs)}"
-        self.jobs[job_id] = {"status": "SUBMITTED", "jobName": body["jobName"]}
+        job = {"status": "SUBMITTED", "jobName": body["jobName"], "tags": body["tags"]}
+        if "arrayProperties" in body:
+            job["arrayProperties"] = {"size": body["arrayProperties"]["size"]}
+        self.jobs[job_id] = job
         return 200, None, {"jobId": job_id, "jobName": body["jobName"]}
 
     def _register(self, body: Json) -> tuple[int, str | None, Json]:

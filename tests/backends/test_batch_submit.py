@@ -12,7 +12,8 @@ import pytest
 from bundlerun.aws.batch import SENDS
 from bundlerun.aws.retries import Patience
 from bundlerun.aws.session import Aws
-from bundlerun.backends.aws_batch import AWSBatch, job_name
+from bundlerun.backends.aws_batch import AWSBatch
+from bundlerun.backends.aws_batch_request import job_name
 from bundlerun.backends.job import JobHandle, JobState
 from bundlerun.backends.poll import Pace, looks
 from bundlerun.errors import CloudError, RemoteUnreachable, SubmitUnknown
@@ -98,7 +99,7 @@ def test_a_refused_submit_is_not_sent_again(aws: RecordedBatch, backend: AWSBatc
     """What the service refuses it refuses again."""
     with pytest.raises(CloudError, match="ClientException"):
         # Three bytes to a letter on the wire, which our own limit does not count.
-        backend.submit(replace(SPEC, env={"LONG": "\u20ac" * 9000}))
+        backend.submit(replace(SPEC, env={"LONG": "\u20ac" * 7000}))
     assert aws.operations().count("submitjob") == 1
 
 

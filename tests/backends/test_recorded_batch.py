@@ -208,6 +208,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
         "attempts": 3,
         "evaluateOnExit": [
             {"onStatusReason": "Host EC2*", "action": "RETRY"},
+            {"onStatusReason": "Task failed to start*", "action": "RETRY"},
             {"onReason": "*", "action": "EXIT"},
         ],
     }
@@ -223,7 +224,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
         ({"resources": Resources(vcpus=1.5)}, "--vcpus 2"),
         ({"resources": Resources(memory_mib=3)}, "--memory-mib"),
         ({"retries": 10}, "--retries 9"),
-        ({"env": {"LONG": "x" * 31000}}, "30720"),
+        ({"env": {"LONG": "x" * 7400}}, "7492"),
         ({"access": RemoteAccess("file:///data", Path("/data"), Path("/s"))}, "s3://"),
     ],
 )
@@ -238,7 +239,7 @@ def test_what_aws_would_refuse_is_refused_before_it_is_asked(
 
 def test_largest_job_that_we_send_is_taken(aws: RecordedBatch, backend: AWSBatch) -> None:
     """What passes our own limit passes AWS's."""
-    backend.submit(replace(SPEC, env={"LONG": "x" * 29600}))
+    backend.submit(replace(SPEC, env={"LONG": "x" * 7200}))
     assert "submitjob" in aws.operations()
 
 
