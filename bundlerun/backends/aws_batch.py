@@ -45,7 +45,7 @@ _SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
 
-POLLED_WITHIN_S = 15.0
+POLLED_WITHIN_S = 45.0
 """The age of a poll's answer up to which a log follower asks nothing itself.
 
 It is longer than the rarest looks of a wait (``traits.pace``).
@@ -78,7 +78,7 @@ class AWSBatch(Backend):
         image=ImageAt.REGISTRY,
         keeps_logs=True,
         platform="linux/amd64",
-        pace=Pace(first_s=0.5, most_s=10.0),
+        pace=Pace(first_s=0.5, most_s=30.0),
         least_timeout_s=SHORTEST_TIMEOUT_S,
         most_retries=MOST_ATTEMPTS - 1,
         largest_array=LARGEST_ARRAY,

@@ -77,6 +77,7 @@ class LocalDocker(Backend):
         self._user = user or job_user()
         self._lock = threading.Lock()
         self._connected: tuple[DockerHost, Any] | None = None
+        self._pid = 0
 
     def submit(self, spec: JobSpec) -> JobHandle:
         """Create and start the containers of ``spec``, one for each of its jobs.
@@ -333,9 +334,10 @@ class LocalDocker(Backend):
 
     def _connection(self) -> tuple[DockerHost, Any]:
         with self._lock:
-            if self._connected is None:
+            # A forked process that used its parent's connection would read the parent's answers.
+            if self._connected is None or self._pid != os.getpid():
                 host = docker_host()
-                self._connected = (host, connect(host))
+                self._connected, self._pid = (host, connect(host)), os.getpid()
             return self._connected
 
 

@@ -10,6 +10,7 @@ from bundlerun.errors import SettingsError
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend, Traits
     from bundlerun.connections import Connections
+    from bundlerun.settings import Settings
 
 
 def backend_type(name: str) -> type[Backend]:
@@ -45,7 +46,20 @@ def open_backend(name: str, connections: Connections) -> Backend:
     Raises UsageError for an unknown name, SettingsError for options that it does not have, or a
     section of an unknown backend.
     """
-    settings = connections.settings
+    _check_sections(connections.settings)
+    return backend_type(name).open(connections)
+
+
+def shared_backend(name: str, connections: Connections) -> Backend:
+    """The backend ``name`` as all who follow its runs share it.
+
+    One poll serves them together. Raises as ``open_backend``.
+    """
+    _check_sections(connections.settings)
+    return connections.once(backend_type(name).open)
+
+
+def _check_sections(settings: Settings) -> None:
     strangers = settings.backends.keys() - registry.BACKENDS.keys()
     unknown = strangers and strangers - all_backends().keys()
     for section in sorted(unknown):
@@ -54,4 +68,3 @@ def open_backend(name: str, connections: Connections) -> Backend:
             f"are: {', '.join(all_backends())}",
             hint=f"remove the section, or install what brings {section}",
         )
-    return backend_type(name).open(connections)

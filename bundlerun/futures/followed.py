@@ -1,4 +1,4 @@
-"""What a run of many items is to the futures of its caller: the jobs to look at, and what ended."""
+"""What a followed run is to its futures: jobs to look at, and items that ended."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bundlerun.backends.job import JobHandle, JobStatus
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of one item, decoded: its ``value``, unless ``error`` is given or it was
-    ``cancelled``.
+    """What became of one item, decoded.
 
+    That is its ``value``, unless ``error`` is given or it was ``cancelled``.
     ``stdout`` and ``stderr`` are the last part of what the item wrote; ``attempts`` counts from 1,
     and None says that nobody counted; memory is in MiB (2**20 bytes), None where it is not known.
     """
@@ -43,35 +43,46 @@ class OpenItems(Protocol):
 
 
 class Followed(Protocol):
-    """One run, as a poller follows it. All but ``cancel`` and ``output`` are called by the poller's
-    thread alone.
+    """One run, as a poller follows it.
 
+    All but ``cancel`` and ``output`` are called by the poller's thread alone.
     What was told already stands in ``OpenItems`` and is remembered nowhere else: a process that is
     forked goes on from what its own futures know.
     """
 
     @property
     def backend(self) -> Backend:
-        """Who has the jobs. Runs of one and the same object share a poll."""
+        """The backend of the jobs.
+
+        Runs of one and the same object share a poll: see ``backends.open.shared_backend``.
+        """
 
     def handles(self) -> Sequence[JobHandle]:
-        """The jobs that are still to be looked at. Where ``seen`` leaves none, the run is over."""
+        """The jobs to look at.
+
+        Where there are none after ``seen``, the run is over.
+        """
 
     def seen(self, statuses: Mapping[str, JobStatus], open: OpenItems) -> Iterable[Ended]:
-        """What ended by now, given one look at ``handles``, by handle id; as it is found. What is
-        not open any more is passed over.
+        """The items that ended by now, each as it is found.
 
+        ``statuses`` is one look at ``handles``, by handle id. What is not open is passed over.
         An error of ``backends.poll.TRANSIENT`` is a stumble, after which the run is looked at
         again; any other ends the following of this run.
         """
 
     def cancel(self, index: int | None) -> bool:
-        """End the item, or with None the whole run; False: that is too late, or cannot be done
-        without ending others. Raises as ``Backend.cancel``."""
+        """End the item, or with None the whole run.
+
+        False: that is too late, or cannot be done without ending others. Raises as
+        ``Backend.cancel``.
+        """
 
     def output(self) -> Any:
-        """The bundle of all results, None where none was asked for. Asked when all items have
-        succeeded and the run is over."""
+        """The bundle of all results, None where none was asked for.
+
+        Called when all items have succeeded and the run is over.
+        """
 
 
 class Listener(Protocol):
@@ -95,4 +106,7 @@ class Listener(Protocol):
         """Nothing more will come; ``error`` says why, where the run itself may go on."""
 
     def forked(self) -> None:
-        """This is another process now: locks that a thread of the first one held are of no use."""
+        """Go on in a forked process.
+
+        Locks that a thread of the first one held are of no use there.
+        """

@@ -29,7 +29,7 @@ _WORDS = {
 
 
 class Future(concurrent.futures.Future[T]):
-    """The result of one item, which is on its way: of a run (``MapRun``) it is ``index``.
+    """The result of one item of a run, which is on its way.
 
     ``wait`` and ``as_completed`` of concurrent.futures take it, ``asyncio.wrap_future`` too. A
     callback is called in the thread that looks at all runs of the process, which cannot wait in it
@@ -49,8 +49,7 @@ class Future(concurrent.futures.Future[T]):
     """How often the item was begun, None until it has ended."""
 
     peak_memory_mib: float | None = None
-    """The most memory that the item took, in MiB; None until it has ended, and where nobody knows.
-    """
+    """The most memory of the item in MiB; None until it has ended, or if unknown."""
 
     def __init__(self, index: int, items: _Items[T]) -> None:
         super().__init__()
@@ -64,10 +63,10 @@ class Future(concurrent.futures.Future[T]):
         raise _unpicklable(self._items.run_id, f"[{self.index}]")
 
     def cancel(self) -> bool:
-        """End the item, also one that runs, if it does not share its job with others; whether it
-        is cancelled.
+        """End the item; whether it is cancelled.
 
-        Asks the backend, and waits for its answer. Raises what ``MapRun.cancel`` raises.
+        One that runs is ended too, unless it shares its job with others. Asks the backend, and
+        waits for its answer. Raises what ``MapRun.cancel`` raises.
         """
         return self._items.cancel(self)
 
@@ -99,9 +98,10 @@ class Future(concurrent.futures.Future[T]):
         return super().exception(0)
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        """Call ``fn`` with this future when the item has ended; at once where it has already.
+        """Call ``fn`` with this future when the item has ended.
 
-        What it raises is logged by concurrent.futures, and is in nobody's way.
+        At once, and in this thread, where it has ended. What it raises is logged by
+        concurrent.futures, and is in nobody's way.
         """
 
         def guarded(done: concurrent.futures.Future[T]) -> None:
@@ -118,7 +118,7 @@ class Future(concurrent.futures.Future[T]):
         super().add_done_callback(guarded)
 
     def _ready(self, timeout: float | None) -> None:
-        """Return when the item has ended. Raises TimeoutError."""
+        """Return when the item has ended, or raise TimeoutError."""
         if self.done():
             return
         self._items.may_wait(f"item {self.index}")
@@ -153,7 +153,7 @@ class Future(concurrent.futures.Future[T]):
         self.set_running_or_notify_cancel()
 
     def _forked(self) -> None:
-        """Usable in a forked process, whatever a thread of the first one did at that moment."""
+        """Be usable in a forked process, whatever a thread of the first one did."""
         if self._condition.acquire(blocking=False):
             self._condition.release()
         else:
@@ -286,7 +286,7 @@ class _Items(Generic[T]):
 
 
 class MapRun(Sequence[Future[T]]):
-    """A run of a function over inputs: a sequence of its futures, in the order of the inputs.
+    """A run of a function over inputs: its futures, in the order of the inputs.
 
     The run goes on without this process; ``br.attach(run_id)`` follows it from another one.
     """
@@ -297,8 +297,10 @@ class MapRun(Sequence[Future[T]]):
         self._is_followed = False
 
     def follow(self) -> MapRun[T]:
-        """Begin to look at the run, so that its futures end; this run. A second call does nothing
-        more."""
+        """Begin to look at the run, so that its futures end; this run.
+
+        A second call does nothing more.
+        """
         if not self._is_followed:
             self._is_followed = True
             POLLER.follow(self._items.followed, self._items)
@@ -346,8 +348,9 @@ class MapRun(Sequence[Future[T]]):
     def results(
         self, timeout: float | None = None, return_exceptions: bool = False
     ) -> Iterator[T | BaseException]:
-        """The results in the order of the inputs, each as soon as it and those before are there.
+        """The results, in the order of the inputs.
 
+        Each comes as soon as it and those before it are there.
         ``timeout`` counts seconds from this call, None: as long as it takes. What an item raised is
         raised in its place, or given there with ``return_exceptions``; the run goes on either way.
         Raises TimeoutError of concurrent.futures while it does.
@@ -370,14 +373,16 @@ class MapRun(Sequence[Future[T]]):
             yield future.result() if error is None else error
 
     def tally(self) -> dict[str, int]:
-        """How many items are ``queued``, ``starting``, ``running``, ``succeeded``, ``failed``,
-        ``cancelled``, and ``lost`` where the run could not be followed any more, as of the last
-        look: asks nobody. Where items share a job, those under way
-        are reckoned by what their jobs do."""
+        """How many items are in which state, as of the last look; nobody is asked.
+
+        The states are ``queued``, ``starting``, ``running``, ``succeeded``, ``failed``,
+        ``cancelled``, and ``lost``: the run could not be followed any more. Where items share a
+        job, those under way are reckoned by what their jobs do.
+        """
         return {state.value: number for state, number in self._items.tally().items()}
 
     def cancel(self) -> bool:
-        """End the run; items that are open get CancelledError. Whether there were any.
+        """End the run; whether items were open, which get CancelledError.
 
         Raises EngineError, RemoteErrors or CloudError when the backend does not answer.
         """

@@ -1,4 +1,4 @@
-"""One daemon thread a process, which looks at the jobs of all runs that are followed."""
+"""One daemon thread a process, which looks at the jobs of all followed runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bundlerun.errors import BundlerunError
 from bundlerun.futures.followed import Followed, Listener
 
 PATIENCE_S = 900.0
-"""How long a run is asked for again and again by a backend or remote that stumbles each time."""
+"""The time over which a backend or remote may stumble at each look at a run."""
 
 _logger = logging.getLogger("bundlerun.futures")
 
@@ -35,7 +35,10 @@ class Clock:
 
 @dataclass(eq=False)
 class _Run:
-    """A followed run. ``stumbled_s``: since when nothing but stumbles came of it."""
+    """A followed run.
+
+    ``stumbled_s``: since when nothing but stumbles came of it.
+    """
 
     followed: Followed
     listener: Listener
@@ -54,7 +57,7 @@ class _Group:
 
 
 class Poller:
-    """Looks at runs in a thread of its own, which begins with the first run and ends with the last.
+    """Looks at runs, in a thread that begins with the first and ends with the last.
 
     A backend is polled once for all of its runs, at the pace of its traits: quickly at first and
     after news, then ever more rarely. Listeners are told outside of any lock. Threads may share it,
@@ -86,7 +89,7 @@ class Poller:
             self._wake.set()
 
     def revive(self) -> None:
-        """Go on in a forked process with what its parent followed. Nothing in any other."""
+        """In a forked process, go on with what its parent followed."""
         if self._is_forked:
             self._go_on()
 
@@ -209,8 +212,10 @@ _Found = Mapping[str, JobStatus] | BaseException
 
 
 def _polled(backend: Backend, runs: Sequence[_Run]) -> list[tuple[_Run, _Found]]:
-    """What a look at each run gives, its jobs' statuses or an error; one poll, unless it fails for
-    what may be one run's alone."""
+    """The statuses of each run's jobs, or an error.
+
+    It is one poll, unless that fails for what may be one run's alone.
+    """
     found: dict[_Run, _Found] = {}
     asked: dict[_Run, Sequence[JobHandle]] = {}
     for run in runs:
@@ -233,7 +238,10 @@ def _polled(backend: Backend, runs: Sequence[_Run]) -> list[tuple[_Run, _Found]]
 
 
 def _with_cure(error: BaseException, run_id: str) -> BaseException:
-    """``error`` as the futures of a run raise it: the run itself may go on without its follower."""
+    """``error`` as the futures of a run raise it.
+
+    The run itself may go on without its follower.
+    """
     hint = f"br.attach({run_id!r})"
     if isinstance(error, BundlerunError):
         told = copy.copy(error)
@@ -245,8 +253,10 @@ def _with_cure(error: BaseException, run_id: str) -> BaseException:
 
 
 def _is_exit(error: BaseException) -> bool:
-    """Whether it says that the program ends: threads that fetch are not started any more. The run
-    goes on, and nobody is left to be told."""
+    """Whether it says that the program ends.
+
+    No thread that fetches is started any more then; the run goes on, and nobody is left to be told.
+    """
     return isinstance(error, RuntimeError) and "shutdown" in str(error)
 
 

@@ -18,7 +18,7 @@ def open_tally(open: int, count: int, statuses: Iterable[JobStatus]) -> dict[Job
     jobs = dict.fromkeys(_WAY, 0)
     total = 0
     for status in statuses:
-        for state, number in {status.state: 1}.items():
+        for state, number in (status.tally or {status.state: 1}).items():
             total += number
             if state in jobs:
                 jobs[state] += number

@@ -17,6 +17,7 @@ from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.errors import Conflict, MissingOutput, NoCredentials, UsageError
 from bundlerun.futures.followed import Ended
 from bundlerun.futures.future import Future, MapRun
+from bundlerun.futures.tally import open_tally
 from tests.futures.scripted import Jobs, Script, begun
 
 LONG_S = 60
@@ -450,3 +451,23 @@ def test_open_items_stand_where_their_jobs_do(state: JobState, word: str) -> Non
     backend.wait_for_polls(2)
     assert run.tally()[word] == 3
     run.cancel()
+
+
+@pytest.mark.parametrize(
+    ("tally", "share", "open", "expected"),
+    [
+        ({"queued": 7, "starting": 1, "running": 2}, 1, 10, (7, 1, 2)),
+        ({"queued": 1, "succeeded": 1}, 50, 100, (50, 0, 50)),
+        ({"queued": 1, "succeeded": 1}, 50, 60, (50, 0, 10)),
+        ({"queued": 3, "running": 1}, 2, 5, (5, 0, 0)),
+        ({"succeeded": 4}, 1, 2, (0, 0, 2)),
+    ],
+)
+def test_open_items_are_dealt_over_the_jobs_of_an_array(
+    tally: dict[str, int], share: int, open: int, expected: tuple[int, int, int]
+) -> None:
+    """Jobs have like many items; those whose job has ended are still being brought."""
+    jobs = {JobState(word): number for word, number in tally.items()}
+    status = JobStatus(JobState.RUNNING, tally=jobs)
+    found = open_tally(open, sum(tally.values()) * share, [status])
+    assert tuple(found.values()) == expected

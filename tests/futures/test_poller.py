@@ -17,10 +17,13 @@ import pytest
 
 from bundlerun.backends.base import ImageAt, Pace, Traits
 from bundlerun.backends.job import JobState, JobStatus
+from bundlerun.backends.open import shared_backend
+from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, CloudError, EngineError, RemoteUnreachable
 from bundlerun.futures.followed import Ended, OpenItems
 from bundlerun.futures.future import MapRun
 from bundlerun.futures.poller import PATIENCE_S, Clock, Poller
+from bundlerun.settings import Settings
 from tests.futures.scripted import Jobs, Script, begun
 
 LONG_S = 60
@@ -211,6 +214,17 @@ def test_one_poll_a_backend_for_all_of_its_runs() -> None:
     assert ours == {runs[0][1].job.id, runs[1][1].job.id}
     assert theirs == {runs[2][1].job.id}
     assert any(len(poll) == 2 for poll in one.polls)
+
+
+def test_runs_of_one_workspace_share_their_backend(tmp_path: Path) -> None:
+    """And with it a poll; those of another one have their own."""
+    one, other = (
+        Connections(Settings(tmp_path, tmp_path)),
+        Connections(Settings(tmp_path, tmp_path)),
+    )
+    assert shared_backend("Local", one) is shared_backend("Local", one)
+    assert shared_backend("Local", one) is not shared_backend("Local", other)
+    assert shared_backend("Local", one) is not shared_backend("AWSBatch", one)
 
 
 def test_what_stumbles_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
