@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from concurrent.futures import as_completed
+
     from bundlerun import errors
     from bundlerun.api import (
         add,
         apply,
+        attach,
         cancel,
         cat,
         commit,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         lineage,
         logs,
         ls,
+        map,
         open,
         plan,
         pull,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         remote,
         rm,
         run,
+        starmap,
         submit,
         switch,
         tag,
@@ -50,6 +55,7 @@ if TYPE_CHECKING:
         write_build_context,
     )
     from bundlerun.api.bundle import Bundle
+    from bundlerun.api.executor import Executor
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.api.workspace import Workspace
     from bundlerun.backends.base import Check
@@ -59,6 +65,7 @@ if TYPE_CHECKING:
     from bundlerun.bundles.value.differences import Differences
     from bundlerun.bundles.value.files import Directory, File
     from bundlerun.bundles.value.view import View
+    from bundlerun.futures.future import Future, MapRun
     from bundlerun.images.described import Described
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
@@ -66,10 +73,11 @@ if TYPE_CHECKING:
     from bundlerun.pipelines.why import Why
     from bundlerun.progress import Progress
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.calls.options import MapOptions
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord
-    from bundlerun.runs.task import PipeTask
+    from bundlerun.runs.task import CallTask, PipeTask
     from bundlerun.settings import Settings
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import Finding, GcReport, Proof
@@ -78,19 +86,24 @@ _ELSEWHERE = {
     "ApplyOptions": "bundlerun.pipelines.options",
     "Bundle": "bundlerun.api.bundle",
     "BundleRecord": "bundlerun.bundles.record",
+    "CallTask": "bundlerun.runs.task",
     "Check": "bundlerun.backends.base",
     "Context": "bundlerun.store.contexts",
     "Described": "bundlerun.images.described",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
+    "Executor": "bundlerun.api.executor",
     "External": "bundlerun.pipelines.pipe",
     "File": "bundlerun.bundles.value.files",
     "Finding": "bundlerun.store.reports",
+    "Future": "bundlerun.futures.future",
     "GcReport": "bundlerun.store.reports",
     "ImageInfo": "bundlerun.images.image",
     "JobState": "bundlerun.backends.job",
     "Lineage": "bundlerun.bundles.lineage",
     "LineageTree": "bundlerun.bundles.lineage",
+    "MapOptions": "bundlerun.runs.calls.options",
+    "MapRun": "bundlerun.futures.future",
     "Parent": "bundlerun.bundles.lineage",
     "Pipe": "bundlerun.pipelines.pipe",
     "PipeTask": "bundlerun.runs.task",
@@ -106,6 +119,7 @@ _ELSEWHERE = {
     "View": "bundlerun.bundles.value.view",
     "Why": "bundlerun.pipelines.why",
     "Workspace": "bundlerun.api.workspace",
+    "as_completed": "concurrent.futures",
     "external": "bundlerun.pipelines.pipe",
 }
 
@@ -113,19 +127,24 @@ __all__ = [
     "ApplyOptions",
     "Bundle",
     "BundleRecord",
+    "CallTask",
     "Check",
     "Context",
     "Described",
     "Differences",
     "Directory",
+    "Executor",
     "External",
     "File",
     "Finding",
+    "Future",
     "GcReport",
     "ImageInfo",
     "JobState",
     "Lineage",
     "LineageTree",
+    "MapOptions",
+    "MapRun",
     "Parent",
     "Pipe",
     "PipeTask",
@@ -143,6 +162,8 @@ __all__ = [
     "Workspace",
     "add",
     "apply",
+    "as_completed",
+    "attach",
     "cancel",
     "cat",
     "commit",
@@ -162,6 +183,7 @@ __all__ = [
     "lineage",
     "logs",
     "ls",
+    "map",
     "open",
     "plan",
     "pull",
@@ -169,6 +191,7 @@ __all__ = [
     "remote",
     "rm",
     "run",
+    "starmap",
     "submit",
     "switch",
     "tag",

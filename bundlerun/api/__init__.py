@@ -6,7 +6,7 @@ remote and a context, with no home folder and no configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from bundlerun.bundles.lineage import LineageTree
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.bundles.value.differences import Differences
+    from bundlerun.futures.future import MapRun
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.calls.options import MapOptions
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord
@@ -356,6 +358,54 @@ def run(
     return default().run(input, output, pipe, params, options, **more)
 
 
+def map(
+    func: Callable[..., Any],
+    /,
+    *iterables: Iterable[Any],
+    options: MapOptions | None = None,
+    **more: Any,
+) -> MapRun[Any]:
+    """Call ``func`` with each item of ``iterables``, as ``map`` does, on a backend.
+
+    A sequence of futures, in the order of the items; the function is called in containers, with
+    the modules of its project, and nothing is waited for. ``options`` and keywords of the same
+    names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
+
+    Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
+    for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,
+    NotCommitted for a bundle among the items, EngineError, BuildFailed, CloudError,
+    RemoteErrors, SubmitUnknown.
+    """
+    return default().map(func, *iterables, options=options, **more)
+
+
+def starmap(
+    func: Callable[..., Any],
+    tuples: Iterable[tuple[Any, ...]],
+    /,
+    options: MapOptions | None = None,
+    **more: Any,
+) -> MapRun[Any]:
+    """Call ``func`` with the arguments of each of ``tuples``, on a backend.
+
+    As ``map``, with inputs that are tuples of positional arguments already.
+    """
+    return default().starmap(func, tuples, options, **more)
+
+
+def attach(run_id: str, trust: bool = False) -> MapRun[Any]:
+    """The futures of a map that was begun before, by any process or machine.
+
+    A submit that broke off is gone on with. Pickles among the results are opened where the
+    run's key proves them: it is in this store's journal, or known to the run's jobs while their
+    backend remembers them; else they raise Untrusted, unless ``trust``.
+
+    Raises RunNotFound, UsageError for the run of a pipe, IntegrityError for what the run did
+    not write, and as ``map``.
+    """
+    return default().attach(run_id, trust)
+
+
 def jobs(
     run: str | None = None,
     *,
@@ -378,15 +428,16 @@ def jobs(
 
 
 def logs(run: str, *, follow: bool = False) -> Iterator[str]:
-    """The lines that a run's job wrote.
+    """The lines that a run's job wrote, of a map with ``RUN:INDEX`` those of one item.
 
-    Once the backend has forgotten the job, those that its envelope kept. Raises RunNotFound.
+    Once the backend has forgotten the job, those that its envelope kept. Raises RunNotFound,
+    UsageError for an item that the run does not have.
     """
     return default().logs(run, follow=follow)
 
 
 def wait(run: str) -> RunResult:
-    """Wait for a run's end and bring its output home.
+    """Wait for a run's end and bring its output home, where it makes one.
 
     From any process of any store that is bound to the run's remote.
 

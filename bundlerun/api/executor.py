@@ -37,13 +37,14 @@ class Start(Protocol):
 class Executor(concurrent.futures.Executor):
     """An executor of the standard library whose calls run on a backend.
 
-    ``options`` are those of ``br.map``. ``map`` is one run over all inputs; ``submit`` is a run of
+    ``options`` are those of ``br.map``; ``start`` begins runs (None: in the workspace of the
+    settings, as ``br.map`` does). ``map`` is one run over all inputs; ``submit`` is a run of
     one, which costs a job: for many inputs ``map`` is the faster by far. A function is sent once.
     Threads may share it.
     """
 
-    def __init__(self, *, start: Start, **options: Any) -> None:
-        self._start = start
+    def __init__(self, *, start: Start | None = None, **options: Any) -> None:
+        self._start = start or _start
         self._options = options
         self._uploaded: dict[str, Any] = {}
         self._runs: dict[str, MapRun[Any]] = {}
@@ -112,6 +113,22 @@ class Executor(concurrent.futures.Executor):
         if len(run) == 1:
             run[0].add_done_callback(lambda _: self._runs.pop(run.run_id, None))
         return run
+
+
+def _start(
+    func: Callable[..., T],
+    tuples: Iterable[tuple[Any, ...]],
+    uploaded: dict[str, Any],
+    /,
+    **options: Any,
+) -> MapRun[T]:
+    """A run of the workspace that the settings name."""
+    from bundlerun.api import default
+    from bundlerun.api.calls import begun
+    from bundlerun.runs.calls.options import MapOptions
+
+    chosen = MapOptions().but(**options)
+    return begun(default().scope, func, tuples, chosen, arguments=None, uploaded=uploaded)
 
 
 def _results(run: MapRun[T], results: Iterator[T]) -> Iterator[T]:

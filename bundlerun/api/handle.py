@@ -98,7 +98,7 @@ class Run:
 
         if self.now.output is None and self.now.record is not None:
             record, bundle = follow(self.now.record, self._runs)
-            output = self._handed_out(bundle)
+            output = None if bundle is None else self._handed_out(bundle)
             self.now = dataclasses.replace(self.now, record=record, output=output)
         return self.now
 

@@ -6,7 +6,7 @@ Each method says what its arguments mean, calls one function of a room, and retu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.backends.base import Check
     from bundlerun.bundles.value.differences import Differences
+    from bundlerun.futures.future import MapRun
     from bundlerun.images.image import ImageInfo
     from bundlerun.pipelines.options import ApplyOptions
     from bundlerun.pipelines.pipe import Pipe
     from bundlerun.pipelines.why import Why
     from bundlerun.remotes.push import PushReport
+    from bundlerun.runs.calls.options import MapOptions
     from bundlerun.runs.options import RunOptions
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.record import RunRecord
@@ -472,6 +474,64 @@ class Workspace:
             self.progress.line(f"run {begun.run_id}")
         return begun.result()
 
+    @outside_only(APPLY)
+    def map(
+        self,
+        func: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        options: MapOptions | None = None,
+        **more: Any,
+    ) -> MapRun[Any]:
+        """Call ``func`` with each item of ``iterables``, as ``map`` does, on a backend.
+
+        A sequence of futures, in the order of the items; the function is called in containers, with
+        the modules of its project, and nothing is waited for. ``options`` and keywords of the same
+        names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
+
+        Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
+        for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,
+        NotCommitted for a bundle among the items, EngineError, BuildFailed, CloudError,
+        RemoteErrors, SubmitUnknown.
+        """
+        from bundlerun.api.calls import mapped
+        from bundlerun.runs.calls.options import MapOptions
+
+        return mapped(self.scope, func, iterables, (options or MapOptions()).but(**more))
+
+    @outside_only(APPLY)
+    def starmap(
+        self,
+        func: Callable[..., Any],
+        tuples: Iterable[tuple[Any, ...]],
+        /,
+        options: MapOptions | None = None,
+        **more: Any,
+    ) -> MapRun[Any]:
+        """Call ``func`` with the arguments of each of ``tuples``, on a backend.
+
+        As ``map``, with inputs that are tuples of positional arguments already.
+        """
+        from bundlerun.api.calls import starmapped
+        from bundlerun.runs.calls.options import MapOptions
+
+        return starmapped(self.scope, func, tuples, (options or MapOptions()).but(**more))
+
+    @outside_only(BEFORE)
+    def attach(self, run_id: str, trust: bool = False) -> MapRun[Any]:
+        """The futures of a map that was begun before, by any process or machine.
+
+        A submit that broke off is gone on with. Pickles among the results are opened where the
+        run's key proves them: it is in this store's journal, or known to the run's jobs while their
+        backend remembers them; else they raise Untrusted, unless ``trust``.
+
+        Raises RunNotFound, UsageError for the run of a pipe, IntegrityError for what the run did
+        not write, and as ``map``.
+        """
+        from bundlerun.api.calls import attached
+
+        return attached(self.scope, run_id, trust=trust)
+
     @outside_only(BEFORE)
     def jobs(
         self,
@@ -506,18 +566,19 @@ class Workspace:
 
     @outside_only(BEFORE)
     def logs(self, run: str, *, follow: bool = False) -> Iterator[str]:
-        """The lines that a run's job wrote.
+        """The lines that a run's job wrote, of a map with ``RUN:INDEX`` those of one item.
 
-        Once the backend has forgotten the job, those that its envelope kept. Raises RunNotFound.
+        Once the backend has forgotten the job, those that its envelope kept. Raises RunNotFound,
+        UsageError for an item that the run does not have.
         """
-        from bundlerun.runs.listing import log_lines, run_called
+        from bundlerun.runs.listing import log_lines, named, run_called
 
-        scope = self.scope.runs()
-        yield from log_lines(run_called(run, scope), scope, follow=follow)
+        scope, (called, index) = self.scope.runs(), named(run)
+        yield from log_lines(run_called(called, scope), scope, follow=follow, index=index)
 
     @outside_only(BEFORE)
     def wait(self, run: str) -> RunResult:
-        """Wait for a run's end and bring its output home.
+        """Wait for a run's end and bring its output home, where it makes one.
 
         From any process of any store that is bound to the run's remote.
 
@@ -530,7 +591,8 @@ class Workspace:
 
         scope = self.scope.runs()
         record, bundle = follow(run_called(run, scope), scope)
-        return RunResult(record, {}, handed_out(bundle, self.scope, scope.context.name))
+        output = None if bundle is None else handed_out(bundle, self.scope, scope.context.name)
+        return RunResult(record, {}, output)
 
     @outside_only(BEFORE)
     def cancel(self, run: str) -> RunRecord:

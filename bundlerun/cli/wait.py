@@ -31,6 +31,8 @@ def command(workspace: Workspace, run: str, as_json: bool) -> None:
         echo_json({"output": result.output and result.output.to_json()})
     elif result.output is not None:
         click.echo(f"made {label(result.output)}")
+    elif result.record is not None:
+        click.echo(f"run {short_run(result.record.run_id)}: {result.record.items} items succeeded")
 
 
 def wait_or_detach(workspace: Workspace, run: str, plan: Mapping[str, Any]) -> RunResult:

@@ -17,7 +17,15 @@ from types import TracebackType
 from typing import Any, Literal
 
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.errors import InfraError, IntegrityError, ItemFailed, RunFailed, Untrusted, named
+from bundlerun.errors import (
+    InfraError,
+    IntegrityError,
+    ItemFailed,
+    RunFailed,
+    SpotReclaimed,
+    Untrusted,
+    named,
+)
 
 MOST_RAISED_BYTES = 4 << 20
 """A larger exception comes as class name, text and traceback: outcomes travel in packs."""
@@ -72,6 +80,14 @@ class Outcome:
     def ok(self) -> bool:
         """Whether the function returned."""
         return self.value is not None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it tells of the item, and not of the machine under its job.
+
+        What a lost machine left undone, a retried job does again.
+        """
+        return self.failure not in (InfraError.__name__, SpotReclaimed.__name__)
 
     def to_bytes(self) -> bytes:
         """The outcome: a line of JSON, the value, the exception's pickle."""

@@ -65,7 +65,7 @@ def publish(remote: Remote, staging: FileRemote) -> list[str]:
 
 
 def publish_packs(remote: Remote, staging: FileRemote, packs: Iterable[PackInfo]) -> None:
-    """Bring packs that a container wrote to ``staging``, and that no record of a bundle names.
+    """Bring packs in ``staging`` that no record of a bundle names.
 
     Each is verified first; one that is not staged must be on ``remote``. Raises as ``publish``.
     """

@@ -109,9 +109,11 @@ class Capture:
 
 
 class WholeLines:
-    """The lines of one stream, which comes in pieces: whole, and without the texts ``hidden``
-    (``masking.hidden_pieces``). Text that lacks its newline is held back for ``STALE_S`` seconds or
-    ``LONGEST`` bytes."""
+    """The whole lines of one stream that comes in pieces.
+
+    They are without the texts ``hidden`` (``masking.hidden_pieces``). Text that lacks its newline
+    is held back for ``STALE_S`` seconds or ``LONGEST`` bytes.
+    """
 
     def __init__(self, hidden: Sequence[bytes]) -> None:
         self._hidden = hidden
@@ -152,7 +154,7 @@ class WholeLines:
 
 
 class Joined:
-    """Several streams through one ``descriptor``: no line of one has a piece of another's."""
+    """Several streams through one ``descriptor``, line by line."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -27,6 +27,7 @@ from bundlerun.remotes.records import create, read_record
 from bundlerun.runs.keys import handle_key, plan_key
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.record import RunRecord
+from bundlerun.runs.task import CallTask
 
 if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
@@ -116,6 +117,8 @@ def whole_id(remote: Remote, prefix: str) -> str:
     ``prefix`` has four characters at least. Raises RunNotFound, or UsageError when several start
     so.
     """
+    if _RUN.fullmatch(prefix):
+        return prefix
     found: list[str] = []
     for entry in remote.list(f"runs/{prefix}") if _PREFIX.fullmatch(prefix) else ():
         match = _RUN_KEY.fullmatch(entry.key)
@@ -140,6 +143,20 @@ def read(remote: Remote, run_id: str) -> Known | None:
     Two requests. Raises IntegrityError for a plan that cannot be read. A handle that cannot be read
     counts as absent: the job is looked for by the run's own name then.
     """
+    plan = plan_of(remote, run_id)
+    if plan is None:
+        return None
+    if isinstance(plan.task, CallTask):
+        # Its parts have handles, each of its own.
+        return Known(plan, None)
+    return Known(plan, _handle(read_record(remote, handle_key(run_id)), plan))
+
+
+def plan_of(remote: Remote, run_id: str) -> RunPlan | None:
+    """The plan of a run, None where the remote has none.
+
+    One request. Raises IntegrityError for one that cannot be read.
+    """
     data = read_record(remote, plan_key(run_id))
     if data is None:
         return None
@@ -151,7 +168,7 @@ def read(remote: Remote, run_id: str) -> Known | None:
         raise IntegrityError(
             f"{plan_key(run_id)} at {remote.url}: {error.message}", hint=error.hint
         ) from error
-    return Known(plan, _handle(read_record(remote, handle_key(run_id)), plan))
+    return plan
 
 
 def read_all(remote: Remote, ids: Iterable[str]) -> list[Known | IntegrityError]:
@@ -182,6 +199,7 @@ def record_of(known: Known, remote_url: str, remote_uuid: str | None) -> RunReco
         remote_uuid=remote_uuid,
         submitted_s=_ms(plan.run_id) / 1000,
         handle=known.handle,
+        items=task.items if isinstance(task, CallTask) else None,
     )
 
 

@@ -31,15 +31,16 @@ def job_spec(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope
     Makes the staging folder where the remote is a folder. Raises UsageError as ``check_reach``, and
     for a variable that a job gets from us.
     """
-    access = _access(plan, request, traits, scope)
+    check_reach(scope.remote, request, traits)
+    access = access_of(plan.run_id, traits, scope, seconds=request.session_seconds)
     values = {name: os.environ[name] for name, ref in request.secrets.items() if ref is None}
-    _check_apart(access.variables, {*plan.task.env, *request.secrets})
+    check_given(access.variables, {*plan.task.env, *request.secrets})
     hidden = {HIDDEN: ",".join(request.secrets)} if request.secrets else {}
     return JobSpec(
         run_id=plan.run_id,
         name=job_base(plan.task.subject),
         image=plan.image or "",
-        command=(*_worker(plan), plan.run_id, *_told(traits.tells, plan.array)),
+        command=(*worker_of(plan), plan.run_id, *told(traits.tells, plan.array)),
         access=access,
         env={**plan.task.env, **values, **hidden},
         secret=frozenset(values),
@@ -92,18 +93,24 @@ def job_base(subject: str) -> str:
     return "bundlerun-" + (subject.rpartition(".")[0] or subject).replace(".", "-")
 
 
-def _access(plan: RunPlan, request: RunRequest, traits: Traits, scope: RunScope) -> RemoteAccess:
+def access_of(
+    run_id: str, traits: Traits, scope: RunScope, *, seconds: int | None = None
+) -> RemoteAccess:
+    """What the jobs of a run need to act on its remote.
+
+    ``seconds`` is as ``Remote.credentials`` has it. Makes the staging folder where the remote is a
+    folder.
+    """
     remote = scope.remote
-    check_reach(remote, request, traits)
     if remote.folder is not None:
-        staging = scope.staging(plan.run_id)
+        staging = scope.staging(run_id)
         staging.mkdir(parents=True, exist_ok=True)
         return RemoteAccess(remote.url, remote.folder, staging)
-    given = remote.credentials(private=traits.private_variables, seconds=request.session_seconds)
+    given = remote.credentials(private=traits.private_variables, seconds=seconds)
     return RemoteAccess(remote.url, variables=given.variables, secret=given.secret)
 
 
-def _worker(plan: RunPlan) -> tuple[str, ...]:
+def worker_of(plan: RunPlan) -> tuple[str, ...]:
     """The worker's command without its arguments.
 
     With the folder of the pipe's module, where no image says it.
@@ -112,7 +119,7 @@ def _worker(plan: RunPlan) -> tuple[str, ...]:
     return WORKER if at is None else (at.python, *WORKER[1:], "--pipe-root", at.pipe_root)
 
 
-def _told(tells: Tells, array: int) -> Iterator[str]:
+def told(tells: Tells, array: int) -> Iterator[str]:
     """The options by which a worker learns the variables that tell which job it is.
 
     The one job of a run reads no index: a variable of that name may be that of an array around it.
@@ -125,7 +132,7 @@ def _told(tells: Tells, array: int) -> Iterator[str]:
         yield from ("--attempt-variable", tells.attempt)
 
 
-def _check_apart(ours: Mapping[str, str], given: set[str]) -> None:
+def check_given(ours: Mapping[str, str], given: set[str]) -> None:
     """Refuse a variable that bundlerun itself gives to the job.
 
     Raises UsageError.

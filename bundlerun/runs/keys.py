@@ -49,6 +49,11 @@ def items_key(run_id: str, pack: int) -> str:
     return f"runs/{run_id}/i/{pack:06}"
 
 
+def used_pack_key(run_id: str, pack: str) -> str:
+    """What says that the items of a run use a pack of the remote, for clean-ups."""
+    return f"runs/{run_id}/p/{pack}"
+
+
 def part_key(run_id: str, part: int) -> str:
     """Where one submission of a run is described."""
     return f"runs/{run_id}/h/{part:04}"

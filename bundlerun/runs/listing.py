@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.backends.job import JobState
 from bundlerun.backends.open import traits_of
-from bundlerun.errors import BundleNotFound, IntegrityError, RunNotFound
+from bundlerun.errors import BundleNotFound, IntegrityError, RunNotFound, UsageError
 from bundlerun.runs.envelope import Envelope, Missing, newest_envelope
 from bundlerun.runs.record import RunRecord
 
@@ -71,13 +71,39 @@ def named_with_its_maker(error: BundleNotFound, name: str, scope: RunScope) -> B
     )
 
 
-def log_lines(record: RunRecord, scope: RunScope, *, follow: bool) -> Iterator[str]:
+def named(run: str) -> tuple[str, int | None]:
+    """A run, and the item that ``RUN:INDEX`` names.
+
+    Raises UsageError for what is not a number.
+    """
+    called, colon, index = run.partition(":")
+    if not colon:
+        return run, None
+    if not (index.isascii() and index.isdecimal()):
+        raise UsageError(
+            f"{index!r:.40} is not the number of an item", hint=f"bundlerun logs {called}:0"
+        )
+    return called, int(index)
+
+
+def log_lines(
+    record: RunRecord, scope: RunScope, *, follow: bool, index: int | None = None
+) -> Iterator[str]:
     """The lines that the run's job wrote.
 
     Once the backend has forgotten the job, they are what the envelope kept of them.
     """
-    from bundlerun.runs.watch import backend_of
+    from bundlerun.runs.watch import backend_of, verbs_of
 
+    verbs = verbs_of(record)
+    if verbs is not None:
+        yield from verbs.log_lines(record, index, scope, follow=follow)
+        return
+    if index is not None:
+        raise UsageError(
+            f"{record.label} has one job, and no item {index}",
+            hint=f"bundlerun logs {record.run_id[:13]}",
+        )
     if record.handle is not None and (not record.settled or traits_of(record.backend).keeps_logs):
         backend = backend_of(record, scope)
         if not record.adopted or _is_here(backend, record.handle):

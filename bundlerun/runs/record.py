@@ -74,6 +74,21 @@ class RunRecord:
         """The name of the run in messages."""
         return f"run {self.run_id[:13]} of {self.pipe}"
 
+    @property
+    def handles(self) -> list[JobHandle]:
+        """Its jobs: the one, or of a call those of the parts that were submitted.
+
+        Raises IntegrityError.
+        """
+        rows = [part["handle"] for part in self.parts if part.get("handle")]
+        own = [] if self.handle is None else [self.handle]
+        try:
+            return own + [JobHandle.from_json(row) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"not the record of a run: {error!r:.200}", hint="bundlerun fsck"
+            ) from error
+
     def facts(self) -> list[tuple[str, str]]:
         """The facts on the run for a person; ``to_json`` has all."""
         facts = {

@@ -158,7 +158,7 @@ def ended(
     if not record.judged:
         record = _judged(record, statuses, backend, scope)
     if record.judged and not record.settled:
-        record = _released(record, backend, scope)
+        record = released(record, backend, scope)
     return record
 
 
@@ -173,14 +173,16 @@ def tell_of_no_job(record: RunRecord, failure: str, why: str, scope: RunScope) -
     scope.remote_of(record).put_new(result_key(record.run_id, 0, 1), envelope.to_bytes())
 
 
-def result_of(record: RunRecord, scope: RunScope) -> BundleRecord:
-    """The output of a run that is judged.
+def result_of(record: RunRecord, scope: RunScope) -> BundleRecord | None:
+    """The output of a run that is judged, None where it was to make none.
 
     Raises the RunFailed that it ended with, MissingOutput where the output was removed meanwhile.
     """
     if record.failure is not None:
         kind = errors.named(record.failure, RunFailed, RunFailed)
         raise kind(record.reason, hint=_cure(kind, record), evidence=record.evidence)
+    if not record.output:
+        return None
     here = scope.store.catalog.by_id(scope.context, record.output_id)
     return bring_output(record, scope) if here is None else here.bundle
 
@@ -196,7 +198,7 @@ _CURES: Mapping[type[RunFailed], str] = {
 
 def _cure(kind: type[RunFailed], record: RunRecord) -> str:
     """The next command after a failed run."""
-    look = "logs" if record.handle is not None else "jobs"
+    look = "logs" if record.handles else "jobs"
     return _CURES.get(kind, f"bundlerun {look} {record.run_id[:13]}")
 
 
@@ -411,15 +413,15 @@ def _brought(record: RunRecord, scope: RunScope) -> tuple[Output, str]:
     return Output.PRESENT, ""
 
 
-def _released(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
+def released(record: RunRecord, backend: Backend, scope: RunScope) -> RunRecord:
     """Let go of what the run kept on the backend and here.
 
     Whatever does not answer is asked again the next time somebody looks at the runs.
     """
     try:
         staging = staging_of(record, backend, scope)
-        if record.handle is not None:
-            backend.release(record.handle)
+        for handle in record.handles:
+            backend.release(handle)
     except BundlerunError as error:
         scope.progress.line(f"(the job of {record.label} could not be released: {error})")
         return record

@@ -43,16 +43,18 @@ def staging_of(record: RunRecord, backend: Backend, scope: RunScope) -> Path | N
     here = scope.staging(record.run_id)
     if here.is_dir():
         return here
-    if record.handle is None or not record.adopted or scope.remote_of(record).folder is None:
+    handles = record.handles
+    if not handles or not record.adopted or scope.remote_of(record).folder is None:
         return None
-    found = backend.staging(record.handle)
+    found = backend.staging(handles[0])
     return found if found is not None and found.is_dir() else None
 
 
 def publish_staged(record: RunRecord, backend: Backend, scope: RunScope) -> None:
-    """Bring what the container staged to the run's remote: bundles, a call's outcomes, envelopes.
+    """Bring what the container staged to the run's remote.
 
-    Of a call that goes on, what is staged until now: safe to repeat, what is there stays.
+    Those are bundles, the outcomes of a call, envelopes. Of a call that goes on, what is staged
+    until now: safe to repeat, what is there stays.
 
     Raises IntegrityError for what cannot be published, RemoteErrors.
     """
@@ -92,8 +94,10 @@ def _publish(record: RunRecord, staging: Path, remote: Remote) -> None:
 
 
 def _publish_outcomes(record: RunRecord, items: int, upper: FileRemote, remote: Remote) -> None:
-    """Bring the outcomes of a call's items that are not on the remote yet, each object after the
-    packs that its values need."""
+    """Bring the outcomes of a call's items that are not on the remote yet.
+
+    Each object after the packs that its values need.
+    """
     prefix = outcomes_prefix(record.run_id)
     there = {entry.key for entry in remote.list(prefix)}
     seal = None if record.key is None else Seal.from_hex(record.key)
@@ -109,11 +113,17 @@ def _publish_outcomes(record: RunRecord, items: int, upper: FileRemote, remote: 
 
 
 def _packs_of(data: bytes, written: Written, seal: Seal | None) -> Iterator[PackInfo]:
-    """The packs that the values in an object of outcomes need. What the run did not seal names
-    none; readers find that out as well."""
+    """The packs that the values in an object of outcomes need.
+
+    What the run did not seal names none; readers find that out as well.
+    """
     from bundlerun.futures.codec import packs_in
 
-    for index, entry in enumerate(entries_of(data), written.first):
+    try:
+        entries = entries_of(data)
+    except IntegrityError:
+        return
+    for index, entry in enumerate(entries, written.first):
         try:
             told = entry[TAG_BYTES:] if seal is None else seal.opened(Sealed.OUTCOME, index, entry)
             value = Outcome.from_bytes(told).value

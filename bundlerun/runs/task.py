@@ -138,14 +138,14 @@ class CallTask:
     """One function over many items, each with an outcome of its own.
 
     ``func`` names the function, as ``module.qualname``; ``function`` is the run that it was sent
-    with, where that is another one under the same key. ``packs`` is how many of the ``items`` each
-    pack holds, in their order; ``chunk`` how many one job works through unless its part says
-    otherwise. ``python`` (X.Y) and ``cloudpickle`` are those that the function and the items were
-    pickled with; ``requirements`` what its environment was made of. ``timeout_s`` is the limit of
-    one item, None: none. ``resources``, ``env``, ``retries`` and ``memory_factor`` are what another
-    submission of some of the items needs to know. ``output`` is the bundle that the results become
-    when all succeeded, empty: none; ``parents`` are the bundles among the items. ``seal`` is that
-    of the plan, as ``calls.sealed_plan`` makes it.
+    with and ``function_seal`` its seal by the key of this one, where that is another one. ``packs``
+    is how many of the ``items`` each pack holds, in their order; ``chunk`` how many one job works
+    through unless its part says otherwise. ``python`` (X.Y) and ``cloudpickle`` are those that the
+    function and the items were pickled with; ``requirements`` what its environment was made of.
+    ``timeout_s`` is the limit of one item, None: none. ``resources``, ``env``, ``retries`` and
+    ``memory_factor`` are what another submission of some of the items needs to know. ``output`` is
+    the bundle that the results become when all succeeded, empty: none; ``parents`` are the bundles
+    among the items. ``seal`` is that of the plan, as ``calls.sealed_plan`` makes it.
     """
 
     kind: ClassVar[str] = "call"
@@ -158,6 +158,7 @@ class CallTask:
     cloudpickle: str
     code: CodeVersion
     function: str = ""
+    function_seal: str = ""
     requirements: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     timeout_s: float | None = None
@@ -219,6 +220,7 @@ class CallTask:
             "cloudpickle": self.cloudpickle,
             "code": dataclasses.asdict(self.code),
             "function": self.function,
+            "function_seal": self.function_seal,
             "requirements": list(self.requirements),
             "resources": dataclasses.asdict(self.resources),
             "timeout_s": None if self.timeout_s is None else float(self.timeout_s),
@@ -250,6 +252,7 @@ class CallTask:
             cloudpickle=str(found["cloudpickle"]),
             code=_code(found["code"]),
             function=checked_id(found["function"]) if found["function"] else "",
+            function_seal=str(found["function_seal"]),
             requirements=tuple(str(line) for line in found["requirements"]),
             resources=Resources(**found["resources"]),
             timeout_s=None if found["timeout_s"] is None else float(found["timeout_s"]),
@@ -281,16 +284,22 @@ class Kind:
     """A kind of task: its class, and the function that carries one out inside a job.
 
     The function is as ``worker.Carry`` says. It is named, not imported: it brings what only a job
-    needs.
+    needs. ``verbs`` names what waits for, looks at and ends runs of this kind, as ``watch.Verbs``
+    says; None: they have one job, which ``watch`` and ``settle`` know.
     """
 
     type: type[Task]
     carry: Row
+    verbs: Row | None = None
 
 
 TASKS: Mapping[str, Kind] = {
     PipeTask.kind: Kind(PipeTask, Row("bundlerun.runs.carry_pipe:carry_pipe")),
-    CallTask.kind: Kind(CallTask, Row("bundlerun.runs.calls.carry:carry_call")),
+    CallTask.kind: Kind(
+        CallTask,
+        Row("bundlerun.runs.calls.carry:carry_call"),
+        Row("bundlerun.runs.calls.client:CallVerbs"),
+    ),
 }
 """Every kind of task by its name in a plan: read with a plan, and by the worker."""
 

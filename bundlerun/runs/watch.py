@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from bundlerun import errors
+from bundlerun import errors, registry
 from bundlerun.backends.job import JobHandle, JobState, JobStatus
 from bundlerun.backends.open import open_backend
 from bundlerun.backends.poll import looks
@@ -18,11 +18,46 @@ from bundlerun.runs.job_spec import job_base
 from bundlerun.runs.record import RunRecord
 from bundlerun.runs.scope import RunScope, change, holding, read_again
 from bundlerun.runs.settle import ended, result_of, settle, tell_of_no_job
+from bundlerun.runs.task import TASKS
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
     from bundlerun.bundles.record import BundleRecord
     from bundlerun.remotes.base import Remote
+
+
+class Verbs(Protocol):
+    """What is done with runs of a kind that are carried out in parts."""
+
+    @staticmethod
+    def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord | None]:
+        """See ``follow``."""
+
+    @staticmethod
+    def refreshed(
+        record: RunRecord, statuses: Mapping[str, JobStatus], scope: RunScope
+    ) -> RunRecord:
+        """``record`` after looks at its jobs, settled where all of them have ended."""
+
+    @staticmethod
+    def cancel(record: RunRecord, scope: RunScope) -> RunRecord:
+        """See ``cancel``."""
+
+    @staticmethod
+    def log_lines(
+        record: RunRecord, index: int | None, scope: RunScope, *, follow: bool
+    ) -> Iterator[str]:
+        """The lines that the item at ``index`` wrote, None: all of them."""
+
+
+def verbs_of(record: RunRecord) -> Verbs | None:
+    """What is done with runs of this kind in place of what is done here."""
+    kind = TASKS.get(record.kind)
+    if kind is None or kind.verbs is None:
+        return None
+    found: Verbs = registry.load({record.kind: kind.verbs}, record.kind, what="task")
+    return found
+
 
 LISTED_WITHIN_S = 120.0
 """The time within which a service lists a job that it has.
@@ -36,19 +71,22 @@ LOG_GRACE_S = 5.0
 _ORPHAN_POLL_S = 2.0
 
 
-def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord]:
+def follow(record: RunRecord, scope: RunScope) -> tuple[RunRecord, BundleRecord | None]:
     """Wait for the run's end; the settled record and the output, pulled.
 
     The run's log lines go to ``scope.progress``. Raises a RunFailed when it failed, Stuck when the
     queue says that it will never start.
     """
+    verbs = verbs_of(record)
+    if verbs is not None:
+        return verbs.follow(record, scope)
     if not record.judged:
         backend = backend_of(record, scope)
         record = _with_job(record, backend, scope)
         if record.handle is not None and not record.judged:
             record = _watched(record, record.handle, backend, scope)
     output = result_of(record, scope)
-    if record.followed and output.lineage.request is None:
+    if record.followed and output is not None and output.lineage.request is None:
         # A request does not tell which bundles a pipeline looks up by name.
         names = [p.name for p in output.lineage.parents if p.role.startswith("external:")]
         looked_up = ", ".join(sorted(set(names))) or "bundles by name"
@@ -95,6 +133,9 @@ def cancel(record: RunRecord, scope: RunScope) -> RunRecord:
         reason = "cancelled while it was being submitted"
         return newest.changed(state=JobState.CANCELLED, reason=reason)
 
+    verbs = verbs_of(record)
+    if verbs is not None:
+        return verbs.cancel(record, scope)
     record = change(record, asked, scope)
     if record.settled:
         return record
@@ -252,24 +293,31 @@ def _refreshed(records: list[RunRecord], backend: Backend, scope: RunScope) -> l
     """Runs of one backend, looked at once."""
     looked: list[RunRecord] = []
     for record in records:
+        if verbs_of(record) is not None:
+            looked.append(record)
+            continue
         try:
             looked.append(found_again(record, backend, scope))
         except (BundlerunError, OSError) as error:
             looked.append(record.changed(reason=str(error)))
-    asked = [record.handle for record in looked if record.handle and not record.settled]
+    asked = [handle for record in looked if not record.settled for handle in record.handles]
     try:
         states = backend.poll(asked) if asked else {}
     except BundlerunError as error:
         return [r if r.settled else r.changed(reason=str(error)) for r in looked]
-    return [
-        r if r.handle is None or r.settled else _settled(r, states[r.handle.id], backend, scope)
-        for r in looked
-    ]
+    return [r if r.settled else _settled(r, states, backend, scope) for r in looked]
 
 
-def _settled(record: RunRecord, status: JobStatus, backend: Backend, scope: RunScope) -> RunRecord:
+def _settled(
+    record: RunRecord, states: Mapping[str, JobStatus], backend: Backend, scope: RunScope
+) -> RunRecord:
+    verbs = verbs_of(record)
     try:
-        return settle(record, status, backend, scope, wait=False)
+        if verbs is not None:
+            return verbs.refreshed(record, states, scope)
+        if record.handle is None:
+            return record
+        return settle(record, states[record.handle.id], backend, scope, wait=False)
     except (BundlerunError, OSError) as error:
         return record.changed(reason=str(error))
 

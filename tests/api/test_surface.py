@@ -17,6 +17,8 @@ from bundlerun.cli.main import VERBS
 GIVEN_BY_PYTHON = {
     "Any",
     "BaseException",
+    "Callable",
+    "Iterable",
     "Iterator",
     "Mapping",
     "None",
@@ -35,12 +37,15 @@ COMMAND_LINE_ALONE = {
 """Verbs of the command line without a function, and why."""
 
 FUNCTIONS_ALONE = {
+    "attach": "bundlerun wait RUN: in Python the results come as futures",
     "contexts": "bundlerun context",
     "delete_context": "bundlerun context NAME --delete",
     "find": "bundlerun ls NAME: in Python a bundle is an object, or None",
     "get": "a value is had in Python alone",
+    "map": "a function is had in Python alone",
     "open": "bundlerun --context NAME, BUNDLERUN_HOME: a workspace of one's own",
     "plan": "bundlerun run --dry-run",
+    "starmap": "a function is had in Python alone",
     "submit": "bundlerun run --no-wait",
     "verify": "bundlerun run --verify",
     "view": "a value is had in Python alone, part by part",
@@ -52,7 +57,8 @@ FUNCTIONS_ALONE = {
 def test_a_verb_has_one_name_on_the_command_line_and_in_python() -> None:
     """Who knows one knows the other."""
     functions = {name for name in br.__all__ if inspect.isfunction(getattr(br, name))} - {
-        "external"
+        "external",
+        "as_completed",
     }
     assert set(VERBS) - set(COMMAND_LINE_ALONE) == functions - set(FUNCTIONS_ALONE)
     assert set(COMMAND_LINE_ALONE) < set(VERBS)

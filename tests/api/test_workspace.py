@@ -116,6 +116,7 @@ def test_every_verb_of_the_module_is_the_workspace_s(name: str) -> None:
     handed = [ast.unparse(given) for given in (*call.args, *call.keywords)]
     places = {
         inspect.Parameter.KEYWORD_ONLY: "{0}={0}",
+        inspect.Parameter.VAR_POSITIONAL: "*{0}",
         inspect.Parameter.VAR_KEYWORD: "**{0}",
     }
     wanted = signature.parameters.values()

@@ -72,7 +72,7 @@ def test_a_job_imports_nothing_of_its_client() -> None:
     waits for it: no engine, no image, no form in which runs are shown."""
     check_not_loaded(
         "import bundlerun.cli.worker, bundlerun.runs.worker, bundlerun.runs.carry_pipe",
-        *("boto3", "docker", "pyarrow", "rich", "bundlerun.api", "bundlerun.backends"),
+        *("boto3", "docker", "pyarrow", "rich", "bundlerun.api", "bundlerun.backends.base"),
         *("bundlerun.images.dockerfile", "bundlerun.runs.job_spec", "bundlerun.runs.record"),
         "bundlerun.runs.request",
     )

@@ -352,7 +352,7 @@ def test_an_open_call_keeps_its_files_and_the_packs_that_its_items_name(
     remote = one[2].inner
     for key in ("f", "plan.json", "h/0000", "e/000000000.1.0.1.0"):
         remote.put(f"runs/call/{key}", b"{}")
-    remote.put("packs/of-an-item", b"bytes")
+    remote.put("packs/of-a-result", b"bytes")
     report = swept(one, 20 * DAYS_S, grace_s=7 * DAYS_S)
     assert (kinds(report), report.condemned) == ({}, None)
     assert len(keys(one, "runs/call/")) == 4
@@ -361,6 +361,24 @@ def test_an_open_call_keeps_its_files_and_the_packs_that_its_items_name(
     assert kinds(report) == {"files of runs": 5}
     assert report.condemned is not None
     assert report.condemned.count == 1
+
+
+def test_a_pack_that_the_items_of_an_open_call_name_is_used(client: MakeClient) -> None:
+    """Though it is older than the call, and the only bundle that named it was removed."""
+    one = client("one")
+    remote = one[2].inner
+    entry = sent(one, "x", b"of a bundle, and of an item" * 100)
+    (pack,) = keys(one, "packs/")
+    for key in ("i/000000", "f", "plan.json", pack.replace("packs/", "p/")):
+        remote.put(f"runs/call/{key}", b"{}")
+    removed(one, entry)
+    for _ in range(3):
+        swept(one, 8 * DAYS_S, grace_s=0)
+        assert keys(one, "packs/") == [pack]
+    remote.delete(keys(one, "runs/call/"))
+    for _ in range(2):
+        swept(one, 8 * DAYS_S, grace_s=0)
+    assert keys(one, "packs/") == []
 
 
 def test_writes_that_broke_off_go(client: MakeClient, url: str) -> None:

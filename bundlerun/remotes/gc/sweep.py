@@ -44,7 +44,10 @@ MOSTLY = 0.5
 _TRIES = 10
 
 _FUNCTION = re.compile(r"runs/[^/]+/f")
-"""The first object of a call, older than all used by its items and results."""
+"""Each call has it, and no other run."""
+
+_PACK = re.compile(r"runs/[^/]+/p/([^/]+)")
+"""Says that the items of a call use a pack."""
 
 
 def collect(
@@ -71,9 +74,9 @@ def collect(
     sweep = _Sweep(remote, uuid, picture, now_s, window_s)
     # Records before the packs that they name: a clean-up that dies leaves packs too many.
     sweep.records()
-    sweep.packs(listed, lists)
-    # Before what is dead is told: it depends on the calls that are kept.
+    # Before packs: those that a kept call names are used.
     sweep.runs(grace_s)
+    sweep.packs(listed, lists)
     sweep.litter(grace_s)
     dead = sweep.dead(lists, grace_s)
     if delete:
@@ -152,10 +155,21 @@ class _Sweep:
             if not self._is_kept(entries, grace_s):
                 old += entries
             elif any(_FUNCTION.fullmatch(entry.key) for entry in entries):
-                # What its items and results are made of, no bundle record names.
-                begun_s = min(entry.modified_s for entry in entries)
-                self._calls_since_s = min(self._calls_since_s, begun_s)
+                self._keep_packs_of(entries)
         self._take("files of runs", old)
+
+    def _keep_packs_of(self, call: Sequence[KeyInfo]) -> None:
+        """Count the packs of a call as used: no bundle record names them.
+
+        Those of its items are named by keys of the call; those of its results are younger than it.
+        """
+        for entry in call:
+            named = _PACK.fullmatch(entry.key)
+            pack = self._picture.packs.get(named[1]) if named else None
+            if named and pack:
+                self._picture.live[named[1]] = pack.size
+        begun_s = min(entry.modified_s for entry in call)
+        self._calls_since_s = min(self._calls_since_s, begun_s)
 
     def _is_kept(self, entries: Sequence[KeyInfo], grace_s: float) -> bool:
         has_ended = any(entry.key.split("/")[-1].startswith("result.") for entry in entries)

@@ -20,7 +20,7 @@ from bundlerun import errors
 from bundlerun.errors import BundlerunError, InfraError, IntegrityError, RunFailed
 from bundlerun.futures.outcome import Outcome
 from bundlerun.futures.payload import Versions, check_versions
-from bundlerun.futures.sealing import Seal, Sealed
+from bundlerun.futures.sealing import TAG_BYTES, Seal, Sealed
 from bundlerun.runs.calls.item_log import ItemLog
 from bundlerun.runs.calls.items import read_items
 from bundlerun.runs.calls.outcomes import Outcomes, final_ones
@@ -124,6 +124,9 @@ def _worked(
     try:
         check_versions(Versions(task.python, task.cloudpickle))
         sealed = _there(attempt, function_key(task.function or run_id))
+        if task.function:
+            # Another run sent it, by a key of its own; the plan has its seal by this one's.
+            sealed = bytes.fromhex(task.function_seal) + sealed[TAG_BYTES:]
         function = seal.opened(Sealed.FUNCTION, 0, sealed)
     except (InfraError, IntegrityError) as error:
         for index in child.items:

@@ -1,4 +1,4 @@
-"""The options of a map, and what is asked for with one, before anything is sent or looked up."""
+"""The options of a map, checked before anything is sent or looked up."""
 
 from __future__ import annotations
 
@@ -71,8 +71,11 @@ class MapOptions(Keywords):
 
 @dataclass(frozen=True)
 class CallRequest:
-    """One map, its options checked and resolved. ``asked`` names the fields of ``resources`` that
-    are not the settings'; ``timeout_s`` None: no limit; ``output`` empty: no bundle is made."""
+    """One map, its options checked and resolved.
+
+    ``asked`` names the fields of ``resources`` that are not the settings'; ``timeout_s`` None: no
+    limit; ``output`` empty: no bundle is made.
+    """
 
     func: Callable[..., Any]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -94,8 +97,11 @@ class CallRequest:
 def call_request(
     func: Callable[..., Any], options: MapOptions, settings: Settings, arguments: int | None
 ) -> CallRequest:
-    """The request to call ``func`` with items of so many positional ``arguments`` (None: as each
-    item has them). Raises UsageError for what cannot be meant; nothing is asked of anybody."""
+    """The request to call ``func`` with items of so many positional ``arguments``.
+
+    None: as many as each item has. Nothing is asked of anybody. Raises UsageError for what cannot
+    be meant.
+    """
     if not callable(func):
         raise UsageError(
             f"what is mapped must be callable, not a {type(func).__name__}",
@@ -132,7 +138,10 @@ def call_request(
 def _check_signature(
     func: Callable[..., Any], arguments: int | None, kwargs: Mapping[str, Any]
 ) -> None:
-    """Raises UsageError where no call of ``func`` can be meant, as far as its signature tells."""
+    """Refuse what ``func`` cannot be called with, as far as its signature tells.
+
+    Raises UsageError.
+    """
     try:
         signature = inspect.signature(func)
     except (TypeError, ValueError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from bundlerun.errors import InfraError, IntegrityError, SpotReclaimed
+from bundlerun.errors import IntegrityError
 from bundlerun.futures.item_packs import PACK_BYTES, entries_of, packed
 from bundlerun.futures.outcome import Outcome
 from bundlerun.futures.sealing import Seal, Sealed
@@ -23,9 +23,6 @@ FLUSH_S = 30.0
 
 _ENTRY_BYTES = 8 + 32
 """What an entry takes in a pack besides the outcome: where it ends, and its seal."""
-
-_NOT_FINAL = frozenset({InfraError.__name__, SpotReclaimed.__name__})
-"""Failures that say nothing of the item: a retried job does it again."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _final(data: bytes, written: Written, seal: Seal) -> Iterator[int]:
             outcome = Outcome.from_bytes(seal.opened(Sealed.OUTCOME, index, entry))
         except IntegrityError:
             continue
-        if outcome.index == index and outcome.failure not in _NOT_FINAL:
+        if outcome.index == index and outcome.is_final:
             yield index
 
 

@@ -39,6 +39,19 @@ class Part:
         """How many jobs the part is."""
         return -(-self.count // self.chunk)
 
+    @property
+    def all_items(self) -> Sequence[int]:
+        """The items that its jobs work on, ascending."""
+        return range(self.first, self.first + self.count) if self.items is None else self.items
+
+    def has(self, index: int) -> bool:
+        """Whether one of its jobs works on the item."""
+        return index in self.all_items
+
+    def child_of(self, index: int) -> int:
+        """The job that works on the item, which is one of the part's."""
+        return self.all_items.index(index) // self.chunk
+
     def items_of(self, child: int) -> Sequence[int]:
         """The items that the job ``child`` works on, ascending. Raises IntegrityError where the
         part has no such job."""
@@ -53,9 +66,9 @@ class Part:
         first = self.first + child * self.chunk
         return range(first, min(first + self.chunk, self.first + self.count))
 
-    def to_sealed(self, seal: Seal) -> bytes:
-        """The part as it lies on the remote."""
-        found = {
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
             "format": FORMAT,
             "run_id": self.run_id,
             "part": self.number,
@@ -67,13 +80,25 @@ class Part:
             "items": None if self.items is None else list(self.items),
             "handle": None if self.handle is None else self.handle.to_json(),
         }
-        return seal.sealed(Sealed.PART, self.number, canonical_json(found))
+
+    def to_sealed(self, seal: Seal) -> bytes:
+        """The part as it lies on the remote."""
+        return seal.sealed(Sealed.PART, self.number, canonical_json(self.to_json()))
 
     @staticmethod
     def from_sealed(data: bytes, seal: Seal, run_id: str, number: int) -> Part:
         """The part ``number`` of the run ``run_id``. Raises IntegrityError where it is not sealed
         by ``seal`` as that."""
-        found: Any = parse_record(seal.opened(Sealed.PART, number, data))
+        part = Part.from_json(parse_record(seal.opened(Sealed.PART, number, data)))
+        if (part.run_id, part.number) != (run_id, number):
+            raise IntegrityError(
+                f"it is part {part.number} of run {part.run_id}, not {number} of {run_id}"
+            )
+        return part
+
+    @staticmethod
+    def from_json(found: Any) -> Part:
+        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
         check_format(found)
         try:
             items, handle = found["items"], found["handle"]
@@ -90,10 +115,6 @@ class Part:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"not a part of a run: {error!r:.200}") from error
-        if (part.run_id, part.number) != (run_id, number):
-            raise IntegrityError(
-                f"it is part {part.number} of run {part.run_id}, not {number} of {run_id}"
-            )
         if part.items is not None and (len(part.items), part.chunk) != (part.count, 1):
             raise IntegrityError(f"a part of {part.count} items names {len(part.items)}")
         return part

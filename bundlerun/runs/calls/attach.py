@@ -1,0 +1,151 @@
+"""Calls that were submitted before, found again from any process.
+
+With their key, if somebody knows it; a submit that broke off is gone on with.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bundlerun.backends.open import open_backend
+from bundlerun.bundles.record import parse_record
+from bundlerun.errors import BundlerunError, IntegrityError, RunNotFound, UsageError
+from bundlerun.futures.sealing import KEY_VARIABLE, TAG_BYTES, Seal
+from bundlerun.remotes.records import read_record
+from bundlerun.runs.calls.call import Call, parts_as_rows
+from bundlerun.runs.calls.parts import Part
+from bundlerun.runs.calls.sealed_plan import checked_call
+from bundlerun.runs.calls.submit import go_on
+from bundlerun.runs.index import plan_of
+from bundlerun.runs.keys import part_key
+from bundlerun.runs.listing import run_called
+from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.scope import change, holding
+from bundlerun.runs.task import CallTask
+
+if TYPE_CHECKING:
+    from bundlerun.remotes.base import Remote
+    from bundlerun.runs.record import RunRecord
+    from bundlerun.runs.scope import RunScope
+
+ABANDONED_S = 600.0
+"""A submit of another store that is so old and not complete has broken off."""
+
+
+def attached(run: str, scope: RunScope) -> Call:
+    """The call whose run's id starts with ``run``, submitted to its end.
+
+    Raises RunNotFound, UsageError for a run of a pipe or when several start so, IntegrityError for
+    what the run did not write, and as ``submit.go_on``.
+    """
+    record = run_called(run, scope)
+    if record.kind != CallTask.kind:
+        raise UsageError(
+            f"{record.label} is that of a pipe, and has no items",
+            hint=f"bundlerun wait {record.run_id[:13]}",
+        )
+    return resumed(opened(record, scope))
+
+
+def opened(record: RunRecord, scope: RunScope) -> Call:
+    """The call of ``record``, with its plan.
+
+    Where another store submitted it its parts are read, and its key is asked of its jobs, while
+    their backend knows them. Raises RunNotFound where there is no plan, IntegrityError for one that
+    the run did not write.
+    """
+    backend = open_backend(record.backend, scope.connections)
+    remote = scope.remote_of(record)
+    if record.unsent is not None:
+        plan = RunPlan.from_json(dict(record.unsent))
+    else:
+        found = plan_of(remote, record.run_id)
+        if found is None:
+            raise RunNotFound(
+                f"the run {record.run_id} on {remote.url} has no plan",
+                hint="bundlerun jobs --remote",
+            )
+        plan = found
+    seal = None if record.key is None else Seal.from_hex(record.key)
+    call = Call(record, plan, seal, backend, scope)
+    if seal is not None:
+        checked_call(plan, seal)
+    return call if not record.adopted or record.settled else _as_others_left_it(call)
+
+
+def resumed(call: Call) -> Call:
+    """The call, of which each part has a job.
+
+    Waits for a process that submits it at this moment, and goes on where nobody does. Raises as
+    ``submit.go_on``.
+    """
+    record = call.record
+    if record.judged or record.cancel_asked_s is not None or _is_complete(call):
+        return call
+    young = time.time() - (record.submitted_s or 0.0) < ABANDONED_S
+    if call.seal is None or (record.adopted and young):
+        return call
+    with holding(call.run_id, call.scope, wait=True):
+        call = call.read_again()
+        if call.record.judged or _is_complete(call):
+            return call
+        # A job may be there that its client did not note before it died.
+        return go_on(call.changed(orphaned_s=call.record.orphaned_s or time.time()))
+
+
+def _is_complete(call: Call) -> bool:
+    return call.record.unsent is None and all(part.handle for part in call.parts)
+
+
+def _as_others_left_it(call: Call) -> Call:
+    """The call with its parts as the remote has them, and its key if a job tells it."""
+    data = _part_objects(call.remote, call.run_id)
+    unproven = [part for part in map(_unproven, data) if part is not None]
+    seal = call.seal or _key_from_jobs(call, unproven)
+    if seal is None:
+        parts = [part for part in unproven if part.run_id == call.run_id]
+    else:
+        parts = []
+        for number, sealed in enumerate(data):
+            parts.append(Part.from_sealed(sealed, seal, call.run_id, number))
+    rows, key = parts_as_rows(parts), None if seal is None else seal.hex()
+    record = change(call.record, lambda r: r.changed(parts=rows, key=key), call.scope)
+    return replace(call, record=record, seal=seal)
+
+
+def _part_objects(remote: Remote, run_id: str) -> list[bytes]:
+    prefix = part_key(run_id, 0)[:-4]
+    keys = [entry.key for entry in remote.list(prefix)]
+    found = [read_record(remote, key) for key in keys]
+    return [data for data in found if data is not None]
+
+
+def _unproven(data: bytes) -> Part | None:
+    """A part, by an unknown writer; None for what is not one."""
+    try:
+        return Part.from_json(parse_record(data[TAG_BYTES:]))
+    except IntegrityError:
+        return None
+
+
+def _key_from_jobs(call: Call, parts: list[Part]) -> Seal | None:
+    """The key, as a job of the run has it, if it sealed the plan.
+
+    None where no backend knows such a job any more.
+    """
+    for part in parts:
+        if part.handle is None or part.handle.run_id != call.run_id:
+            continue
+        try:
+            text = call.backend.variable(part.handle, KEY_VARIABLE)
+            if text is None:
+                continue
+            seal = Seal.from_hex(text)
+            checked_call(call.plan, seal)
+        except BundlerunError as error:
+            call.scope.progress.line(f"(a job of {call.record.label} is not believed: {error})")
+            continue
+        return seal
+    return None

@@ -1,0 +1,56 @@
+"""Ending a call: all of it, one request an array, or one of its items."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bundlerun.errors import BundlerunError
+from bundlerun.runs.scope import change
+
+if TYPE_CHECKING:
+    from bundlerun.runs.calls.call import Call
+    from bundlerun.runs.record import RunRecord
+
+_REASON = "cancelled with bundlerun cancel"
+
+
+def end(call: Call) -> Call:
+    """The call once every job was told to end; ended ones are not an error.
+
+    The wish is written down first: what is being submitted meanwhile is ended by its submitter.
+    Raises what the backend raises; the wish stays.
+    """
+
+    def asked(newest: RunRecord) -> RunRecord:
+        if newest.judged:
+            return newest
+        return newest.changed(cancel_asked_s=newest.cancel_asked_s or time.time())
+
+    call = replace(call, record=change(call.record, asked, call.scope))
+    if call.record.judged:
+        return call
+    raised: BundlerunError | None = None
+    for part in call.parts:
+        if part.handle is not None:
+            try:
+                call.backend.cancel(part.handle, _REASON)
+            except BundlerunError as error:
+                raised = error
+    if raised is not None:
+        raise raised
+    return call.changed(cancel_sent=True)
+
+
+def end_item(call: Call, index: int) -> bool:
+    """Tell the job of one item to end; whether it was told.
+
+    False where others share that job, or nobody has it yet. Raises what the backend raises.
+    """
+    part = next(part for part in reversed(call.parts) if part.has(index))
+    if part.handle is None or part.chunk > 1:
+        return False
+    child = part.child_of(index)
+    call.backend.cancel(part.handle, _REASON, index=child if part.children > 1 else None)
+    return True

@@ -1,0 +1,341 @@
+"""Following a call: looks at its parts, and outcomes as they come.
+
+Of what has no outcome it is told why, or it goes again with more memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bundlerun.backends.job import Failure, JobHandle, JobState, JobStatus
+from bundlerun.errors import (
+    BundlerunError,
+    Cancelled,
+    InfraError,
+    MissingOutput,
+    OutOfMemory,
+    Stuck,
+    UsageError,
+)
+from bundlerun.futures.codec import Codec
+from bundlerun.futures.followed import Ended
+from bundlerun.futures.outcome import Outcome, exception_of
+from bundlerun.runs.calls.call import Call
+from bundlerun.runs.calls.cancel import end, end_item
+from bundlerun.runs.calls.gather import Gathering
+from bundlerun.runs.calls.parts import Part, repeat_of
+from bundlerun.runs.calls.settle import settle
+from bundlerun.runs.calls.submit import go_on
+from bundlerun.runs.claim import claimant
+from bundlerun.runs.keys import place_of
+from bundlerun.runs.scope import holding, read_again
+
+if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.bundles.record import BundleRecord
+    from bundlerun.futures.followed import OpenItems
+
+LAST_LINES = 20
+"""Lines of the log that are told of a job without an outcome."""
+
+LOGS_AT_MOST = 20
+"""The logs of so many such jobs of a part are asked for: they mostly say the same."""
+
+
+class Following:
+    """A call, as a poller follows it: ``futures.followed.Followed``.
+
+    ``trust``: pickles are opened where no key proves them. ``decode`` False: the caller wants to
+    know that items ended, and not in what. ``hand_out`` makes what the caller gets of the output's
+    record.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        *,
+        trust: bool = False,
+        decode: bool = True,
+        hand_out: Callable[[BundleRecord], Any] = lambda bundle: bundle,
+    ) -> None:
+        self.call = call
+        self._trusted = trust or call.seal is not None
+        self._decodes = decode
+        self._hand_out = hand_out
+        self._codec = Codec.of(call.scope.binding, call.scope.progress)
+        self._gathering = Gathering(call.run_id, call.task.items, call.seal)
+        self._tallies: dict[int, object] = {}
+        self._lost: set[int] = set()
+        self._over: set[int] = set()
+        self._held: dict[int, Outcome] = {}
+        self._again: dict[int, int] = {}
+        self._has_looked = False
+
+    @property
+    def backend(self) -> Backend:
+        """See Followed."""
+        return self.call.backend
+
+    def handles(self) -> Sequence[JobHandle]:
+        """See Followed: those of the open parts, and some until the run is settled."""
+        if self.call.record.settled:
+            return []
+        handles = [part.handle for part in self.call.parts if part.handle is not None]
+        left = [h for h in handles if h.part not in self._over]
+        return left or handles[:1]
+
+    def seen(self, statuses: Mapping[str, JobStatus], open: OpenItems) -> Iterator[Ended]:
+        """See Followed."""
+        if not self._has_looked and self.call.record.judged:
+            for outcome in self._gathering.gathered(self.call.remote):
+                yield self._ended(outcome)
+        is_news = self._noted(statuses) or not self._has_looked
+        if is_news and len(open):
+            for outcome in self._gathering.new(self.call.reads(), open):
+                if outcome.index in open and self._is_last(outcome):
+                    yield self._ended(outcome)
+        self._has_looked = True
+        for part in self.call.parts:
+            if part.handle is not None and part.number in self._over:
+                yield from self._left_out(part, statuses.get(part.handle.id), open)
+        self._repeat()
+        if self._is_over():
+            self.call = settle(self.call, self._gathering, wait=True)
+
+    def cancel(self, index: int | None) -> bool:
+        """See Followed."""
+        if index is None:
+            self.call = end(self.call)
+            return True
+        return end_item(self.call, index)
+
+    def output(self) -> Any:
+        """See Followed."""
+        from bundlerun.runs.settle import result_of
+
+        record = read_again(self.call.record, self.call.scope)
+        bundle = result_of(record, self.call.scope)
+        return None if bundle is None else self._hand_out(bundle)
+
+    def _noted(self, statuses: Mapping[str, JobStatus]) -> bool:
+        """Whether there may be new outcomes. Raises Stuck where a job will never start."""
+        is_news = False
+        for part in self.call.parts:
+            status = statuses.get(part.handle.id) if part.handle else None
+            if status is None or part.number in self._over:
+                continue
+            if status.stuck:
+                run = self.call.run_id[:13]
+                raise Stuck(
+                    f"run {run} cannot start: {status.reason}", hint=f"bundlerun cancel {run}"
+                )
+            tally = (status.state, status.tally)
+            # A job with many items writes outcomes while it runs.
+            several = part.chunk > 1 and status.state is JobState.RUNNING
+            is_news |= tally != self._tallies.get(part.number) or several
+            self._tallies[part.number] = tally
+            if self._has_ended(part, status):
+                self._over.add(part.number)
+                is_news = True
+        return is_news
+
+    def _has_ended(self, part: Part, status: JobStatus) -> bool:
+        """Whether the backend has said its last word: of a loss, twice."""
+        if status.state is not JobState.LOST:
+            self._lost.discard(part.number)
+            return status.state.final
+        was_lost = part.number in self._lost
+        self._lost.add(part.number)
+        return was_lost
+
+    def _is_last(self, outcome: Outcome) -> bool:
+        """Whether nothing can still come of the item.
+
+        What a retried job or another part does again is held until then.
+        """
+        index = outcome.index
+        later = max((p.attempt for p in self._parts_of(index)), default=1)
+        if outcome.failure == OutOfMemory.__name__ and self._goes_again(index, outcome.attempt):
+            return False
+        if outcome.attempt < later:
+            return False
+        if not outcome.is_final and not self._over_for(index):
+            self._held[index] = outcome
+            return False
+        return True
+
+    def _goes_again(self, index: int, attempt: int) -> bool:
+        """Whether an item that ran out of memory is done once more, with more of it."""
+        task = self.call.task
+        if task.memory_factor <= 1 or self.call.seal is None:
+            return False
+        if self.call.record.cancel_asked_s is not None:
+            return False
+        if any(part.attempt > attempt for part in self._parts_of(index)):
+            return True
+        repeats = sum(part.items is not None for part in self._parts_of(index))
+        if repeats >= max(task.retries, 1):
+            return False
+        memory_mib = self._more_memory(index)
+        try:
+            resources = dataclasses.replace(task.resources, memory_mib=memory_mib)
+            self.backend.check_resources(resources, ())
+            if (self.backend.room(resources) or 1) < 1:
+                return False
+        except UsageError:
+            return False
+        self._again[index] = attempt
+        return True
+
+    def _more_memory(self, index: int) -> int:
+        most = max(part.memory_mib for part in self._parts_of(index))
+        return int(most * self.call.task.memory_factor)
+
+    def _parts_of(self, index: int) -> list[Part]:
+        """The parts that do the item, the first one first."""
+        return [part for part in self.call.parts if part.has(index)]
+
+    def _over_for(self, index: int) -> bool:
+        return all(part.number in self._over for part in self._parts_of(index))
+
+    def _left_out(self, part: Part, status: JobStatus | None, open: OpenItems) -> Iterator[Ended]:
+        """What became of the open items of a part that has ended."""
+        last = [index for index in part.all_items if index in open]
+        last = [i for i in last if self._parts_of(i)[-1].number == part.number]
+        last = [i for i in last if i not in self._again]
+        if not last or part.handle is None:
+            return
+        other = self._other_job(part, last[0])
+        if other is not None:
+            self.call = self.call.with_part(dataclasses.replace(part, handle=other))
+            self._over.discard(part.number)
+            self._tallies.pop(part.number, None)
+            return
+        reasons = self._reasons(part, status)
+        told = 0
+        for index in last:
+            child = part.child_of(index)
+            outcome = self._held.pop(index, None)
+            if outcome is None:
+                outcome = self._without(
+                    index, part, reasons.get(child, status), told < LOGS_AT_MOST
+                )
+                told += 1
+            if outcome.failure == OutOfMemory.__name__ and self._goes_again(index, outcome.attempt):
+                continue
+            if self.call.seal is not None:
+                self._gathering.keep(outcome, self.call.seal)
+            damage = self._gathering.damaged.get(index)
+            yield Ended(index, error=damage) if damage else self._ended(outcome)
+
+    def _reasons(self, part: Part, status: JobStatus | None) -> Mapping[int, JobStatus]:
+        """Why jobs of the part failed, as far as the backend still knows it."""
+        if part.handle is None or (status and status.state is JobState.LOST):
+            return {}
+        try:
+            return self.backend.failed(part.handle)
+        except BundlerunError as error:
+            self.call.scope.progress.line(f"(why jobs failed cannot be asked: {error})")
+            return {}
+
+    def _without(self, index: int, part: Part, status: JobStatus | None, with_log: bool) -> Outcome:
+        """The outcome of an item of which its job wrote none."""
+        status = status or JobStatus(JobState.LOST)
+        asked = self.call.record.cancel_asked_s is not None
+        if status.failure is Failure.CANCELLED or status.state is JobState.CANCELLED or asked:
+            return Outcome(index, part.attempt, failure="Cancelled", reason="it was cancelled")
+        if status.state is JobState.SUCCEEDED:
+            kind, reason = MissingOutput.__name__, "its job ended well, and left no outcome of it"
+        elif status.state is JobState.LOST:
+            kind, reason = InfraError.__name__, status.reason or "its job is lost"
+        else:
+            failure = status.failure or Failure.INFRA_ERROR
+            kind, reason = failure.error.__name__, status.reason or f"its job {status.state.value}"
+        tail = self._last_lines(part, index) if with_log else ""
+        return Outcome(
+            index,
+            part.attempt,
+            failure=kind,
+            reason=reason,
+            stderr=tail,
+            started_s=status.started_s or 0.0,
+            finished_s=status.finished_s or time.time(),
+        )
+
+    def _last_lines(self, part: Part, index: int) -> str:
+        if part.handle is None:
+            return ""
+        try:
+            lines = self.backend.logs(part.handle, index=part.child_of(index))
+            return "\n".join(deque(islice(lines, 10_000), maxlen=LAST_LINES))
+        except BundlerunError as error:
+            return f"(the log cannot be read: {error})"
+
+    def _other_job(self, part: Part, index: int) -> JobHandle | None:
+        """The job that works on the item, where it is not the one that is known.
+
+        Of two that were submitted for a part, one does the work.
+        """
+        if part.handle is None:
+            return None
+        place = place_of(part.number, part.child_of(index))
+        try:
+            claiming = claimant(self.call.reads(), self.call.run_id, place)
+        except BundlerunError:
+            return None
+        return None if claiming is None else self.backend.other_job(part.handle, claiming)
+
+    def _repeat(self) -> None:
+        """Submit once more, with more memory, what ran out of it."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, attempt in self._again.items():
+            by_size.setdefault((attempt + 1, self._more_memory(index)), []).append(index)
+        self._again = {}
+        largest = self.backend.traits.largest_array
+        for (attempt, memory_mib), items in by_size.items():
+            for start in range(0, len(items), largest):
+                some = items[start : start + largest]
+                number = len(self.call.parts)
+                part = repeat_of(self.call.run_id, number, some, attempt, memory_mib)
+                with holding(self.call.run_id, self.call.scope, wait=True):
+                    self.call = self.call.with_part(part)
+                    try:
+                        self.call = go_on(self.call)
+                    except Cancelled:
+                        self.call = self.call.read_again()
+                        return
+                line = f"{len(some)} items ran out of memory: again with {memory_mib} MiB"
+                self.call.scope.progress.line(line)
+
+    def _ended(self, outcome: Outcome) -> Ended:
+        """An outcome, decoded."""
+        if not self._decodes:
+            return Ended(outcome.index)
+        value: Any = None
+        error: BaseException | None = None
+        cancelled = outcome.failure == "Cancelled"
+        if outcome.value is not None:
+            try:
+                value = self._codec.decode(outcome.value, self._trusted)
+            except BundlerunError as found:
+                error = found
+        elif not cancelled:
+            error = exception_of(outcome, self.call.run_id, self._trusted)
+        return Ended(
+            outcome.index,
+            value=value,
+            error=error,
+            cancelled=cancelled,
+            stdout=outcome.stdout,
+            stderr=outcome.stderr,
+            attempts=outcome.attempt,
+            peak_memory_mib=outcome.peak_memory_mib or None,
+        )
+
+    def _is_over(self) -> bool:
+        return all(part.number in self._over for part in self.call.parts)

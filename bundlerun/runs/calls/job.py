@@ -1,0 +1,92 @@
+"""From a part of a call to the job, or array of jobs, that carries it out."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bundlerun.backends.job import JobSpec
+from bundlerun.errors import UsageError
+from bundlerun.futures.sealing import KEY_VARIABLE, Seal
+from bundlerun.runs.job_spec import WORKER, access_of, check_given, job_base, told
+
+if TYPE_CHECKING:
+    from bundlerun.backends.base import Backend
+    from bundlerun.runs.calls.options import CallRequest
+    from bundlerun.runs.calls.parts import Part
+    from bundlerun.runs.plan import RunPlan
+    from bundlerun.runs.scope import RunScope
+    from bundlerun.runs.task import CallTask
+
+MARGIN_S = 120
+"""Seconds that a job's own limit is above that of its items.
+
+Theirs is kept inside of the job, which must start, and write down what became of them.
+"""
+
+LEAST_LIMIT_S = 60
+"""No job is given a shorter limit (AWS Batch user guide, "Job timeouts")."""
+
+
+def part_spec(
+    plan: RunPlan, task: CallTask, part: Part, seal: Seal, backend: Backend, scope: RunScope
+) -> JobSpec:
+    """The job, or array, of a part.
+
+    Makes the staging folder where the remote is a folder. Raises UsageError for a variable that a
+    job gets from us.
+    """
+    access = access_of(plan.run_id, backend.traits, scope)
+    check_given(access.variables, {*task.env})
+    worker = WORKER if plan.image else (sys.executable, *WORKER[1:])
+    return JobSpec(
+        run_id=plan.run_id,
+        name=job_base(task.func),
+        image=plan.image or "",
+        command=(
+            *worker,
+            plan.run_id,
+            "--part",
+            str(part.number),
+            *told(backend.traits.tells, part.children),
+        ),
+        access=access,
+        env={**task.env, KEY_VARIABLE: seal.hex()},
+        secret=frozenset({KEY_VARIABLE}),
+        resources=replace(task.resources, memory_mib=part.memory_mib),
+        timeout_s=limit_of(task.timeout_s, part.chunk),
+        array=part.children,
+        retries=task.retries if backend.traits.most_retries else 0,
+        part=part.number,
+    )
+
+
+def limit_of(timeout_s: float | None, chunk: int) -> int | None:
+    """The limit of a job, in whole seconds.
+
+    The job works through ``chunk`` items with a limit of ``timeout_s`` each (None: none).
+    """
+    if timeout_s is None:
+        return None
+    return max(LEAST_LIMIT_S, math.ceil(timeout_s * chunk) + MARGIN_S)
+
+
+def check_call(request: CallRequest, backend: Backend, scope: RunScope) -> None:
+    """Refuse whatever ``request`` asks that ``backend`` cannot do.
+
+    Nothing is asked of anybody. Raises UsageError.
+    """
+    retries = 0 if request.memory_factor > 1 and not backend.traits.most_retries else None
+    backend.check_limits(
+        retries=request.retries if retries is None else retries,
+        timeout_s=limit_of(request.timeout_s, request.chunksize or 1),
+    )
+    backend.check_resources(request.resources, request.asked)
+    remote = scope.remote
+    if remote.folder is not None and not backend.traits.sees_folders:
+        raise UsageError(
+            f"a job on {request.backend} cannot reach {remote.url}, a folder of this machine",
+            hint="bundlerun context NAME; bundlerun remote NAME s3://bucket/prefix",
+        )
