@@ -50,13 +50,13 @@ def main() -> None:
     os.environ["BUNDLERUN_RUN"] = told["run_id"]
     folder, staging = Path(told["folder"]), told["staging"]
     remote = open_job_remote(
-        told["remote"], None if staging is None else Path(staging), Lines(lambda text: None)
+        told["remote"], None if staging is None else Path(staging), Lines(_say)
     )
     codec = Codec(remote, folder)
     try:
         func = load_function(read_frame(requests) or b"", folder / "sources", codec)
     except RunFailed as error:
-        sys.stderr.write(f"{error.evidence}\n")
+        _say(error.evidence)
         failed = Outcome(0, failure=type(error).__name__, reason=str(error))
         write_frame(replies, failed.to_bytes())
     except BaseException as error:  # the user's modules are imported
@@ -64,6 +64,10 @@ def main() -> None:
     else:
         write_frame(replies, b"")
         _serve(requests, replies, func, codec)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _serve(requests: int, replies: int, func: Callable[..., Any], codec: Codec) -> None:

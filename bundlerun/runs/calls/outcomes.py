@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -36,7 +36,8 @@ class Outcomes:
     """What one attempt of a part's job has to tell, in the order in which its items ended.
 
     One object at the end, and more where that takes long or has more than ``PACK_BYTES``; written
-    by a thread, so that no item waits for it. What a write raises is raised by a later call.
+    by a thread, so that no item waits for it. A write that failed is done again with the next one:
+    an hour's work does not end for a remote that is silent for a while.
     """
 
     def __init__(self, remote: Remote, run_id: str, part: int, attempt: int, seal: Seal) -> None:
@@ -46,7 +47,7 @@ class Outcomes:
         self._bytes = 0
         self._since_s = 0.0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
-        self._writing: list[Future[None]] = []
+        self._writing: list[tuple[list[_Entry], Future[None]]] = []
 
     def add(self, outcome: Outcome) -> None:
         """Take one more."""
@@ -65,22 +66,21 @@ class Outcomes:
             self.flush()
 
     def flush(self) -> None:
-        """Begin to write what was added."""
-        for entries in _consecutive(self._waiting):
-            self._writing.append(self._writer.submit(self._write, entries))
+        """Begin to write what was added, and what could not be written before."""
+        again = [entries for entries, each in self._writing if each.done() and each.exception()]
+        self._writing = [(entries, each) for entries, each in self._writing if not each.done()]
+        for entries in (*again, *_consecutive(self._waiting)):
+            self._writing.append((entries, self._writer.submit(self._write, entries)))
         self._waiting, self._bytes = [], 0
-        for each in [each for each in self._writing if each.done()]:
-            self._writing.remove(each)
-            each.result()
 
     def close(self) -> None:
-        """Write all that was added; it is on the remote then."""
-        try:
-            self.flush()
-            for each in self._writing:
-                each.result()
-        finally:
-            self._writer.shutdown(wait=True)
+        """Write all that was added; it is on the remote then. Raises what the remote raises."""
+        self.flush()
+        wait(each for _, each in self._writing)
+        self.flush()
+        self._writer.shutdown(wait=True)
+        for _, each in self._writing:
+            each.result()
 
     def _write(self, entries: Sequence[_Entry]) -> None:
         failed = sum(entry.failed for entry in entries)

@@ -23,6 +23,7 @@ from bundlerun.futures.item_packs import entries_of, packed
 from bundlerun.futures.outcome import Outcome
 from bundlerun.futures.payload import dump_function
 from bundlerun.futures.sealing import KEY_VARIABLE, Seal, Sealed
+from bundlerun.remotes.base import Remote
 from bundlerun.remotes.binding import bind
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.runs.calls.parts import Part, parts_of
@@ -53,12 +54,12 @@ class Scene:
         *,
         chunk: int = 1000,
         pack: int = 1000,
+        remote: Remote | None = None,
         **task: Any,
     ) -> None:
-        folder.mkdir(exist_ok=True)
-        (folder / "remote").mkdir()
+        (folder / "remote").mkdir(parents=True)
         self.folder, self.seal, self.run = folder, Seal.new(), new_id()
-        self.remote = FileRemote(f"file://{folder}/remote")
+        self.remote = remote or FileRemote(f"file://{folder}/remote")
         store = Store.open(folder / "store")
         bind(store, store.contexts.create("work"), self.remote)
         store.close()
@@ -202,3 +203,12 @@ def kill(worker: subprocess.Popen[str]) -> None:
     """End a worker's supervisor, as kill -9 does."""
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -11,13 +11,21 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
+import bundlerun as br
+from bundlerun.connections import Connections
 from bundlerun.errors import ItemFailed
 from bundlerun.futures.outcome import exception_of
-from tests.runs.calls.scene import Scene
+from bundlerun.remotes.base import Remote
+from bundlerun.remotes.open import open_remote
+from bundlerun.settings import read_settings
+from tests.runs.calls.scene import Scene, is_alive, mark
 
 pytestmark = pytest.mark.heavy
+
+ROWS = 1_000_000
 
 
 def acted(what: str) -> Any:
@@ -139,7 +147,9 @@ def test_a_job_writes_one_object(acts: tuple[Scene, tuple[int, str, str]]) -> No
 def late(seconds: float) -> float:
     """Sleep so long, in a child of the process as well."""
     if seconds > 1:
-        subprocess.run([sys.executable, "-c", f"import time; time.sleep({seconds})"], check=True)
+        sleeps = [sys.executable, "-c", f"import time; time.sleep({seconds})"]
+        with subprocess.Popen(sleeps) as child:
+            mark(child.pid)
     return seconds
 
 
@@ -154,6 +164,8 @@ def test_an_item_that_is_late_fails_alone(tmp_path: Path) -> None:
     assert second.failure == "TimedOut"
     assert second.reason == "it ran longer than its limit of 2.25 s"
     assert second.finished_s - second.started_s < 60
+    (child,) = scene.begun()
+    assert not is_alive(int(child))
 
 
 def squared(by: int, number: int) -> int:
@@ -236,3 +248,40 @@ def test_much_to_tell_is_several_objects(tmp_path: Path) -> None:
     sizes = [len(scene.remote.get(w.key(scene.run)) or b"") for w in scene.written()]
     assert len(sizes) > 1
     assert max(sizes) <= 16 << 20
+
+
+def read_and_made(path: br.File) -> dict[str, Any]:
+    """Read a file, and return a file and an array that lie in packs."""
+    out = Path(os.environ["HERE"]) / f"{os.environ['BUNDLERUN_INDEX']}.txt"
+    out.write_text(path.read_text().upper() * 100_000)
+    return {"file": br.File(out), "rows": numpy.arange(ROWS)}
+
+
+@pytest.fixture
+def in_a_folder() -> None:
+    """The remote of a scene is one of its folders."""
+
+
+@pytest.fixture
+def in_a_bucket(s3_env: dict[str, str], s3_bucket: str) -> Remote:
+    """A remote in a bucket."""
+    return open_remote(f"s3://{s3_bucket}/prefix", Connections(read_settings()))
+
+
+@pytest.mark.parametrize("place", ["in_a_folder", "in_a_bucket"])
+def test_large_items_and_results_go_through_packs(
+    tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
+    """Files come and go as bundle values do; on S3 by the process's own connection."""
+    remote = request.getfixturevalue(place)
+    (tmp_path / "in.txt").write_text("words")
+    scene = Scene(
+        tmp_path / "scene", read_and_made, [br.File(tmp_path / "in.txt")] * 2, remote=remote
+    )
+    code, _, stderr = scene.carried_out()
+    assert code == 0, stderr
+    for value in scene.values():
+        assert value["file"].read_text() == "WORDS" * 100_000
+        assert value["rows"][-1] == ROWS - 1
+    (written,) = scene.written()
+    assert len(scene.remote.get(written.key(scene.run)) or b"") < 1 << 20

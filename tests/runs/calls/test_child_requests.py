@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bundlerun.errors import RemoteUnreachable
+from bundlerun.remotes.base import Remote
 from bundlerun.runs.calls.carry import carry_part
 from bundlerun.runs.keys import (
     Written,
@@ -23,9 +25,26 @@ from tests.runs.calls.scene import Scene
 pytestmark = pytest.mark.heavy
 
 
-def carried_out(scene: Scene, index: int = 0, number: int = 1) -> list[tuple[str, str]]:
+class Silent(Counting):
+    """Does not answer the first ``times`` that outcomes are written."""
+
+    def __init__(self, inner: Remote, times: int) -> None:
+        super().__init__(inner)
+        self._times = times
+
+    def put(self, key: str, data: bytes) -> None:
+        if "/e/" in key and self._times > 0:
+            self._times -= 1
+            self.requests.append(("put", key))
+            raise RemoteUnreachable(f"{self.url} does not answer")
+        super().put(key, data)
+
+
+def carried_out(
+    scene: Scene, index: int = 0, number: int = 1, remote: Counting | None = None
+) -> list[tuple[str, str]]:
     """The requests of one attempt of a job of the first part."""
-    remote = Counting(scene.remote)
+    remote = remote or Counting(scene.remote)
     attempt = Attempt(remote, scene.run, f"job-{index}", number=number, index=index)
     assert carry_part(attempt, 0, scene.seal.hex(), staging=None) == 0
     return remote.requests
@@ -57,3 +76,19 @@ def test_a_retried_job_that_is_done_reads_neither_function_nor_items(tmp_path: P
     assert items_key(scene.run, 0) not in asked
     assert len(requests) == 6
     assert [end.attempt for end in scene.ends()] == [1, 1, 1]
+
+
+def test_a_remote_that_is_silent_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    """What could not be written is written with the next, or at the end."""
+    scene = Scene(tmp_path / "scene", abs, range(3))
+    requests = carried_out(scene, remote=Silent(scene.remote, 1))
+    assert [what for what, key in requests if "/e/" in key] == ["put", "put"]
+    assert scene.values() == [0, 1, 2]
+
+
+def test_a_job_that_cannot_tell_anything_says_so(tmp_path: Path) -> None:
+    """It ends with the remote's own error."""
+    scene = Scene(tmp_path / "scene", abs, range(3))
+    with pytest.raises(RemoteUnreachable, match="does not answer"):
+        carried_out(scene, remote=Silent(scene.remote, 9))
+    assert scene.written() == []

@@ -18,7 +18,7 @@ from bundlerun.futures.sealing import Seal, Sealed
 from bundlerun.runs.calls.parts import repeat_of
 from bundlerun.runs.claim import claim
 from bundlerun.runs.keys import Written, place_of
-from tests.runs.calls.scene import Scene, kill, mark
+from tests.runs.calls.scene import Scene, is_alive, kill, mark
 
 pytestmark = pytest.mark.heavy
 
@@ -82,16 +82,9 @@ def test_nothing_goes_on_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     kill(worker)
     pid = int(scene.begun()[0])
     until = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and "Z (" not in _state(pid):
+    while is_alive(pid):
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return "Z ("
 
 
 def test_what_failed_for_good_is_not_done_again(tmp_path: Path) -> None:
