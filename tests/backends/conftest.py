@@ -45,31 +45,18 @@ _MARKS = {
 }
 
 
-_ARRAYS = ("local", "processes")
-"""Those on which an array can run. moto's own Batch cannot: it tells no child its index, and no
-parent of a failed child ever ends."""
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each backend in turn."""
-    for fixture, names in (("harness", tuple(_MARKS)), ("arrays", _ARRAYS)):
-        if fixture in metafunc.fixturenames:
-            params = [
-                pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in _MARKS[name]])
-                for name in names
-            ]
-            metafunc.parametrize(fixture, params, indirect=True)
+    if "harness" in metafunc.fixturenames:
+        params = [
+            pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in marks])
+            for name, marks in _MARKS.items()
+        ]
+        metafunc.parametrize("harness", params, indirect=True)
 
 
 @pytest.fixture
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each backend in turn."""
-    found: Harness = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def arrays(request: pytest.FixtureRequest) -> Harness:
-    """Each backend on which an array can run in turn."""
     found: Harness = request.getfixturevalue(request.param)
     return found
