@@ -158,8 +158,8 @@ class Aws:
     def prefix_policy(self, bucket: str, prefix: str) -> dict[str, Any]:
         """The session policy of a job: reads, writes and lists below ``prefix`` alone.
 
-        It is that of the bucket ``bucket``. A job cannot delete. ``prefix`` has no slash at its
-        ends; empty means the whole bucket.
+        ``prefix`` is in ``bucket``, without a slash at its ends; empty means the whole bucket. A
+        job cannot delete.
         """
         arn = f"arn:{self.partition}:s3:::{bucket}"
         below = f"{prefix}/*" if prefix else "*"

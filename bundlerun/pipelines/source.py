@@ -58,8 +58,8 @@ class Source:
     def recorded(self) -> dict[str, str]:
         """The first digits of each file's digest by its path, for a lineage.
 
-        Of each folder's (``folder/``) where the files are too many for a record, and nothing where
-        the folders are as well.
+        Folders (``folder/``) stand in their place where the files are too many for a record, and
+        nothing where the folders are as well.
         """
         files = {path: digest[:_DIGITS] for path, digest in self.digests.items()}
         if len(canonical_json(files)) <= RECORD_BYTES:
