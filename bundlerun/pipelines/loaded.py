@@ -39,7 +39,7 @@ def note_loaded(module_name: str) -> None:
 
 
 def _was_edited(spec: Any, source: bytes) -> bool:
-    """Whether ``source``, of a module that was imported, is not what its import compiled.
+    """Whether ``source`` of an imported module is not what its import compiled.
 
     An import leaves what it compiled in ``__pycache__``, unless it was there (PEP 3147, and PEP 552
     for its head: magic number, flags, time and size of the source). False where that cannot be

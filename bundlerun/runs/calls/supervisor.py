@@ -84,7 +84,7 @@ class Supervisor:
         setting = replace(self._setting, folder=Path(mkdtemp(dir=self._setting.folder)))
         self._process = ItemProcess(setting, self._log, self._stop.descriptor, self._meanwhile)
         found = self._process.load(self._function)
-        # What modules write when they are imported is no item's.
+        # What modules write when they are imported is not an item's.
         stdout, stderr = self._log.taken()
         if found == b"":
             return self._process
