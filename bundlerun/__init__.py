@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         write_build_context,
     )
     from bundlerun.api.bundle import Bundle
+    from bundlerun.api.docker_image import DockerImage
     from bundlerun.api.executor import Executor
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.api.workspace import Workspace
@@ -92,6 +93,7 @@ _ELSEWHERE = {
     "Described": "bundlerun.images.described",
     "Differences": "bundlerun.bundles.value.diff",
     "Directory": "bundlerun.bundles.value.files",
+    "DockerImage": "bundlerun.api.docker_image",
     "Executor": "bundlerun.api.executor",
     "External": "bundlerun.pipelines.pipe",
     "File": "bundlerun.bundles.value.files",
@@ -133,6 +135,7 @@ __all__ = [
     "Described",
     "Differences",
     "Directory",
+    "DockerImage",
     "Executor",
     "External",
     "File",

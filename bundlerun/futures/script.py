@@ -1,4 +1,4 @@
-"""The function of an image that is made for a script: an argument list in, standard output out."""
+"""The function of a script's image: an argument list in, standard output out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bundlerun.errors import ScriptFailed, UsageError
 from bundlerun.images.layout import SCRIPT
 
 _KEPT_LINES = 200
-"""Of what a failing script wrote to standard error, so many last lines are its evidence."""
+"""So many last lines of standard error are the evidence of a failure."""
 
 
 def run_script(arguments: Iterable[object]) -> str:

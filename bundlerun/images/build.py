@@ -10,12 +10,12 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from bundlerun.docker_engine import engine
-from bundlerun.errors import BuildFailed, EngineError
+from bundlerun.errors import BuildFailed, Conflict, EngineError
 from bundlerun.images import image as names
 from bundlerun.images.builders import (
     BuildSurroundings,
@@ -98,6 +98,46 @@ def find_image(name: str) -> ImageRef | None:
             if address == repository or address.endswith(f"/{repository}"):
                 return ImageRef(address, tag, found["Id"], digest, labels)
         return ImageRef(repository, tag, found["Id"], None, labels)
+
+
+def remove_image(name: str, content: str) -> list[str]:
+    """Remove the images called ``name`` of this content, under all their names; these.
+
+    None that is there is not an error. Raises Conflict where a container uses one, EngineError.
+    """
+    from docker.errors import APIError
+
+    filters = {"label": [f"{names.NAME}={name}", f"{names.CONTENT}={content}"]}
+    removed: list[str] = []
+    with engine() as client:
+        rows = client.api.images(filters=filters)
+        # All are looked at first: a name that is gone does not come back.
+        for row in rows:
+            if users := client.api.containers(all=True, filters={"ancestor": row["Id"]}):
+                raise Conflict(
+                    f"{name}:{content[:16]} is used by the container {users[0]['Id'][:12]}",
+                    hint=f"docker rm {users[0]['Id'][:12]}",
+                )
+        for row in rows:
+            tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
+            for each in tags or [row["Id"]]:
+                try:
+                    client.api.remove_image(each)
+                except APIError as error:
+                    if error.status_code != 404:
+                        raise
+                removed.append(each)
+    return removed
+
+
+def tag_image(ref: ImageRef, tags: Iterable[str]) -> None:
+    """Let ``ref`` have each of ``tags`` as well.
+
+    Raises EngineError.
+    """
+    with engine() as client:
+        for tag in tags:
+            client.api.tag(ref.id, ref.name, tag, force=True)
 
 
 def _split(name: str) -> tuple[str, str]:

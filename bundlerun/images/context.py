@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import IO
 
 from bundlerun.bundles.digest import digest_of
 from bundlerun.errors import BuildFailed, UsageError
-from bundlerun.images.dockerfile import Index, dockerfile
+from bundlerun.images.dockerfile import VENV, Index, dockerfile
 from bundlerun.images.recipe import ContextFile, Recipe
+
+_WRITTEN = frozenset({"Dockerfile", "requirements", "wheel", "code"})
 
 _MTIME_S = 315_532_800  # 1980-01-01 UTC: zip files, which wheels are, know nothing older.
 
@@ -35,13 +38,16 @@ def context_tar(recipe: Recipe, index: Index = Index.DEFAULT) -> IO[bytes]:
     return archive
 
 
-def write_context(recipe: Recipe, folder: Path) -> Path:
+def write_context(recipe: Recipe, folder: Path, *, overwrite: bool = False) -> Path:
     """Write the context to ``folder``; the Dockerfile's path.
 
     ``folder`` must be empty or not there; then ``docker build FOLDER`` makes the image (without its
     labels). Raises UsageError when ``folder`` holds something, BuildFailed when a file changed
     meanwhile.
     """
+    if overwrite and _is_context(folder):
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"{folder} is not empty", hint="the path of a folder that does not exist yet"
@@ -55,6 +61,14 @@ def write_context(recipe: Recipe, folder: Path) -> Path:
     place = folder / "Dockerfile"
     place.write_text(dockerfile(recipe.ingredients), encoding="utf-8")
     return place
+
+
+def _is_context(folder: Path) -> bool:
+    """Whether all that is in ``folder`` was written there by ``write_context``."""
+    place = folder / "Dockerfile"
+    if not place.is_file() or VENV not in place.read_text(encoding="utf-8", errors="replace"):
+        return False
+    return {path.name for path in folder.iterdir()} <= _WRITTEN
 
 
 def bytes_of(file: ContextFile) -> bytes:

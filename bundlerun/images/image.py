@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -119,6 +119,7 @@ ENVIRONMENTS = "bundlerun-env"
 
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 # The grammar of the distribution project's reference package: one component of a repository path.
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _ADDRESS = re.compile(rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_COMPONENT})*")
@@ -156,6 +157,19 @@ def environment_name(name: str | None, settings: ImageSettings) -> str:
             hint="name='lab-env'",
         )
     return _placed(name or ENVIRONMENTS, settings)
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """``tags`` in their order.
+
+    Raises UsageError for what cannot be the tag of an image.
+    """
+    if isinstance(tags, str):
+        raise UsageError(f"tags must be a list, not {tags!r}", hint=f"tags=[{tags!r}]")
+    for tag in (found := tuple(tags)):
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            raise UsageError(f"{tag!r} is not the tag of an image", hint="tags=['v1']")
+    return found
 
 
 def _placed(name: str, settings: ImageSettings) -> str:

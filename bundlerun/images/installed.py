@@ -45,15 +45,14 @@ class Inferred:
     public: tuple[str, ...] = ()
 
 
-def installed_requirements(imports: Iterable[str], root: Path | None) -> Inferred:
+def installed_requirements(imports: Iterable[str]) -> Inferred:
     """The installed distributions that have the top-level names ``imports``.
 
-    The standard library, bundlerun and what stands below ``root`` (None: nothing) are left out. A
+    They are of no project that travels itself. The standard library and bundlerun are left out; a
     name that several distributions share (``google``) brings all of them. Raises UsageError for a
     distribution that is installed as editable or from a path of this machine.
     """
     wanted = {name for name in imports if name not in sys.stdlib_module_names and name not in _OURS}
-    wanted = {name for name in wanted if not _stands_below(root, name)}
     owners = _owners(wanted) if wanted else {}
     lines: dict[str, str] = {}
     public: list[str] = []
@@ -68,10 +67,6 @@ def installed_requirements(imports: Iterable[str], root: Path | None) -> Inferre
         missing=tuple(sorted(wanted - owners.keys())),
         public=tuple(dict.fromkeys(public)),
     )
-
-
-def _stands_below(root: Path | None, name: str) -> bool:
-    return root is not None and ((root / name).is_dir() or (root / f"{name}.py").is_file())
 
 
 def _owners(wanted: set[str]) -> dict[str, list[metadata.Distribution]]:

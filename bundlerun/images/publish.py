@@ -41,14 +41,19 @@ def push_image(
 ) -> ImageRef:
     """Push ``ref``, named as on the engine, under its ``tags``; the same by digest.
 
-    The first of ``tags`` names its content. ``repository`` is the whole name there; None: the
-    image's own, in the registry of the settings. ``ecr`` as registry is the account's own (the
-    repository is made when it is missing; ``ecr@HOST`` reaches it through HOST); an address is any
-    other, with the login of ``docker login``. Raises SettingsError without a registry, EngineError
-    when the push fails, and what AWS's failures are translated to.
+    The first of ``tags`` names its content. ``repository`` is the whole name there, or ``ecr``;
+    None: the image's own name, in the registry of the settings. ``ecr`` as registry is the
+    account's own (the repository is made when it is missing; ``ecr@HOST`` reaches it through HOST);
+    an address is any other, with the login of ``docker login``. Raises SettingsError without a
+    registry or for an address that cannot be one, EngineError when the push fails, and what AWS's
+    failures are translated to.
     """
     progress = connections.progress
-    target = _target(ref.name, connections) if repository is None else _Target(repository, None)
+    if repository is None or is_named(repository):
+        configured = repository or registry_of(connections.settings.images)
+        target = _target(ref.name, configured, connections)
+    else:
+        target = _Target(checked_registry(repository), None)
     with engine() as client:
         for tag in tags:
             if not client.api.tag(ref.id, target.name, tag, force=True):
@@ -70,8 +75,7 @@ def registry_of(settings: ImageSettings) -> str:
     return settings.registry
 
 
-def _target(name: str, connections: Connections) -> _Target:
-    configured = registry_of(connections.settings.images)
+def _target(name: str, configured: str, connections: Connections) -> _Target:
     if not is_named(configured):
         address = checked_registry(configured)
         return _Target(f"{address}/{name.removeprefix(f'{address}/')}", None)

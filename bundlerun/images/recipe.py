@@ -14,7 +14,7 @@ import platform as machine
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -228,6 +228,9 @@ def plan_environment(
     if script is not None:
         chosen = select(script.path.parent, [script.path, *script.files], script.named)
         files += [_context_file(f"code/{path}", source) for path, source in chosen.files]
+        # A user may well have started it as ``sh fit.sh``.
+        place = f"code/{ingredients.script}"
+        files = [replace(f, executable=True) if f.path == place else f for f in files]
         left_out = chosen.left_out
     return _recipe(
         environment_name(options.name, settings),

@@ -134,6 +134,7 @@ def test_a_script_goes_in_with_the_modules_that_it_imports(tmp_path: Path) -> No
     recipe = planned(script=script)
     code = {file.path for file in recipe.files if file.path.startswith("code/")}
     assert code == {"code/fit.py", "code/lab/__init__.py", "code/lab/model.py"}
+    assert [file.path for file in recipe.files if file.executable] == ["code/fit.py"]
     assert "ENV BUNDLERUN_SCRIPT=/bundlerun/code/fit.py\n" in dockerfile(recipe.ingredients)
     assert recipe.environment == planned().environment
     assert recipe.content != planned().content

@@ -42,9 +42,9 @@ def install(
         (folder / "direct_url.json").write_text(json.dumps(url))
 
 
-def lines(*imports: str, root: Path | None = None) -> tuple[str, ...]:
+def lines(*imports: str) -> tuple[str, ...]:
     """The requirements of these imports."""
-    return installed_requirements(imports, root).requirements.lines
+    return installed_requirements(imports).requirements.lines
 
 
 def test_a_name_is_that_of_the_distribution_which_has_it(site: Path) -> None:
@@ -63,21 +63,15 @@ def test_what_is_really_installed_here_is_found() -> None:
     """At its exact version, and said to be from here."""
     from importlib.metadata import version
 
-    found = installed_requirements({"dateutil", "packaging"}, None).requirements
+    found = installed_requirements({"dateutil", "packaging"}).requirements
     assert f"packaging=={version('packaging')}" in found.lines
     assert f"python-dateutil=={version('python-dateutil')}" in found.lines
     assert found.origin == ORIGIN
 
 
-def test_nothing_is_asked_for_what_the_image_has_or_the_run_brings(
-    site: Path, tmp_path: Path
-) -> None:
-    """The standard library, bundlerun, cloudpickle and the project's own modules."""
-    root = tmp_path / "project"
-    (root / "lab").mkdir(parents=True)
-    (root / "tool.py").write_text("")
-    install(site, "lab", tops=("lab", "tool"), url={"url": root.as_uri(), "dir_info": {}})
-    assert lines("os", "json", "bundlerun", "cloudpickle", "lab", "tool", root=root) == ()
+def test_nothing_is_asked_for_what_every_image_has() -> None:
+    """The standard library, bundlerun and cloudpickle."""
+    assert lines("os", "json", "bundlerun", "cloudpickle") == ()
 
 
 def test_a_name_that_several_share_brings_all_of_them(site: Path) -> None:
@@ -89,7 +83,7 @@ def test_a_name_that_several_share_brings_all_of_them(site: Path) -> None:
 
 def test_what_is_installed_nowhere_is_named(site: Path) -> None:
     """It may be imported under a condition: it is no error, and no silence."""
-    found = installed_requirements({"not_there_at_all"}, None)
+    found = installed_requirements({"not_there_at_all"})
     assert (found.requirements.lines, found.missing) == ((), ("not_there_at_all",))
 
 
@@ -151,6 +145,6 @@ def test_a_package_of_conda_s_is_taken_by_its_version(site: Path) -> None:
 def test_a_local_version_is_the_published_one_in_an_image(site: Path) -> None:
     """No index has the local one; it is told."""
     install(site, "gputorch", "2.1.0+cu118", tops=("gputorch",))
-    found = installed_requirements({"gputorch"}, None)
+    found = installed_requirements({"gputorch"})
     assert found.requirements.lines == ("gputorch==2.1.0",)
     assert found.public == ("gputorch 2.1.0+cu118",)

@@ -1,4 +1,4 @@
-"""What functions run on: an image without their code, found, built or published; or this Python.
+"""What functions run on: an image without their code, or this Python.
 
 An edited function needs no other image: what is in one is named by its content, and code travels
 with the run.
@@ -20,10 +20,17 @@ from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import UsageError
 from bundlerun.images.image import ImageRef
 from bundlerun.images.installed import installed_requirements
-from bundlerun.images.recipe import EnvironmentOptions, Recipe, Script, plan_environment
+from bundlerun.images.recipe import (
+    EnvironmentOptions,
+    Recipe,
+    Script,
+    checked_script,
+    plan_environment,
+)
 from bundlerun.images.requirements import Requirements, find_requirements, given_requirements
 from bundlerun.images.wheel import extras
 from bundlerun.pipelines.environment import local_environment
+from bundlerun.pipelines.imports import imports_of, module_file, named_files
 
 if TYPE_CHECKING:
     from bundlerun.connections import Connections
@@ -93,12 +100,43 @@ def environment_for(request: EnvironmentRequest, backend: str, scope: RunScope) 
     return _environment(ref.pullable, recipe.environment, recipe.requirements.lines)
 
 
+def script_request(path: Path) -> EnvironmentRequest:
+    """What the script at ``path`` needs.
+
+    It goes in with the project modules that it imports. These are found below its own folder,
+    without importing anything. Raises UsageError for what no container can run, BadModule for a
+    module that does not parse.
+    """
+    path = checked_script(path.absolute())
+    root = path.parent
+    if path.suffix != ".py":
+        return EnvironmentRequest(root, script=Script(path))
+    own: dict[str, Path] = {}
+    foreign: set[str] = set()
+    todo = list(imports_of(root, path.stem, path))
+    while todo:
+        name = todo.pop()
+        parts = name.split(".")
+        prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        files = {each: module_file(root, each) for each in prefixes}
+        if not any(files.values()):
+            foreign.add(parts[0])
+        for each, file in files.items():
+            if file is not None and each not in own:
+                own[each] = file
+                todo += imports_of(root, each, file)
+    foreign -= {each.partition(".")[0] for each in own}
+    modules = {path.stem: path, **own}
+    script = Script(path, sorted({*own.values()}), named_files(root, modules))
+    return EnvironmentRequest(root, tuple(sorted(foreign)), script=script)
+
+
 def recipe_of(
     request: EnvironmentRequest, connections: Connections, *, platform: str | None = None
 ) -> Recipe:
-    """The recipe of the image of ``request``: what was chosen is shown, nothing is changed.
+    """The recipe of the image of ``request``.
 
-    Raises UsageError, SettingsError.
+    What was chosen is shown, nothing is changed. Raises UsageError, SettingsError.
     """
     progress = connections.progress
     options = EnvironmentOptions(
@@ -108,8 +146,12 @@ def recipe_of(
         name=request.name,
         script=request.script,
     )
-    requirements = _requirements(request, progress)
+    requirements, notes = _requirements(request)
     recipe = plan_environment(requirements, connections.settings.images, options)
+    lines = ", ".join(requirements.lines) or "none"
+    origin = requirements.origin or "nothing is imported"
+    for line in (f"requirements of the image: {lines} ({origin})", *notes):
+        progress.line(line)
     for left in recipe.left_out:
         progress.line(f"left out of the image: {left}")
     return recipe
@@ -154,28 +196,21 @@ def _check_no_image(request: EnvironmentRequest, backend: str) -> None:
             )
 
 
-def _requirements(request: EnvironmentRequest, progress: Progress) -> Requirements:
-    """What to install, and where it is from is told."""
+def _requirements(request: EnvironmentRequest) -> tuple[Requirements, list[str]]:
+    """What to install, and what must be said of it."""
     if request.requirements is not None:
-        found = given_requirements(request.requirements, extras())
-    else:
-        found = Requirements()
-        if request.root is not None:
-            found = find_requirements(request.root, None, extras())
-        if found.origin is None:
-            found = _inferred(request, progress)
-    lines = ", ".join(found.lines) or "none"
-    progress.line(f"requirements of the image: {lines} ({found.origin})")
-    return found
-
-
-def _inferred(request: EnvironmentRequest, progress: Progress) -> Requirements:
-    inferred = installed_requirements(request.imports, request.root)
-    for name in inferred.missing:
-        progress.line(f"{name} is imported and not installed here: left out of the image")
-    for name in inferred.public:
-        progress.line(f"{name} is a local version: the image gets the published one")
-    return inferred.requirements
+        return given_requirements(request.requirements, extras()), []
+    if request.root is not None:
+        found = find_requirements(request.root, None, extras())
+        if found.origin is not None:
+            return found, []
+    inferred = installed_requirements(request.imports)
+    missing = (f"{name} is imported and not installed here" for name in inferred.missing)
+    public = (f"{name} is a local version" for name in inferred.public)
+    return inferred.requirements, [
+        *(f"{each}: left out of the image" for each in missing),
+        *(f"{each}: the image gets the published one" for each in public),
+    ]
 
 
 def _published(recipe: Recipe, scope: RunScope) -> ImageRef:

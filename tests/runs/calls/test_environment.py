@@ -96,7 +96,7 @@ def test_requirements_are_the_argument_s_then_the_project_s_then_the_imports(
 ) -> None:
     """The first that says something, and it is shown with where it is from."""
     root = write(tmp_path / "root", {"requirements.txt": "rich>=13\n", "mine.py": ""})
-    request = EnvironmentRequest(root, ("packaging", "mine"), ["six==1.16.0"])
+    request = EnvironmentRequest(root, ("packaging",), ["six==1.16.0"])
     connections = workspace.scope.connections
     lines = lambda r: recipe_of(r, connections).requirements.lines  # noqa: E731
     assert lines(request) == ("six==1.16.0",)
