@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bundlerun.api.workspace import Workspace
 from bundlerun.settings import GRACE_S, Settings, read_settings
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bundlerun.runs.record import RunRecord
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
+
+T = TypeVar("T")
 
 _opened: list[tuple[Settings, Workspace]] = []
 
@@ -359,12 +361,12 @@ def run(
 
 
 def map(
-    func: Callable[..., Any],
+    func: Callable[..., T],
     /,
     *iterables: Iterable[Any],
     options: MapOptions | None = None,
     **more: Any,
-) -> MapRun[Any]:
+) -> MapRun[T]:
     """Call ``func`` with each item of ``iterables``, as ``map`` does, on a backend.
 
     A sequence of futures, in the order of the items; the function is called in containers, with
@@ -380,12 +382,12 @@ def map(
 
 
 def starmap(
-    func: Callable[..., Any],
+    func: Callable[..., T],
     tuples: Iterable[tuple[Any, ...]],
     /,
     options: MapOptions | None = None,
     **more: Any,
-) -> MapRun[Any]:
+) -> MapRun[T]:
     """Call ``func`` with the arguments of each of ``tuples``, on a backend.
 
     As ``map``, with inputs that are tuples of positional arguments already.

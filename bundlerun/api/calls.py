@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bundlerun.errors import UsageError
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from bundlerun.runs.calls.options import MapOptions
 
 
+T = TypeVar("T")
+
+
 def mapped(
     scope: Scope,
-    func: Callable[..., Any],
+    func: Callable[..., T],
     iterables: tuple[Iterable[Any], ...],
     options: MapOptions,
-) -> MapRun[Any]:
+) -> MapRun[T]:
     """The run of ``Workspace.map``.
 
     Raises as it does.
@@ -33,8 +36,8 @@ def mapped(
 
 
 def starmapped(
-    scope: Scope, func: Callable[..., Any], tuples: Iterable[Any], options: MapOptions
-) -> MapRun[Any]:
+    scope: Scope, func: Callable[..., T], tuples: Iterable[Any], options: MapOptions
+) -> MapRun[T]:
     """The run of ``Workspace.starmap``.
 
     Raises as it does.
@@ -45,13 +48,13 @@ def starmapped(
 
 def begun(
     scope: Scope,
-    func: Callable[..., Any],
+    func: Callable[..., T],
     tuples: Iterable[object],
     options: MapOptions,
     *,
     arguments: int | None,
     uploaded: dict[str, Any] | None = None,
-) -> MapRun[Any]:
+) -> MapRun[T]:
     """A run of ``func`` over tuples of positional arguments, submitted and followed.
 
     ``arguments`` is how many each tuple has, None: it differs. ``uploaded`` notes the functions

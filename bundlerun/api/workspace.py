@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bundlerun.api.bundle import Bundle
 from bundlerun.api.scope import (
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from bundlerun.store.contexts import Context
     from bundlerun.store.reports import GcReport, Proof
     from bundlerun.store.rows import Entry
+
+
+T = TypeVar("T")
 
 
 class Workspace:
@@ -477,12 +480,12 @@ class Workspace:
     @outside_only(APPLY)
     def map(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         /,
         *iterables: Iterable[Any],
         options: MapOptions | None = None,
         **more: Any,
-    ) -> MapRun[Any]:
+    ) -> MapRun[T]:
         """Call ``func`` with each item of ``iterables``, as ``map`` does, on a backend.
 
         A sequence of futures, in the order of the items; the function is called in containers, with
@@ -502,12 +505,12 @@ class Workspace:
     @outside_only(APPLY)
     def starmap(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         tuples: Iterable[tuple[Any, ...]],
         /,
         options: MapOptions | None = None,
         **more: Any,
-    ) -> MapRun[Any]:
+    ) -> MapRun[T]:
         """Call ``func`` with the arguments of each of ``tuples``, on a backend.
 
         As ``map``, with inputs that are tuples of positional arguments already.

@@ -19,6 +19,10 @@ MISTAKES = {
     "br.ApplyOptions(worker=2)": "there is no such option",
     "br.add('x', 1).value_": "a bundle has no such attribute",
     "br.find('x').id": "there may be none",
+    "halves: list[str] = list(br.map(half, [1]).results())": "a result is the function's own",
+    "half_of: int = br.starmap(half, [(1,)])[0].result()": "a result is the function's own",
+    "br.Executor().submit(half, 'x')": "an argument is of the function's own type",
+    "br.map(half, [1]).resluts()": "a run has no such method",
 }
 """What a checker is to find in a script, and why."""
 

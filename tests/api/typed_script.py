@@ -72,5 +72,29 @@ def far(top: int) -> int | None:
     return None if result.output is None else int(result.output.value)
 
 
+def half(number: int, by: float = 2.0) -> float:
+    """Anything that can be called."""
+    return number / by
+
+
+def mapped(numbers: list[int]) -> float:
+    """The same for many inputs."""
+    run: br.MapRun[float] = br.map(half, numbers, backend="AWSBatch", chunksize=10)
+    first: br.Future[float] = run[0]
+    some: list[br.Future[float]] = run[1:3]
+    total: float = first.result(timeout=60) + sum(run.results())
+    for future in br.as_completed(run):
+        total += future.result()
+    both: list[float | BaseException] = list(run.results(return_exceptions=True))
+    with br.Executor(backend="AWSBatch") as executor:
+        submitted: br.Future[float] = executor.submit(half, 3, by=1.5)
+        total += submitted.result() + max(executor.map(half, numbers))
+    with br.open() as workspace:
+        total += workspace.map(half, numbers)[0].result()
+        total += sum(workspace.starmap(half, [(1, 2.0)]).results())
+    print(len(some), len(both), first.stdout, first.attempts, run.tally()["failed"])
+    return total
+
+
 if __name__ == "__main__":
     main(sys.argv[1])

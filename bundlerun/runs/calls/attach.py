@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bundlerun.backends.open import open_backend
+from bundlerun.backends.open import shared_backend
 from bundlerun.bundles.record import parse_record
 from bundlerun.errors import BundlerunError, IntegrityError, RunNotFound, UsageError
 from bundlerun.futures.sealing import KEY_VARIABLE, TAG_BYTES, Seal
@@ -56,7 +56,7 @@ def opened(record: RunRecord, scope: RunScope) -> Call:
     their backend knows them. Raises RunNotFound where there is no plan, IntegrityError for one that
     the run did not write.
     """
-    backend = open_backend(record.backend, scope.connections)
+    backend = shared_backend(record.backend, scope.connections)
     remote = scope.remote_of(record)
     if record.unsent is not None:
         plan = RunPlan.from_json(dict(record.unsent))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundlerun.backends.job import JobState
-from bundlerun.backends.open import open_backend
+from bundlerun.backends.open import shared_backend
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import BundlerunError, Cancelled, NotCommitted, SubmitUnknown
 from bundlerun.futures.sealing import Seal
@@ -73,7 +73,7 @@ def submit(
     cannot travel; SubmitUnknown, and leaves the run open, where it is not known whether there is a
     job; what the remote and the backend raise.
     """
-    backend = open_backend(request.backend, scope.connections)
+    backend = shared_backend(request.backend, scope.connections)
     check_call(request, backend, scope)
     begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
     remote, run_id, seal = scope.remote, begun.run_id, begun.seal
