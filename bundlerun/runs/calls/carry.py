@@ -43,8 +43,10 @@ STOPPED = 128 + signal.SIGTERM
 
 
 def carry_call(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress) -> Done:
-    """See ``worker.Carry``. Raises InfraError: a call is carried out in parts, by jobs that are
-    told theirs."""
+    """See ``worker.Carry``.
+
+    Raises InfraError: a call is carried out in parts, by jobs that are told theirs.
+    """
     raise InfraError(
         f"run {plan.run_id} is carried out in parts, and this job was told none",
         hint=f"bundlerun cancel {plan.run_id[:13]}",
@@ -53,9 +55,12 @@ def carry_call(plan: RunPlan, attempt: Attempt, folder: Path, progress: Progress
 
 @dataclass(frozen=True)
 class Child:
-    """What a job of a call works on: the plan's task and its part, read from the remote and found
-    to be the run's own, and the ``items`` that are still to be done. ``attempt`` is the number of
-    the attempt that it makes of them."""
+    """What a job of a call works on.
+
+    The plan's task and its part, read from the remote and found to be the run's own, and the
+    ``items`` that are still to be done. ``attempt`` is the number of the attempt that it makes of
+    them.
+    """
 
     task: CallTask
     part: Part
@@ -64,9 +69,10 @@ class Child:
 
 
 def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None) -> int:
-    """Work through the items of the job ``attempt.index`` of part ``number``, and leave an outcome
-    of each on the remote; the exit code of the job. ``key`` is the run's, in hex; ``staging`` the
-    folder that is written instead of the remote, where there is one.
+    """Work through the items of a part's job, telling their outcomes; its exit code.
+
+    It is the job ``attempt.index`` of part ``number``. ``key`` is the run's, in hex; ``staging``
+    the folder that is written instead of the remote, where there is one.
 
     0 when all succeeded, that of the first failure's class when some did not, ``STOPPED`` after
     SIGTERM: then what was done is written, and a retried job does the rest. Raises IntegrityError
@@ -91,8 +97,10 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
 
 
 def _child(attempt: Attempt, number: int, seal: Seal) -> Child:
-    """What this job is to do, and nobody else does; its place is taken then. Three requests, and
-    where an earlier attempt began, those that tell what it did."""
+    """What this job is to do, and nobody else does; its place is taken then.
+
+    Three requests, and where an earlier attempt began, those that tell what it did.
+    """
     remote, run_id = attempt.remote, attempt.run_id
     task = checked_call(RunPlan.from_bytes(_there(attempt, plan_key(run_id))), seal)
     part = Part.from_sealed(_there(attempt, part_key(run_id, number)), seal, run_id, number)

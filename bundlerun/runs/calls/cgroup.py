@@ -10,7 +10,7 @@ _MOUNT = Path("/sys/fs/cgroup")
 
 
 def oom_kills() -> int:
-    """How many processes of this one's control group were killed because its memory was used up.
+    """How many processes of this control group were killed for its memory.
 
     0 where that cannot be read. ``oom_kill`` of memory.oom_control (cgroup v1, the kernel's
     Documentation/admin-guide/cgroup-v1/memory.rst) or of memory.events (v2, cgroup-v2.rst).
@@ -40,7 +40,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _files() -> Iterator[Path]:
-    """Where it may stand: in the group's own folder, which a container sees as the root."""
+    """Where it may stand: the group's own folder, which a container sees as the root."""
     for row in _lines(Path("/proc/self/cgroup")):
         _, controllers, group = row.split(":", 2)
         if controllers == "":

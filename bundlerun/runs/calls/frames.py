@@ -1,4 +1,4 @@
-"""Frames: how bytes go between the supervisor of a job's items and their process, by pipes.
+"""How bytes go through a pipe, to the process of a job's items and back.
 
 A frame is its length (8 bytes, big-endian) and its bytes.
 """
@@ -16,7 +16,7 @@ def framed(data: bytes) -> bytes:
 
 
 def unframed(data: bytes | bytearray) -> bytes | None:
-    """The bytes of the frame that ``data`` begins with; None where it is not whole yet."""
+    """The bytes of the frame at the start of ``data``; None where it is not whole."""
     end = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
     whole = len(data) >= max(end, _LENGTH_BYTES)
     return bytes(data[_LENGTH_BYTES:end]) if whole else None
@@ -36,8 +36,10 @@ def write_frame(descriptor: int, data: bytes) -> None:
 
 
 def request(index: int, attempt: int, item: bytes) -> bytes:
-    """What asks for the item ``index``, for the ``attempt``-th time; ``item`` is what the codec
-    wrote."""
+    """What asks for the item ``index`` in its attempt ``attempt``.
+
+    ``item`` is what the codec wrote.
+    """
     return index.to_bytes(8, "big") + attempt.to_bytes(8, "big") + item
 
 

@@ -1,4 +1,4 @@
-"""What items write: to the job's own log as whole lines, and the last of it kept for each item."""
+"""What items write: passed on to the job's own log, and the end of each kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ STDOUT, STDERR = 1, 2
 
 
 class ItemLog:
-    """The two streams of one item after the other, without the texts ``hidden``; ``log`` is the
-    descriptor that the job's own log is read from."""
+    """The two streams of one item after the other, without the texts ``hidden``.
+
+    ``log`` is the descriptor that the job's own log is read from; whole lines go there.
+    """
 
     def __init__(self, hidden: Sequence[str], log: int = STDOUT) -> None:
         self._hidden = hidden_pieces(hidden)

@@ -39,7 +39,7 @@ _OOM_FIRST = "1000"  # proc(5): of this control group the kernel kills this proc
 
 
 def main() -> None:
-    """Serve the supervisor on the descriptors that the arguments name, until it says no more."""
+    """Serve the supervisor on the two descriptors that the arguments name."""
     requests, replies = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (requests, replies):
         os.set_inheritable(descriptor, False)
@@ -142,7 +142,7 @@ def _flush() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process when its supervisor ends, however that ends (prctl(2))."""
+    """Have the kernel end this process when its supervisor has ended (prctl(2))."""
     with contextlib.suppress(OSError, AttributeError):
         _C.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -155,7 +155,7 @@ def _reset_peak() -> None:
 
 
 def _peak_mib() -> float:
-    """The largest resident set since ``_reset_peak``, or of the process where that is not told."""
+    """The largest resident set since ``_reset_peak``, else since the process began."""
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/status") as file:
         for line in file:
             if line.startswith("VmHWM:"):

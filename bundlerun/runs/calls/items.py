@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def read_items(
     remote: Remote, run_id: str, packs: Sequence[int], items: Sequence[int], seal: Seal
 ) -> Iterator[tuple[int, bytes | IntegrityError]]:
-    """Each of ``items``, ascending, with its bytes, or what is wrong with it; ``packs`` is how many
-    items each pack holds. Two requests for each run of neighbours in a pack, which is in memory
-    while it is gone through."""
+    """Each of ``items``, ascending, with its bytes, or what is wrong with it.
+
+    ``packs`` is how many items each pack holds. Two requests for each run of neighbours in a pack,
+    which is in memory while it is gone through.
+    """
     for pack, start, wanted in _in_packs(packs, items):
         key = items_key(run_id, pack)
 
@@ -41,7 +43,7 @@ def read_items(
 def _in_packs(
     packs: Sequence[int], items: Sequence[int]
 ) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """``items`` in runs of neighbours that lie in one pack: its number, its first item, the run."""
+    """``items`` in runs of neighbours: the pack of each, its first item, and the run."""
     pack, start = 0, 0
     run: list[int] = []
     for index in items:

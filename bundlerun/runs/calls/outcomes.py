@@ -1,4 +1,4 @@
-"""Outcomes of a part's job on their way to the remote, as few objects, and those that lie there."""
+"""Outcomes of a part's job: on their way to the remote, and those that lie there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
 
 FLUSH_S = 30.0
-"""An outcome is on its way to the remote so many seconds after its item ended, at the latest."""
+"""The most seconds from an item's end until its outcome is on its way."""
 
 _ENTRY_BYTES = 8 + 32
 """What an entry takes in a pack besides the outcome: where it ends, and its seal."""
@@ -33,7 +33,7 @@ class _Entry:
 
 
 class Outcomes:
-    """What one attempt of a part's job has to tell, in the order in which its items ended.
+    """What one attempt of a part's job has to tell, in the order of its items' ends.
 
     One object at the end, and more where that takes long or has more than ``PACK_BYTES``; written
     by a thread, so that no item waits for it. A write that failed is done again with the next one:
@@ -74,7 +74,10 @@ class Outcomes:
         self._waiting, self._bytes = [], 0
 
     def close(self) -> None:
-        """Write all that was added; it is on the remote then. Raises what the remote raises."""
+        """Write all that was added; it is on the remote then.
+
+        Raises what the remote raises.
+        """
         self.flush()
         wait(each for _, each in self._writing)
         self.flush()
@@ -91,8 +94,10 @@ class Outcomes:
 def final_ones(
     remote: Remote, run_id: str, part: int, items: Sequence[int], seal: Seal
 ) -> set[int]:
-    """Those of ``items``, ascending, that earlier attempts of a part's job have a final outcome of:
-    the seal is looked at, not what the keys say. One listing, and a request an object."""
+    """Those of ``items``, ascending, of which a part's job has told a final outcome.
+
+    The seal is looked at, not what the keys say. One listing, and a request an object.
+    """
     found: set[int] = set()
     for written in _told(remote, run_id, items):
         if written.part == part:
@@ -110,7 +115,7 @@ def _told(remote: Remote, run_id: str, items: Sequence[int]) -> list[Written]:
 
 
 def _final(data: bytes, written: Written, seal: Seal) -> Iterator[int]:
-    """The items that the entries of an object tell the end of; what is damaged tells nothing."""
+    """The items that an object tells the end of; what is damaged tells nothing."""
     try:
         entries = entries_of(data)
     except IntegrityError:

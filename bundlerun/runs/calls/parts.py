@@ -53,8 +53,10 @@ class Part:
         return self.all_items.index(index) // self.chunk
 
     def items_of(self, child: int) -> Sequence[int]:
-        """The items that the job ``child`` works on, ascending. Raises IntegrityError where the
-        part has no such job."""
+        """The items that the job ``child`` works on, ascending.
+
+        Raises IntegrityError where the part has no such job.
+        """
         if not 0 <= child < self.children:
             raise IntegrityError(
                 f"part {self.number} of run {self.run_id} has {self.children} jobs, and this one is"
@@ -87,8 +89,10 @@ class Part:
 
     @staticmethod
     def from_sealed(data: bytes, seal: Seal, run_id: str, number: int) -> Part:
-        """The part ``number`` of the run ``run_id``. Raises IntegrityError where it is not sealed
-        by ``seal`` as that."""
+        """The part ``number`` of the run ``run_id``.
+
+        Raises IntegrityError where it is not sealed by ``seal`` as that.
+        """
         part = Part.from_json(parse_record(seal.opened(Sealed.PART, number, data)))
         if (part.run_id, part.number) != (run_id, number):
             raise IntegrityError(
@@ -98,7 +102,10 @@ class Part:
 
     @staticmethod
     def from_json(found: Any) -> Part:
-        """The inverse of ``to_json``. Raises IntegrityError for anything else."""
+        """The inverse of ``to_json``.
+
+        Raises IntegrityError for anything else.
+        """
         check_format(found)
         try:
             items, handle = found["items"], found["handle"]
@@ -121,8 +128,11 @@ class Part:
 
 
 def parts_of(run_id: str, items: int, chunk: int, largest: int, memory_mib: int) -> list[Part]:
-    """The parts of a run of ``items`` items, ``chunk`` a job, where one submission has at most
-    ``largest`` jobs: as few as can be, of like size. Raises UsageError for a chunk below 1."""
+    """The parts of a run: as few as can be, and of like size.
+
+    It has ``items`` items, ``chunk`` a job, and a submission at most ``largest`` jobs. Raises
+    UsageError for a chunk below 1.
+    """
     if chunk < 1:
         raise UsageError(f"a job works on one item at least, not on {chunk}", hint="chunksize=1")
     children = -(-items // chunk)

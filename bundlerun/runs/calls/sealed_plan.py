@@ -1,4 +1,4 @@
-"""The seal of a call's plan: that the run wrote it, before anything that it names is opened."""
+"""The seal of a call's plan: it proves that the run wrote it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ def sealed_plan(plan: RunPlan, seal: Seal) -> RunPlan:
 
 
 def checked_call(plan: RunPlan, seal: Seal) -> CallTask:
-    """The task of ``plan``. Raises IntegrityError where ``seal`` did not seal the plan, or it is
-    not a call's."""
+    """The task of ``plan``.
+
+    Raises IntegrityError where ``seal`` did not seal the plan, or it is not a call's.
+    """
     task = call_of(plan)
     seal.opened(Sealed.PLAN, 0, _tag(task.seal) + _without_seal(plan, task))
     return task
 
 
 def call_of(plan: RunPlan) -> CallTask:
-    """The task of a call's plan. Raises IntegrityError for any other's."""
+    """The task of a call's plan.
+
+    Raises IntegrityError for any other's.
+    """
     if not isinstance(plan.task, CallTask):
         raise IntegrityError(
             f"run {plan.run_id} carries out a {plan.task.kind}, and this job is of a call",

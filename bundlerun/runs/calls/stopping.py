@@ -1,5 +1,7 @@
-"""A job that is asked to end: by SIGTERM, as services do when a job is cancelled or its machine is
-taken away."""
+"""A job that is asked to end.
+
+Services do so by SIGTERM, when a job is cancelled or its machine is taken away.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """SIGTERM ends nothing by itself meanwhile: it is told. For the main thread of a job."""
+    """SIGTERM ends nothing by itself meanwhile: it is told.
+
+    For the main thread of a job.
+    """
     reading, writing = os.pipe()
     stop = Stop(reading)
 

@@ -1,4 +1,4 @@
-"""A process of items as its supervisor has it: started anew, asked, watched, and ended."""
+"""A process of items as its supervisor has it: started, asked, watched, ended."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class End:
-    """The end of a process that gave no answer: its exit code, the negative number of a signal;
-    ``late``: it was ended at its time limit; ``stopped``: it was ended because the job is."""
+    """The end of a process that gave no answer.
+
+    ``code`` is its exit code, of a signal the negative number; ``late``: it was ended at its time
+    limit; ``stopped``: it was ended because the job is.
+    """
 
     code: int
     peak_memory_mib: float = 0.0
@@ -39,8 +42,11 @@ class End:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a process of items works: the remote, with the staging folder that is written instead
-    of it where there is one, a folder of its own, and the run."""
+    """Where a process of items works.
+
+    ``staging`` is written instead of ``remote`` where there is such a folder; ``folder`` is the
+    process's own.
+    """
 
     remote: str
     staging: Path | None
@@ -55,12 +61,12 @@ class Setting:
 
 
 class ItemProcess:
-    """One process, and the pipes to it. What it writes goes to ``log``; ``stop`` is a descriptor
-    that can be read once the job is to end; ``meanwhile`` is called now and then while an answer
-    is waited for.
+    """One process, and the pipes to it.
 
-    It is started anew, not forked: the supervisor has threads by then. It leads a process group,
-    so that what an item started ends with it.
+    What it writes goes to ``log``; ``stop`` is a descriptor that can be read once the job is to
+    end; ``meanwhile`` is called now and then while an answer is waited for. It is started anew, not
+    forked: the supervisor has threads by then. It leads a process group, so that what an item
+    started ends with it.
     """
 
     def __init__(
@@ -100,8 +106,10 @@ class ItemProcess:
         return self._answer(framed(function), None)
 
     def ask(self, request: bytes, limit_s: float | None) -> bytes | End:
-        """Its answer to ``request``, or the end that it came to instead, within ``limit_s`` seconds
-        (None: no limit)."""
+        """Its answer to ``request``, or the end that it came to instead.
+
+        ``limit_s`` is how many seconds it has, None: no limit.
+        """
         return self._answer(framed(request), limit_s)
 
     @property
@@ -110,7 +118,7 @@ class ItemProcess:
         return self._end is None
 
     def close(self) -> None:
-        """Let it end as Python ends; after ``_PATIENCE_S`` seconds end it, and all of its group."""
+        """Let it end as Python ends, and soon end it and all of its group."""
         os.close(self._requests)
         self._waiter.join(_PATIENCE_S)
         self._kill()
@@ -154,8 +162,10 @@ class ItemProcess:
         return {descriptor for descriptor, _ in poll.poll(wait_s * 1000)}
 
     def _sent(self, data: memoryview) -> memoryview:
-        """What is left of ``data`` to be sent; nothing once nobody reads it: how the process ended
-        is seen then."""
+        """What is left of ``data`` to be sent; nothing once nobody reads it.
+
+        How the process ended is seen then.
+        """
         try:
             return data[os.write(self._requests, data) :]
         except BlockingIOError:

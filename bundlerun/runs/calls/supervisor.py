@@ -1,4 +1,4 @@
-"""The supervisor of a job's items: each gets an outcome, whatever it does to its process."""
+"""The supervisor of a job's items: whatever they do, each gets an outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bundlerun.runs.masking import hidden_pieces, masked
 
 
 class Supervisor:
-    """Asks a process for one item after the other, and starts another one where an item ended it.
+    """Asks a process for one item after the other, and replaces one that ended.
 
     ``limit_s`` is the limit of an item (None: none), ``memory_mib`` the memory of the job, in MiB,
     ``attempt`` which attempt of its items this is; ``meanwhile`` is called now and then.
@@ -47,8 +47,10 @@ class Supervisor:
         """What became of loading the function, where that failed: no item can be done."""
 
     def outcome_of(self, index: int, item: bytes) -> Outcome | None:
-        """What became of the item ``index``, of which ``item`` is what the codec wrote; None where
-        the job is to end, and it was not done."""
+        """What became of the item ``index``; None where the job ends before it is done.
+
+        ``item`` is what the codec wrote.
+        """
         begun = Outcome(index, self._attempt, started_s=time.time(), machine=socket.gethostname())
         process = self._ready(begun)
         if self._stop.asked:
@@ -74,7 +76,7 @@ class Supervisor:
             self._process = None
 
     def _ready(self, begun: Outcome) -> ItemProcess | None:
-        """A process that has the function, None where none can have it or the job is to end."""
+        """A process that has the function; None where none can, or the job is to end."""
         if self._process is not None and not self._process.alive:
             self.close()
         if self._process is not None or self._broken is not None or self._stop.asked:
@@ -98,7 +100,10 @@ class Supervisor:
         return None
 
     def _not_loaded(self, index: int) -> Outcome | None:
-        """The outcome of an item for which there is no function; the first has what was written."""
+        """The outcome of an item for which there is no function.
+
+        The first has what was written.
+        """
         broken = self._broken
         if broken is None:
             return None
@@ -118,8 +123,10 @@ class Supervisor:
 
 
 def masked_outcome(outcome: Outcome, hidden: Sequence[str]) -> Outcome:
-    """``outcome`` without the texts ``hidden`` in what it says of a failure; an exception that has
-    one of them comes as its text. A value is the user's own."""
+    """``outcome`` without the texts ``hidden`` in what it says of a failure.
+
+    An exception that has one of them comes as its text. A value is the user's own.
+    """
     if not hidden or outcome.ok:
         return outcome
     raised = outcome.raised
@@ -134,7 +141,7 @@ def masked_outcome(outcome: Outcome, hidden: Sequence[str]) -> Outcome:
 
 
 def _answered(data: bytes, begun: Outcome) -> Outcome:
-    """The outcome that the process told: it runs the user's code, and may tell anything."""
+    """The outcome that the process told, which may tell anything."""
     try:
         outcome = Outcome.from_bytes(data)
     except IntegrityError as error:
