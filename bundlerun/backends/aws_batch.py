@@ -151,12 +151,23 @@ class AWSBatch(Backend):
         without a reason. Batch forgets a job some days after its end (at least 24 hours): LOST
         then.
         """
-        found = batch.describe_jobs(self._client(), [handle.id for handle in handles])
+        ids = [handle.id for handle in handles]
+        # Batch tells a job of an array, and not the parent, why it waits; no request more is made.
+        first = [_job_id(handle, 0) for handle in handles if self._may_wait(handle)]
+        found = batch.describe_jobs(
+            self._client(), ids + first[: -len(ids) % batch.DESCRIBE_AT_MOST]
+        )
         with self._news:
             now_s = time.monotonic()
             self._looks = {h.id: _Look(found.get(h.id), now_s, polled=True) for h in handles}
             self._news.notify_all()
-        return {handle.id: self._status(found.get(handle.id)) for handle in handles}
+        return {h.id: self._status(found.get(h.id), found.get(_job_id(h, 0))) for h in handles}
+
+    def _may_wait(self, handle: JobHandle) -> bool:
+        """Whether none of the jobs of an array has begun, as far as is known."""
+        look = self._looks.get(handle.id)
+        known = look.job if look else None
+        return handle.array > 1 and (known is None or job_status(known).state is JobState.QUEUED)
 
     def failed(self, handle: JobHandle) -> Mapping[int, JobStatus]:
         """The status of each failed job, a ListJobs a thousand; see Backend.failed."""
@@ -339,11 +350,17 @@ class AWSBatch(Backend):
             client, name, definition, content, sleep=self._sleep
         )
 
-    def _status(self, job: Mapping[str, Any] | None) -> JobStatus:
+    def _status(self, job: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> JobStatus:
+        """The status of a described job; ``first`` is it, or the first job of the array."""
         if job is None:
             return JobStatus(JobState.LOST, reason="AWS Batch does not know the job any more")
         status = job_status(job)
-        if status.state is JobState.QUEUED and not status.reason and _waits_long(job):
+        if status.state is not JobState.QUEUED or status.reason:
+            return status
+        waits = job_status(first) if first else status
+        if waits.state is JobState.QUEUED and waits.reason:
+            return replace(status, reason=waits.reason, stuck=waits.stuck)
+        if _waits_long(job):
             return replace(status, reason=self._queue_reason() or "")
         return status
 

@@ -72,10 +72,10 @@ class Traits:
     jobs side by side, whatever their size (None: a queue of its own decides, or ``room`` knows).
     ``largest_array``: jobs in one submission. ``platform``: Docker's ``os/arch`` of the machines
     under its jobs, None for that of the engine here. ``least_timeout_s``: no shorter limit is kept.
-    ``most_retries``: further attempts after the machine under a job was taken away. ``tells``: the
-    variables that tell a job what it is.
-    ``sizes``: which fields of ``Resources`` a job gets, and no more than that. ``job_options``:
-    which of the backend's options can be given for one job.
+    ``most_retries``: further attempts after the machine under a job was taken away, or did not
+    start it. ``tells``: the variables that tell a job what it is. ``sizes``: which fields of
+    ``Resources`` a job gets, and no more than that. ``job_options``: which of the backend's options
+    can be given for one job.
     """
 
     waits: bool

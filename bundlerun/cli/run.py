@@ -72,7 +72,7 @@ from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
     "--retries",
     type=int,
     default=0,
-    help="More attempts after the loss of the machine, where the backend can.",
+    help="More attempts after a lost machine or a failed start, where the backend can.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @partial(given_options, backend=True)

@@ -15,7 +15,7 @@ from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.job import Failure, JobHandle, JobState
 from bundlerun.errors import Conflict, UsageError
 from tests.backends.harness import batch_settings, point_at
-from tests.backends.recorded_batch import EXITED, LOST_AFTER, RecordedBatch, serving
+from tests.backends.recorded_batch import EXITED, JOBS, LOST_AFTER, RecordedBatch, serving
 from tests.backends.test_recorded_batch import SPEC
 
 OWN = {"jobName": "bundlerun-pkg-module-0197-run-0", "tags": {"bundlerun:run": "0197-run"}}
@@ -136,6 +136,31 @@ def test_a_parent_tells_how_many_jobs_are_in_which_state(
     assert (status.state, status.tally) == (state, tally)
     assert status.failure is (Failure.CANCELLED if state is JobState.CANCELLED else None)
     assert aws.operations().count("describejobs") == 1
+
+
+def test_an_array_that_can_never_start_says_so_as_its_jobs_do(
+    aws: RecordedBatch, backend: AWSBatch
+) -> None:
+    """Batch gives the reason to the jobs and not to the parent; it takes no request more."""
+    aws.jobs["a"], aws.jobs["a:0"] = parent("PENDING", RUNNABLE=3), JOBS["misconfigured"]
+    status = backend.poll([HANDLE])["a"]
+    assert (status.state, status.stuck) == (JobState.QUEUED, True)
+    assert status.reason.startswith("MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX")
+    assert aws.operations() == ["describejobs"]
+    aws.jobs["a"] = parent("PENDING", RUNNABLE=2, RUNNING=1)
+    for _ in range(2):
+        assert backend.poll([HANDLE])["a"].reason == ""
+    assert [body["jobs"] for body in bodies(aws, "describejobs")][-1] == ["a"]
+
+
+def test_a_hundred_arrays_are_one_request(aws: RecordedBatch, backend: AWSBatch) -> None:
+    """Their jobs are asked for where there is room alone."""
+    handles = [replace(HANDLE, id=f"a{at}") for at in range(100)]
+    aws.jobs.update({handle.id: parent("SUBMITTED") for handle in handles})
+    backend.poll(handles)
+    backend.poll(handles[:60])
+    sizes = [len(body["jobs"]) for body in bodies(aws, "describejobs")]
+    assert sizes == [100, 100]
 
 
 def test_why_jobs_of_an_array_failed_is_asked_a_thousand_a_request(
