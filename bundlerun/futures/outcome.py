@@ -1,20 +1,18 @@
 """What became of one item: its value or its failure, and an exception on its way to the client.
 
-An exception comes back as itself. It travels pickled where it survives the round trip, else as its
-class, args and attributes, of which it is made without a call of ``__init__``; what survives
-neither is told by class name, text and traceback alone. Both are tried where it was raised: most
-classes that cannot come back fail only when they are loaded.
+An exception comes back as itself. It travels pickled where its pickle can be loaded again, which is
+tried where it was raised (``error_pickles``), else by class name, text and traceback alone.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import pickle
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import (
@@ -26,31 +24,24 @@ from bundlerun.errors import (
     Untrusted,
     named,
 )
-
-MOST_RAISED_BYTES = 4 << 20
-"""A larger exception comes as class name, text and traceback: outcomes travel in packs."""
+from bundlerun.futures.error_pickles import pickled_error
 
 MOST_TEXT_CHARS = 64 * 1024
 """Of the text of an exception, and of its traceback's end, no more is kept."""
 
 _DAMAGED = "the map again: the object on the remote is not what the run wrote"
 
-Form = Literal["whole", "parts", "text"]
-"""How an exception travels: pickled, as class with args and attributes, or as text alone."""
-
 
 @dataclass(frozen=True)
 class Raised:
     """What an item raised: ``class_name`` with its module, ``text`` and ``traceback`` as shown.
 
-    ``data`` is a pickle of the exception (``form`` "whole"), of its class, args and ``__dict__``
-    ("parts"), or empty ("text").
+    ``data`` is a pickle of it, empty where there is none that can be loaded.
     """
 
     class_name: str
     text: str
     traceback: str
-    form: Form = "text"
     data: bytes = b""
 
 
@@ -101,7 +92,6 @@ class Outcome:
                 "class_name": _clean(raised.class_name),
                 "text": _clean(raised.text),
                 "traceback": _clean(raised.traceback),
-                "form": raised.form,
                 "size": len(raised.data),
             }
         body = (self.value or b"", raised.data if raised is not None else b"")
@@ -145,7 +135,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "machine": (str,),
 }
 _PLAIN = tuple(each.name for each in fields(Outcome) if each.name in _TYPES)
-_FORMS = ("whole", "parts", "text")
 
 
 def _checked(name: str, found: Any) -> Any:
@@ -159,10 +148,8 @@ def _checked(name: str, found: Any) -> Any:
 def _raised(found: Any, data: bytes) -> Raised:
     raised = Raised(**{name: each for name, each in found.items() if name != "size"}, data=data)
     texts = (raised.class_name, raised.text, raised.traceback)
-    if any(type(text) is not str for text in texts) or raised.form not in _FORMS:
+    if any(type(text) is not str for text in texts):
         raise ValueError(f"an exception is malformed: {found!r:.80}")
-    if bool(data) is (raised.form == "text"):
-        raise ValueError("an exception does not have the bytes of its form")
     return raised
 
 
@@ -176,14 +163,7 @@ def raised_by(error: BaseException) -> Raised:
 
     The traceback begins below the frame that catches it, at the item's own.
     """
-    made = _said(error)
-    whole = _dumped(lambda: error)
-    if whole is not None and _is_same(lambda: _loaded(whole), error):
-        return Raised(*made, form="whole", data=whole)
-    parts = _dumped(lambda: (type(error), error.args, dict(vars(error))))
-    if parts is not None and _is_same(lambda: _from_parts(_loaded(parts)), error):
-        return Raised(*made, form="parts", data=parts)
-    return Raised(*made)
+    return Raised(*_said(error), pickled_error(error) or b"")
 
 
 def unreturnable(value: object, reason: Exception) -> ItemFailed:
@@ -211,7 +191,7 @@ def exception_of(outcome: Outcome, run_id: str, trusted: bool) -> BaseException:
         kind = named(outcome.failure, InfraError, RunFailed)
         return kind(f"{where}: {outcome.reason}", hint=logs, evidence=outcome.stderr)
     raised = outcome.raised
-    if not trusted and raised.form != "text":
+    if not trusted and raised.data:
         found: BaseException = Untrusted(
             f"{where} raised {raised.class_name}: {raised.text:.500}; the exception itself is a"
             " pickle, and nothing proves that the run wrote it",
@@ -245,11 +225,10 @@ _SHORT_ID = 13
 
 def _exception(raised: Raised, where: str, logs: str) -> BaseException:
     """The exception itself, or the ItemFailed that stands for it."""
-    why = "it cannot be pickled"
-    if raised.form != "text":
-        load = _loaded if raised.form == "whole" else lambda data: _from_parts(_loaded(data))
+    why = "it cannot come as itself"
+    if raised.data:
         try:
-            found = loaded_or_failed(lambda: load(raised.data), "it")
+            found = loaded_or_failed(lambda: pickle.loads(raised.data), "it")
         except ItemFailed as failed:
             why = failed.message
         else:
@@ -313,56 +292,3 @@ def _text_of(value: object) -> str:
         return (str(value) if isinstance(value, BaseException) else repr(value))[:MOST_TEXT_CHARS]
     except BaseException as error:  # the user's own method
         return f"(its text cannot be shown: {type(error).__name__})"
-
-
-def _dumped(value: Callable[[], object]) -> bytes | None:
-    """A pickle of what ``value`` gives; None where it has none, or a large one."""
-    import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(value())
-    except BaseException:  # the reduction is the user's code, which may raise anything
-        return None
-    return data if len(data) <= MOST_RAISED_BYTES else None
-
-
-def _loaded(data: bytes) -> Any:
-    import pickle
-
-    return pickle.loads(data)
-
-
-def _from_parts(parts: tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]) -> Any:
-    """The exception of class, args and attributes; its ``__init__``, which may take other
-    arguments, is not called."""
-    kind, args, attributes = parts
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(attributes)
-    return error
-
-
-def _is_same(load: Callable[[], Any], error: BaseException) -> bool:
-    """Whether ``load`` gives an exception like ``error``: of its class, with its text, args and
-    attributes, as far as these can be told by what is shown of them."""
-    try:
-        back = load()
-        return (
-            type(back) is type(error) and str(back) == str(error) and _shape(back) == _shape(error)
-        )
-    except BaseException:  # as above
-        return False
-
-
-def _shape(error: BaseException) -> object:
-    return [_shown(arg) for arg in error.args], {
-        name: _shown(value) for name, value in vars(error).items()
-    }
-
-
-def _shown(value: object) -> str:
-    """What is shown of a value, but for the address that the default shows."""
-    return _ADDRESS.sub("", repr(value))
-
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")

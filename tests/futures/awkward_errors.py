@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
+import subprocess
 import sys
 import threading
 import urllib.error
@@ -11,6 +13,8 @@ from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from typing import Any, NoReturn
+
+from bundlerun.errors import BundleNotFound
 
 
 class OtherArgs(Exception):
@@ -121,6 +125,43 @@ def bad_json() -> Exception:
     raise AssertionError
 
 
+class Slotted(Exception):
+    """What it holds stands in a slot."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, text: str, held: int) -> None:
+        super().__init__(text, held)
+        self.held = held
+
+
+def deep() -> Exception:
+    """RecursionError, of a thousand frames."""
+
+    def fall(depth: int) -> int:
+        return fall(depth + 1) + 1
+
+    try:
+        fall(0)
+    except RecursionError as error:
+        return error
+    raise AssertionError
+
+
+class Around(Exception):
+    """It holds another one."""
+
+    def __init__(self, inner: Exception) -> None:
+        super().__init__("around")
+        self.inner = inner
+
+
+GROUPS: dict[str, Callable[[], BaseException]] = {}
+if sys.version_info >= (3, 11):
+    _Group: Any = vars(builtins)["ExceptionGroup"]
+    GROUPS["group"] = lambda: _Group("two", [ValueError(1), OtherArgs(2, "x")])
+    GROUPS["groups"] = lambda: _Group("all", [_Group("one", [Around(OtherArgs(2, "x"))])])
+
 AS_THEMSELVES: dict[str, Callable[[], BaseException]] = {
     "plain": lambda: ValueError("bad", 7),
     "no args": lambda: ZeroDivisionError(),
@@ -135,6 +176,14 @@ AS_THEMSELVES: dict[str, Callable[[], BaseException]] = {
     "key": lambda: KeyError("k"),
     "stop": lambda: StopIteration(4),
     "surrogate": lambda: ValueError("a lone \udc80 surrogate"),
+    "process": lambda: subprocess.CalledProcessError(3, ["ls"], b"out", b"err"),
+    "import": lambda: ModuleNotFoundError("No module named 'x'", name="x", path="/x.py"),
+    "attribute": lambda: AttributeError("no y", name="y", obj=3),
+    "slots": lambda: Slotted("full", 7),
+    "deep": deep,
+    "around another": lambda: Around(OtherArgs(1, "y")),
+    "of bundlerun": lambda: BundleNotFound("no such bundle", hint="bundlerun ls"),
+    **GROUPS,
     "reduction": lambda: Bomb("b"),
     "assertion": lambda: AssertionError("1 != 2"),
 }

@@ -218,12 +218,11 @@ def _root(
 ) -> Path | None:
     """The folder of the project: that of the function's module, of the script, or of the first
     module that travels; the working directory for what was typed in."""
-    top = str(getattr(func, "__module__", None) or type(func).__module__).partition(".")[0]
-    own = [
-        root
-        for root, modules in closure.modules.items()
-        if top in {n.partition(".")[0] for n in modules}
-    ]
+    name = str(getattr(func, "__module__", None) or type(func).__module__)
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if name == "__main__" and spec is not None:
+        name = str(spec.name)
+    own = [root for root, modules in closure.modules.items() if name in modules]
     if own:
         return own[0]
     if from_script:

@@ -179,6 +179,37 @@ def test_two_files_of_one_path_are_refused(lab: Path) -> None:
         sources_of(module("reads").f)
 
 
+def test_a_package_without_an_init_file_travels(lab: Path) -> None:
+    """A namespace package (PEP 420), whose folder may be one of several."""
+    for folder in (lab, lab / "elsewhere"):
+        (folder / "space").mkdir()
+    (lab / "space/near.py").write_text("def f(x):\n    from space.sub import deep\n")
+    (lab / "space/sub").mkdir()
+    (lab / "space/sub/deep.py").write_text("")
+    assert [*sources_of(module("space.near").f).files] == ["space/near.py", "space/sub/deep.py"]
+
+
+@pytest.mark.heavy
+def test_a_module_that_runs_as_a_program_brings_its_imports(lab: Path) -> None:
+    """`python -m package.module`: relative imports are of its package."""
+    (lab / "lab/program.py").write_text(
+        "from .lazy import offset\n"
+        "def f(x):\n    return offset() + x\n"
+        "if __name__ == '__main__':\n"
+        "    from bundlerun.runs.calls.sources import sources_of\n"
+        "    found = sources_of(f)\n"
+        "    print(found.root, *found.files)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-m", "lab.program"]
+    done = subprocess.run(command, cwd=lab, env=environment, capture_output=True, text=True)
+    root, *files = done.stdout.split()
+    assert files == ["lab/__init__.py", "lab/lazy.py", "lab/program.py", "lab/words.txt"], (
+        done.stderr
+    )
+    assert root == str(lab)
+
+
 @pytest.mark.heavy
 def test_a_project_that_is_installed_as_editable_travels(lab: Path, tmp_path: Path) -> None:
     """Its files lie in the project, whatever finds them."""
