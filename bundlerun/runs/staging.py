@@ -108,7 +108,8 @@ def _publish_outcomes(record: RunRecord, items: int, upper: FileRemote, remote: 
         data = upper.get(entry.key, 0, PACK_BYTES + 1)
         if data is not None and len(data) <= PACK_BYTES:
             packs = {pack.uuid: pack for pack in _packs_of(data, written, seal)}
-            publish_packs(remote, upper, packs.values())
+            if packs:
+                publish_packs(remote, upper, packs.values())
             remote.put_new(entry.key, data)
 
 

@@ -81,7 +81,7 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
     """
     seal = Seal.from_hex(key)
     first: str | None = None
-    with stopping() as stop, tempfile.TemporaryDirectory(prefix="bundlerun-") as folder:
+    with stopping() as stop, _scratch() as folder:
         child = _child(attempt, number, seal)
         outcomes = Outcomes(attempt.remote, attempt.run_id, number, child.attempt, seal)
         setting = Setting(attempt.remote.url, staging, Path(folder), attempt.run_id)
@@ -94,6 +94,11 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
         if stop.asked:
             return STOPPED
     return 0 if first is None else errors.named(first, InfraError, RunFailed).exit_code
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    # What an item left there, and cannot be removed, is no failure of the job.
+    return tempfile.TemporaryDirectory(prefix="bundlerun-", ignore_cleanup_errors=True)
 
 
 def _child(attempt: Attempt, number: int, seal: Seal) -> Child:

@@ -79,7 +79,7 @@ class Outcomes:
         Raises what the remote raises.
         """
         self.flush()
-        wait(each for _, each in self._writing)
+        wait([each for _, each in self._writing])
         self.flush()
         self._writer.shutdown(wait=True)
         for _, each in self._writing:

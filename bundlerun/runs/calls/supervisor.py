@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 from bundlerun.errors import InfraError, IntegrityError, OutOfMemory, TimedOut, UserError
@@ -43,6 +44,7 @@ class Supervisor:
         self._limit_s, self._memory_mib, self._attempt = limit_s, memory_mib, attempt
         self._stop, self._meanwhile = stop, meanwhile
         self._process: ItemProcess | None = None
+        self._folder = setting.folder
         self._broken: Outcome | None = None
         """What became of loading the function, where that failed: no item can be done."""
 
@@ -74,6 +76,7 @@ class Supervisor:
         if self._process is not None:
             self._process.close()
             self._process = None
+            rmtree(self._folder, ignore_errors=True)
 
     def _ready(self, begun: Outcome) -> ItemProcess | None:
         """A process that has the function; None where none can, or the job is to end."""
@@ -82,8 +85,9 @@ class Supervisor:
         if self._process is not None or self._broken is not None or self._stop.asked:
             return self._process
         kills = oom_kills()
-        # A folder of its own: what another one left half-written there is in nobody's way.
-        setting = replace(self._setting, folder=Path(mkdtemp(dir=self._setting.folder)))
+        # A folder of its own, which goes with it: many items may each end one.
+        self._folder = Path(mkdtemp(dir=self._setting.folder))
+        setting = replace(self._setting, folder=self._folder)
         self._process = ItemProcess(setting, self._log, self._stop.descriptor, self._meanwhile)
         found = self._process.load(self._function)
         # What modules write when they are imported is not an item's.

@@ -188,3 +188,45 @@ def test_an_item_that_will_not_end_is_ended(tmp_path: Path) -> None:
     worker.communicate(timeout=30)
     assert worker.returncode == 143
     assert scene.written() == []
+
+
+def second_waits(number: int) -> int:
+    """The second item waits for the file ``go``."""
+    while number == 1 and not (Path(os.environ["HERE"]) / "go").exists():
+        time.sleep(0.1)
+    return number
+
+
+@pytest.mark.slow
+def test_an_outcome_does_not_wait_for_a_long_item(tmp_path: Path) -> None:
+    """What is done is on the remote long before the job ends, each outcome once."""
+    scene = Scene(tmp_path / "scene", second_waits, range(3))
+    worker = scene.child()
+    deadline = time.monotonic() + 180
+    while not scene.written():
+        assert worker.poll() is None, worker.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert [(w.first, w.items) for w in scene.written()] == [(0, 1)]
+    (scene.folder / "go").touch()
+    worker.communicate(timeout=60)
+    assert scene.values() == [0, 1, 2]
+    assert [(w.first, w.items) for w in scene.written()] == [(0, 1), (1, 2)]
+
+
+def test_a_process_that_is_replaced_leaves_no_files(tmp_path: Path) -> None:
+    """A thousand items may each end one."""
+    scene = Scene(tmp_path / "scene", ends_process, range(4))
+    (tmp_path / "tmp").mkdir()
+    code, _, stderr = scene.carried_out(TMPDIR=str(tmp_path / "tmp"))
+    assert code == 11, stderr
+    folders = [len(line.split(",")) for line in scene.begun()]
+    assert folders == [1, 1, 1, 1]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def ends_process(number: int) -> None:
+    """Note which folders there are for processes of items, and end this one."""
+    (job,) = Path(os.environ["TMPDIR"]).glob("bundlerun-*")
+    mark(",".join(path.name for path in job.iterdir()))
+    os._exit(1)
