@@ -7,15 +7,17 @@ from functools import cache
 from pathlib import Path
 
 _MOUNT = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
 
 
-def oom_kills() -> int:
+def oom_kills(mount: Path = _MOUNT, own: Path = _OWN) -> int:
     """How many processes of this control group were killed for its memory.
 
-    0 where that cannot be read. ``oom_kill`` of memory.oom_control (cgroup v1, the kernel's
+    0 where that cannot be read. ``mount`` is where the kernel shows its groups, ``own`` where it
+    says which is this process's. ``oom_kill`` of memory.oom_control (cgroup v1, the kernel's
     Documentation/admin-guide/cgroup-v1/memory.rst) or of memory.events (v2, cgroup-v2.rst).
     """
-    file = _file()
+    file = _file(mount, own)
     for line in _lines(file) if file else ():
         name, _, count = line.partition(" ")
         if name == "oom_kill" and count.isdecimal():
@@ -24,10 +26,11 @@ def oom_kills() -> int:
 
 
 @cache
-def _file() -> Path | None:
+def _file(mount: Path, own: Path) -> Path | None:
     """Where the count stands: a process stays in its group."""
     return next(
-        (file for file in _files() if any("oom_kill " in line for line in _lines(file))), None
+        (file for file in _files(mount, own) if any("oom_kill " in line for line in _lines(file))),
+        None,
     )
 
 
@@ -39,14 +42,14 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _files() -> Iterator[Path]:
+def _files(mount: Path, own: Path) -> Iterator[Path]:
     """Where it may stand: the group's own folder, which a container sees as the root."""
-    for row in _lines(Path("/proc/self/cgroup")):
+    for row in _lines(own):
         _, controllers, group = row.split(":", 2)
         if controllers == "":
-            folder, name = _MOUNT, "memory.events"
+            folder, name = mount, "memory.events"
         elif "memory" in controllers.split(","):
-            folder, name = _MOUNT / "memory", "memory.oom_control"
+            folder, name = mount / "memory", "memory.oom_control"
         else:
             continue
         yield folder / group.lstrip("/") / name
