@@ -15,6 +15,7 @@ from bundlerun.settings import GRACE_S, Settings, read_settings
 
 if TYPE_CHECKING:
     from bundlerun.api.bundle import Bundle
+    from bundlerun.api.docker_image import DockerImage
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.backends.base import Check
     from bundlerun.bundles.lineage import LineageTree
@@ -361,7 +362,7 @@ def run(
 
 
 def map(
-    func: Callable[..., T],
+    func: Callable[..., T] | DockerImage,
     /,
     *iterables: Iterable[Any],
     options: MapOptions | None = None,
@@ -372,6 +373,8 @@ def map(
     A sequence of futures, in the order of the items; the function is called in containers, with
     the modules of its project, and nothing is waited for. ``options`` and keywords of the same
     names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
+    ``func`` may be a DockerImage: what that is for is called, a script with a list of arguments
+    an item.
 
     Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
     for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,
@@ -382,7 +385,7 @@ def map(
 
 
 def starmap(
-    func: Callable[..., T],
+    func: Callable[..., T] | DockerImage,
     tuples: Iterable[tuple[Any, ...]],
     /,
     options: MapOptions | None = None,

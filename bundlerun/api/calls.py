@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bundlerun.errors import UsageError
 
 if TYPE_CHECKING:
+    from bundlerun.api.docker_image import DockerImage
     from bundlerun.api.scope import Scope
     from bundlerun.futures.future import MapRun
     from bundlerun.runs.calls.call import Call
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 def mapped(
     scope: Scope,
-    func: Callable[..., T],
+    func: Callable[..., T] | DockerImage,
     iterables: tuple[Iterable[Any], ...],
     options: MapOptions,
 ) -> MapRun[T]:
@@ -36,7 +37,10 @@ def mapped(
 
 
 def starmapped(
-    scope: Scope, func: Callable[..., T], tuples: Iterable[Any], options: MapOptions
+    scope: Scope,
+    func: Callable[..., T] | DockerImage,
+    tuples: Iterable[Any],
+    options: MapOptions,
 ) -> MapRun[T]:
     """The run of ``Workspace.starmap``.
 
@@ -48,7 +52,7 @@ def starmapped(
 
 def begun(
     scope: Scope,
-    func: Callable[..., T],
+    func: Callable[..., T] | DockerImage,
     tuples: Iterable[object],
     options: MapOptions,
     *,
@@ -57,17 +61,51 @@ def begun(
 ) -> MapRun[T]:
     """A run of ``func`` over tuples of positional arguments, submitted and followed.
 
-    ``arguments`` is how many each tuple has, None: it differs. ``uploaded`` notes the functions
-    that were sent, for who begins several runs.
+    ``func`` may be a DockerImage: what that is for is called, in it. ``arguments`` is how many each
+    tuple has, None: it differs. ``uploaded`` notes the functions that were sent, for who begins
+    several runs.
     """
+    from bundlerun.api.docker_image import DockerImage
+    from bundlerun.futures.script import run_script
     from bundlerun.runs.calls.options import call_request
     from bundlerun.runs.calls.submit import submit
 
     runs = scope.runs()
-    request = call_request(func, options, scope.settings, arguments)
+    if not isinstance(func, DockerImage):
+        called: Callable[..., Any] = func
+    else:
+        options = _in_image(func, options)
+        called = func.func or run_script
+        if func.func is None:
+            tuples, arguments = _argument_lists(tuples, arguments), 1
+    request = call_request(called, options, scope.settings, arguments)
     call = submit(request, tuples, runs, uploaded=uploaded)
     scope.progress.line(f"run {call.run_id}")
     return followed(scope, call)
+
+
+def _in_image(image: DockerImage, options: MapOptions) -> MapOptions:
+    if options.image is not None:
+        raise UsageError(
+            f"{image!r} is mapped, and another image is given for it", hint="leave out image"
+        )
+    return options.but(image=image)
+
+
+def _argument_lists(tuples: Iterable[Any], arguments: int | None) -> Iterator[object]:
+    """The items of a script.
+
+    What is not a list of arguments is refused where it comes, before anything is sent. A tuple of
+    ``starmap`` (``arguments`` None) is such a list itself.
+    """
+    from bundlerun.futures.script import script_arguments
+
+    if arguments not in (None, 1):
+        raise UsageError(
+            f"a script takes a list of arguments an item, and {arguments} iterables are given",
+            hint="br.map(image, [[argument, ...], ...])",
+        )
+    return ((script_arguments(each if arguments is None else each[0]),) for each in tuples)
 
 
 def attached(scope: Scope, run_id: str, *, trust: bool) -> MapRun[Any]:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bundlerun.connections import Connections
 from bundlerun.errors import UsageError
 from bundlerun.images.image import ENVIRONMENTS, ImageRef, checked_tags, environment_name
 from bundlerun.images.recipe import checked_script
 from bundlerun.images.requirements import checked_packages, find_system_packages, given_requirements
-from bundlerun.settings import ImageSettings
+from bundlerun.settings import ImageSettings, read_settings
 
 if TYPE_CHECKING:
-    from bundlerun.api.workspace import Workspace
-    from bundlerun.connections import Connections
     from bundlerun.images.recipe import Recipe
     from bundlerun.runs.calls.environment import EnvironmentRequest
 
@@ -37,8 +36,8 @@ class DockerImage:
     ref: ImageRef | None = None
     """The image on the engine, None until it is built."""
 
-    workspace: Workspace | None = None
-    """The workspace whose settings count; None: that of the module's verbs."""
+    connections: Connections | None = None
+    """By whose settings, and who is told what goes on; None: the settings as they are, nobody."""
 
     platform: str | None = None
     """Docker's ``os/arch`` that it is built for; None: that of the engine here."""
@@ -179,9 +178,7 @@ class DockerImage:
 
     @property
     def _connections(self) -> Connections:
-        from bundlerun.api import default
-
-        return (self.workspace or default()).scope.connections
+        return self.connections or Connections(read_settings())
 
     def _recipe(self) -> Recipe:
         from bundlerun.runs.calls.environment import recipe_of
@@ -191,13 +188,13 @@ class DockerImage:
 
 def script_image(
     script: Path,
-    workspace: Workspace,
+    connections: Connections,
     *,
     config_dir: Path | None = None,
     base_image: str | None = None,
     platform: str | None = None,
 ) -> DockerImage:
-    """The image of ``script`` by the settings of ``workspace``, for ``platform``.
+    """The image of ``script`` by the settings of ``connections``, for ``platform``.
 
     ``config_dir`` holds deb.txt and requirements.txt. Raises UsageError as ``DockerImage``.
     """
@@ -213,5 +210,5 @@ def script_image(
         found = config_dir / "requirements.txt"
         requirements = found if found.is_file() else None
     image = DockerImage(None, script, requirements, packages, base_image)
-    image.workspace, image.platform = workspace, platform
+    image.connections, image.platform = connections, platform
     return image

@@ -28,6 +28,7 @@ from bundlerun.progress import Progress
 from bundlerun.settings import GRACE_S, Settings
 
 if TYPE_CHECKING:
+    from bundlerun.api.docker_image import DockerImage
     from bundlerun.api.handle import Run, RunResult
     from bundlerun.backends.base import Check
     from bundlerun.bundles.value.differences import Differences
@@ -480,7 +481,7 @@ class Workspace:
     @outside_only(APPLY)
     def map(
         self,
-        func: Callable[..., T],
+        func: Callable[..., T] | DockerImage,
         /,
         *iterables: Iterable[Any],
         options: MapOptions | None = None,
@@ -491,6 +492,8 @@ class Workspace:
         A sequence of futures, in the order of the items; the function is called in containers, with
         the modules of its project, and nothing is waited for. ``options`` and keywords of the same
         names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
+        ``func`` may be a DockerImage: what that is for is called, a script with a list of arguments
+        an item.
 
         Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
         for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,
@@ -505,7 +508,7 @@ class Workspace:
     @outside_only(APPLY)
     def starmap(
         self,
-        func: Callable[..., T],
+        func: Callable[..., T] | DockerImage,
         tuples: Iterable[tuple[Any, ...]],
         /,
         options: MapOptions | None = None,

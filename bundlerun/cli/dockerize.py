@@ -67,7 +67,9 @@ def command(
                 f"an image is for a pipe or for a script, and {pipe_root} and {script} are given",
                 hint=f"bundlerun dockerize --script {script}",
             )
-        _of_script(script_image(script, workspace, **chosen), push, no_build, as_json)
+        _of_script(
+            script_image(script, workspace.scope.connections, **chosen), push, no_build, as_json
+        )
         return
     if pipe_root is None or pipe is None:
         raise UsageError(

@@ -59,14 +59,17 @@ def prepared(request: CallRequest, scope: RunScope) -> Prepared:
     ``environment_for``.
     """
     check_function(request.func)
-    found = sources_of(request.func, request.kwargs)
-    wanted = EnvironmentRequest(
-        root=found.root,
-        imports=found.imports,
-        requirements=request.requirements,
-        base_image=request.base_image,
-        image=request.image,
-    )
+    if isinstance(request.image, EnvironmentRequest):
+        wanted = request.image
+    else:
+        found = sources_of(request.func, request.kwargs)
+        wanted = EnvironmentRequest(
+            root=found.root,
+            imports=found.imports,
+            requirements=request.requirements,
+            base_image=request.base_image,
+            image=request.image,
+        )
     environment = environment_for(wanted, request.backend, scope)
     codec = Codec.of(scope.binding, scope.progress)
     return Prepared(name_of(request.func), environment, codec, request)

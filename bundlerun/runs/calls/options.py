@@ -16,6 +16,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines.options import Keywords
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.runs.calls.environment import EnvironmentRequest
 from bundlerun.settings import Settings
 
 
@@ -82,7 +83,7 @@ class CallRequest:
     backend: str = DEFAULT_BACKEND
     chunksize: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    image: str | Any | None = None
+    image: str | EnvironmentRequest | None = None
     requirements: Sequence[str] | Path | None = None
     base_image: str | None = None
     timeout_s: float | None = None
@@ -180,11 +181,13 @@ def _resources(options: MapOptions, settings: Settings) -> tuple[Resources, froz
     return replace(defaults, **asked), frozenset(asked)
 
 
-def _image(options: MapOptions) -> str | Any | None:
+def _image(options: MapOptions) -> str | EnvironmentRequest | None:
     image = options.image
     if image is None:
         return None
-    if not isinstance(image, str) and not hasattr(image, "build"):
+    # A DockerImage, of a room to the right, says so what it is made of.
+    wanted = image if isinstance(image, str) else getattr(image, "request", None)
+    if not isinstance(wanted, (str, EnvironmentRequest)):
         raise UsageError(
             f"image must be a name or a DockerImage, not a {type(image).__name__}",
             hint='image="registry/name:tag"',
@@ -197,7 +200,7 @@ def _image(options: MapOptions) -> str | Any | None:
                 f"an image is given, and {name} would change nothing in it",
                 hint=f"leave out {name}, or image",
             )
-    return image
+    return wanted
 
 
 def _requirements(given: Sequence[str] | str | Path | None) -> Sequence[str] | Path | None:
