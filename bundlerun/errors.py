@@ -13,7 +13,9 @@
     |-- Conflict                  5   the thing is there, but not in the needed state
     |   |-- NotCommitted, OtherRemote, StaleImage, StoreBusy, StoreReadOnly
     |-- RemoteError               6   the remote does not do what is asked
-    |   |-- NoRemote, NoCredentials, AccessDenied, RemoteUnreachable, RemoteChanged, Untrusted
+    |   |-- NoRemote, NoCredentials, AccessDenied, RemoteChanged, Untrusted
+    |   |-- RemoteUnreachable
+    |   |   `-- RemoteGone       there is no such bucket
     |-- IntegrityError            7   bytes are not what their digest says
     |-- EngineError               8   no container engine, or it refuses
     |   |-- BuildFailed
@@ -204,6 +206,10 @@ class AccessDenied(RemoteError):
 
 class RemoteUnreachable(RemoteError):
     """No bucket, no folder, or no answer there."""
+
+
+class RemoteGone(RemoteUnreachable):
+    """There is no such bucket, says the service: asking again is of no use."""
 
 
 class RemoteChanged(RemoteError):

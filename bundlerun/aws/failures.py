@@ -24,6 +24,7 @@ from bundlerun.errors import (
     BundlerunError,
     CloudError,
     NoCredentials,
+    RemoteGone,
     RemoteUnreachable,
     SettingsError,
 )
@@ -72,7 +73,7 @@ _EXPIRED = Failure(NoCredentials, "the credentials have expired", _RENEW)
 _UNKNOWN = Failure(NoCredentials, "AWS does not know these credentials", _WRONG_KEYS)
 _DENIED = Failure(AccessDenied, "these credentials do not allow it", _WRONG_KEYS)
 _ELSEWHERE = Failure(RemoteUnreachable, "the bucket is in another region", _REGION)
-_NO_BUCKET = Failure(RemoteUnreachable, "there is no such bucket", "aws s3 mb s3://BUCKET")
+_NO_BUCKET = Failure(RemoteGone, "there is no such bucket", "aws s3 mb s3://BUCKET")
 _THROTTLED = Failure(
     RemoteUnreachable, "the service does not keep up", _AGAIN, trouble=Trouble.THROTTLED
 )

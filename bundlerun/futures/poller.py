@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from bundlerun.backends.base import Backend
 from bundlerun.backends.job import JobHandle, JobStatus
 from bundlerun.backends.poll import TRANSIENT
-from bundlerun.errors import BundlerunError
+from bundlerun.errors import BundlerunError, RemoteGone
 from bundlerun.futures.followed import Followed, Listener
 
 PATIENCE_S = 900.0
@@ -183,6 +183,8 @@ class Poller:
             run.stumbled_s = None
             if not run.followed.handles():
                 self._leave(group, run, None)
+        except RemoteGone as error:
+            self._leave(group, run, error)
         except TRANSIENT as error:
             self._stumbled(group, run, error)
         except BaseException as error:

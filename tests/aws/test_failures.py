@@ -11,6 +11,7 @@ from bundlerun.errors import (
     BundlerunError,
     CloudError,
     NoCredentials,
+    RemoteGone,
     RemoteUnreachable,
     SettingsError,
 )
@@ -24,7 +25,7 @@ EXPECTED = {
     "AccessDeniedException": AccessDenied,
     "403": AccessDenied,
     "RequestTimeTooSkewed": AccessDenied,
-    "NoSuchBucket": RemoteUnreachable,
+    "NoSuchBucket": RemoteGone,
     "PermanentRedirect": RemoteUnreachable,
     "SlowDown": RemoteUnreachable,
     "ThrottlingException": RemoteUnreachable,

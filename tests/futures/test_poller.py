@@ -19,7 +19,7 @@ from bundlerun.backends.base import ImageAt, Pace, Traits
 from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.backends.open import shared_backend
 from bundlerun.connections import Connections
-from bundlerun.errors import AccessDenied, CloudError, EngineError, RemoteUnreachable
+from bundlerun.errors import AccessDenied, CloudError, EngineError, RemoteGone, RemoteUnreachable
 from bundlerun.futures.followed import Ended, OpenItems
 from bundlerun.futures.future import MapRun
 from bundlerun.futures.poller import PATIENCE_S, Clock, Poller
@@ -242,15 +242,26 @@ def test_what_stumbles_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_patience_with_a_stumble_ends() -> None:
-    """A bucket that is gone never comes back: after a quarter of an hour without any answer the
-    futures have the error."""
+    """A folder that is not mounted may come back: after a quarter of an hour without any answer
+    the futures have the error."""
     script = Script(Slow())
-    script.errors += [RemoteUnreachable("there is no such bucket", hint="aws s3 mb")] * 1000
+    script.errors += [RemoteUnreachable("there is no such folder", hint="mkdir -p")] * 1000
     timetable = Timetable()
     told = followed(script, timetable)
     assert isinstance(told.error, RemoteUnreachable)
     assert f"br.attach('{script.run_id}')" in str(told.error)
     assert PATIENCE_S < timetable.now_s < PATIENCE_S + 61
+
+
+def test_a_bucket_that_is_gone_is_not_asked_again() -> None:
+    """The service says so itself: the futures have the error at once."""
+    script = Script(Slow())
+    script.errors.append(RemoteGone("there is no such bucket", hint="aws s3 mb"))
+    timetable = Timetable()
+    told = followed(script, timetable)
+    assert isinstance(told.error, RemoteGone)
+    assert f"br.attach('{script.run_id}')" in str(told.error)
+    assert timetable.pauses == []
 
 
 def test_patience_begins_anew_after_an_answer() -> None:
