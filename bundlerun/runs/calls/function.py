@@ -17,6 +17,7 @@ from bundlerun.runs.calls.sources import Sources, sources_of
 from bundlerun.runs.keys import function_key
 
 if TYPE_CHECKING:
+    from bundlerun.progress import Progress
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.calls.options import CallRequest
     from bundlerun.runs.scope import RunScope
@@ -33,6 +34,7 @@ class Prepared:
     environment: Environment
     codec: Codec
     request: CallRequest
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def prepared(request: CallRequest, scope: RunScope) -> Prepared:
         )
     environment = environment_for(wanted, request.backend, scope)
     codec = Codec.of(scope.binding, scope.progress)
-    return Prepared(name_of(request.func), environment, codec, request)
+    return Prepared(name_of(request.func), environment, codec, request, scope.progress)
 
 
 def send_function(
@@ -89,6 +91,8 @@ def send_function(
     earlier = None if uploaded is None else uploaded.get(digest)
     if earlier is not None and now_s - earlier[1] < SENT_FOR_S:
         return SentFunction(code, earlier[0], seal.tag(Sealed.FUNCTION, 0, payload).hex())
+    for left in sources.left_out:
+        function.progress.line(f"left out of what {function.name} takes along: {left}")
     remote.put(function_key(run_id), seal.sealed(Sealed.FUNCTION, 0, payload))
     if uploaded is not None:
         uploaded[digest] = (run_id, now_s)

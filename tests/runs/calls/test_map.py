@@ -12,6 +12,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.progress import Lines
 from tests.runs.calls.conftest import Lab
 
 pytestmark = pytest.mark.heavy
@@ -53,6 +54,20 @@ def test_a_function_of_the_project_comes_with_its_modules(mapped: Callable[..., 
     stars = br.starmap(model.plus, [(1, 2), [3, 4, 5]], backend="Processes")
     assert list(stars.results(60)) == [3, 12]
     assert list(mapped(model.nothing, [1]).results(60)) == [None]
+
+
+def test_a_large_data_file_that_stays_behind_is_named(lab: Lab) -> None:
+    """Data of over 1 MiB is no source: a bundle holds it."""
+    (lab.path / "project/lab/huge.csv").write_text("1" * (2 << 20))
+    from lab import model
+
+    lines: list[str] = []
+    workspace = br.open()
+    workspace.progress = Lines(lines.append)
+    run = workspace.map(model.double, [1], backend="Processes")
+    assert list(run.results(60)) == [2]
+    told = [line for line in lines if "left out" in line]
+    assert told == ["left out of what lab.model.double takes along: lab/huge.csv (2.0 MiB)"]
 
 
 def test_no_items_are_a_run_that_is_done_at_once(mapped: Callable[..., Any]) -> None:
