@@ -168,7 +168,9 @@ def _resources(options: MapOptions, settings: Settings) -> tuple[Resources, froz
         if value is SETTING:
             continue
         if name == "gpus":
-            asked[name] = _whole(name, 0 if value is None else value, 0, hint="gpus=1")
+            # None at all every backend keeps.
+            if gpus := _whole(name, value, 0, hint="gpus=1"):
+                asked[name] = gpus
         elif value is None:
             raise UsageError(
                 f"{name}=None cannot be meant: each container gets some",
