@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.backends.open import shared_backend
 from bundlerun.bundles.record import parse_record
-from bundlerun.errors import BundlerunError, IntegrityError, RunNotFound, UsageError
+from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFound, UsageError
 from bundlerun.futures.sealing import KEY_VARIABLE, TAG_BYTES, Seal
 from bundlerun.remotes.records import read_record
 from bundlerun.runs.calls.call import Call, parts_as_rows
@@ -86,7 +86,11 @@ def resumed(call: Call) -> Call:
         return call
     young = time.time() - (record.submitted_s or 0.0) < ABANDONED_S
     if call.seal is None or (record.adopted and young):
-        return call
+        raise Conflict(
+            f"{record.label} has not all of its jobs yet: its client is still submitting them, or"
+            " ended before it did",
+            hint=f"the same later, or bundlerun cancel {record.run_id[:13]}",
+        )
     with holding(call.run_id, call.scope, wait=True):
         call = call.read_again()
         if call.record.judged or _is_complete(call):
@@ -96,13 +100,16 @@ def resumed(call: Call) -> Call:
 
 
 def _is_complete(call: Call) -> bool:
-    return call.record.unsent is None and all(part.handle for part in call.parts)
+    covered = sum(part.count for part in call.parts if part.items is None)
+    if call.record.unsent is not None or covered < call.task.items:
+        return False
+    return all(part.handle for part in call.parts)
 
 
 def _as_others_left_it(call: Call) -> Call:
     """The call with its parts as the remote has them, and its key if a job tells it."""
     data = _part_objects(call.remote, call.run_id)
-    unproven = [part for part in map(_unproven, data) if part is not None]
+    unproven = [_unproven(each, call) for each in data]
     seal = call.seal or _key_from_jobs(call, unproven)
     if seal is None:
         parts = [part for part in unproven if part.run_id == call.run_id]
@@ -122,12 +129,14 @@ def _part_objects(remote: Remote, run_id: str) -> list[bytes]:
     return [data for data in found if data is not None]
 
 
-def _unproven(data: bytes) -> Part | None:
-    """A part, by an unknown writer; None for what is not one."""
+def _unproven(data: bytes, call: Call) -> Part:
+    """A part, by an unknown writer. Raises IntegrityError for what is not one."""
     try:
         return Part.from_json(parse_record(data[TAG_BYTES:]))
-    except IntegrityError:
-        return None
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"a part of {call.record.label} at {call.remote.url}: {error.message}", hint=error.hint
+        ) from error
 
 
 def _key_from_jobs(call: Call, parts: list[Part]) -> Seal | None:

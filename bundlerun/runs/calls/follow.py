@@ -91,7 +91,8 @@ class Following:
 
     def seen(self, statuses: Mapping[str, JobStatus], open: OpenItems) -> Iterator[Ended]:
         """See Followed."""
-        if not self._has_looked and self.call.record.judged:
+        record = self.call.record
+        if not self._has_looked and (record.judged or record.adopted):
             for outcome in self._gathering.gathered(self.call.remote):
                 yield self._ended(outcome)
         is_news = self._noted(statuses) or not self._has_looked

@@ -36,12 +36,13 @@ class Gathering:
     """What is known of the outcomes of one run of ``items`` items, in one process.
 
     ``damaged`` says of items what is wrong with their bytes on the remote: none of those are
-    opened. ``seal`` None: nothing proves who wrote what is found. Outcomes are kept in a file, for
-    who settles the run.
+    opened. ``is_whole``: they were found put together, by who settled the run. ``seal`` None:
+    nothing proves who wrote what is found. Outcomes are kept in a file, for who settles the run.
     """
 
     def __init__(self, run_id: str, items: int, seal: Seal | None) -> None:
         self.damaged: dict[int, IntegrityError] = {}
+        self.is_whole = False
         self.kept = Kept(items)
         self._run_id = run_id
         self._items = items
@@ -82,6 +83,7 @@ class Gathering:
             packs.append((first, data or b""))
             first += count
         if first == self._items:
+            self.is_whole = True
             for number, (at, data) in enumerate(packs):
                 where = f"{gathered_key(self._run_id, number)} at {remote.url}"
                 yield from self._opened(data, at, where)

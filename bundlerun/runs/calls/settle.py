@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bundlerun import errors
@@ -13,6 +14,7 @@ from bundlerun.backends.job import JobState
 from bundlerun.errors import (
     BadPath,
     BadValue,
+    BundleNotFound,
     BundlerunError,
     InfraError,
     IntegrityError,
@@ -28,7 +30,7 @@ from bundlerun.runs.keys import gathered_key, result_key
 from bundlerun.runs.scope import change, holding
 from bundlerun.runs.settle import released, tell_of_no_job
 from bundlerun.runs.staging import publish_staged
-from bundlerun.runs.transfer import send
+from bundlerun.runs.transfer import bring_output, send
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,15 @@ def never_began(call: Call, error: BundlerunError) -> None:
 
 def _judged(call: Call, gathering: Gathering) -> Call:
     gathering = _completed(call, gathering)
-    _publish(call)
-    if call.seal is not None:
+    is_mine = call.seal is not None and not gathering.is_whole
+    if is_mine:
+        _publish(call)
         _put_together(call, gathering)
     asked = call.record.cancel_asked_s is not None
     verdict = judge(_outcomes(call, gathering), asked)
     if verdict.state is JobState.SUCCEEDED and call.task.output and call.seal is not None:
         verdict = _with_output(call, gathering, verdict)
-    if call.seal is not None:
+    if is_mine:
         # Last: it tells others that all else is there.
         _tell(call, verdict)
     started_s = min(filter(None, (o.started_s for o in _outcomes(call, gathering))), default=None)
@@ -201,6 +204,10 @@ def _put_together(call: Call, gathering: Gathering) -> None:
 def _with_output(call: Call, gathering: Gathering, verdict: Verdict) -> Verdict:
     """The verdict once the results are a bundle, on the remote too."""
     scope, task, plan = call.scope, call.task, call.plan
+    if gathering.is_whole:
+        with suppress(BundleNotFound):
+            bring_output(call.record, scope)
+            return verdict
     entry = scope.store.catalog.by_id(scope.context, task.output_id)
     if entry is None:
         codec = Codec.of(scope.binding, scope.progress)

@@ -97,7 +97,11 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A project ``lab`` on the import path, and a context bound to a folder."""
-    bring(tmp_path / "site", "Processes = tests.backends.processes:Processes")
+    bring(
+        tmp_path / "site",
+        "Processes = tests.backends.processes:Processes",
+        "Shelf = tests.runs.calls.shelf:Shelf",
+    )
     project = tmp_path / "project"
     (project / "lab").mkdir(parents=True)
     (project / "lab" / "__init__.py").touch()
@@ -107,6 +111,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT}")
     monkeypatch.setenv("BUNDLERUN_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("BUNDLERUN_SHELF", str(tmp_path / "shelf"))
     monkeypatch.setenv("BUNDLERUN_PROCESSES", str(tmp_path / "processes"))
     monkeypatch.chdir(project)
     br.remote(br.context("work").name, f"file://{tmp_path}/remote")
