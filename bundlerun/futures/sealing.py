@@ -30,6 +30,7 @@ class Sealed(Enum):
     ITEM = "item"
     OUTCOME = "outcome"
     PART = "part"
+    CANCEL = "cancel"
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,16 @@ def gathered_key(run_id: str, pack: int) -> str:
     return f"runs/{run_id}/all/{pack:06}"
 
 
+def cancels_prefix(run_id: str) -> str:
+    """What the keys begin with that say which items of a run are not wanted any more."""
+    return f"runs/{run_id}/c/"
+
+
+def cancel_key(run_id: str, index: int) -> str:
+    """Where it is said that the item ``index`` of a run is not wanted any more."""
+    return f"{cancels_prefix(run_id)}{index:09}"
+
+
 def outcomes_prefix(run_id: str) -> str:
     """What the keys of a run's outcomes begin with."""
     return f"runs/{run_id}/e/"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bundlerun.errors import BundlerunError
+from bundlerun.runs.calls.cancels import cancel_item
 from bundlerun.runs.scope import change
 
 if TYPE_CHECKING:
@@ -44,13 +45,17 @@ def end(call: Call) -> Call:
 
 
 def end_item(call: Call, index: int) -> bool:
-    """Tell the job of one item to end; whether it was told.
+    """End one item; whether its job was told.
 
-    False where others share that job, or nobody has it yet. Raises what the backend raises.
+    A job that others share skips the item, or ends it within seconds where it is under way. False
+    where nobody has it yet. Raises what the backend or the remote raises.
     """
     part = next(part for part in reversed(call.parts) if part.has(index))
-    if part.handle is None or part.chunk > 1:
+    if part.handle is None:
         return False
+    if part.chunk > 1:
+        cancel_item(call.remote, call.run_id, index, call.key())
+        return True
     child = part.child_of(index)
     call.backend.cancel(part.handle, _REASON, index=child if part.children > 1 else None)
     return True

@@ -21,6 +21,7 @@ from bundlerun.errors import BundlerunError, InfraError, IntegrityError, RunFail
 from bundlerun.futures.outcome import Outcome
 from bundlerun.futures.payload import Versions, check_versions
 from bundlerun.futures.sealing import TAG_BYTES, Seal, Sealed
+from bundlerun.runs.calls.cancels import Cancels
 from bundlerun.runs.calls.item_log import ItemLog
 from bundlerun.runs.calls.items import read_items
 from bundlerun.runs.calls.outcomes import Outcomes, final_ones
@@ -74,10 +75,10 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
     It is the job ``attempt.index`` of part ``number``. ``key`` is the run's, in hex; ``staging``
     the folder that is written instead of the remote, where there is one.
 
-    0 when all succeeded, that of the first failure's class when some did not, ``STOPPED`` after
-    SIGTERM: then what was done is written, and a retried job does the rest. Raises IntegrityError
-    for what the run did not write, Conflict where another job has this place, and what the remote
-    raises.
+    0 when all succeeded or were cancelled, else that of the first failure's class; ``STOPPED``
+    after SIGTERM: then what was done is written, and a retried job does the rest. Raises
+    IntegrityError for what the run did not write, Conflict where another job has this place, and
+    what the remote raises.
     """
     seal = Seal.from_hex(key)
     first: str | None = None
@@ -89,7 +90,7 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
         with contextlib.closing(outcomes):
             for outcome in _worked(child, attempt, seal, setting, stop, outcomes):
                 outcomes.add(outcome)
-                if not outcome.ok:
+                if not outcome.ok and outcome.failure != errors.Cancelled.__name__:
                     first = first or outcome.failure or errors.UserError.__name__
         if stop.asked:
             return STOPPED
@@ -145,6 +146,12 @@ def _worked(
         for index in child.items:
             yield _undone(index, child, error)
         return
+    cancels = Cancels(remote, run_id, child.items, seal)
+
+    def meanwhile() -> None:
+        outcomes.flush_if_late()
+        cancels.look()
+
     supervisor = Supervisor(
         setting,
         function,
@@ -153,9 +160,10 @@ def _worked(
         memory_mib=child.part.memory_mib,
         attempt=child.attempt,
         stop=stop,
-        meanwhile=outcomes.flush_if_late,
+        cancels=cancels,
+        meanwhile=meanwhile,
     )
-    with contextlib.closing(supervisor):
+    with contextlib.closing(cancels), contextlib.closing(supervisor):
         for index, item in read_items(remote, run_id, task.packs, child.items, seal):
             if isinstance(item, IntegrityError):
                 yield _undone(index, child, item)

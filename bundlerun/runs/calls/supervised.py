@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundlerun.runs.calls.frames import framed, unframed
@@ -31,13 +31,14 @@ class End:
     """The end of a process that gave no answer.
 
     ``code`` is its exit code, of a signal the negative number; ``late``: it was ended at its time
-    limit; ``stopped``: it was ended because the job is.
+    limit; ``stopped``: because the job is; ``unwanted``: because its item was cancelled.
     """
 
     code: int
     peak_memory_mib: float = 0.0
     late: bool = False
     stopped: bool = False
+    unwanted: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,15 @@ class ItemProcess:
         """Give it the function; empty when it is loaded, else the outcome of that."""
         return self._answer(framed(function), None)
 
-    def ask(self, request: bytes, limit_s: float | None) -> bytes | End:
+    def ask(
+        self, request: bytes, limit_s: float | None, unwanted: Callable[[], bool]
+    ) -> bytes | End:
         """Its answer to ``request``, or the end that it came to instead.
 
-        ``limit_s`` is how many seconds it has, None: no limit.
+        ``limit_s`` is how many seconds it has, None: no limit; ``unwanted`` is asked now and then
+        whether it was cancelled.
         """
-        return self._answer(framed(request), limit_s)
+        return self._answer(framed(request), limit_s, unwanted)
 
     @property
     def alive(self) -> bool:
@@ -127,7 +131,9 @@ class ItemProcess:
         for descriptor in (self._replies, self._dead, *self._output):
             os.close(descriptor)
 
-    def _answer(self, frame: bytes, limit_s: float | None) -> bytes | End:
+    def _answer(
+        self, frame: bytes, limit_s: float | None, unwanted: Callable[[], bool] = lambda: False
+    ) -> bytes | End:
         until_s = None if limit_s is None else time.monotonic() + limit_s
         sending, reply = memoryview(self._unsent + frame), bytearray()
         self._unsent = b""
@@ -151,6 +157,8 @@ class ItemProcess:
                 return self._given_up(late=late, stopped=self._stop in ready)
             self._log.pass_on()
             self._meanwhile()
+            if unwanted():
+                return replace(self._given_up(late=False, stopped=False), unwanted=True)
 
     def _ready(self, wait_s: float, *, sending: bool) -> set[int]:
         poll = select.poll()

@@ -11,14 +11,18 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
-from bundlerun.errors import InfraError, IntegrityError, OutOfMemory, TimedOut, UserError
+from bundlerun.errors import Cancelled, InfraError, IntegrityError, OutOfMemory, TimedOut, UserError
 from bundlerun.futures.outcome import Outcome, Raised
+from bundlerun.runs.calls.cancels import Cancels
 from bundlerun.runs.calls.cgroup import oom_kills
 from bundlerun.runs.calls.frames import request
 from bundlerun.runs.calls.item_log import ItemLog
 from bundlerun.runs.calls.stopping import Stop
 from bundlerun.runs.calls.supervised import End, ItemProcess, Setting
 from bundlerun.runs.masking import hidden_pieces, masked
+
+_NOT_BEGUN = "it was cancelled before it began"
+_UNDER_WAY = "it was cancelled while it was under way"
 
 
 class Supervisor:
@@ -38,11 +42,12 @@ class Supervisor:
         memory_mib: int,
         attempt: int,
         stop: Stop,
+        cancels: Cancels,
         meanwhile: Callable[[], None],
     ) -> None:
         self._setting, self._function, self._log = setting, function, log
         self._limit_s, self._memory_mib, self._attempt = limit_s, memory_mib, attempt
-        self._stop, self._meanwhile = stop, meanwhile
+        self._stop, self._cancels, self._meanwhile = stop, cancels, meanwhile
         self._process: ItemProcess | None = None
         self._folder = setting.folder
         self._broken: Outcome | None = None
@@ -54,13 +59,18 @@ class Supervisor:
         ``item`` is what the codec wrote.
         """
         begun = Outcome(index, self._attempt, started_s=time.time(), machine=socket.gethostname())
+        self._meanwhile()
         process = self._ready(begun)
         if self._stop.asked:
             return None
+        if index in self._cancels:
+            return replace(begun, failure=Cancelled.__name__, reason=_NOT_BEGUN)
         if process is None:
             return self._not_loaded(index)
         kills = oom_kills()
-        found = process.ask(request(index, self._attempt, item), self._limit_s)
+        found = process.ask(
+            request(index, self._attempt, item), self._limit_s, lambda: index in self._cancels
+        )
         stdout, stderr = self._log.taken()
         if isinstance(found, End):
             self.close()
@@ -117,6 +127,8 @@ class Supervisor:
     def _ended(self, end: End, kills: int, begun: Outcome) -> Outcome:
         """The outcome of an item that ended its process, or did not end in time."""
         outcome = replace(begun, finished_s=time.time(), peak_memory_mib=end.peak_memory_mib)
+        if end.unwanted:
+            return replace(outcome, failure=Cancelled.__name__, reason=_UNDER_WAY)
         if end.late:
             reason = f"it ran longer than its limit of {self._limit_s:g} s"
             return replace(outcome, failure=TimedOut.__name__, reason=reason)

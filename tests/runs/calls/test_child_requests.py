@@ -11,6 +11,7 @@ from bundlerun.remotes.base import Remote
 from bundlerun.runs.calls.carry import carry_part
 from bundlerun.runs.keys import (
     Written,
+    cancels_prefix,
     claim_key,
     function_key,
     items_key,
@@ -51,10 +52,15 @@ def carried_out(
 
 
 def test_a_job_of_any_chunk_asks_seven_times(tmp_path: Path) -> None:
-    """Plan, part, claim, function, two for its items, and one to tell."""
-    scene = Scene(tmp_path / "scene", abs, range(120), chunk=100)
+    """Plan, part, claim, function, two for its items, and one to tell.
+
+    And one now and then for what was cancelled of a chunk.
+    """
+    scene = Scene(tmp_path / "scene", abs, range(101), chunk=100)
     requests = carried_out(scene)
-    assert [key for _, key in requests] == [
+    looks = [each for each in requests if each == ("list", cancels_prefix(scene.run))]
+    assert looks
+    assert [key for what, key in requests if (what, key) not in looks] == [
         plan_key(scene.run),
         part_key(scene.run, 0),
         claim_key(scene.run, place_of(0, 0)),
