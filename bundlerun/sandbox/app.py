@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,15 +24,18 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from bundlerun.sandbox.batch import Batch
 from bundlerun.sandbox.batch_attempt import Runner
 from bundlerun.sandbox.batch_submit import LEAST_TIMEOUT_S
+from bundlerun.sandbox.cloudformation import CloudFormation
 from bundlerun.sandbox.containers import Containers
 
 
-def application(run: Runner, **options: Any) -> Batch:
+def application(run: Runner, failing: Mapping[str, str] | None = None, **options: Any) -> Batch:
     """An AWS whose jobs ``run`` carries out.
 
-    ``options`` are those of ``Batch``. What moto knows of the rest is one a process.
+    ``failing`` has, by logical id, why a resource of a stack cannot be made; ``options`` are those
+    of ``Batch``. What moto knows of the rest is one a process.
     """
-    return Batch(DomainDispatcherApplication(create_backend_app), run, **options)
+    moto = DomainDispatcherApplication(create_backend_app)
+    return Batch(CloudFormation(moto, {} if failing is None else failing), run, **options)
 
 
 @contextmanager

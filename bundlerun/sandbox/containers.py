@@ -40,8 +40,7 @@ class Containers:
                 container.start()
                 attempt.running()
                 attempt.on_stop(lambda grace_s: _stop(container, grace_s))
-                for line in lines(container.logs(stream=True, follow=True)):
-                    attempt.log(line)
+                _follow(container, attempt)
                 code = int(container.wait()["StatusCode"])
                 container.reload()
                 killed = container.attrs["State"].get("OOMKilled")
@@ -97,6 +96,23 @@ class Containers:
             if self._client is None:
                 self._client = connect(docker_host())
             return self._client
+
+
+def _follow(container: Any, attempt: Attempt) -> None:
+    """Log the output of a container up to its end.
+
+    Its two streams are read apart: a last line without its end would swallow one of the other's.
+    """
+
+    def copy(**streams: bool) -> None:
+        with suppress(EngineError), translated("the container engine refuses"):
+            for line in lines(container.logs(stream=True, follow=True, **streams)):
+                attempt.log(line)
+
+    errors = threading.Thread(target=copy, kwargs={"stdout": False}, daemon=True)
+    errors.start()
+    copy(stderr=False)
+    errors.join()
 
 
 def _stop(container: Any, grace_s: float) -> None:

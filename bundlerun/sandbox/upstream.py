@@ -44,11 +44,9 @@ class Upstream:
             # API, UpdateJobQueue: a disabled queue finishes what it has.
             raise Refused(f"Job queue {wanted} is not ENABLED")
         arn = found[0]["jobQueueArn"]
-        if arn not in self.queues:
-            queue = Queue(arn)
-            self.refresh(queue)
-            self.queues[arn] = queue
-        return self.queues[arn]
+        queue = self.queues.setdefault(arn, Queue(arn))
+        self.refresh(queue)
+        return queue
 
     def has_queue(self, wanted: str) -> bool:
         """Whether there is such a queue."""

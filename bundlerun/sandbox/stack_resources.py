@@ -1,0 +1,67 @@
+"""Single resources of a stack, where moto leaves something out.
+
+CloudFormation's template reference says of each type what it makes and how it is deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.batch.models import batch_backends
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
+
+Json = dict[str, Any]
+
+
+def complete(kind: str, made: Any, properties: Json, account: str, region: str) -> None:
+    """Give a new resource the properties that moto leaves out."""
+    if kind == "AWS::IAM::Role":
+        iam = iam_backends[account]["aws"]
+        for arn in properties.get("ManagedPolicyArns") or ():
+            iam.attach_role_policy(arn, made.name)
+    elif kind.startswith("AWS::Batch::") and properties.get("Tags"):
+        batch_backends[account][region].tag_resource(made.arn, properties["Tags"])
+
+
+def delete(resources: Any, name: str, properties: Json, account: str, region: str) -> None:
+    """Delete a resource of moto's map."""
+    made = resources[name]
+    kind = resources._resource_json_map[name]["Type"]
+    ec2, batch = ec2_backends[account][region], batch_backends[account][region]
+    physical = made.physical_resource_id
+    if kind == "AWS::Batch::JobQueue":
+        batch.update_job_queue(physical, None, "DISABLED", None, None)
+        batch.delete_job_queue(physical)
+    elif kind == "AWS::Batch::ComputeEnvironment":
+        batch.update_compute_environment(physical, "DISABLED", None, None)
+        batch.delete_compute_environment(physical)
+    elif kind == "AWS::Batch::JobDefinition":
+        batch.deregister_job_definition(physical)
+    elif kind == "AWS::IAM::Role":
+        iam = iam_backends[account]["aws"]
+        for arn in list(made.managed_policies):
+            iam.detach_role_policy(arn, made.name)
+        made.policies.clear()
+        iam.delete_role(made.name)
+    elif kind == "AWS::S3::Bucket" and made.keys:
+        raise ValueError(f"The bucket {physical} you tried to delete is not empty")
+    elif kind == "AWS::EC2::VPCEndpoint":
+        # moto's own deletion looks for a route that it never made.
+        ec2.vpc_end_points.pop(physical)
+    elif kind == "AWS::EC2::InternetGateway":
+        ec2.delete_internet_gateway(physical)
+    elif kind == "AWS::EC2::VPCGatewayAttachment":
+        ec2.detach_internet_gateway(properties["InternetGatewayId"], properties["VpcId"])
+    elif kind == "AWS::EC2::RouteTable":
+        ec2.delete_route_table(physical)
+    elif kind == "AWS::EC2::Route":
+        ec2.delete_route(properties["RouteTableId"], properties["DestinationCidrBlock"])
+    elif kind == "AWS::EC2::SubnetRouteTableAssociation":
+        associations = ec2.get_route_table(properties["RouteTableId"])._associations
+        for association_id, subnet_id in list(associations.items()):
+            if subnet_id == properties["SubnetId"]:
+                ec2.disassociate_route_table(association_id)
+    else:
+        resources._delete_resource(made, resources._resource_json_map[name])
+    resources._parsed_resources.pop(name, None)
