@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import os
@@ -90,19 +89,6 @@ def reason(error: BaseException) -> str:
     """The engine's own reason, on one line."""
     explanation = getattr(error, "explanation", None) or str(error)
     return " ".join(str(explanation).split())[:300]
-
-
-def lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Whole lines, decoded, from pieces cut anywhere; the last may lack its newline."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    rest = ""
-    for chunk in chunks:
-        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
-        for line in whole:
-            yield line.removesuffix("\r")
-    rest += decoder.decode(b"", final=True)
-    if rest:
-        yield rest
 
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"

@@ -36,7 +36,7 @@ from bundlerun.backends.local_docker_options import (
     job_user,
 )
 from bundlerun.backends.local_docker_state import Row, array_status, inspected_status
-from bundlerun.docker_engine import DockerHost, connect, docker_host, lines, translated
+from bundlerun.docker_engine import DockerHost, connect, docker_host, translated
 from bundlerun.errors import EngineError, UsageError
 from bundlerun.settings import Settings
 
@@ -212,7 +212,7 @@ class LocalDocker(Backend):
                     row.id, stream=True, follow=follow, stdout=True, stderr=True
                 )
                 try:
-                    yield from lines(stream)
+                    yield from containers.lines(stream)
                 finally:
                     # A reader that stops must not leave a connection to the engine behind.
                     stream.close()

@@ -5,6 +5,7 @@ What is raised is the Docker SDK's, unless it says otherwise.
 
 from __future__ import annotations
 
+import codecs
 import time
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -200,3 +201,16 @@ def has_registry(image: str) -> bool:
     return "@sha256:" in image or (
         bool(slash) and ("." in first or ":" in first or first == "localhost")
     )
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Whole lines, decoded, from pieces cut anywhere; the last may lack its newline."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        for line in whole:
+            yield line.removesuffix("\r")
+    rest += decoder.decode(b"", final=True)
+    if rest:
+        yield rest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from bundlerun.docker_engine import connect, docker_host, lines, reason, translated
+from bundlerun.docker_engine import connect, docker_host, reason, translated
 from bundlerun.errors import EngineError
 from bundlerun.sandbox.batch_attempt import NOT_STARTED, Attempt, Exit
 from bundlerun.sandbox.batch_submit import needs
@@ -37,10 +38,12 @@ class Containers:
             return Exit(None, _not_pulled(error, attempt), NOT_STARTED)
         try:
             with translated("the container engine refuses"):
+                # From before the start, as the engine's log of an ended container may lack the end.
+                pieces = container.attach(stream=True, demux=True)
                 container.start()
                 attempt.running()
                 attempt.on_stop(lambda grace_s: _stop(container, grace_s))
-                _follow(container, attempt)
+                _follow(pieces, attempt)
                 code = int(container.wait()["StatusCode"])
                 container.reload()
                 killed = container.attrs["State"].get("OOMKilled")
@@ -98,21 +101,19 @@ class Containers:
             return self._client
 
 
-def _follow(container: Any, attempt: Attempt) -> None:
-    """Log the output of a container up to its end.
+def _follow(pieces: Iterable[Sequence[bytes | None]], attempt: Attempt) -> None:
+    """Log the lines of what a container writes to standard output and standard error.
 
-    Its two streams are read apart: a last line without its end would swallow one of the other's.
+    The two are kept apart: a last line without its end would swallow one of the other's.
     """
-
-    def copy(**streams: bool) -> None:
-        with suppress(EngineError), translated("the container engine refuses"):
-            for line in lines(container.logs(stream=True, follow=True, **streams)):
-                attempt.log(line)
-
-    errors = threading.Thread(target=copy, kwargs={"stdout": False}, daemon=True)
-    errors.start()
-    copy(stderr=False)
-    errors.join()
+    rest = [b"", b""]
+    for pair in pieces:
+        for number, piece in enumerate(pair):
+            *whole, rest[number] = (rest[number] + (piece or b"")).split(b"\n")
+            for line in whole:
+                attempt.log(line.decode(errors="replace").removesuffix("\r"))
+    for line in filter(None, rest):
+        attempt.log(line.decode(errors="replace"))
 
 
 def _stop(container: Any, grace_s: float) -> None:

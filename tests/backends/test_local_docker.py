@@ -20,10 +20,10 @@ import pytest
 
 from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
 from bundlerun.backends.local_docker import LocalDocker
-from bundlerun.backends.local_docker_containers import has_registry
+from bundlerun.backends.local_docker_containers import has_registry, lines
 from bundlerun.backends.local_docker_options import RUN_LABEL, environment
 from bundlerun.backends.local_docker_state import job_status, unix_s
-from bundlerun.docker_engine import DockerHost, docker_host, lines
+from bundlerun.docker_engine import DockerHost, docker_host
 from bundlerun.errors import Conflict, EngineError, ImagePull
 from tests.backends.harness import LocalHarness
 from tests.faults.proxy import Fault, FaultProxy
