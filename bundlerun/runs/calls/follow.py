@@ -97,7 +97,8 @@ class Following:
                 yield self._ended(outcome)
         is_news = self._noted(statuses) or not self._has_looked
         if is_news and len(open):
-            for outcome in self._gathering.new(self.call.reads(), open):
+            chunk = max((part.chunk for part in self.call.parts), default=1)
+            for outcome in self._gathering.new(self.call.reads(), open, chunk):
                 if outcome.index in open and self._is_last(outcome):
                     yield self._ended(outcome)
         self._has_looked = True

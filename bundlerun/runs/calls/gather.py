@@ -49,16 +49,17 @@ class Gathering:
         self._seal = seal
         self._read: set[str] = set()
 
-    def new(self, remote: Remote, open: Open) -> Iterator[Outcome]:
+    def new(self, remote: Remote, open: Open, chunk: int = 1) -> Iterator[Outcome]:
         """The outcomes on ``remote`` of ``open`` items that were not read before.
 
-        One request a 1,000 keys from the first open item on, and one an object.
+        One request a 1,000 keys from the first open item on, and one an object. ``chunk`` is how
+        many items a job has, the most: an object may begin with one that is not open any more.
         """
         first = open.first()
         if first is None:
             return
         prefix = outcomes_prefix(self._run_id)
-        found = remote.list(prefix, after=f"{prefix}{first:09}")
+        found = remote.list(prefix, after=f"{prefix}{max(first - chunk + 1, 0):09}")
         keys = [entry.key for entry in found if entry.key not in self._read]
         for key, data in fetched(remote, keys):
             written = Written.of(key)

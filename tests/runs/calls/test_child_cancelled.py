@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import bundlerun as br
 from bundlerun.futures.sealing import Seal
 from bundlerun.runs.calls.cancels import cancel_item
+from tests.runs.calls.conftest import Lab
 from tests.runs.calls.scene import Scene, mark
 
 pytestmark = pytest.mark.heavy
@@ -61,3 +63,20 @@ def test_only_who_has_the_key_cancels(tmp_path: Path) -> None:
     code, _, stderr = scene.carried_out()
     assert code == 0, stderr
     assert scene.values() == [0, 2, 3]
+
+
+@pytest.mark.slow
+def test_a_future_of_a_shared_job_is_cancelled(lab: Lab) -> None:
+    """Under way or not begun: the job's other items are done."""
+    from lab import model  # type: ignore[import-not-found]
+
+    items = [600, 0, 600, 1]
+    run = br.map(model.sleeps, items, backend="Processes", chunksize=len(items))
+    assert run[2].cancel()
+    assert run[0].cancel()
+    assert [run[index].result(60) for index in (1, 3)] == [0, 1]
+    assert [future.cancelled() for future in run] == [True, False, True, False]
+    with pytest.raises(br.errors.Cancelled):
+        br.wait(run.run_id)
+    (record,) = br.jobs(run.run_id)
+    assert dict(record.tally) == {"succeeded": 2, "cancelled": 2}
