@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from bundlerun.errors import BundlerunError
 from bundlerun.futures.future import Future, MapRun
+
+_logger = logging.getLogger("bundlerun.futures")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,10 +140,20 @@ def _results(run: MapRun[T], results: Iterator[T]) -> Iterator[T]:
     try:
         yield from results
     except Exception:
-        run.cancel()
+        _cancel(run)
         raise
     except GeneratorExit:
         # A program that ends leaves its runs as they are.
         if not sys.is_finalizing():
-            run.cancel()
+            _cancel(run)
         raise
+
+
+def _cancel(run: MapRun[Any]) -> None:
+    """End what is open of ``run``, which is over for its caller; that one has an error already."""
+    if all(future.done() for future in run):
+        return
+    try:
+        run.cancel()
+    except BundlerunError as error:
+        _logger.warning("run %s goes on, and was not cancelled: %s", run.run_id, error)

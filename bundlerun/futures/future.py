@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,13 +142,15 @@ class Future(concurrent.futures.Future[T]):
         if ended.stderr:
             self.stderr = ended.stderr
         self.attempts, self.peak_memory_mib = ended.attempts, ended.peak_memory_mib
-        if ended.cancelled:
-            super().cancel()
-            self._tell_waiters()
-        elif ended.error is not None:
-            self.set_exception(ended.error)
-        else:
-            self.set_result(ended.value)
+        # Where the caller has set a result it holds, and is in nobody's way.
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            if ended.cancelled:
+                if super().cancel():
+                    self._tell_waiters()
+            elif ended.error is not None:
+                self.set_exception(ended.error)
+            else:
+                self.set_result(ended.value)
 
     def _tell_waiters(self) -> None:
         """``wait`` and ``as_completed`` learn of a cancel by this alone."""
@@ -175,7 +178,8 @@ class _Items(Generic[T]):
         self.settled = threading.Event()
         self._stands = bytearray(count)
         self._from = 0
-        self._lock = threading.Lock()
+        # A collection of garbage may end an iterator, and with it a run, wherever this is held.
+        self._lock = threading.RLock()
 
     @property
     def open(self) -> OpenItems:
@@ -229,7 +233,9 @@ class _Items(Generic[T]):
     def cancel_all(self) -> bool:
         """``MapRun.cancel``."""
         POLLER.revive()
-        done = len(self) > 0 and self.followed.cancel(None)
+        # What could not be followed any more may well go on.
+        may_go_on = len(self) > 0 or self.error is not None
+        done = may_go_on and self.followed.cancel(None)
         if done:
             self._end_rest(_CANCELLED, lambda index: Ended(index, cancelled=True))
         return done
@@ -262,7 +268,7 @@ class _Items(Generic[T]):
 
     def forked(self) -> None:
         """Usable in a forked process."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         is_settled = self.settled.is_set()
         self.settled = threading.Event()
         if is_settled:
@@ -383,7 +389,7 @@ class MapRun(Sequence[Future[T]]):
         return {state.value: number for state, number in self._items.tally().items()}
 
     def cancel(self) -> bool:
-        """End the run; whether items were open, which get CancelledError.
+        """End the run; whether it went on, so that its open items get CancelledError.
 
         Raises EngineError, RemoteErrors or CloudError when the backend does not answer.
         """

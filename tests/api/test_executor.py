@@ -192,6 +192,26 @@ def test_an_item_that_fails_cancels_the_rest_of_its_map() -> None:
     executor.shutdown(wait=False, cancel_futures=True)
 
 
+def test_the_first_error_is_told_where_the_rest_cannot_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says that the run goes on."""
+    starter = Starter(held=True)
+    executor = Executor(start=starter)
+    results = executor.map(power, [1, 2])
+
+    def refusing(index: int | None) -> bool:
+        raise CloudError("no such queue")
+
+    monkeypatch.setattr(starter.begun[0], "cancel", refusing)
+    starter.begun[0].tell(Ended(0, error=ValueError("first")))
+    with pytest.raises(ValueError, match="first"):
+        next(results)
+    assert "goes on, and was not cancelled" in caplog.text
+    starter.begun[0].tell(Ended(1, 4))
+    executor.shutdown()
+
+
 def test_a_map_whose_time_is_up_or_that_nobody_reads_on_is_cancelled() -> None:
     """Time counts from the call."""
     starter = Starter(held=True)

@@ -313,6 +313,26 @@ def test_an_error_that_ends_the_following_tells_how_to_go_on() -> None:
         _ = run.output
 
 
+def test_a_run_that_is_followed_no_more_can_be_cancelled() -> None:
+    """Its items are lost to this process, and the run goes on: it is asked to end all the same."""
+    run, script = begun(2)
+    script.errors.append(NoCredentials("the credentials have expired", hint="aws sso login"))
+    assert run[0].exception(LONG_S) is not None
+    assert run.cancel()
+    assert script.cancels == [None]
+    assert isinstance(run[1].exception(), NoCredentials), "what was told once stays"
+
+
+def test_a_result_that_the_caller_has_set_is_in_nobodys_way() -> None:
+    """It is the caller's own mistake: it holds, and other items and runs go on."""
+    run, script = begun(3)
+    run[0].set_result("mine")
+    run[1].set_running_or_notify_cancel()
+    script.tell_all(["a", "b", "c"])
+    assert list(run.results(LONG_S)) == ["mine", "b", "c"]
+    assert run.tally()["succeeded"] == 3
+
+
 def test_a_defect_that_ends_the_following_is_an_error_of_ours() -> None:
     """With what it was as its cause."""
     run, script = begun(1)
