@@ -150,7 +150,7 @@ def _results(run: MapRun[T], results: Iterator[T]) -> Iterator[T]:
 
 
 def _cancel(run: MapRun[Any]) -> None:
-    """End what is open of ``run``, which is over for its caller; that one has an error already."""
+    """End what is open of ``run``, whose caller has an error to raise already."""
     if all(future.done() for future in run):
         return
     try:
