@@ -1,4 +1,4 @@
-"""How bytes go through a pipe, to the process of a job's items and back.
+"""How a supervisor talks to the process of its items: by pipes, and a signal.
 
 A frame is its length (8 bytes, big-endian) and its bytes.
 """
@@ -6,6 +6,10 @@ A frame is its length (8 bytes, big-endian) and its bytes.
 from __future__ import annotations
 
 import os
+import signal
+
+WHERE = signal.SIGUSR2
+"""Sent to the process of the items, has it write where its threads stand (faulthandler)."""
 
 _LENGTH_BYTES = 8
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import json
 import os
 import resource
@@ -26,7 +27,7 @@ from bundlerun.futures.codec import Codec
 from bundlerun.futures.outcome import Outcome, raised_by, unreturnable
 from bundlerun.futures.payload import load_function
 from bundlerun.progress import Lines
-from bundlerun.runs.calls.frames import read_frame, requested, write_frame
+from bundlerun.runs.calls.frames import WHERE, read_frame, requested, write_frame
 from bundlerun.runs.worker import open_job_remote
 
 _NOT_ITS_OWN = (RemoteError, IntegrityError)
@@ -43,6 +44,11 @@ def main() -> None:
     requests, replies = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (requests, replies):
         os.set_inheritable(descriptor, False)
+    # The user's code may read them.
+    del sys.argv[1:]
+    # A crash says where it was, and so does an item that is late.
+    faulthandler.enable()
+    faulthandler.register(WHERE)
     told = json.loads(read_frame(requests) or b"")
     _die_with(told["parent"])
     with contextlib.suppress(OSError):

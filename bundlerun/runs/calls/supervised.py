@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundlerun.runs.calls.frames import framed, unframed
+from bundlerun.runs.calls.frames import WHERE, framed, unframed
 from bundlerun.runs.calls.item_log import STDERR, STDOUT, ItemLog
 
 _TICK_S = 0.25
 """How often what is not an answer is looked after while an item works."""
 
 _PATIENCE_S = 2.0
+_LAST_WORDS_S = 0.5
 
 _READ_BYTES = 1 << 20
 
@@ -183,6 +184,8 @@ class ItemProcess:
 
     def _given_up(self, *, late: bool, stopped: bool) -> End:
         dead = self._end is not None
+        if late and not stopped and not dead:
+            self._last_words()
         self._kill()
         self._waiter.join()
         self._drained()
@@ -190,6 +193,18 @@ class ItemProcess:
         if dead:
             return end
         return End(end.code, end.peak_memory_mib, late=late and not stopped, stopped=stopped)
+
+    def _last_words(self) -> None:
+        """Have it write where its threads stand."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, WHERE)
+        until_s = time.monotonic() + _LAST_WORDS_S
+        while (left_s := until_s - time.monotonic()) > 0:
+            ready = self._ready(left_s, sending=False)
+            for descriptor in self._output.keys() & ready:
+                self._pass_on(descriptor)
+            if not ready <= self._output.keys():
+                return
 
     def _pass_on(self, descriptor: int) -> None:
         data = _available(descriptor)

@@ -96,6 +96,7 @@ def test_an_item_fails_alone(acts: tuple[Scene, tuple[int, str, str]]) -> None:
         "os._exit": "UserError",
     }
     assert killed["kill"].reason == "its process was killed by signal 9 (SIGKILL)"
+    assert " in acted\n" in killed["segfault"].stderr, "where it was"
     assert killed["segfault"].reason == "its process was killed by signal 11 (SIGSEGV)"
     assert killed["os._exit"].reason == "it ended its process, with exit code 5"
 
@@ -165,12 +166,14 @@ def test_an_item_that_is_late_fails_alone(tmp_path: Path) -> None:
     assert second.failure == "TimedOut"
     assert second.reason == "it ran longer than its limit of 2.25 s"
     assert second.finished_s - second.started_s < 60
+    assert " in late\n" in second.stderr, "where it was"
     (child,) = scene.begun()
     assert not is_alive(int(child))
 
 
 def squared(by: int, number: int) -> int:
-    """Told its item by the environment."""
+    """Told its item by the environment, and nothing by arguments."""
+    assert len(sys.argv) == 1
     assert os.environ["BUNDLERUN_INDEX"] == str(number)
     assert os.environ["BUNDLERUN_ATTEMPT"] == "1"
     assert len(os.environ["BUNDLERUN_RUN"]) == 36
