@@ -65,6 +65,15 @@ def sleeps(seconds):
     return seconds
 
 
+def writes(x):
+    import tempfile
+
+    path = os.path.join(tempfile.mkdtemp(), "file.txt")
+    with open(path, "w") as file:
+        file.write(f"file {x}" * 100_000)
+    return br.File(path)
+
+
 def slow_in(x):
     from lab import late
 

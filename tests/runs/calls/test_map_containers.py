@@ -1,0 +1,144 @@
+"""Maps in real containers: of the local engine, and of AWS Batch as the sandbox serves it."""
+
+from __future__ import annotations
+
+import textwrap
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bundlerun as br
+from bundlerun import errors
+from bundlerun.sandbox.contents import QUEUE, furnish
+from tests.images.conftest import remove_images
+from tests.runs.calls.conftest import MODEL
+from tests.runs.conftest import cancel_all
+from tests.services import S3Server
+
+pytestmark = pytest.mark.slow
+
+LONG_S = 300
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where items run."""
+
+    workspace: br.Workspace
+    backend: str
+
+    def map(self, func: Any, *items: Any, **options: Any) -> Any:
+        """A map there."""
+        return self.workspace.map(func, *items, **{"backend": self.backend, **options})
+
+
+@pytest.fixture
+def images(
+    engine: Any, base_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The prefix of this test's images, which go with it; and a project to work in."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("BUNDLERUN_REPOSITORY_PREFIX", prefix)
+    monkeypatch.setenv("BUNDLERUN_BASE_IMAGE", base_image)
+    project = tmp_path / "project"
+    (project / "lab").mkdir(parents=True)
+    (project / "lab" / "__init__.py").touch()
+    (project / "lab" / "model.py").write_text(textwrap.dedent(MODEL))
+    (project / "lab" / "late.py").write_text("def value():\n    return 100\n")
+    (project / "requirements.txt").touch()
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.chdir(project)
+    yield prefix
+    remove_images(engine, prefix)
+
+
+@pytest.fixture
+def local_file(images: str, tmp_path: Path) -> Iterator[Place]:
+    """The local engine, a folder as the remote."""
+    (tmp_path / "remote").mkdir()
+    workspace = br.open(tmp_path / "store", f"file://{tmp_path}/remote", "work")
+    yield Place(workspace, "Local")
+    cancel_all(workspace)
+
+
+@pytest.fixture
+def local_s3(
+    images: str, tmp_path: Path, s3_env: dict[str, str], s3_bucket: str
+) -> Iterator[Place]:
+    """The local engine, a real S3 server as the remote."""
+    workspace = br.open(tmp_path / "store", f"s3://{s3_bucket}/data", "work")
+    yield Place(workspace, "Local")
+    cancel_all(workspace)
+
+
+@pytest.fixture
+def batch_s3(
+    images: str,
+    tmp_path: Path,
+    s3_env: dict[str, str],
+    s3_server: S3Server,
+    s3_bucket: str,
+    moto_server: str,
+    registry: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Place]:
+    """AWS Batch, a real S3 server, and credentials that are narrowed to the remote's prefix."""
+    furnish(moto_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    monkeypatch.setenv("BUNDLERUN_AWS_BATCH_QUEUE", QUEUE)
+    monkeypatch.setenv("BUNDLERUN_REGISTRY", registry)
+    monkeypatch.setenv("BUNDLERUN_SESSION_ROLE_ARN", s3_server.role_arn)
+    monkeypatch.setenv("BUNDLERUN_SESSION_SECONDS", "3600")
+    workspace = br.open(tmp_path / "store", f"s3://{s3_bucket}/data", "work")
+    yield Place(workspace, "AWSBatch")
+    cancel_all(workspace)
+
+
+@pytest.fixture(params=["local_file", "local_s3", "batch_s3"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each place in turn."""
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_map_brings_results_failures_and_a_bundle_home(place: Place) -> None:
+    """Modules of the project, exceptions as themselves, what an item does to its process, what it
+    wrote; files among the results; the results as a bundle."""
+    from lab import model
+
+    run = place.map(model.slow_in, range(3), output="made", tags={"by": "map"})
+    assert list(run.results(LONG_S)) == [100, 101, 102]
+    bundle = run.output
+    assert (bundle.value, bundle.version, bundle.lineage.pipe) == (
+        [100, 101, 102],
+        1,
+        "lab.model.slow_in",
+    )
+    assert bundle.lineage.image
+    run = place.map(model.leaves, range(5), chunksize=3)
+    ends = list(run.results(LONG_S, return_exceptions=True))
+    assert (ends[0], ends[4], type(ends[1])) == (0, 4, errors.ItemFailed)
+    assert [type(each) for each in ends[2:4]] == [errors.UserError] * 2
+    run = place.map(model.writes, [1, 2], chunksize=2)
+    first, second = (file.path.read_text() for file in run.results(LONG_S))
+    assert (first, second) == ("file 1" * 100_000, "file 2" * 100_000)
+    assert run.output is None
+    (record,) = place.workspace.jobs(run.run_id)
+    assert (record.state.value, record.settled) == ("succeeded", True)
+
+
+def test_a_map_is_cancelled_and_limits_end_items_alone(place: Place) -> None:
+    """A limit of two seconds holds wherever the least limit of a job is a minute."""
+    from lab import model
+
+    run = place.map(model.sleeps, [0, 60, 0.1], timeout_s=2, chunksize=3)
+    ends = list(run.results(LONG_S, return_exceptions=True))
+    assert (ends[0], type(ends[1]), ends[2]) == (0, errors.TimedOut, 0.1)
+    long = place.map(model.sleeps, [600, 600], chunksize=1)
+    long.cancel()
+    with pytest.raises(errors.Cancelled):
+        place.workspace.wait(long.run_id)
