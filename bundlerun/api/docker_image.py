@@ -37,7 +37,7 @@ class DockerImage:
     """The image on the engine, None until it is built."""
 
     connections: Connections | None = None
-    """By whose settings, and who is told what goes on; None: the settings as they are, nobody."""
+    """Whose settings count, and who is told what goes on; None: the present ones, nobody."""
 
     platform: str | None = None
     """Docker's ``os/arch`` that it is built for; None: that of the engine here."""

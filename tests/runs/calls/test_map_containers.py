@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 import uuid
 from collections.abc import Iterator
@@ -22,6 +25,8 @@ from tests.services import S3Server
 pytestmark = pytest.mark.slow
 
 LONG_S = 300
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "map_fits.py"
 
 
 @dataclass(frozen=True)
@@ -142,3 +147,22 @@ def test_a_map_is_cancelled_and_limits_end_items_alone(place: Place) -> None:
     long.cancel()
     with pytest.raises(errors.Cancelled):
         place.workspace.wait(long.run_id)
+
+
+@pytest.mark.parametrize("where", ["local_file", "batch_s3"])
+def test_the_example_fits_here_and_on_aws_batch(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """As a program of a user's, with numpy in its image."""
+    place: Place = request.getfixturevalue(where)
+    place.workspace.close()
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), place.backend],
+        env={**os.environ, "BUNDLERUN_STORE": str(tmp_path / "store"), "BUNDLERUN_CONTEXT": "work"},
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+    )
+    assert done.returncode == 0, done
+    assert "19: rate 2.0" in done.stdout
+    assert len(place.workspace.get("fits")) == 20
