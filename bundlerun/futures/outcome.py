@@ -212,7 +212,7 @@ def loaded_or_failed(load: Callable[[], Any], what: str) -> Any:
         name = _class_name(type(error))
         raise ItemFailed(
             f"{what} cannot be loaded here: {name}: {_text_of(error)}",
-            hint="pip install what is missing here, and attach again",
+            hint="pip install what is missing here (in a job: requirements=[...] of the map)",
             evidence="".join(traceback.format_exception(type(error), error, error.__traceback__)),
             class_name=name,
             text=_text_of(error),

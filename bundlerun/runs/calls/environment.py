@@ -100,6 +100,11 @@ def environment_for(request: EnvironmentRequest, backend: str, scope: RunScope) 
     return _environment(ref.pullable, recipe.environment, recipe.requirements.lines)
 
 
+def is_inferred(request: EnvironmentRequest) -> bool:
+    """Whether the image of ``request`` gets what is imported: nobody said what it must have."""
+    return request.image is None and _said(request) is None
+
+
 def script_request(path: Path) -> EnvironmentRequest:
     """What the script at ``path`` needs.
 
@@ -198,12 +203,9 @@ def _check_no_image(request: EnvironmentRequest, backend: str) -> None:
 
 def _requirements(request: EnvironmentRequest) -> tuple[Requirements, list[str]]:
     """What to install, and what must be said of it."""
-    if request.requirements is not None:
-        return given_requirements(request.requirements, extras()), []
-    if request.root is not None:
-        found = find_requirements(request.root, None, extras())
-        if found.origin is not None:
-            return found, []
+    said = _said(request)
+    if said is not None:
+        return said, []
     inferred = installed_requirements(request.imports)
     missing = (f"{name} is imported and not installed here" for name in inferred.missing)
     public = (f"{name} is a local version" for name in inferred.public)
@@ -211,6 +213,14 @@ def _requirements(request: EnvironmentRequest) -> tuple[Requirements, list[str]]
         *(f"{each}: left out of the image" for each in missing),
         *(f"{each}: the image gets the published one" for each in public),
     ]
+
+
+def _said(request: EnvironmentRequest) -> Requirements | None:
+    """The requirements of the argument, or those that the project declares."""
+    if request.requirements is not None:
+        return given_requirements(request.requirements, extras())
+    found = None if request.root is None else find_requirements(request.root, None, extras())
+    return None if found is None or found.origin is None else found
 
 
 def _published(recipe: Recipe, scope: RunScope) -> ImageRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.digest import digest_of
@@ -12,13 +12,16 @@ from bundlerun.futures.codec import Codec
 from bundlerun.futures.payload import check_function, dump_function, name_of
 from bundlerun.futures.sealing import Seal, Sealed
 from bundlerun.pipelines.git import git_version
-from bundlerun.runs.calls.environment import Environment, EnvironmentRequest, environment_for
+from bundlerun.runs.calls.environment import (
+    Environment,
+    EnvironmentRequest,
+    environment_for,
+    is_inferred,
+)
 from bundlerun.runs.calls.sources import Sources, sources_of
 from bundlerun.runs.keys import function_key
 
 if TYPE_CHECKING:
-    from bundlerun.progress import Progress
-    from bundlerun.remotes.base import Remote
     from bundlerun.runs.calls.options import CallRequest
     from bundlerun.runs.scope import RunScope
 
@@ -28,24 +31,29 @@ SENT_FOR_S = 3600.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A function whose environment is there. ``name`` is how people call it."""
+    """A function whose environment is there.
+
+    ``name`` is how people call it, ``wanted`` what the environment is made of, as far as the
+    function itself says it.
+    """
 
     name: str
+    wanted: EnvironmentRequest
     environment: Environment
     codec: Codec
     request: CallRequest
-    progress: Progress
 
 
 @dataclass(frozen=True)
 class SentFunction:
-    """A function on the remote, and its version.
+    """A function on the remote, its version, and what it runs on.
 
     ``run_id`` is the run that it was sent with, and ``tag`` its seal by the key of this one; both
     are empty where these are the same.
     """
 
     code: CodeVersion
+    environment: Environment
     run_id: str = ""
     tag: str = ""
 
@@ -74,29 +82,41 @@ def prepared(request: CallRequest, scope: RunScope) -> Prepared:
         )
     environment = environment_for(wanted, request.backend, scope)
     codec = Codec.of(scope.binding, scope.progress)
-    return Prepared(name_of(request.func), environment, codec, request, scope.progress)
+    return Prepared(name_of(request.func), wanted, environment, codec, request)
 
 
 def send_function(
-    function: Prepared, seal: Seal, remote: Remote, run_id: str, uploaded: Uploaded | None
+    function: Prepared, seal: Seal, scope: RunScope, run_id: str, uploaded: Uploaded | None
 ) -> SentFunction:
     """Send the function, unless ``uploaded`` has it.
 
-    With it go the sources that it and the items need. Raises BadValue for what cannot be pickled or
-    is too large, RemoteErrors.
+    With it go the sources that it and the items need; what these need besides is in its
+    environment. Raises BadValue for what cannot be pickled or is too large, RemoteErrors, and as
+    ``environment_for``.
     """
     sources, payload = _payload(function)
+    environment = _with_items(function, sources, scope)
     code, now_s = _code(sources), time.monotonic()
     digest = digest_of(payload)
     earlier = None if uploaded is None else uploaded.get(digest)
     if earlier is not None and now_s - earlier[1] < SENT_FOR_S:
-        return SentFunction(code, earlier[0], seal.tag(Sealed.FUNCTION, 0, payload).hex())
+        tag = seal.tag(Sealed.FUNCTION, 0, payload).hex()
+        return SentFunction(code, environment, earlier[0], tag)
     for left in sources.left_out:
-        function.progress.line(f"left out of what {function.name} takes along: {left}")
-    remote.put(function_key(run_id), seal.sealed(Sealed.FUNCTION, 0, payload))
+        scope.progress.line(f"left out of what {function.name} takes along: {left}")
+    scope.remote.put(function_key(run_id), seal.sealed(Sealed.FUNCTION, 0, payload))
     if uploaded is not None:
         uploaded[digest] = (run_id, now_s)
-    return SentFunction(code)
+    return SentFunction(code, environment)
+
+
+def _with_items(function: Prepared, sources: Sources, scope: RunScope) -> Environment:
+    """The environment with what the items alone need, where it is inferred from imports."""
+    wanted, request = function.wanted, function.request
+    is_chosen = isinstance(request.image, EnvironmentRequest) or not is_inferred(wanted)
+    if is_chosen or set(sources.imports) <= set(wanted.imports):
+        return function.environment
+    return environment_for(replace(wanted, imports=sources.imports), request.backend, scope)
 
 
 def _payload(function: Prepared) -> tuple[Sources, bytes]:

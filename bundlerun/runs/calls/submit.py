@@ -80,7 +80,7 @@ def submit(
     with removed_where_it_breaks_off(remote, run_id):
         sent = send_items(items, begun.function.codec, seal, remote, run_id)
         # After the items, whose pickles name modules too.
-        function = send_function(begun.function, seal, remote, run_id, uploaded)
+        function = send_function(begun.function, seal, scope, run_id, uploaded)
         sent = replace(sent, parents=parents_in(begun.function.codec))
         _send_bundles(sent, scope)
         call = _planned(begun, sent, function, scope)
@@ -169,7 +169,7 @@ def _send_bundles(sent: SentItems, scope: RunScope) -> None:
 
 def _planned(begun: Begun, sent: SentItems, function: SentFunction, scope: RunScope) -> Call:
     request, backend = begun.function.request, begun.backend
-    environment = begun.function.environment
+    environment = function.environment
     room = backend.room(request.resources)
     chunk = chunk_of(sent.count, request.chunksize, room)
     task = CallTask(

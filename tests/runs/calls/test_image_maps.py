@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sortedcontainers import SortedList
 
 import bundlerun as br
 from bundlerun.errors import ScriptFailed, UsageError
@@ -107,3 +108,9 @@ def test_an_edited_function_is_mapped_without_a_build(
     about = [line for line in relay.asked if "/images/" in line or "/build" in line]
     assert about, "it was looked for"
     assert not [line for line in about if not line.startswith("GET ")]
+
+
+def test_what_the_items_alone_need_is_installed_too(images: str, workspace: br.Workspace) -> None:
+    """The function imports nothing of it."""
+    run = workspace.map(len, [SortedList([3, 1]), [2]])
+    assert list(run.results(300)) == [2, 1]
