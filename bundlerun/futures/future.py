@@ -172,7 +172,7 @@ class _Items(Generic[T]):
     def __init__(self, run_id: str, count: int, followed: Followed) -> None:
         self.run_id = run_id
         self.followed = followed
-        self.futures = [Future[T](index, self) for index in range(count)]
+        self.futures: list[Future[T]] = [Future(index, self) for index in range(count)]
         self.statuses: Mapping[str, JobStatus] = {}
         self.error: BaseException | None = None
         self.settled = threading.Event()

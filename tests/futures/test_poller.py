@@ -385,9 +385,9 @@ def test_an_open_item_takes_three_kilobytes_at_most() -> None:
 
 
 def program(text: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    """A program of a user's, run to its end."""
+    """A program of a user's, run to its end. Python 3.12 and later warn of forks with threads."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(text)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -30,9 +30,10 @@ def mapped(lab: Lab) -> Callable[..., Any]:
 
 
 def program(text: str) -> subprocess.Popen[str]:
-    """A program of a user's that runs in the project's folder."""
+    """A program of a user's that runs in the project's folder. Python 3.12 and later warn of forks
+    with threads."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(text)],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(text)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ["PYTHONPATH"]])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
