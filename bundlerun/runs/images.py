@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.backends.base import ImageAt
-from bundlerun.backends.open import traits_of
+from bundlerun.backends.open import backend_type
 from bundlerun.errors import BadModule, ImageNotFound, StaleImage
 from bundlerun.images.described import Described
 from bundlerun.images.image import ImageInfo, ImageRef, image_name
@@ -137,18 +137,23 @@ def make_image(
     store: Store,
     connections: Connections,
     push: bool,
+    platform: str | None = None,
 ) -> ImageInfo:
     """Build the image of ``request`` unless it is there, and remember it.
 
-    With ``push`` it is sent to the registry of the settings, which is remembered too. Raises as
+    With ``push`` it is sent to the registry of the settings, which is remembered too; that there is
+    one is looked at first. ``platform`` counts where ``request`` names none. Raises as
     ``recipe_of``, ``build_image`` and ``publish``.
     """
     settings = connections.settings.images
-    recipe = recipe_of(request, settings, digests=store.stats.digests)
+    wanted = dataclasses.replace(request, platform=request.platform or platform)
+    recipe = recipe_of(wanted, settings, digests=store.stats.digests)
+    if push:
+        from bundlerun.images.publish import publish, registry_of
+
+        registry_of(settings)  # before minutes are spent on a build
     image = build_image(recipe, request.pipe, progress=connections.progress)
     if push:
-        from bundlerun.images.publish import publish
-
         image = publish(image, connections)
     note_image(store, request, image, settings)
     return image
@@ -161,7 +166,8 @@ def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageI
     ``make_image`` and ``image_for``.
     """
     store, settings = scope.store, scope.settings.images
-    on_engine = traits_of(request.backend).image is ImageAt.ENGINE
+    backend = backend_type(request.backend)
+    on_engine = backend.traits.image is ImageAt.ENGINE
     if not build:
         return image_for(request.pipe, store=store, settings=settings, on_engine=on_engine)
     noted = noted_request(store, request.module, settings) or ImageRequest(Path.cwd(), "")
@@ -170,6 +176,7 @@ def image_of_run(request: RunRequest, scope: RunScope, *, build: bool) -> ImageI
         store=store,
         connections=scope.connections,
         push=not on_engine and settings.registry is not None,
+        platform=backend.platform(scope.settings),
     )
 
 

@@ -10,12 +10,21 @@ import pytest
 import bundlerun as br
 from bundlerun.bundles.digest import checked_digest
 from bundlerun.bundles.lineage import CodeVersion
-from bundlerun.errors import BadModule, BadParameter, IntegrityError, UsageError
+from bundlerun.errors import (
+    BadModule,
+    BadParameter,
+    EngineError,
+    IntegrityError,
+    SettingsError,
+    UsageError,
+)
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.pipelines.source import source_digest
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.images import image_of_run
 from bundlerun.runs.keys import plan_key
 from bundlerun.runs.plan import RunPlan
+from bundlerun.runs.request import RunRequest
 from bundlerun.runs.worker import Attempt, work
 from tests.backends.harness import bring
 from tests.runs.scripted import plan_of
@@ -109,3 +118,26 @@ def test_a_run_as_a_process_makes_what_apply_makes(here: br.Workspace, project: 
     (ran,) = here.ls("jobs.pipes.Double")
     assert applied.root == ran.root
     assert applied.lineage.task == ran.lineage.task
+
+
+def test_an_image_is_made_for_the_platform_of_the_queue(
+    here: br.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``run --build`` for a queue: not that of this machine. Told before an engine is asked."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    monkeypatch.setenv("BUNDLERUN_AWS_BATCH_PLATFORM", "risc")
+    runs = br.open(context="work").scope.runs()
+    request = RunRequest(None, "out", "jobs.pipes.Double", backend="AWSBatch")
+    with pytest.raises(UsageError, match="'risc' is not a platform"):
+        image_of_run(request, runs, build=True)
+    with pytest.raises(EngineError):
+        image_of_run(replace(request, backend="Local"), runs, build=True)
+
+
+def test_a_push_without_a_registry_builds_nothing(
+    here: br.Workspace, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is told before minutes are spent."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    with pytest.raises(SettingsError, match="BUNDLERUN_REGISTRY"):
+        here.dockerize(project, "jobs.pipes.Double", push=True)
