@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -31,6 +32,9 @@ from bundlerun.progress import SILENT, Progress
 
 KEPT_CONTENTS = 3
 """The contents of one image that stay on the engine after a build, newest first."""
+
+_LEAVING_S = 5.0
+"""So long after its results a job's container may still be there."""
 
 _BEING_MADE_S = 600
 """No build takes so long from its image to the image's name."""
@@ -113,10 +117,10 @@ def remove_image(name: str, content: str) -> list[str]:
         rows = client.api.images(filters=filters)
         # All are looked at first: a name that is gone does not come back.
         for row in rows:
-            if users := client.api.containers(all=True, filters={"ancestor": row["Id"]}):
+            if user := _user_of(client, row["Id"]):
                 raise Conflict(
-                    f"{name}:{content[:16]} is used by the container {users[0]['Id'][:12]}",
-                    hint=f"docker rm {users[0]['Id'][:12]}",
+                    f"{name}:{content[:16]} is used by the container {user}",
+                    hint=f"docker rm {user}",
                 )
         for row in rows:
             tags = [tag for tag in row.get("RepoTags") or () if tag != "<none>:<none>"]
@@ -128,6 +132,16 @@ def remove_image(name: str, content: str) -> list[str]:
                         raise
                 removed.append(each)
     return removed
+
+
+def _user_of(client: Any, image_id: str) -> str | None:
+    """A container of the image that does not go away, None where there is none."""
+    end_s = time.monotonic() + _LEAVING_S
+    while users := client.api.containers(all=True, filters={"ancestor": image_id}):
+        if time.monotonic() > end_s:
+            return str(users[0]["Id"])[:12]
+        time.sleep(0.2)
+    return None
 
 
 def tag_image(ref: ImageRef, tags: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +115,17 @@ def test_what_the_items_alone_need_is_installed_too(images: str, workspace: br.W
     """The function imports nothing of it."""
     run = workspace.map(len, [SortedList([3, 1]), [2]])
     assert list(run.results(300)) == [2, 1]
+
+
+def test_the_pages_words_on_images_are_true(
+    images: str, workspace: br.Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/map.md: its script is mapped as it says, in the folder that it stands in."""
+    page = (Path(__file__).parents[3] / "docs/map.md").read_text(encoding="utf-8")
+    script, program = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BUNDLERUN_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("BUNDLERUN_CONTEXT", "work")
+    (tmp_path / "fit.py").write_text(script)
+    exec(compile(program, "docs/map.md", "exec"), {"__name__": "page"})
+    assert (tmp_path / "context/Dockerfile").is_file()
