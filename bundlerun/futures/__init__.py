@@ -1,1 +1,1 @@
-"""One function, many inputs: what of it travels, how it is sealed, and what became of each item."""
+"""One function over many inputs: its pickle, its seal, and the items' outcomes."""

@@ -1,9 +1,9 @@
-"""How items and results travel: as bundle values where they are ones, else pickled.
+"""The codec of items and results: bundle values where they are ones, else pickles.
 
 The first byte says which: ``v`` a bundle value, ``p`` a bundle value of a pickle and of the files
 and directories that were taken out of it. A line of JSON follows, ``[sizes, packs]``, and the
-objects of the value, the root first. What is large lies in packs on the remote, as that of
-bundles does, and comes back by its digest. Opening a bundle value runs no code.
+objects of the value, the root first. What is large lies in packs on the remote, as that of bundles
+does, and comes back by its digest. Opening a bundle value runs no code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OBJECT_BYTES = 64 * 1024
 """A larger object of a value goes to a pack of the remote."""
 
 INLINE_BYTES = 256 * 1024
-"""So many bytes of a value's objects travel with the item; what is over goes to packs."""
+"""The most bytes of a value's objects that travel with the item; more go to packs."""
 
 _VALUE, _PICKLE = b"v", b"p"
 
@@ -53,11 +53,11 @@ _AGAIN = "the map again: the object on the remote is not what the run wrote"
 
 
 class Codec:
-    """Encodes and decodes items and results of one remote. Safe to use from threads.
+    """The codec of items and results of one remote.
 
-    A store is opened, in ``folder``, once a value is large or has files. ``bundles`` are the
-    records, by id, in what was encoded: their values do not travel with it. ``modules`` are those
-    that are needed to decode it, numpy for an array, by their dotted names.
+    Safe to use from threads. A store is opened, in ``folder``, once a value is large or has files.
+    ``bundles`` are the records, by id, in what was encoded: their values do not travel with it.
+    ``modules`` are those that are needed to decode it, numpy for an array, by their dotted names.
     """
 
     def __init__(self, remote: Remote, folder: Path, progress: Progress = SILENT) -> None:
@@ -72,8 +72,11 @@ class Codec:
 
     @staticmethod
     def of(binding: Binding, progress: Progress = SILENT) -> Codec:
-        """A codec over the store and the remote of a context: what is known of the remote there
-        is not sent again, and files come back as those of bundles do."""
+        """A codec over the store and the remote of a context.
+
+        What is known of the remote there is not sent again, and files come back as those of bundles
+        do.
+        """
         codec = Codec(binding.remote, binding.store.path, progress)
         codec._opened = binding
         return codec
@@ -93,13 +96,13 @@ class Codec:
         return _PICKLE + self._encoded([found.data, *found.leaves])
 
     def decode(self, data: bytes, trusted: bool) -> Any:
-        """The inverse of ``encode``, equal to what went in. Files and directories come to this
-        disk when their ``path`` is first asked for.
+        """The inverse of ``encode``, equal to what went in.
 
-        Raises Untrusted, and opens nothing, for a pickle unless ``trusted``: its seal was right,
-        or the caller says so. Raises IntegrityError for bytes that are not what they should be,
-        ItemFailed for a pickle that cannot be loaded here, SettingsError where a library that the
-        value needs is not installed, RemoteErrors.
+        Files and directories come to this disk when their ``path`` is first asked for. Raises
+        Untrusted, and opens nothing, for a pickle unless ``trusted``: its seal was right, or the
+        caller says so. Raises IntegrityError for bytes that are not what they should be, ItemFailed
+        for a pickle that cannot be loaded here, SettingsError where a library that the value needs
+        is not installed, RemoteErrors.
         """
         tag, body = data[:1], data[1:]
         if tag == _VALUE:
@@ -151,8 +154,10 @@ class Codec:
         return _laid_out(inline, shares)
 
     def _links(self, root: Link, read: Callable[[Link], bytes | None]) -> list[Link]:
-        """The objects of a value, each once, but for the values of bundles in it, whose records
-        are noted, and so are the libraries that it needs."""
+        """The objects of a value, each once, but for the values of bundles in it.
+
+        The records of these are noted, and so are the libraries that the value needs.
+        """
         from bundlerun.bundles.value import links
 
         nested: set[Digest] = set()
@@ -185,8 +190,10 @@ class Codec:
         return _shares(binding, self._there(binding, links))
 
     def _found(self, links: Sequence[Link]) -> list[Share]:
-        """The packs in which ``links`` lie, which were sent before. Raises _Large where they have
-        to be sent again."""
+        """The packs in which ``links`` lie, which were sent before.
+
+        Raises _Large where they have to be sent again.
+        """
         if not links:
             return []
         binding = self._binding()
@@ -233,8 +240,10 @@ _WHAT = "a value of the run"
 
 
 def packs_in(data: bytes) -> list[Share]:
-    """The packs of the remote that an encoded value needs, and how many bytes of each. Raises
-    IntegrityError."""
+    """The packs of the remote that an encoded value needs, and how many bytes of each.
+
+    Raises IntegrityError.
+    """
     return _parsed(data[1:])[1]
 
 
@@ -267,7 +276,10 @@ def _laid_out(objects: Sequence[bytes], shares: Sequence[Share]) -> bytes:
 
 
 def _parsed(body: bytes) -> tuple[list[tuple[Link, bytes]], list[Share]]:
-    """The objects, the root first, and the packs of the others. Raises IntegrityError."""
+    """The objects, the root first, and the packs of the others.
+
+    Raises IntegrityError.
+    """
     head, _, rest = body.partition(b"\n")
     try:
         sizes, rows = json.loads(head)
@@ -303,8 +315,11 @@ class _Large(Exception):
 
 
 class _Memory:
-    """The Sink of small values: ``held`` are their objects, and ``away`` those that are on the
-    remote already, ``known`` by digest."""
+    """The Sink of small values.
+
+    ``held`` are their objects, and ``away`` those that are on the remote already, ``known`` by
+    digest.
+    """
 
     def __init__(self, known: Mapping[Digest, Link]) -> None:
         self.held: dict[Digest, bytes] = {}
@@ -340,7 +355,10 @@ class _Memory:
 
 
 class _Held:
-    """The Source of a value whose small objects came with it; a store is asked for others."""
+    """The Source of a value whose small objects came with it.
+
+    A store is asked for others.
+    """
 
     def __init__(
         self, objects: Sequence[tuple[Link, bytes]], store: Callable[[], StoreSource]

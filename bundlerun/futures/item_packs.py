@@ -1,4 +1,4 @@
-"""Packs of items and of outcomes: many small entries in one object, each found by its number.
+"""Packs of items and of outcomes: many small entries in one object, by number.
 
 ``b"BRP1"``, the count of entries (4 bytes), the offset at which each entry ends (8 bytes each,
 counted from the start of the pack), the entries. Numbers are little-endian. A reader that wants a
@@ -32,7 +32,10 @@ def packed(entries: Sequence[bytes]) -> bytes:
 
 
 class Packer:
-    """Makes packs of PACK_BYTES at most of entries that come one by one. Not thread-safe."""
+    """The packer of entries that come one by one, into packs of PACK_BYTES at most.
+
+    Not thread-safe.
+    """
 
     def __init__(self) -> None:
         self._entries: list[bytes] = []
@@ -64,7 +67,10 @@ class Packer:
 
 
 def entries_of(data: bytes) -> list[bytes]:
-    """The entries of a pack. Raises IntegrityError for bytes that are not one."""
+    """The entries of a pack.
+
+    Raises IntegrityError for bytes that are not one.
+    """
     count = _count(data)
     table = data[_HEAD.size : _HEAD.size + _END_BYTES * count]
     start = _HEAD.size + _END_BYTES * count
@@ -100,7 +106,10 @@ def read_entries(read: Callable[[int, int], bytes | None], first: int, count: in
 
 
 def _count(data: bytes) -> int:
-    """The count in the head of a pack. Raises IntegrityError."""
+    """The count in the head of a pack.
+
+    Raises IntegrityError.
+    """
     if len(data) < _HEAD.size:
         raise IntegrityError(f"a pack ends after {len(data)} bytes", hint=_DAMAGED)
     magic, count = _HEAD.unpack_from(data)
@@ -110,8 +119,11 @@ def _count(data: bytes) -> int:
 
 
 def _bounds(start: int, table: bytes, count: int) -> list[int]:
-    """Where each of ``count`` entries begins, and where the last ends: the first at ``start``, the
-    others as ``table`` says. Raises IntegrityError unless they follow each other within a pack."""
+    """The offsets at which each of ``count`` entries begins, and the last ends.
+
+    The first is at ``start``, the others are as ``table`` says. Raises IntegrityError unless they
+    follow each other within a pack.
+    """
     if len(table) != _END_BYTES * count:
         raise IntegrityError(f"a pack has fewer than the {count} entries asked for", hint=_DAMAGED)
     bounds = [start, *struct.unpack(f"<{count}Q", table)]

@@ -1,4 +1,4 @@
-"""What became of one item: its value or its failure, and an exception on its way to the client.
+"""The outcome of one item: its value, its failure, or its exception.
 
 An exception comes back as itself. It travels pickled where its pickle can be loaded again, which is
 tried where it was raised (``error_pickles``), else by class name, text and traceback alone.
@@ -34,9 +34,10 @@ _DAMAGED = "the map again: the object on the remote is not what the run wrote"
 
 @dataclass(frozen=True)
 class Raised:
-    """What an item raised: ``class_name`` with its module, ``text`` and ``traceback`` as shown.
+    """The exception that an item raised.
 
-    ``data`` is a pickle of it, empty where there is none that can be loaded.
+    ``class_name`` has its module, ``text`` and ``traceback`` are as shown. ``data`` is a pickle of
+    it, empty where there is none that can be loaded.
     """
 
     class_name: str
@@ -99,7 +100,10 @@ class Outcome:
 
     @staticmethod
     def from_bytes(data: bytes) -> Outcome:
-        """The inverse of ``to_bytes``. Raises IntegrityError for anything else."""
+        """The inverse of ``to_bytes``.
+
+        Raises IntegrityError for anything else.
+        """
         line, _, body = data.partition(b"\n")
         try:
             head = json.loads(line)
@@ -154,12 +158,15 @@ def _raised(found: Any, data: bytes) -> Raised:
 
 
 def _clean(value: Any) -> Any:
-    """A text as UTF-8 can have it: what a program printed, or an exception says, may not be."""
+    """A text as UTF-8 can have it.
+
+    What a program printed, or an exception says, may not be.
+    """
     return value.encode(errors="backslashreplace").decode() if type(value) is str else value
 
 
 def raised_by(error: BaseException) -> Raised:
-    """What travels of ``error``, which an item raised; to be called where it was raised.
+    """The form in which ``error`` travels, made where an item raised it.
 
     The traceback begins below the frame that catches it, at the item's own.
     """
@@ -204,8 +211,11 @@ def exception_of(outcome: Outcome, run_id: str, trusted: bool) -> BaseException:
 
 
 def loaded_or_failed(load: Callable[[], Any], what: str) -> Any:
-    """What ``load`` unpickles. Raises ItemFailed, with the reason, for whatever it raises: a class
-    that is not installed here, code of another version."""
+    """The value that ``load`` unpickles.
+
+    Raises ItemFailed, with the reason, for whatever ``load`` raises: a class that is not installed
+    here, code of another version.
+    """
     try:
         return load()
     except BaseException as error:  # a pickle runs code of its own, which may raise anything
@@ -246,7 +256,7 @@ def _exception(raised: Raised, where: str, logs: str) -> BaseException:
 
 
 class _RemoteTraceback(Exception):
-    """The cause of an exception that another process raised: shown, it is that traceback.
+    """The cause of an exception of another process, shown as its traceback there.
 
     As in concurrent.futures.process, whose class is private.
     """
@@ -260,7 +270,7 @@ class _RemoteTraceback(Exception):
 
 
 def _annotated(error: BaseException, remote: str, note: str) -> BaseException:
-    """``error`` with its remote traceback as cause, and the note, where Python shows one (3.11)."""
+    """``error`` with its remote traceback as cause, and the note (from Python 3.11)."""
     add_note = getattr(error, "add_note", None)
     text = f'\n"""\n{remote}"""'
     if add_note is None:

@@ -1,9 +1,9 @@
-"""The function of a map on its way to the jobs: pickled, with the sources of its project's modules.
+"""The payload of a map: its pickled function, and its project's sources.
 
 The payload is a zip: ``versions`` and the names in ``about.json``, the pickle of function and
-keyword arguments in ``call.pkl``, its files and directories, where it has some, as the codec
-writes them in ``leaves``, and below ``sources/`` the modules, which a job puts first on its import
-path. The same function makes the same bytes, as far as cloudpickle does.
+keyword arguments in ``call.pkl``, its files and directories, where it has some, as the codec writes
+them in ``leaves``, and below ``sources/`` the modules, which a job puts first on its import path.
+The same function makes the same bytes, as far as cloudpickle does.
 """
 
 from __future__ import annotations
@@ -55,8 +55,11 @@ _DEEPEST = 5
 
 @dataclass(frozen=True)
 class Versions:
-    """What must be the same where a function is pickled and where it is loaded: ``python`` (X.Y),
-    of which code objects are made, and ``cloudpickle``, whose functions read them."""
+    """The versions that must be the same where a function is pickled and loaded.
+
+    ``python`` (X.Y), of which code objects are made, and ``cloudpickle``, whose functions read
+    them.
+    """
 
     python: str
     cloudpickle: str
@@ -68,8 +71,10 @@ def versions() -> Versions:
 
 
 def check_versions(planned: Versions) -> None:
-    """Raises InfraError where this process is not as ``planned``; to be called before anything is
-    unpickled."""
+    """Refuse a process whose versions are not as ``planned``.
+
+    To be called before anything is unpickled. Raises InfraError.
+    """
     here = versions()
     if here != planned:
         raise InfraError(
@@ -81,8 +86,10 @@ def check_versions(planned: Versions) -> None:
 
 
 def name_of(func: Callable[..., Any]) -> str:
-    """How people call the function: ``module.qualname``, of a partial that of its function, of a
-    callable instance that of its class."""
+    """The name of a function for people: ``module.qualname``.
+
+    Of a partial it is that of its function, of a callable instance that of its class.
+    """
     while isinstance(func, functools.partial):
         func = func.func
     named = func if hasattr(func, "__qualname__") else type(func)
@@ -91,8 +98,11 @@ def name_of(func: Callable[..., Any]) -> str:
 
 
 def check_function(func: object) -> None:
-    """Raises UsageError for what cannot be mapped: what is not callable, and what returns, when it
-    is called, only a generator or a coroutine."""
+    """Refuse what cannot be mapped.
+
+    That is what is not callable, and what returns, when it is called, only a generator or a
+    coroutine. Raises UsageError.
+    """
     if not callable(func):
         raise UsageError(
             f"{func!r:.200} is not callable", hint="the function itself, not what it returns"
@@ -134,11 +144,12 @@ def dump_function(
     sources: Mapping[str, bytes],
     codec: Codec | None = None,
 ) -> bytes:
-    """The payload of ``func`` with ``kwargs``, and of ``sources``: module files by relative path.
+    """The payload of ``func`` with ``kwargs``, and of ``sources``.
 
-    Warns LargeFunction over LARGE_BYTES, naming the variable that is large. Raises UsageError as
-    ``check_function``; BadValue for what cannot be pickled, for more than MOST_BYTES, and, where
-    there is no ``codec``, for files and directories of bundlerun in it.
+    ``sources`` are module files by relative path. Warns LargeFunction over LARGE_BYTES, naming the
+    variable that is large. Raises UsageError as ``check_function``; BadValue for what cannot be
+    pickled, for more than MOST_BYTES, and, where there is no ``codec``, for files and directories
+    of bundlerun in it.
     """
     found = pickled_call(func, kwargs)
     if found.leaves and codec is None:
@@ -172,7 +183,7 @@ def dump_function(
 
 
 def load_function(data: bytes, folder: Path, codec: Codec | None = None) -> Callable[..., Any]:
-    """The function of a payload that this run has sealed, with its keyword arguments bound.
+    """The function of a payload sealed by this run, its keyword arguments bound.
 
     The sources go to ``folder``, which becomes the first of the import path. Raises InfraError as
     ``check_versions``, IntegrityError for what is not a payload, UserError for what cannot be
@@ -226,8 +237,10 @@ def _unzipped(data: bytes) -> dict[str, bytes]:
 
 
 def _called(func: object) -> object:
-    """The function whose body runs when ``func`` is called, behind partials, methods, caches and
-    instances."""
+    """The function whose body runs when ``func`` is called.
+
+    It may stand behind partials, methods, caches and instances.
+    """
     for _ in range(_DEEPEST):
         if isinstance(func, functools.partial):
             func = func.func

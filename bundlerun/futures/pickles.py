@@ -1,4 +1,4 @@
-"""Pickles of functions and of values that no bundle keeps, and what they need of modules.
+"""Pickles of functions, and of values that no bundle keeps, with their modules.
 
 cloudpickle writes by value what no other process can import: what stands in ``__main__``, in a
 notebook or within a function; so do we for modules without a file. Files and directories of
@@ -31,7 +31,7 @@ _BY_VALUE = threading.Lock()
 
 @dataclass(frozen=True)
 class Pickled:
-    """A pickle: ``data``, and the ``leaves`` that were taken out of it, in their order.
+    """A pickle: ``data``, and the ``leaves`` that were taken out of it, in order.
 
     ``modules`` are those whose contents it names, and that the code in it may import, by their
     dotted names; many of those in code are attributes, or are not there. ``bundles`` are the
@@ -74,7 +74,10 @@ def pickled(value: object, most_bytes: int | None = None) -> Pickled:
 
 
 def unpickled(data: bytes, leaves: Sequence[object] = ()) -> Any:
-    """The value of a pickle, whose origin the caller has proved. Raises whatever it raises."""
+    """The value of a pickle, whose origin the caller has proved.
+
+    Raises whatever the pickle raises.
+    """
     return _Unpickler(io.BytesIO(data), leaves).load()
 
 
@@ -88,7 +91,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Limited(io.BytesIO):
-    """Takes ``most_bytes`` at most: what is over is not made first and thrown away then."""
+    """A buffer for ``most_bytes`` at most.
+
+    What is over is not made first and thrown away then.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__()
@@ -224,7 +230,7 @@ def _is_dotted(text: object) -> bool:
 
 
 def _is_bare(module: ModuleType | None) -> bool:
-    """Whether a module was made by a program and not imported: it has neither file nor spec."""
+    """Whether a program made the module, which then has neither file nor spec."""
     if module is None or module.__name__ in ("__main__", "builtins"):
         return False
     return getattr(module, "__file__", None) is None and getattr(module, "__spec__", None) is None

@@ -1,4 +1,4 @@
-"""Seals: what a run has written is told from what others put in its place, before it is opened.
+"""Seals: proof, before anything is opened, that a run itself has written it.
 
 A seal is HMAC-SHA256 (RFC 2104, FIPS 180-4) over the kind, NUL, the index as 8 bytes (big-endian),
 and the bytes. So the result of one item cannot stand in for that of another, nor an item for a
@@ -46,8 +46,10 @@ class Seal:
 
     @staticmethod
     def from_hex(text: str) -> Seal:
-        """The inverse of ``hex``. Raises IntegrityError for anything else, which it does not
-        show."""
+        """The inverse of ``hex``.
+
+        Raises IntegrityError for anything else, which it does not show.
+        """
         try:
             key = bytes.fromhex(text)
         except ValueError:
@@ -60,11 +62,11 @@ class Seal:
         return Seal(key)
 
     def hex(self) -> str:
-        """The key as hexadecimal digits, for the journal and for the jobs of the run alone."""
+        """The key as hexadecimal digits, for the journal and the jobs of the run alone."""
         return self.key.hex()
 
     def tag(self, kind: Sealed, index: int, data: bytes) -> bytes:
-        """The 32 bytes that vouch for ``data`` as the ``kind`` of number ``index``, from 0."""
+        """The 32 bytes that prove ``data`` to be the ``kind`` of number ``index``, from 0."""
         mac = hmac.new(self.key, kind.value.encode() + b"\0" + index.to_bytes(8, "big"), _SHA256)
         mac.update(data)
         return mac.digest()
@@ -74,8 +76,10 @@ class Seal:
         return self.tag(kind, index, data) + data
 
     def opened(self, kind: Sealed, index: int, sealed: bytes) -> bytes:
-        """The data that ``sealed`` was made of. Raises IntegrityError, which names kind and index,
-        unless this run sealed it as just that."""
+        """The data that ``sealed`` was made of.
+
+        Raises IntegrityError, which names kind and index, unless this run sealed it as just that.
+        """
         tag, data = sealed[:TAG_BYTES], sealed[TAG_BYTES:]
         if not hmac.compare_digest(tag, self.tag(kind, index, data)):
             raise IntegrityError(

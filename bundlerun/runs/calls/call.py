@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """A call that was planned. ``seal`` is None where nobody knows its key any more."""
+    """A call that was planned.
+
+    ``seal`` is None where nobody knows its key any more.
+    """
 
     record: RunRecord
     plan: RunPlan
@@ -48,7 +51,10 @@ class Call:
 
     @cached_property
     def parts(self) -> list[Part]:
-        """Its submissions by number, also those still to be made. Raises IntegrityError."""
+        """The submissions of the call by number, also those still to be made.
+
+        Raises IntegrityError.
+        """
         return [Part.from_json(dict(part)) for part in self.record.parts]
 
     @property
@@ -71,7 +77,10 @@ class Call:
         return replace(self, record=change(self.record, lambda r: r.changed(**fields), self.scope))
 
     def read_again(self) -> Call:
-        """The call as the journal has it now. Raises RunNotFound, IntegrityError."""
+        """The call as the journal has it now.
+
+        Raises RunNotFound, IntegrityError.
+        """
         return replace(self, record=read_again(self.record, self.scope))
 
     def with_part(self, part: Part, **fields: Any) -> Call:
@@ -100,7 +109,10 @@ class Call:
         self.remote.put(part_key(self.run_id, part.number), part.to_sealed(self.key()))
 
     def key(self) -> Seal:
-        """The seal. Raises IntegrityError where it is not known."""
+        """The seal.
+
+        Raises IntegrityError where it is not known.
+        """
         if self.seal is None:
             raise IntegrityError(
                 f"the key of {self.record.label} is known to the machine that submitted it, and was"

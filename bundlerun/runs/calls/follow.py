@@ -125,7 +125,10 @@ class Following:
         return None if bundle is None else self._hand_out(bundle)
 
     def _noted(self, statuses: Mapping[str, JobStatus]) -> bool:
-        """Whether there may be new outcomes. Raises Stuck where a job will never start."""
+        """Whether there may be new outcomes.
+
+        Raises Stuck where a job will never start.
+        """
         is_news = False
         for part in self.call.parts:
             status = statuses.get(part.handle.id) if part.handle else None

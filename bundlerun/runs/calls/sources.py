@@ -1,10 +1,10 @@
-"""Which sources travel with a function: those of its project's modules, found statically.
+"""The sources that travel with a function: its project's modules.
 
-From the modules that the pickle of the function names (``bundlerun.futures.pickles``) their imports
-are followed, lazy ones included, by the rules for pipes (``bundlerun.pipelines.imports``); so are
-those of the script that is ``__main__``. A module belongs to a project where it is neither in the
-standard library nor installed; several folders of ``sys.path`` may hold some. What is installed
-does not travel: it is in the image.
+They are found statically. From the modules that the pickle of the function names
+(``bundlerun.futures.pickles``) their imports are followed, lazy ones included, by the rules for
+pipes (``bundlerun.pipelines.imports``); so are those of the script that is ``__main__``. A module
+belongs to a project where it is neither in the standard library nor installed; several folders of
+``sys.path`` may hold some. What is installed does not travel: it is in the image.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def sources_of(
     kwargs: Mapping[str, Any] = _NOTHING,
     modules: Iterable[str] = (),
 ) -> Sources:
-    """The sources that ``func`` with ``kwargs`` needs, and those of ``modules``: what the items of
-    a map name.
+    """The sources that ``func`` with ``kwargs`` needs, and those of ``modules``.
 
-    Nothing is imported. Raises BadModule for a module that does not parse, that is hidden by
-    another one or was edited after this process imported it, and for a file that cannot be read;
-    BadValue and UsageError as ``payload.dump_function``.
+    ``modules`` are those that the items of a map name. Nothing is imported. Raises BadModule for a
+    module that does not parse, that is hidden by another one or was edited after this process
+    imported it, and for a file that cannot be read; BadValue and UsageError as
+    ``payload.dump_function``.
     """
     call = pickled_call(func, kwargs)
     # Python remembers what stands in a folder, also a moment after that has changed.
@@ -92,8 +92,7 @@ def sources_of(
 
 
 class _Closure:
-    """The modules of the project that were reached, by the folder that their top-level packages
-    stand in."""
+    """The reached modules of the project, by the folder of their top-level packages."""
 
     def __init__(self) -> None:
         self.modules: dict[Path, dict[str, Path]] = {}
@@ -101,8 +100,10 @@ class _Closure:
         self._seen: set[str] = set()
 
     def follow(self, names: Iterable[str], *, alone: bool = False) -> None:
-        """Reach ``names`` and what they import; ``alone``: what is foreign among ``names``
-        themselves does not count."""
+        """Reach ``names`` and what they import.
+
+        ``alone``: what is foreign among ``names`` themselves does not count.
+        """
         todo = [(name, not alone) for name in names]
         while todo:
             name, counts = todo.pop()
@@ -126,7 +127,10 @@ class _Closure:
         return root
 
     def files(self) -> tuple[dict[str, Path], list[LeftOut]]:
-        """The files by their paths in a job, and those that stay behind. Raises BadModule."""
+        """The files by their paths in a job, and those that stay behind.
+
+        Raises BadModule.
+        """
         found: dict[str, Path] = {}
         left_out: list[LeftOut] = []
         for root, modules in self.modules.items():
@@ -152,8 +156,10 @@ class _Closure:
 
 
 def _project_of(top: str) -> Path | None:
-    """The folder that the top-level package or module ``top`` of a project stands in; None for
-    what is installed, built in, or nowhere."""
+    """The folder of the top-level package or module ``top`` of a project, or None.
+
+    None for what is installed, built in, or nowhere.
+    """
     if top in sys.stdlib_module_names:
         return None
     for place in _places(top):
@@ -195,8 +201,10 @@ def _folders() -> Sequence[Path]:
 
 
 def _script() -> Path | None:
-    """The file that runs as ``__main__``; None in a notebook, an interpreter, and where it is a
-    program that is installed."""
+    """The file that runs as ``__main__``, or None.
+
+    None in a notebook, an interpreter, and where it is a program that is installed.
+    """
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     path = None if file is None else Path(file).absolute()
     if path is None or path.suffix != ".py" or not path.is_file() or _is_installed(path):
@@ -216,8 +224,11 @@ def _names_in(script: Path) -> Iterator[str]:
 def _root(
     func: Callable[..., Any], closure: _Closure, script: Path | None, from_script: bool
 ) -> Path | None:
-    """The folder of the project: that of the function's module, of the script, or of the first
-    module that travels; the working directory for what was typed in."""
+    """The folder of the project of a function.
+
+    It is that of the function's module, of the script, or of the first module that travels; the
+    working directory for what was typed in.
+    """
     name = str(getattr(func, "__module__", None) or type(func).__module__)
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if name == "__main__" and spec is not None:
