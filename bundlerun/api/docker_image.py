@@ -37,7 +37,10 @@ class DockerImage:
     """The image on the engine, None until it is built."""
 
     connections: Connections | None = None
-    """Whose settings count, and who is told what goes on; None: the present ones, nobody."""
+    """The settings that count, and the listener to what goes on.
+
+    None: the present settings, and nobody.
+    """
 
     platform: str | None = None
     """Docker's ``os/arch`` that it is built for; None: that of the engine here."""

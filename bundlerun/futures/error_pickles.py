@@ -20,8 +20,10 @@ MOST_BYTES = 4 << 20
 
 
 def pickled_error(error: BaseException) -> bytes | None:
-    """A pickle of ``error`` that is loaded as one like it; None where there is none, or only one of
-    more than MOST_BYTES."""
+    """A pickle of ``error`` that is loaded as an exception like it, or None.
+
+    None where there is no such pickle, or only one of more than MOST_BYTES.
+    """
     by_parts: dict[int, BaseException] = {}
     # The innermost first: what is within decides whether what is around it can be loaded.
     for each in reversed(_within(error)):
@@ -32,7 +34,7 @@ def pickled_error(error: BaseException) -> bytes | None:
 
 
 def _within(error: BaseException) -> Sequence[BaseException]:
-    """``error`` and the exceptions in it, as far as it can be pickled, from the outside in."""
+    """``error`` and the exceptions in it that can be pickled, from the outside in."""
     met: list[BaseException] = []
     _dumped((type(error), error.args, _attributes(error)), {}, met)
     return [error, *met]
@@ -87,7 +89,10 @@ def _pickler_type() -> Any:
 def from_parts(
     kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> BaseException:
-    """The exception of class, args and attributes. Pickles name this function."""
+    """The exception of class, args and attributes.
+
+    Pickles name this function.
+    """
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -99,8 +104,11 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _is_same(data: bytes, error: BaseException) -> bool:
-    """Whether ``data`` is loaded as an exception like ``error``: of its class, with its text, args
-    and attributes, as far as these can be told by what is shown of them."""
+    """Whether ``data`` is loaded as an exception like ``error``.
+
+    It must be of the same class, with the same text, args and attributes, as far as these can be
+    told by what is shown of them.
+    """
     try:
         back = pickle.loads(data)
         return (

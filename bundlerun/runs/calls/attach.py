@@ -130,7 +130,10 @@ def _part_objects(remote: Remote, run_id: str) -> list[bytes]:
 
 
 def _unproven(data: bytes, call: Call) -> Part:
-    """A part, by an unknown writer. Raises IntegrityError for what is not one."""
+    """A part, by an unknown writer.
+
+    Raises IntegrityError for what is not one.
+    """
     try:
         return Part.from_json(parse_record(data[TAG_BYTES:]))
     except IntegrityError as error:

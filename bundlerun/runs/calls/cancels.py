@@ -1,4 +1,4 @@
-"""Items that are cancelled one by one while others share their job: asked for, and heard."""
+"""The cancelling of single items of shared jobs: asked for, and heard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LOOK_S = 5.0
 
 
 def cancel_item(remote: Remote, run_id: str, index: int, seal: Seal) -> None:
-    """Ask whichever job has the item ``index`` not to do it. One request."""
+    """Ask whichever job has the item ``index`` not to do it.
+
+    One request.
+    """
     remote.put(cancel_key(run_id, index), seal.sealed(Sealed.CANCEL, index, b""))
 
 

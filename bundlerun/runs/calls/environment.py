@@ -101,7 +101,10 @@ def environment_for(request: EnvironmentRequest, backend: str, scope: RunScope) 
 
 
 def is_inferred(request: EnvironmentRequest) -> bool:
-    """Whether the image of ``request`` gets what is imported: nobody said what it must have."""
+    """Whether the image of ``request`` gets what is imported.
+
+    It does where nobody said what it must have.
+    """
     return request.image is None and _said(request) is None
 
 

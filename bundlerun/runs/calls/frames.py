@@ -9,7 +9,10 @@ import os
 import signal
 
 WHERE = signal.SIGUSR2
-"""Sent to the process of the items, has it write where its threads stand (faulthandler)."""
+"""The signal that has the process of the items write where its threads stand.
+
+It is sent by the supervisor, and answered by faulthandler.
+"""
 
 _LENGTH_BYTES = 8
 

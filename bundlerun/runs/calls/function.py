@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from bundlerun.runs.scope import RunScope
 
 SENT_FOR_S = 3600.0
-"""How long a function that another run sent is used; a clean-up leaves it much longer."""
+"""The time for which a function that another run sent is used.
+
+A clean-up leaves it much longer.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class SentFunction:
 
 
 Uploaded = dict[str, Any]
-"""By the digest of a function that was sent: with which run, and when (monotonic seconds)."""
+"""The sent functions by digest: with which run, and when (monotonic seconds)."""
 
 
 def prepared(request: CallRequest, scope: RunScope) -> Prepared:
@@ -111,7 +114,7 @@ def send_function(
 
 
 def _with_items(function: Prepared, sources: Sources, scope: RunScope) -> Environment:
-    """The environment with what the items alone need, where it is inferred from imports."""
+    """The environment with what the items alone need, where imports decide it."""
     wanted, request = function.wanted, function.request
     is_chosen = isinstance(request.image, EnvironmentRequest) or not is_inferred(wanted)
     if is_chosen or set(sources.imports) <= set(wanted.imports):

@@ -95,7 +95,10 @@ class Gathering:
         self.kept.put(outcome.index, outcome.attempt, data)
 
     def opened(self, index: int, sealed: bytes) -> Outcome:
-        """The outcome of an item. Raises IntegrityError where the run did not write it."""
+        """The outcome of an item.
+
+        Raises IntegrityError where the run did not write it.
+        """
         data = (
             sealed[TAG_BYTES:]
             if self._seal is None

@@ -65,13 +65,13 @@ def submit(
     uploaded: Uploaded | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Call:
-    """Send the items, each a tuple of arguments, and the function, and submit the jobs.
+    """Send the items and the function, and submit the jobs.
 
-    Nothing is waited for. ``uploaded`` notes functions that were sent, for who begins several runs.
-    Nothing is submitted, and nothing stays on the remote, where the iterable raises. Raises
-    UsageError for what the backend cannot do, before anything is sent; BadValue for an item that
-    cannot travel; SubmitUnknown, and leaves the run open, where it is not known whether there is a
-    job; what the remote and the backend raise.
+    Each item is a tuple of arguments. Nothing is waited for. ``uploaded`` notes functions that were
+    sent, for who begins several runs. Nothing is submitted, and nothing stays on the remote, where
+    the iterable raises. Raises UsageError for what the backend cannot do, before anything is sent;
+    BadValue for an item that cannot travel; SubmitUnknown, and leaves the run open, where it is not
+    known whether there is a job; what the remote and the backend raise.
     """
     backend = shared_backend(request.backend, scope.connections)
     check_call(request, backend, scope)
