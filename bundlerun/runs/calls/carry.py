@@ -98,7 +98,7 @@ def carry_part(attempt: Attempt, number: int, key: str, *, staging: Path | None)
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    # What an item left there, and cannot be removed, is no failure of the job.
+    # What an item left there, and cannot be removed, is not a failure of the job.
     return tempfile.TemporaryDirectory(prefix="bundlerun-", ignore_cleanup_errors=True)
 
 
