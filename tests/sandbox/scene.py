@@ -83,6 +83,16 @@ class Scene:
             time.sleep(0.01)
         return job
 
+    def until_running(self, array: str, count: int) -> dict[str, Any]:
+        """The array, once so many of its children run."""
+        end_s = time.monotonic() + WITHIN_S
+        while True:
+            job = self.job(array)
+            if job["arrayProperties"]["statusSummary"]["RUNNING"] == count:
+                return job
+            assert time.monotonic() < end_s, job
+            time.sleep(0.01)
+
     def listed(self, **asked: Any) -> list[str]:
         """The ids that ListJobs lists, on all pages."""
         pages = self.client.get_paginator("list_jobs").paginate(**asked)
