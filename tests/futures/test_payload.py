@@ -417,7 +417,7 @@ sys.stdout.buffer.write(dump_function(only_here.it, {{}}, {{}}))
         (Generating(), "tests.futures.test_payload.Generating"),
         (Generating().method, "tests.futures.test_payload.Generating.method"),
     ],
-    ids=str,
+    ids=["builtin", "partial", "instance", "method"],
 )
 def test_a_function_has_the_name_that_people_know(func: Any, name: str) -> None:
     """For plans and lists."""
