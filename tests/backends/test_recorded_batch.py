@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,18 @@ from bundlerun.aws.retries import Patience
 from bundlerun.aws.session import Aws
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.aws_batch_state import job_status, log_streams
-from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, RemoteAccess, Resources
+from bundlerun.backends.job import (
+    Failure,
+    JobHandle,
+    JobSpec,
+    JobState,
+    JobStatus,
+    RemoteAccess,
+    Resources,
+)
 from bundlerun.backends.poll import Pace, looks
 from bundlerun.errors import Conflict, RemoteUnreachable, SettingsError, UsageError
+from bundlerun.futures.followed import Ended, OpenItems
 from tests.backends.harness import batch_settings, point_at
 from tests.backends.recorded_batch import (
     ENVIRONMENT_INVALID,
@@ -23,6 +33,7 @@ from tests.backends.recorded_batch import (
     RecordedBatch,
     serving,
 )
+from tests.futures.scripted import Script, Timetable, followed
 
 SPEC = JobSpec(
     run_id="0197-run",
@@ -121,6 +132,29 @@ def test_250_jobs_are_asked_for_in_three_requests(aws: RecordedBatch, backend: A
     assert len(states) == 250
     assert states["j248"].state is JobState.RUNNING
     assert states["j249"].state is JobState.LOST
+
+
+def test_following_ten_thousand_jobs_for_20_s_is_nine_requests(
+    aws: RecordedBatch, backend: AWSBatch
+) -> None:
+    """10,001 items are two arrays, and both are in one DescribeJobs a look."""
+    script = Script(backend)
+    parts = [handle("part-0"), handle("part-1")]
+    new = {"status": "PENDING", "createdAt": int(time.time() * 1000)}
+    aws.jobs.update({part.id: new for part in parts})
+    script.handles = lambda: [] if script.is_over else parts
+    timetable = Timetable()
+
+    def until_20_s(statuses: Mapping[str, JobStatus], open: OpenItems) -> list[Ended]:
+        script.is_over = timetable.now_s > 20
+        return []
+
+    script.seen = until_20_s
+    followed(script, timetable)
+    assert timetable.pauses[-1] > 7
+    assert aws.operations() == ["describejobs"] * len(aws.requests)
+    assert [len(body["jobs"]) for _, body in aws.requests] == [2] * 10
+    assert timetable.now_s - timetable.pauses[-1] < 20
 
 
 def test_throttled_request_is_repeated(aws: RecordedBatch, backend: AWSBatch) -> None:

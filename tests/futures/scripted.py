@@ -12,6 +12,7 @@ from bundlerun.backends.base import Backend, ImageAt, Pace, Traits
 from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.futures.followed import Ended, OpenItems
 from bundlerun.futures.future import MapRun
+from bundlerun.futures.poller import Clock, Poller
 from bundlerun.settings import Settings
 
 RUNNING = JobStatus(JobState.RUNNING)
@@ -135,3 +136,67 @@ def begun(
     """A run of ``count`` items that is followed, and its script."""
     script = Script(backend or Jobs(), bundle)
     return MapRun[Any](script.run_id, count, script).follow(), script
+
+
+class Told:
+    """A listener of one item that keeps what it was told."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.is_open = True
+        self.error: BaseException | None = None
+        self.end = threading.Event()
+
+    @property
+    def open(self) -> OpenItems:
+        return self
+
+    def __contains__(self, index: object) -> bool:
+        return self.is_open
+
+    def __len__(self) -> int:
+        return int(self.is_open)
+
+    def first(self) -> int | None:
+        return 0 if self.is_open else None
+
+    def looked(self, statuses: Mapping[str, JobStatus]) -> None: ...
+
+    def forked(self) -> None: ...
+
+    def ended(self, ended: Ended) -> None:
+        self.is_open = False
+
+    def over(self, error: BaseException | None) -> None:
+        self.error = error
+        self.end.set()
+
+
+class Timetable:
+    """A clock on which waiting takes no time. ``at`` says what happens after so many pauses."""
+
+    def __init__(self, at: Mapping[int, object] | None = None) -> None:
+        self.now_s = 0.0
+        self.pauses: list[float] = []
+        self.at = dict(at or {})
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """A pause."""
+        self.pauses.append(round(seconds, 3))
+        happens = self.at.get(len(self.pauses))
+        if callable(happens):
+            happens()
+        if not event.is_set():
+            self.now_s += seconds
+
+    def clock(self) -> Clock:
+        """This, for a poller."""
+        return Clock(now=lambda: self.now_s, wait=self.wait)
+
+
+def followed(script: Script, timetable: Timetable) -> Told:
+    """What became of a run at the end of a timetable."""
+    told = Told(script.run_id)
+    Poller(timetable.clock()).follow(script, told)
+    assert told.end.wait(60)
+    return told

@@ -22,9 +22,9 @@ from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, CloudError, EngineError, RemoteGone, RemoteUnreachable
 from bundlerun.futures.followed import Ended, OpenItems
 from bundlerun.futures.future import MapRun
-from bundlerun.futures.poller import PATIENCE_S, Clock, Poller
+from bundlerun.futures.poller import PATIENCE_S, Poller
 from bundlerun.settings import Settings
-from tests.futures.scripted import Jobs, Script, begun
+from tests.futures.scripted import Jobs, Script, Timetable, Told, begun, followed
 
 LONG_S = 60
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,70 +34,6 @@ class Slow(Jobs):
     """As a cloud's queue is looked at."""
 
     traits = Traits(waits=False, image=ImageAt.NONE, pace=Pace(first_s=0.5, most_s=30.0))
-
-
-class Told:
-    """A listener of one item that keeps what it was told."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.is_open = True
-        self.error: BaseException | None = None
-        self.end = threading.Event()
-
-    @property
-    def open(self) -> OpenItems:
-        return self
-
-    def __contains__(self, index: object) -> bool:
-        return self.is_open
-
-    def __len__(self) -> int:
-        return int(self.is_open)
-
-    def first(self) -> int | None:
-        return 0 if self.is_open else None
-
-    def looked(self, statuses: Mapping[str, JobStatus]) -> None: ...
-
-    def forked(self) -> None: ...
-
-    def ended(self, ended: Ended) -> None:
-        self.is_open = False
-
-    def over(self, error: BaseException | None) -> None:
-        self.error = error
-        self.end.set()
-
-
-class Timetable:
-    """A clock on which waiting takes no time. ``at`` says what happens after so many pauses."""
-
-    def __init__(self, at: Mapping[int, object] | None = None) -> None:
-        self.now_s = 0.0
-        self.pauses: list[float] = []
-        self.at = dict(at or {})
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """A pause."""
-        self.pauses.append(round(seconds, 3))
-        happens = self.at.get(len(self.pauses))
-        if callable(happens):
-            happens()
-        if not event.is_set():
-            self.now_s += seconds
-
-    def clock(self) -> Clock:
-        """This, for a poller."""
-        return Clock(now=lambda: self.now_s, wait=self.wait)
-
-
-def followed(script: Script, timetable: Timetable) -> Told:
-    """What became of a run at the end of a timetable."""
-    told = Told(script.run_id)
-    Poller(timetable.clock()).follow(script, told)
-    assert told.end.wait(LONG_S)
-    return told
 
 
 def test_looks_grow_rarer_up_to_half_a_minute() -> None:
@@ -360,7 +296,7 @@ def test_an_open_item_takes_three_kilobytes_at_most() -> None:
         import concurrent.futures, resource
         from bundlerun.futures.followed import Ended
         from bundlerun.futures.future import MapRun
-        from tests.futures.scripted import Jobs, Script, begun
+        from tests.futures.scripted import Jobs, Script, Timetable, Told, begun, followed
 
         def most_kib():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
