@@ -327,6 +327,7 @@ def test_the_packs_of_a_value_are_told_without_opening_it(machines: Machines) ->
         packs_in(b"v[[1],[[1,2]]]\nx")
 
 
+@pytest.mark.heavy
 def test_a_process_that_takes_the_place_of_another_goes_on_in_its_folder(
     machines: Machines,
 ) -> None:

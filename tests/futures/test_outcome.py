@@ -129,6 +129,7 @@ def test_the_traceback_begins_at_the_item() -> None:
     assert "test_the_traceback_begins" not in raised.traceback
 
 
+@pytest.mark.heavy
 def test_the_class_of_a_script_comes_back_as_the_same_class() -> None:
     """A class without a module of its own goes by value, there and back."""
     program = f"""

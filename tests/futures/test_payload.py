@@ -273,6 +273,16 @@ def test_a_large_function_is_sent_with_a_warning(name: str) -> None:
     assert told in str(caught[0].message)
 
 
+def test_the_same_function_makes_the_same_bytes() -> None:
+    """Also one that is made anew each time, with equal variables; another one makes others."""
+
+    def made(n: int) -> Callable[..., Any]:
+        return lambda x: [x, n, Generating]
+
+    payloads = [dump_function(made(n), {"a": [1.5]}, {"m.py": b"x"}) for n in (5, 5, 6)]
+    assert payloads[0] == payloads[1] != payloads[2]
+
+
 def test_a_small_function_is_sent_in_silence() -> None:
     """Whatever else stands in its module."""
     func = function_of("UNUSED = b'x' * 200_000_000\ndef it(x): return x")
@@ -391,6 +401,7 @@ def test_what_is_not_a_payload_is_refused(cut: int, tmp_path: Path) -> None:
         load_function(dump_function(len, {}, {})[:cut], tmp_path)
 
 
+@pytest.mark.heavy
 def test_a_function_that_cannot_be_loaded_says_what_is_missing(tmp_path: Path) -> None:
     """By the module, and how to bring it."""
     program = f"""
