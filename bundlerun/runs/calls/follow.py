@@ -189,9 +189,7 @@ class Following:
         memory_mib = self._more_memory(index)
         try:
             resources = dataclasses.replace(task.resources, memory_mib=memory_mib)
-            self.backend.check_resources(resources, ())
-            if (self.backend.room(resources) or 1) < 1:
-                return False
+            self.backend.check_resources(resources, {"memory_mib"})
         except UsageError:
             return False
         self._again[index] = attempt
@@ -296,26 +294,45 @@ class Following:
         return None if claiming is None else self.backend.other_job(part.handle, claiming)
 
     def _repeat(self) -> None:
-        """Submit once more, with more memory, what ran out of it."""
+        """Submit once more, with more memory, what ran out of it.
+
+        Where the jobs of a part all begin at once, no more than there is room for, and the rest of
+        the items waits until those have ended.
+        """
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, attempt in self._again.items():
             by_size.setdefault((attempt + 1, self._more_memory(index)), []).append(index)
-        self._again = {}
-        largest = self.backend.traits.largest_array
         for (attempt, memory_mib), items in by_size.items():
+            room = self._room(memory_mib)
+            largest = min(room or len(items), self.backend.traits.largest_array)
             for start in range(0, len(items), largest):
+                if room is not None and any(p.number not in self._over for p in self.call.parts):
+                    return
                 some = items[start : start + largest]
-                number = len(self.call.parts)
-                part = repeat_of(self.call.run_id, number, some, attempt, memory_mib)
-                with holding(self.call.run_id, self.call.scope, wait=True):
-                    self.call = self.call.with_part(part)
-                    try:
-                        self.call = go_on(self.call)
-                    except Cancelled:
-                        self.call = self.call.read_again()
-                        return
-                line = f"{len(some)} items ran out of memory: again with {memory_mib} MiB"
-                self.call.scope.progress.line(line)
+                if not self._repeated(some, attempt, memory_mib):
+                    return
+
+    def _room(self, memory_mib: int) -> int | None:
+        resources = dataclasses.replace(self.call.task.resources, memory_mib=memory_mib)
+        return self.backend.room(resources)
+
+    def _repeated(self, items: list[int], attempt: int, memory_mib: int) -> bool:
+        """Submit ``items`` as a new part; whether that was done: not in a run that is cancelled."""
+        number = len(self.call.parts)
+        part = repeat_of(self.call.run_id, number, items, attempt, memory_mib)
+        for index in items:
+            del self._again[index]
+        with holding(self.call.run_id, self.call.scope, wait=True):
+            self.call = self.call.with_part(part)
+            try:
+                self.call = go_on(self.call)
+            except Cancelled:
+                self.call = self.call.read_again()
+                self._again = {}
+                return False
+        line = f"{len(items)} items ran out of memory: again with {memory_mib} MiB"
+        self.call.scope.progress.line(line)
+        return True
 
     def _ended(self, outcome: Outcome) -> Ended:
         """An outcome, decoded."""
@@ -343,4 +360,4 @@ class Following:
         )
 
     def _is_over(self) -> bool:
-        return all(part.number in self._over for part in self.call.parts)
+        return not self._again and all(part.number in self._over for part in self.call.parts)

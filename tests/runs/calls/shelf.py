@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from bundlerun.backends.job import (
     Resources,
     state_of_array,
 )
-from bundlerun.errors import Conflict
+from bundlerun.errors import Conflict, UsageError
 from bundlerun.futures.codec import Codec
 from bundlerun.futures.item_packs import packed
 from bundlerun.futures.outcome import Outcome
@@ -72,8 +72,15 @@ class Shelf(Backend):
         return handle
 
     def room(self, resources: Resources) -> int | None:
-        """No limit."""
-        return None
+        """No limit, unless the test has set one."""
+        limit = self.folder / "room"
+        return int(limit.read_text()) if limit.exists() else None
+
+    def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
+        """More memory than there is cannot be asked for by name."""
+        super().check_resources(resources, asked)
+        if "memory_mib" in asked and resources.memory_mib > self.largest_memory_mib:
+            raise UsageError("the shelf has no more", hint=f"{self.largest_memory_mib} MiB")
 
     def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
         """By the file."""

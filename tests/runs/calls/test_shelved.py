@@ -260,6 +260,36 @@ def test_what_ran_out_of_memory_goes_again_with_more(scene: Scene, lab: Lab) -> 
 
 
 @pytest.mark.heavy
+def test_what_ran_out_of_memory_goes_again_by_as_many_jobs_as_there_is_room_for(
+    scene: Scene, lab: Lab
+) -> None:
+    """The rest of the items waits for them; more memory than there is, is not tried."""
+
+    def hungry(memory_mib: int, value: bytes) -> dict[str, Any]:
+        enough = {"value": value}
+        return enough if memory_mib == 2000 else {"failure": "OutOfMemory", "reason": "all of it"}
+
+    remote = FileRemote(f"file://{lab.remote}")
+    (scene.shelf.folder / "room").write_text("2")
+    run = scene.map(5, memory_mib=1000, memory_factor=2)
+    for last in range(4):
+        while scene.shelf.jobs(run.run_id) != list(range(last + 1)):
+            concurrent.futures.wait([run[4]], 0.05)
+        scene.shelf.work(run.run_id, remote, failing=dict.fromkeys(range(5), hungry))
+    assert list(run.results(60)) == [0, 1, 2, 3, 4]
+    assert [future.attempts for future in run] == [2] * 5
+    (record,) = scene.workspace.jobs(run.run_id)
+    assert [part["count"] for part in record.parts] == [5, 2, 2, 1]
+    large = scene.map(1, memory_mib=6000, memory_factor=2)
+    while scene.shelf.jobs(large.run_id) != [0]:
+        concurrent.futures.wait([large[0]], 0.05)
+    scene.shelf.work(large.run_id, remote, failing={0: hungry})
+    with pytest.raises(errors.OutOfMemory):
+        large[0].result(60)
+    assert scene.shelf.jobs(large.run_id) == [0]
+
+
+@pytest.mark.heavy
 def test_a_child_that_wrote_nothing_fails_with_its_reason_and_last_lines(
     scene: Scene, lab: Lab
 ) -> None:
