@@ -108,6 +108,7 @@ class AWSBatch(Backend):
         self._queue_said: tuple[float, str | None] | None = None
         self._news = threading.Condition()
         self._looks: dict[str, _Look] = {}
+        self._definitions: dict[tuple[str, str], str] = {}
 
     @classmethod
     def open(cls, connections: Connections) -> AWSBatch:
@@ -128,8 +129,19 @@ class AWSBatch(Backend):
         definition = job_definition(spec, self._options_of(spec.options))
         request = submission(spec, queue)
         check_request(spec, request)
-        request["jobDefinition"] = self._definition(spec.name, definition)
-        job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
+        name = plain(f"{spec.name}-job-definition", 128)
+        known = (name, batch.content_digest(definition))
+        was_known = known in self._definitions
+        request["jobDefinition"] = self._definition(known, definition)
+        try:
+            job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
+        except CloudError:
+            # Somebody may have deregistered it since this process found it.
+            if not was_known:
+                raise
+            self._definitions.pop(known, None)
+            request["jobDefinition"] = self._definition(known, definition)
+            job_id = batch.submit_job(self._client(), request, sleep=self._sleep)
         return JobHandle(self.name, job_id, spec.run_id, {"queue": queue}, spec.part, spec.array)
 
     def find(self, run_id: str, name: str, part: int = 0) -> JobHandle | None:
@@ -341,14 +353,15 @@ class AWSBatch(Backend):
             self._looks[job_id] = look
         return look.job
 
-    def _definition(self, base: str, definition: Mapping[str, Any]) -> str:
-        name = plain(f"{base}-job-definition", 128)
-        content = batch.content_digest(definition)
-        client = self._client()
-        found = batch.find_definition(client, name, content)
-        return found or batch.register_definition(
-            client, name, definition, content, sleep=self._sleep
-        )
+    def _definition(self, known: tuple[str, str], definition: Mapping[str, Any]) -> str:
+        """The ARN of the definition of this name and content, asked for once a process."""
+        if known not in self._definitions:
+            client, (name, content) = self._client(), known
+            found = batch.find_definition(client, name, content)
+            self._definitions[known] = found or batch.register_definition(
+                client, name, definition, content, sleep=self._sleep
+            )
+        return self._definitions[known]
 
     def _status(self, job: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> JobStatus:
         """The status of a described job; ``first`` is it, or the first job of the array."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,7 +18,9 @@ import pytest
 
 import bundlerun as br
 from bundlerun import errors
+from bundlerun.connections import Connections
 from bundlerun.sandbox.contents import QUEUE, furnish
+from bundlerun.settings import read_settings
 from tests.images.conftest import remove_images
 from tests.runs.calls.conftest import MODEL
 from tests.runs.conftest import cancel_all
@@ -166,3 +170,30 @@ def test_the_example_fits_here_and_on_aws_batch(
     assert done.returncode == 0, done
     assert "19: rate 2.0" in done.stdout
     assert len(place.workspace.get("fits")) == 20
+
+
+def test_a_submit_asks_aws_few_questions(batch_s3: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Beside S3 and STS two in a process that has submitted before, whether there are 12 items or
+    10,001 in two arrays, and five in a new one; of S3 twelve."""
+    from lab import model
+
+    # The image is published once, whatever is mapped.
+    batch_s3.map(model.double, [1], requirements=[])[0].result(LONG_S)
+    batch_s3.workspace.scope.connections = Connections(read_settings())
+
+    def asked(count: int) -> tuple[list[str], list[str]]:
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "botocore.endpoint"):
+            run = batch_s3.map(model.double, range(count), requirements=[], chunksize=1)
+        said = [record.getMessage() for record in caplog.records]
+        main = [r.getMessage() for r in caplog.records if r.threadName == "MainThread"]
+        run.cancel()
+        of_s3 = [text for text in said if re.search(r"name=\w*(Object|Bucket|Upload)", text)]
+        of_batch = [text for text in main if "Making request" in text and text not in of_s3]
+        of_batch = [text for text in of_batch if "AssumeRole" not in text]
+        return of_s3, of_batch
+
+    for count, most in ((12, 5), (12, 2), (10_001, 2)):
+        of_s3, others = asked(count)
+        assert len(of_s3) <= 12, of_s3
+        assert len(others) <= most, [text[:80] for text in others]
