@@ -200,7 +200,7 @@ def _check_no_image(request: EnvironmentRequest, backend: str) -> None:
         if value:
             raise UsageError(
                 f"a job on {backend} runs without an image: {name} would change nothing",
-                hint=f"leave out {name}, or backend='Local'",
+                hint=f"leave out {name}",
             )
 
 
