@@ -45,6 +45,11 @@ IMAGE_REGISTRIES: Mapping[str, Row] = {
 The latter goes through HOST. Each row makes, of Connections and an image's name, the repository.
 """
 
+REGISTRY_OWNERS: Mapping[str, Row] = {
+    "ecr": Row("bundlerun.aws.ecr:registry_owner"),
+}
+"""The owner of each named registry: words that a row makes of Connections."""
+
 BACKENDS_GROUP = "bundlerun.backends"
 """The group of entry points for backends of other installed distributions."""
 

@@ -110,6 +110,7 @@ class DockerImage:
             system_packages=self.system_packages,
             base_image=self.base_image,
             name=self.name,
+            built=self.ref,
         )
 
     def build(self, tags: Iterable[str] = (), no_cache: bool = False) -> str:

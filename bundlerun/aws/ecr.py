@@ -29,6 +29,16 @@ def open_repository(connections: Connections, name: str) -> EcrRepository:
     return ecr_repository(Aws.of(connections), name)
 
 
+def registry_owner(connections: Connections) -> str:
+    """The account and region of ``connections``, asked for once."""
+    return connections.once(_owner)
+
+
+def _owner(connections: Connections) -> str:
+    aws = Aws.of(connections)
+    return f"{aws.account()} {aws.region}"
+
+
 def ecr_repository(aws: Aws, name: str) -> EcrRepository:
     """The repository ``name`` of the account's registry, with a login.
 

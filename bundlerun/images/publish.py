@@ -75,6 +75,20 @@ def registry_of(settings: ImageSettings) -> str:
     return settings.registry
 
 
+def noted_registry(connections: Connections) -> str:
+    """The registry of the settings in words that no other registry has.
+
+    An account's own is another one in another account or region. Raises SettingsError, and what
+    AWS's failures are translated to.
+    """
+    configured = registry_of(connections.settings.images)
+    if not is_named(configured):
+        return configured
+    kind = configured.partition("@")[0]
+    owner = registry.load(registry.REGISTRY_OWNERS, kind, what="registry")
+    return f"{configured} {owner(connections)}"
+
+
 def _target(name: str, configured: str, connections: Connections) -> _Target:
     if not is_named(configured):
         address = checked_registry(configured)

@@ -13,7 +13,7 @@ from bundlerun.connections import Connections
 from bundlerun.errors import EngineError, SettingsError
 from bundlerun.images.build import build, find_image
 from bundlerun.images.image import ImageInfo
-from bundlerun.images.publish import publish
+from bundlerun.images.publish import noted_registry, publish
 from bundlerun.progress import SILENT, Progress
 from bundlerun.settings import ImageSettings, Settings
 from tests.images.conftest import Listener, shop_recipe
@@ -92,6 +92,22 @@ def test_ecr_has_its_repository_made_and_its_login_used(
         .describe_repositories(repositoryNames=[info.name])["repositories"]
     )
     assert made[0]["imageScanningConfiguration"]["scanOnPush"] is True
+
+
+def test_the_account_s_own_registry_is_another_one_elsewhere(
+    moto_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was pushed in one region is in no other; an address is the same for everybody."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    seen = []
+    for region in ("eu-central-1", "us-east-1"):
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        seen.append(noted_registry(connections(ImageSettings(registry="ecr"))))
+    assert seen[0] != seen[1]
+    assert seen[0] == "ecr 123456789012 eu-central-1"
+    assert noted_registry(connections(ImageSettings(registry="h.example/x"))) == "h.example/x"
 
 
 def test_without_a_registry_it_says_how_to_name_one(shop_image: Shop) -> None:

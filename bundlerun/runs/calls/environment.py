@@ -18,7 +18,7 @@ from bundlerun.backends.base import ImageAt
 from bundlerun.backends.open import backend_type
 from bundlerun.bundles.digest import canonical_json, digest_of
 from bundlerun.errors import UsageError
-from bundlerun.images.image import ImageRef
+from bundlerun.images.image import CONTENT, ImageRef
 from bundlerun.images.installed import installed_requirements
 from bundlerun.images.recipe import (
     EnvironmentOptions,
@@ -46,7 +46,7 @@ class EnvironmentRequest:
     names that it and its project's modules import from elsewhere. ``requirements`` are lines or
     the path of a file; None: those that the project declares, else the installed distributions of
     ``imports``. ``script`` is the program that an image is for. ``image`` is an image of the
-    user's own, used as it is.
+    user's own, used as it is; ``built`` the one of this content that the caller has built.
     """
 
     root: Path | None = None
@@ -57,6 +57,7 @@ class EnvironmentRequest:
     name: str | None = None
     script: Script | None = None
     image: str | None = None
+    built: ImageRef | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,11 @@ def environment_for(request: EnvironmentRequest, backend: str, scope: RunScope) 
         return _environment(request.image, digest_of(canonical_json(named)))
     platform = kind.platform(scope.settings)
     recipe = recipe_of(request, scope.connections, platform=platform)
-    ref = built(recipe, scope.progress) if at is ImageAt.ENGINE else _published(recipe, scope)
+    ref = (
+        built(recipe, scope.progress)
+        if at is ImageAt.ENGINE
+        else _published(recipe, request, scope)
+    )
     return _environment(ref.pullable, recipe.environment, recipe.requirements.lines)
 
 
@@ -226,18 +231,20 @@ def _said(request: EnvironmentRequest) -> Requirements | None:
     return None if found is None or found.origin is None else found
 
 
-def _published(recipe: Recipe, scope: RunScope) -> ImageRef:
-    from bundlerun.images.publish import push_image, registry_of
+def _published(recipe: Recipe, request: EnvironmentRequest, scope: RunScope) -> ImageRef:
+    from bundlerun.images.publish import noted_registry, push_image
 
     noted = scope.store.noted_images
-    settings = scope.settings
-    # An account's own registry is another one in another account or region.
-    aws = settings.aws
-    registry = " ".join(filter(None, (registry_of(settings.images), aws.profile, aws.region)))
+    registry = noted_registry(scope.connections)
     name = f"{recipe.name}:{recipe.tag}"
     known = noted.find_pushed(name, registry)
-    if known is not None:
+    if known is not None and not _is_another(request.built, known["id"], recipe):
         return ImageRef(**known)
     ref = push_image(built(recipe, scope.progress), scope.connections, tags=(recipe.tag,))
     noted.save_pushed(name, registry, dataclasses.asdict(ref))
     return ref
+
+
+def _is_another(there: ImageRef | None, pushed: str, recipe: Recipe) -> bool:
+    """Whether the caller built the content of ``recipe`` again since it was pushed."""
+    return there is not None and there.labels[CONTENT] == recipe.content and there.id != pushed

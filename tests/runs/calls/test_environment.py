@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import bundlerun as br
-from bundlerun.errors import SettingsError, UsageError
+from bundlerun.errors import EngineError, SettingsError, UsageError
+from bundlerun.images.image import CONTENT, ImageRef
 from bundlerun.images.recipe import Script
 from bundlerun.pipelines.environment import local_environment
 from bundlerun.runs.calls.environment import (
@@ -139,6 +140,12 @@ def test_the_platform_is_that_of_the_backend_s_machines(
     assert batch.platform(read_settings()) == "linux/arm64"
 
 
+def other_content(workspace: br.Workspace) -> str:
+    """The content of what Batch gets without any requirement."""
+    connections = workspace.scope.connections
+    return recipe_of(EnvironmentRequest(), connections, platform="linux/amd64").content
+
+
 @pytest.fixture
 def relay(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """What the engine is asked, by all that is built or looked for in this test."""
@@ -199,4 +206,8 @@ def test_an_image_is_published_once_and_then_known(
         monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
         assert asked(other, "AWSBatch") == first
         assert relay.asked == []
+        labels = {CONTENT: other_content(other)}
+        again = ImageRef("x", "t", "sha256:0", None, labels)
+        with pytest.raises(EngineError):  # built again since: it must be pushed again
+            asked(other, "AWSBatch", built=again)
         assert next(check for check in other.doctor() if check.what == "image").ok is None
