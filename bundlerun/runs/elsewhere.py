@@ -172,6 +172,8 @@ def _shown(
     record: RunRecord, status: JobStatus | None, left: Envelope | Unreadable | Missing
 ) -> RunRecord:
     if status is None and left is Missing.ABSENT:
+        if record.items is not None:
+            return record.changed(reason=f"bundlerun jobs {record.run_id[:13]} tells of its items")
         return record.changed(reason="no job of it is noted yet")
     # What left a result has ended, and no backend is asked about it.
     status = status or JobStatus(JobState.LOST)

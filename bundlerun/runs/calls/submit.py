@@ -88,7 +88,14 @@ def submit(
     with holding(begun.run_id, scope, wait=True):
         row = call.record.to_row()
         revision = scope.store.journal.add(scope.context, row)
-        return go_on(replace(call, record=call.record.changed(revision=revision)), sleep=sleep)
+        call = go_on(replace(call, record=call.record.changed(revision=revision)), sleep=sleep)
+    if call.task.items:
+        return call
+    from bundlerun.runs.calls.gather import Gathering
+    from bundlerun.runs.calls.settle import settle
+
+    # Nothing is to be waited for.
+    return settle(call, Gathering(run_id, 0, seal), wait=True)
 
 
 def go_on(call: Call, *, sleep: Callable[[float], None] = time.sleep) -> Call:

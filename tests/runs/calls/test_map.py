@@ -72,12 +72,17 @@ def test_a_large_data_file_that_stays_behind_is_named(lab: Lab) -> None:
 
 def test_no_items_are_a_run_that_is_done_at_once(mapped: Callable[..., Any]) -> None:
     """It is settled before it is handed out; as a bundle it is an empty list."""
+    for _ in mapped(abs, []):
+        pass
+    assert [record.settled for record in br.jobs()] == [True]
     run = mapped(abs, [], output="none")
     assert (len(run), list(run.results())) == (0, [])
     assert run.output.value == []
     (record,) = br.jobs(run.run_id)
     assert (record.state.value, record.settled) == ("succeeded", True)
     assert list(br.attach(run.run_id)) == []
+    with pytest.raises(errors.RunNotFound):
+        br.attach("01a1ffff-0000-7000-8000-000000000000")
 
 
 def test_an_item_that_fails_fails_alone(mapped: Callable[..., Any]) -> None:
