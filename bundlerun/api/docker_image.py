@@ -111,6 +111,7 @@ class DockerImage:
             base_image=self.base_image,
             name=self.name,
             built=self.ref,
+            needed=True,
         )
 
     def build(self, tags: Iterable[str] = (), no_cache: bool = False) -> str:

@@ -46,7 +46,8 @@ class EnvironmentRequest:
     names that it and its project's modules import from elsewhere. ``requirements`` are lines or
     the path of a file; None: those that the project declares, else the installed distributions of
     ``imports``. ``script`` is the program that an image is for. ``image`` is an image of the
-    user's own, used as it is; ``built`` the one of this content that the caller has built.
+    user's own, used as it is; ``built`` the one of this content that the caller has built, and
+    ``needed`` says that an image was asked for, whatever the backend.
     """
 
     root: Path | None = None
@@ -58,6 +59,7 @@ class EnvironmentRequest:
     script: Script | None = None
     image: str | None = None
     built: ImageRef | None = None
+    needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _environment(
 
 def _check_no_image(request: EnvironmentRequest, backend: str) -> None:
     asked = {
-        "image": request.image,
+        "image": request.image or request.needed,
         "requirements": request.requirements,
         "system_packages": request.system_packages,
         "base_image": request.base_image,

@@ -74,6 +74,7 @@ def test_without_an_image_it_is_this_interpreter(workspace: br.Workspace) -> Non
         {"base_image": "lab:1"},
         {"system_packages": ("git",)},
         {"image": "lab:1"},
+        {"needed": True},
         {"script": Script(Path("fit.py"))},
     ],
 )

@@ -16,6 +16,7 @@ from bundlerun.errors import ScriptFailed, UsageError
 from tests.engine.relay import relaying
 from tests.images.conftest import remove_images
 from tests.images.projects import write
+from tests.runs.calls.conftest import Lab
 
 SCRIPT = """\
 import sys
@@ -129,3 +130,10 @@ def test_the_pages_words_on_images_are_true(
     (tmp_path / "fit.py").write_text(script)
     exec(compile(program, "docs/map.md", "exec"), {"__name__": "page"})
     assert (tmp_path / "context/Dockerfile").is_file()
+
+
+def test_jobs_without_an_image_are_not_given_one(lab: Lab) -> None:
+    """It would not be what they run in."""
+    with pytest.raises(UsageError, match="runs without an image"):
+        br.map(len, [[1]], image=br.DockerImage(len), backend="Processes")
+    assert br.jobs() == []
