@@ -176,7 +176,7 @@ def is_summary(docstring: str) -> bool:
     """Whether a docstring begins with one sentence of at most 80 characters, on its own."""
     paragraph = inspect.cleandoc(docstring).split("\n\n")[0]
     is_a_line = "\n" not in paragraph and len(paragraph) <= 80
-    return is_a_line and paragraph[-1:] in (".", ":") and not SECOND.search(paragraph)
+    return is_a_line and paragraph.endswith(".") and not SECOND.search(paragraph)
 
 
 def test_every_docstring_begins_with_one_sentence_of_a_line() -> None:
