@@ -317,7 +317,10 @@ class Following:
         return self.backend.room(resources)
 
     def _repeated(self, items: list[int], attempt: int, memory_mib: int) -> bool:
-        """Submit ``items`` as a new part; whether that was done: not in a run that is cancelled."""
+        """Submit ``items`` as a new part; whether it was done.
+
+        It is not done in a run that is cancelled.
+        """
         number = len(self.call.parts)
         part = repeat_of(self.call.run_id, number, items, attempt, memory_mib)
         for index in items:

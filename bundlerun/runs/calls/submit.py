@@ -94,7 +94,7 @@ def submit(
     from bundlerun.runs.calls.gather import Gathering
     from bundlerun.runs.calls.settle import settle
 
-    # Nothing is to be waited for.
+    # There is nothing to wait for.
     return settle(call, Gathering(run_id, 0, seal), wait=True)
 
 
