@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.backends.poll import TRANSIENT
-from bundlerun.errors import Cancelled, UsageError
+from bundlerun.errors import Cancelled, EngineError, UsageError
 from bundlerun.runs.calls.attach import opened, resumed
 from bundlerun.runs.calls.cancel import end
 from bundlerun.runs.calls.follow import Following
@@ -73,6 +73,12 @@ class CallVerbs:
         """
         if not record.settled:
             record = _watched(resumed(opened(record, scope)))
+            if not record.judged:
+                raise EngineError(
+                    f"{record.label} is on the engine of another machine, which cannot be asked"
+                    " from here",
+                    hint=f"there: bundlerun wait {record.run_id[:13]}",
+                )
         return record, result_of(record, scope)
 
     @staticmethod

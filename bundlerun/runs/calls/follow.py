@@ -75,6 +75,7 @@ class Following:
         self._held: dict[int, Outcome] = {}
         self._again: dict[int, int] = {}
         self._has_looked = False
+        self._is_others = False
 
     @property
     def backend(self) -> Backend:
@@ -84,6 +85,8 @@ class Following:
     def handles(self) -> Sequence[JobHandle]:
         """See Followed: those of the open parts, and some until the run is settled."""
         if self.call.record.settled:
+            return []
+        if self._is_others:
             return []
         handles = [part.handle for part in self.call.parts if part.handle is not None]
         left = [h for h in handles if h.part not in self._over]
@@ -108,6 +111,9 @@ class Following:
         self._repeat()
         if self._is_over():
             self.call = settle(self.call, self._gathering, wait=True)
+        elsewhere = [s for s in statuses.values() if s.state is JobState.ELSEWHERE]
+        # All outcomes are here, and whoever can ask its machine settles the run.
+        self._is_others = bool(elsewhere) and not len(open)
 
     def cancel(self, index: int | None) -> bool:
         """See Followed."""
@@ -140,8 +146,10 @@ class Following:
                     f"run {run} cannot start: {status.reason}", hint=f"bundlerun cancel {run}"
                 )
             tally = (status.state, status.tally)
-            # A job with many items writes outcomes while it runs.
+            # A job with many items writes outcomes while it runs; of one on a machine that cannot
+            # be asked from here nothing else tells that it goes on.
             several = part.chunk > 1 and status.state is JobState.RUNNING
+            several |= status.state is JobState.ELSEWHERE
             is_news |= tally != self._tallies.get(part.number) or several
             self._tallies[part.number] = tally
             if self._has_ended(part, status):
@@ -321,11 +329,17 @@ class Following:
 
         It is not done in a run that is cancelled.
         """
-        number = len(self.call.parts)
-        part = repeat_of(self.call.run_id, number, items, attempt, memory_mib)
         for index in items:
             del self._again[index]
         with holding(self.call.run_id, self.call.scope, wait=True):
+            # Another process that follows the run may have done so already.
+            self.call = self.call.read_again()
+            later = [part for part in self.call.parts if part.attempt >= attempt]
+            items = [i for i in items if not any(part.has(i) for part in later if part.items)]
+            if not items:
+                return True
+            number = len(self.call.parts)
+            part = repeat_of(self.call.run_id, number, items, attempt, memory_mib)
             self.call = self.call.with_part(part)
             try:
                 self.call = go_on(self.call)

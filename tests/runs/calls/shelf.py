@@ -191,6 +191,8 @@ class Shelf(Backend):
         job = self._job(handle.id)
         if job is None:
             return JobStatus(JobState.LOST, reason="nobody knows it")
+        if (self.folder / "elsewhere").exists():
+            return JobStatus(JobState.ELSEWHERE, reason="on another machine")
         ends = [_end(*end) for end in job["ends"].values()]
         if job["array"] == 1:
             return ends[0] if ends else JobStatus(JobState.RUNNING)

@@ -314,13 +314,14 @@ def test_results_come_although_the_job_is_forgotten(scene: Scene, lab: Lab) -> N
 
 @pytest.mark.heavy
 def test_one_item_is_cancelled_alone(scene: Scene, lab: Lab) -> None:
-    """Where it has a job of its own; what shares one goes on."""
+    """Its job is told where it has one of its own; one that it shares finds a note of it."""
     run = scene.map(3, chunksize=1)
     assert run[1].cancel()
     scene.shelf.work(run.run_id, FileRemote(f"file://{lab.remote}"))
     assert (run[0].result(60), run[2].result(60), run[1].cancelled()) == (0, 2, True)
     shared = scene.map(2, chunksize=2)
-    assert not shared[0].cancel()
+    assert shared[0].cancel()
+    assert (shared[0].cancelled(), shared[1].done()) == (True, False)
     shared.cancel()
 
 
@@ -337,3 +338,39 @@ def test_the_memory_of_a_map_is_bounded(scene: Scene, lab: Lab) -> None:
     run = scene.workspace.map(len, items(), backend="Shelf")
     assert held[-1] >= 1
     run.cancel()
+
+
+@pytest.mark.heavy
+def test_results_come_from_a_machine_that_cannot_be_asked(scene: Scene, lab: Lab) -> None:
+    """The remote tells them; the run is settled where its jobs are known."""
+    run_id = submitted(lab, 3, chunksize=1)
+    (scene.shelf.folder / "elsewhere").touch()
+    run = scene.workspace.attach(run_id)
+    concurrent.futures.wait([run[0]], 0.2)
+    scene.shelf.work(run_id, FileRemote(f"file://{lab.remote}"))
+    assert list(run.results(60)) == [0, 1, 2]
+    with pytest.raises(errors.EngineError, match="another machine"):
+        scene.workspace.wait(run_id)
+    (scene.shelf.folder / "elsewhere").unlink()
+    assert scene.workspace.wait(run_id).record.settled  # type: ignore[union-attr]
+
+
+@pytest.mark.heavy
+def test_two_processes_that_follow_repeat_an_item_once(scene: Scene, lab: Lab) -> None:
+    """Who comes second finds the part of the first."""
+
+    def hungry(memory_mib: int, value: bytes) -> dict[str, Any]:
+        return {"value": value} if memory_mib > 1000 else {"failure": "OutOfMemory"}
+
+    run_id = submitted(lab, 2, memory_mib=1000, memory_factor=2)
+    other = scene_of(lab, "one")
+    runs = [scene.workspace.attach(run_id), other.workspace.attach(run_id)]
+    remote = FileRemote(f"file://{lab.remote}")
+    scene.shelf.work(run_id, remote, failing={1: hungry})
+    while 1 not in scene.shelf.jobs(run_id):
+        concurrent.futures.wait([runs[0][1]], 0.05)
+    concurrent.futures.wait([runs[0][1]], 1.0)
+    scene.shelf.work(run_id, remote, failing={1: hungry})
+    assert [list(run.results(60)) for run in runs] == [[0, 1], [0, 1]]
+    assert scene.shelf.jobs(run_id) == [0, 1]
+    other.workspace.close()
