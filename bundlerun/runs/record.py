@@ -159,7 +159,8 @@ class RunRecord:
 def _part_in_words(part: Mapping[str, Any]) -> str:
     """One submission of a call: how many items, on which job, and why again."""
     handle, attempt = part.get("handle"), part.get("attempt", 1)
-    again = f", attempt {attempt}" if attempt > 1 else ""
+    # Nothing else is submitted once more than what ran out of memory.
+    again = f", attempt {attempt} after OutOfMemory" if part.get("items") else ""
     job = handle["id"] if handle else "not submitted"
     return f"{part['count']} items, {part['memory_mib']} MiB{again}, {job}"
 

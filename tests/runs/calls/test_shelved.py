@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from bundlerun import errors
 from bundlerun.futures.future import MapRun
 from bundlerun.futures.outcome import raised_by
 from bundlerun.remotes.folder import FileRemote
-from bundlerun.runs.keys import outcomes_prefix, part_key, plan_key
+from bundlerun.runs.keys import gathered_key, outcomes_prefix, part_key, plan_key
 from bundlerun.settings import read_settings
 from tests.crash.calls import counted, killed_at
 from tests.crash.staging import spread
@@ -249,7 +249,7 @@ def test_what_ran_out_of_memory_goes_again_with_more(scene: Scene, lab: Lab) -> 
     (record,) = scene.workspace.jobs(run.run_id)
     shown = dict(record.facts())
     assert [part["memory_mib"] for part in record.parts] == [1000, 2000, 4000]
-    assert "1 items, 4000 MiB, attempt 3" in shown["part 2"]
+    assert "1 items, 4000 MiB, attempt 3 after OutOfMemory" in shown["part 2"]
     once = scene.map(1, memory_mib=100, memory_factor=2)
     for parts in ([0], [0, 1]):
         while scene.shelf.jobs(once.run_id) != parts:
@@ -374,3 +374,39 @@ def test_two_processes_that_follow_repeat_an_item_once(scene: Scene, lab: Lab) -
     assert [list(run.results(60)) for run in runs] == [[0, 1], [0, 1]]
     assert scene.shelf.jobs(run_id) == [0, 1]
     other.workspace.close()
+
+
+@pytest.mark.slow
+def test_a_settle_is_killed_at_each_write(scene: Scene, lab: Lab) -> None:
+    """Who waits next ends it: one bundle, on the remote, and all outcomes together."""
+    remote = FileRemote(f"file://{lab.remote}")
+    made = 0
+
+    def ended() -> str:
+        run_id = submitted(lab, 3, chunksize=2, output="made")
+        scene.shelf.work(run_id, remote)
+        return run_id
+
+    def waiting(run_id: str) -> Callable[[], None]:
+        def wait() -> None:
+            inner = scene_of(lab, "one")
+            inner.workspace.wait(run_id)
+            inner.workspace.close()
+
+        return wait
+
+    scene.workspace.close()
+    total = counted(waiting(ended()))
+    for number in spread(total, 25):
+        run_id = ended()
+        ending = killed_at(waiting(run_id), number)
+        assert not ending.error, ending.error
+        result = scene.workspace.wait(run_id)
+        assert result.output is not None
+        assert (result.output.value, result.output.pushed) == ([0, 1, 2], True)
+        assert result.record is not None
+        assert result.record.settled
+        assert remote.get(gathered_key(run_id, 0)) is not None
+        versions = scene.workspace.ls("made")
+        assert len(versions) == (made := made + 1) + 1
+        scene.workspace.close()
