@@ -76,6 +76,7 @@ class Following:
         self._again: dict[int, int] = {}
         self._has_looked = False
         self._is_others = False
+        self._is_owed = True
 
     @property
     def backend(self) -> Backend:
@@ -98,13 +99,15 @@ class Following:
         if not self._has_looked and (record.judged or record.adopted):
             for outcome in self._gathering.gathered(self.call.remote):
                 yield self._ended(outcome)
-        is_news = self._noted(statuses) or not self._has_looked
-        if is_news and len(open):
+        # Owed until all of it was told: a look may break off, by a stumble or because the process
+        # was forked in the middle of it, and a job's end is noted once.
+        self._is_owed |= self._noted(statuses)
+        if self._is_owed and len(open):
             chunk = max((part.chunk for part in self.call.parts), default=1)
             for outcome in self._gathering.new(self.call.reads(), open, chunk):
                 if outcome.index in open and self._is_last(outcome):
                     yield self._ended(outcome)
-        self._has_looked = True
+        self._has_looked, self._is_owed = True, False
         for part in self.call.parts:
             if part.handle is not None and part.number in self._over:
                 yield from self._left_out(part, statuses.get(part.handle.id), open)

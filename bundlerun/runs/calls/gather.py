@@ -64,8 +64,9 @@ class Gathering:
         for key, data in fetched(remote, keys):
             written = Written.of(key)
             if written is not None and data is not None:
-                self._read.add(key)
                 yield from self._opened(data, written.first, f"{key} at {remote.url}")
+                # Last: of what was broken off in the middle the rest is still to be told.
+                self._read.add(key)
 
     def gathered(self, remote: Remote) -> Iterator[Outcome]:
         """All outcomes, as the process that settled the run put them together.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,14 @@ def program(text: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    """Return when it is true."""
+    until_s = time.monotonic() + LONG_S
+    while not happened():
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
 
 
 def test_ctrl_c_detaches_and_the_results_are_there_later(lab: Lab) -> None:
@@ -95,6 +104,25 @@ def test_a_run_goes_on_in_parent_and_child_of_a_fork(lab: Lab) -> None:
     """)
     out, err = child.communicate(timeout=LONG_S)
     assert (child.returncode, out) == (0, "both succeeded\n"), err
+
+
+def test_a_remote_that_stumbles_when_a_job_ends_costs_no_result(
+    lab: Lab, mapped: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its outcomes are looked for again: an item is not given up because of one bad moment."""
+    from lab import model
+
+    run = mapped(model.sleeps, [3.0])
+    wait_until(lambda: run.tally()["running"])
+    # The looks after the first one have nothing to list until the job ends.
+    time.sleep(0.5)
+    results = lab.remote / "runs" / run.run_id / "e"
+    # A listing of a place that a link stands for is refused.
+    results.symlink_to(lab.path / "nowhere")
+    wait_until(lambda: list(lab.path.glob("processes/**/end")))
+    wait_until(lambda: "asked again" in caplog.text)
+    results.unlink()
+    assert list(run.results(LONG_S)) == [3.0]
 
 
 def test_maps_of_many_threads_share_one_thread(mapped: Callable[..., Any]) -> None:
