@@ -115,7 +115,7 @@ class Following:
         if self._is_over():
             self.call = settle(self.call, self._gathering, wait=True)
         elsewhere = [s for s in statuses.values() if s.state is JobState.ELSEWHERE]
-        # All outcomes are here, and whoever can ask its machine settles the run.
+        # All outcomes are here, and a client that can ask its machine settles the run.
         self._is_others = bool(elsewhere) and not len(open)
 
     def cancel(self, index: int | None) -> bool:
