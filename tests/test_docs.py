@@ -25,7 +25,7 @@ DOCUMENTS = sorted(
 
 OF_A_STORE = (
     *("objects/", "objects/tmp/", "objects/partial/", "files/", "packs/", "locks/", "staging/"),
-    *("quarantine/", "sandbox/", "meta/", "r/"),
+    *("quarantine/", "sandbox/", "meta/", "r/", "c/"),
 )
 
 _BLOCK = re.compile(
