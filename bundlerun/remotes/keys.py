@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -38,6 +38,42 @@ _RUN_INDEX_KEY = re.compile(r"r/\d{13}-([^./]+)\.([^./]+)")
 
 
 _VERSION_KEY = re.compile(r"v/([^/]+)/(\d{10})(?:\+(x)|\+t(\d{6}))?")
+
+
+_CALL_FUNCTION = re.compile(r"runs/[^/]+/f")
+_CALL_PACK = re.compile(r"runs/[^/]+/p/([^/]+)")
+
+
+@dataclass(frozen=True)
+class CallPacks:
+    """Which packs the files of calls use, that no bundle record names.
+
+    Those of items are ``named``, by their uuids; those of results are younger than the calls, of
+    which the oldest was begun at ``since_s``, by the remote's clock.
+    """
+
+    named: frozenset[str] = frozenset()
+    since_s: float = math.inf
+
+    @staticmethod
+    def of(entries: Iterable[KeyInfo]) -> CallPacks:
+        """What calls use, by the listed keys of runs."""
+        by_run: dict[str, list[KeyInfo]] = {}
+        for entry in entries:
+            by_run.setdefault(entry.key.split("/")[1], []).append(entry)
+        named: set[str] = set()
+        since_s = math.inf
+        for run in by_run.values():
+            if any(_CALL_FUNCTION.fullmatch(entry.key) for entry in run):
+                since_s = min(since_s, *(entry.modified_s for entry in run))
+                found = (_CALL_PACK.fullmatch(entry.key) for entry in run)
+                named |= {match[1] for match in found if match}
+        return CallPacks(frozenset(named), since_s)
+
+    def has(self, pack: KeyInfo) -> bool:
+        """Whether a call uses a listed pack, or may use it."""
+        uuid = pack.key.removeprefix("packs/")
+        return uuid in self.named or pack.modified_s >= self.since_s
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from bundlerun.remotes.fsck.repair import (
 )
 from bundlerun.remotes.fsck.scratch import Ledger
 from bundlerun.remotes.identity import check_remote
-from bundlerun.remotes.keys import pack_key, version_key
+from bundlerun.remotes.keys import CallPacks, pack_key, version_key
 from bundlerun.store.database import batches
 from bundlerun.store.fsck.tables import FROM_SOURCE, state_of
 from bundlerun.store.reports import Fault, Finding, Kind, Proof, until_mended
@@ -258,8 +258,13 @@ class _Proving:
     def _litter(self) -> Iterator[Fault]:
         yield from map(Fault, self._records.litter)
         named = {pack.uuid for facts in self._records.facts.values() for pack in facts.packs}
+        unnamed = self._infos.keys() - named - self._bad.keys()
+        if unnamed:
+            calls = CallPacks.of(self._remote.list("runs/"))
+            used = [pack.key for pack in self._remote.list("packs/") if calls.has(pack)]
+            unnamed -= {key.removeprefix("packs/") for key in used}
         for uuid in self._infos:
-            if uuid not in named and uuid not in self._bad:
+            if uuid in unnamed:
                 detail = "no record names it: a push that goes on or broke off, or cleaned up soon"
                 how = "bundlerun gc --remote"
                 finding = Finding(Kind.LITTER, f"pack {uuid}", pack_key(uuid), detail, how)

@@ -9,8 +9,6 @@ other clean-ups, and when it dies at any step: what it did not get to is found b
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from bundlerun.errors import RemoteError
@@ -19,6 +17,7 @@ from bundlerun.remotes.base import KeyInfo, Remote
 from bundlerun.remotes.condemned import CondemnedRecord, epochs_in, read_list
 from bundlerun.remotes.gc.mark import Inventory, in_parallel, take_inventory
 from bundlerun.remotes.identity import check_remote, identity_of
+from bundlerun.remotes.keys import CallPacks
 from bundlerun.settings import GRACE_S
 from bundlerun.store.reports import GcReport, MostlyDead, Reclaimed
 
@@ -42,12 +41,6 @@ MOSTLY = 0.5
 """A pack with a smaller live share than this is reported as mostly dead."""
 
 _TRIES = 10
-
-_FUNCTION = re.compile(r"runs/[^/]+/f")
-"""Each call has it, and no other run."""
-
-_PACK = re.compile(r"runs/[^/]+/p/([^/]+)")
-"""Says that the items of a call use a pack."""
 
 
 def collect(
@@ -106,7 +99,7 @@ class _Sweep:
         self._keys: list[str] = []
         self._litter: Sequence[KeyInfo] = []
         self._old_lists: list[str] = []
-        self._calls_since_s = math.inf
+        self._calls = CallPacks()
         self.found: list[Reclaimed] = []
         self.waiting: Reclaimed | None = None
 
@@ -151,25 +144,16 @@ class _Sweep:
         A call has its result once it is settled, whatever its items have left before.
         """
         old: list[KeyInfo] = []
+        kept: list[KeyInfo] = []
         for entries in self._picture.runs.values():
             if not self._is_kept(entries, grace_s):
                 old += entries
-            elif any(_FUNCTION.fullmatch(entry.key) for entry in entries):
-                self._keep_packs_of(entries)
+            else:
+                kept += entries
         self._take("files of runs", old)
-
-    def _keep_packs_of(self, call: Sequence[KeyInfo]) -> None:
-        """Count the packs of a call as used: no bundle record names them.
-
-        Those of its items are named by keys of the call; those of its results are younger than it.
-        """
-        for entry in call:
-            named = _PACK.fullmatch(entry.key)
-            pack = self._picture.packs.get(named[1]) if named else None
-            if named and pack:
-                self._picture.live[named[1]] = pack.size
-        begun_s = min(entry.modified_s for entry in call)
-        self._calls_since_s = min(self._calls_since_s, begun_s)
+        self._calls = CallPacks.of(entry for entry in kept if entry.key.startswith("runs/"))
+        for uuid in self._calls.named & self._picture.packs.keys():
+            self._picture.live[uuid] = self._picture.packs[uuid].size
 
     def _is_kept(self, entries: Sequence[KeyInfo], grace_s: float) -> bool:
         has_ended = any(entry.key.split("/")[-1].startswith("result.") for entry in entries)
@@ -194,7 +178,7 @@ class _Sweep:
             if pack not in self._picture.live
             and pack not in on_lists
             and self._age_s(entry.modified_s) > grace_s
-            and entry.modified_s < self._calls_since_s
+            and not self._calls.has(entry)
         ]
 
     def delete(self) -> None:

@@ -67,7 +67,9 @@ class Following:
         self._trusted = trust or call.seal is not None
         self._decodes = decode
         self._hand_out = hand_out
-        self._codec = Codec.of(call.scope.binding, call.scope.progress)
+        # What is large in a result lies where its job wrote it, until that is published.
+        binding = dataclasses.replace(call.scope.binding, remote=call.reads())
+        self._codec = Codec.of(binding, call.scope.progress)
         self._gathering = Gathering(call.run_id, call.task.items, call.seal)
         self._tallies: dict[int, object] = {}
         self._lost: set[int] = set()

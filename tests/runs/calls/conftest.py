@@ -74,6 +74,10 @@ def writes(x):
     return br.File(path)
 
 
+def sized(data):
+    return data * 2
+
+
 def slow_in(x):
     from lab import late
 

@@ -207,3 +207,24 @@ def test_an_executor_sends_its_function_once(lab: Lab) -> None:
         assert [future.result(60) for future in futures] == [1, 2, 3]
         assert list(executor.map(model.double, [1, 2], timeout=60)) == [2, 4]
     assert len(list(lab.remote.glob("runs/*/f"))) == 2
+
+
+def test_a_remote_with_maps_is_sound_and_keeps_what_they_need(
+    lab: Lab, mapped: Callable[..., Any]
+) -> None:
+    """Proof and clean-up find nothing to complain of; packs of items and results stay, which no
+    bundle names, and come to another store."""
+    from lab import model
+
+    large = b"x" * 300_000
+    run = mapped(model.sized, [large, large + b"y"])
+    assert [bytes(each) for each in run.results(60)] == [large * 2, (large + b"y") * 2]
+    assert run.output is None
+    assert list((lab.remote / "packs").iterdir())
+    assert not br.fsck(remote=True).findings
+    report = br.gc(remote=True, delete=True)
+    assert (report.count, report.condemned) == (0, None)
+    other = br.open(lab.path / "other", remote=f"file://{lab.remote}", context="work")
+    found = list(other.attach(run.run_id).results(60))
+    assert [len(each) for each in found] == [600_000, 600_002]
+    other.close()
