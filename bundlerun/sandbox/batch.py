@@ -91,37 +91,37 @@ class Batch:
         """How often ``operation`` was called."""
         return self._calls[operation.lower()]
 
-    def __call__(self, environ: Json, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, wsgi: Json, start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
-        if "/batch/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
-            return self._upstream.application(environ, start_response)
-        operation = str(environ["PATH_INFO"]).rpartition("/")[2]
+        if "/batch/aws4_request" not in wsgi.get("HTTP_AUTHORIZATION", ""):
+            return self._upstream.application(wsgi, start_response)
+        operation = str(wsgi["PATH_INFO"]).rpartition("/")[2]
         self._calls[operation] += 1
         queued = self._fates[operation]
         fate = queued.popleft() if queued else None
-        data = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(data)
+        data = wsgi["wsgi.input"].read(int(wsgi.get("CONTENT_LENGTH") or 0))
+        wsgi["wsgi.input"] = io.BytesIO(data)
         try:
             if fate is Fate.THROTTLED:
                 raise Refused("Too Many Requests", status=429, kind="TooManyRequestsException")
-            response = self._answer(operation, environ, data)
+            response = self._answer(operation, wsgi, data)
             if fate is Fate.FAILED_AFTER:
                 raise Refused("Internal Server Error", status=500, kind="ServerException")
         except Refused as refused:
             response = refused.response
         if fate is Fate.LOST:
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            wsgi["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError("a lost answer")
-        return response(environ, start_response)
+        return response(wsgi, start_response)
 
-    def _answer(self, operation: str, environ: Json, data: bytes) -> Response:
+    def _answer(self, operation: str, wsgi: Json, data: bytes) -> Response:
         carry_out = self._operations.get(operation)
         if carry_out is not None:
             answer = carry_out(json.loads(data or b"{}"), len(data))
             return Response(json.dumps(answer), content_type="application/json")
         if operation == "registerjobdefinition":
             check_definition(json.loads(data), len(data))
-        response = self._upstream.answer(environ)
+        response = self._upstream.answer(wsgi)
         if operation.startswith("update"):
             # A compute environment may take jobs again.
             for queue in list(self._upstream.queues.values()):

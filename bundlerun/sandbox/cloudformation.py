@@ -46,13 +46,13 @@ class CloudFormation:
         self._failing = failing
         self._moto = moto
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, wsgi: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
-        scope = _REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
+        scope = _REGION.search(wsgi.get("HTTP_AUTHORIZATION", ""))
         if scope is None:
-            return self._moto(environ, start_response)
-        data = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(data)
+            return self._moto(wsgi, start_response)
+        data = wsgi["wsgi.input"].read(int(wsgi.get("CONTENT_LENGTH") or 0))
+        wsgi["wsgi.input"] = io.BytesIO(data)
         asked = dict(parse_qsl(data.decode(), keep_blank_values=True))
         carry_out = {
             "CreateStack": self._create,
@@ -60,17 +60,17 @@ class CloudFormation:
             "UpdateTerminationProtection": self._protect,
         }.get(asked.get("Action", ""))
         if carry_out is None:
-            return self._moto(environ, start_response)
+            return self._moto(wsgi, start_response)
         try:
             stack_id = carry_out(cloudformation_backends[ACCOUNT][scope[1]], asked)
         except Refusal as refusal:
-            return refusal.response(environ, start_response)
+            return refusal.response(wsgi, start_response)
         action = asked["Action"]
         text = (
             f'<{action}Response xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
             f"<{action}Result><StackId>{stack_id}</StackId></{action}Result></{action}Response>"
         )
-        return Response(text, content_type="text/xml")(environ, start_response)
+        return Response(text, content_type="text/xml")(wsgi, start_response)
 
     def _create(self, backend: Any, asked: dict[str, str]) -> str:
         name, body = asked["StackName"], asked.get("TemplateBody")

@@ -27,9 +27,9 @@ class Upstream:
         self.application = application
         self.queues: dict[str, Queue] = {}
 
-    def answer(self, environ: Json) -> Response:
+    def answer(self, wsgi: Json) -> Response:
         """Its answer to a request."""
-        chunks, status, headers = run_wsgi_app(self.application, environ, buffered=True)
+        chunks, status, headers = run_wsgi_app(self.application, wsgi, buffered=True)
         return Response(chunks, status=status, headers=headers)
 
     def queue(self, wanted: str) -> Queue:
