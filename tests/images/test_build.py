@@ -291,7 +291,7 @@ def test_a_system_package_that_does_not_exist_shows_its_step(
     options = ImageOptions(config_dir=root / "config")
     with pytest.raises(BuildFailed, match="Unable to locate package") as caught:
         build(recipe_of(root, settings=settings, options=options))
-    assert caught.value.hint == "correct 'no-such-package-at-all' in deb.txt"
+    assert caught.value.hint == "correct 'no-such-package-at-all' in deb.txt, or in system_packages"
     assert "apt-get" in caught.value.message.splitlines()[0]
 
 
