@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from bundlerun.progress import SILENT, Progress
+from bundlerun.progress import LOGGED, Progress
 from bundlerun.settings import Settings
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ class Connections:
     with it the search for credentials. Safe to use from threads.
     """
 
-    def __init__(self, settings: Settings, progress: Progress = SILENT) -> None:
+    def __init__(self, settings: Settings, progress: Progress = LOGGED) -> None:
         self.settings = settings
         self.progress = progress
         self._lock = threading.RLock()

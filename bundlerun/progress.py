@@ -1,7 +1,8 @@
-"""Progress reporting: the protocol, and a silent default."""
+"""Progress reporting: the protocol, and listeners that show nothing or write a log."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -56,4 +57,18 @@ class Lines(Silent):
         self._say(text)
 
 
+class Logged(Lines):
+    """A Progress that writes each line to the log ``bundlerun``, at the level INFO."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda text: _logger.info("%s", text))
+
+
+def is_heard(progress: Progress) -> bool:
+    """Whether anybody sees the lines that are given to ``progress``."""
+    return _logger.isEnabledFor(logging.INFO) if progress is LOGGED else progress is not SILENT
+
+
+_logger = logging.getLogger("bundlerun")
 SILENT: Progress = Silent()
+LOGGED: Progress = Logged()

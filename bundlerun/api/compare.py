@@ -18,7 +18,7 @@ from bundlerun.errors import (
     SettingsError,
 )
 from bundlerun.pipelines.why import Changed, Reason, Why, explain, in_short, key_of, nearest
-from bundlerun.progress import SILENT
+from bundlerun.progress import is_heard
 from bundlerun.runs.verify import where_two_makings_part
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def tell_what_differs(scope: Scope, bundle: BundleRecord, entry: Entry | None = 
 
     Nothing where nothing differs.
     """
-    if scope.progress is SILENT:
+    if not is_heard(scope.progress):
         return
     line = in_short(Comparing(scope).why_in_short(bundle, entry))
     if line is not None:

@@ -52,6 +52,15 @@ def lab(tmp_path: Path) -> Path:
     return write(tmp_path / "lab-root", dict(LAB))
 
 
+def test_what_an_image_gets_is_in_the_log_where_nobody_else_listens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that shows its log at INFO sees the requirements and where they come from."""
+    caplog.set_level("INFO", logger="bundlerun")
+    br.DockerImage(fit, requirements=["six==1.16.0"]).write(tmp_path / "context")
+    assert "requirements of the image: six==1.16.0 (requirements)" in caplog.messages
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
