@@ -131,8 +131,8 @@ class CallVerbs:
     ) -> Iterator[str]:
         """The lines that the item at ``index`` wrote, None: those of all items.
 
-        What the outcomes kept of them, where they have ended. Raises UsageError for an item that
-        the call does not have.
+        What the outcomes kept of them, where they have ended, and why an item failed. Raises
+        UsageError for an item that the call does not have.
         """
         if index is not None and not 0 <= index < (record.items or 0):
             raise UsageError(
@@ -144,7 +144,7 @@ class CallVerbs:
         for outcome in _outcomes(call, index):
             kept = True
             before = "" if index is not None else f"[{outcome.index}] "
-            for text in (outcome.stdout, outcome.stderr):
+            for text in (outcome.stdout, outcome.stderr, _why(outcome)):
                 yield from (f"{before}{line}" for line in text.splitlines())
         if kept and (index is not None or record.judged):
             return
@@ -176,6 +176,13 @@ def _outcomes(call: Call, index: int | None) -> Iterator[Outcome]:
         for outcome in gathering.opened_all(data or b"", newest[1].first if newest else 0):
             if outcome.index == index:
                 yield outcome
+
+
+def _why(outcome: Outcome) -> str:
+    """The traceback of an item that raised, the reason of one that failed otherwise."""
+    if outcome.raised is not None:
+        return outcome.raised.traceback
+    return f"{outcome.failure}: {outcome.reason}" if outcome.failure else ""
 
 
 def _watched(call: Call) -> RunRecord:

@@ -134,7 +134,7 @@ def _judged(call: Call, gathering: Gathering) -> Call:
     if is_mine:
         # Last: it tells others that all else is there.
         _tell(call, verdict)
-    started_s = min(filter(None, (o.started_s for o in _outcomes(call, gathering))), default=None)
+    started_s, finished_s = _times(_outcomes(call, gathering))
     fields = {
         "state": verdict.state,
         "judged": True,
@@ -143,9 +143,21 @@ def _judged(call: Call, gathering: Gathering) -> Call:
         "evidence": verdict.evidence[-TAIL_BYTES:],
         "tally": verdict.tally,
         "started_s": started_s,
-        "finished_s": time.time(),
+        "finished_s": finished_s or time.time(),
     }
     return call.changed(**fields)
+
+
+def _times(outcomes: Iterator[Outcome]) -> tuple[float | None, float | None]:
+    """When the first item began and the last one ended; None: none began, none ended."""
+    started_s: float | None = None
+    finished_s: float | None = None
+    for outcome in outcomes:
+        if outcome.started_s:
+            started_s = min(started_s or outcome.started_s, outcome.started_s)
+        if outcome.finished_s:
+            finished_s = max(finished_s or outcome.finished_s, outcome.finished_s)
+    return started_s, finished_s
 
 
 def _outcomes(call: Call, gathering: Gathering) -> Iterator[Outcome]:

@@ -123,6 +123,29 @@ def test_results_become_one_bundle_with_its_lineage(mapped: Callable[..., Any]) 
     assert br.wait(run.run_id).output == bundle
 
 
+def test_a_run_ends_with_its_last_item_whoever_looks_whenever(mapped: Callable[..., Any]) -> None:
+    """What it took is the time of its items, not the time until a program settled it."""
+    run = mapped(abs, [1, -2], output="positive")
+    assert list(run.results(60)) == [1, 2]
+    made = run.output.lineage
+    (record,) = br.jobs(run.run_id)
+    assert (record.started_s, record.finished_s) == (made.started_s, made.finished_s)
+
+
+def test_the_log_of_an_item_ends_with_what_it_raised(mapped: Callable[..., Any]) -> None:
+    """An error names that log, so it says more than what was printed; of an item that ended its
+    process it has the reason."""
+    from lab import model
+
+    raised = mapped(model.fails, [1, 2])
+    left = mapped(model.leaves, [2])
+    concurrent.futures.wait([*raised, *left], 60)
+    assert cli("logs", f"{raised.run_id}:0").stdout == ""
+    assert cli("logs", f"{raised.run_id}:1").stdout.endswith("ValueError: not 2\n")
+    assert "[1] ValueError: not 2\n" in cli("logs", raised.run_id).stdout
+    assert "exit code 4" in cli("logs", f"{left.run_id}:0").stdout
+
+
 def test_no_bundle_is_made_where_an_item_failed(mapped: Callable[..., Any]) -> None:
     """The output says why there is none."""
     from lab import model
