@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,6 +135,14 @@ class Future(concurrent.futures.Future[T]):
                 f"item {self.index} of run {self._items.run_id} has not ended within"
                 f" {timeout:g} s; it goes on"
             ) from None
+        except KeyboardInterrupt as error:
+            if sys.version_info >= (3, 11):
+                run_id = self._items.run_id
+                error.add_note(
+                    f"run {run_id} goes on: br.attach({run_id!r}) follows it,"
+                    f" bundlerun cancel {run_id[:RUN_SHOWN]} ends it"
+                )
+            raise
 
     def _end(self, ended: Ended) -> None:
         """Called once."""

@@ -344,14 +344,19 @@ def test_a_program_may_end_while_a_run_goes_on() -> None:
 
 
 def test_ctrl_c_in_result_leaves_the_run() -> None:
-    """KeyboardInterrupt in the caller, and the next result is there all the same."""
+    """KeyboardInterrupt in the caller, which says from Python 3.11 how to follow the run; and the
+    next result is there all the same."""
     text = """
+        import sys
         from tests.futures.scripted import begun
         run, script = begun(1)
         try:
             print("waits", flush=True)
             run[0].result()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            notes = getattr(error, "__notes__", [])
+            assert notes or sys.version_info < (3, 11)
+            assert all(f"br.attach('{run.run_id}')" in note for note in notes)
             print("interrupted", flush=True)
         assert script.cancels == []
         script.tell_all(["value"])
