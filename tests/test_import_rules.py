@@ -22,14 +22,14 @@ STEPS = (
     ("connections", "bundles", "docker_engine"),
     ("store", "aws"),
     ("remotes", "images", "backends", "sandbox"),
-    ("pipelines", "futures"),
+    ("pipelines", "futures", "provision"),
     ("runs",),
     ("api",),
     ("cli",),
 )
 ORDER_LINE = (
     "errors settings registry <- connections bundles docker_engine <- store aws"
-    " <- remotes images backends sandbox <- pipelines futures <- runs <- api <- cli"
+    " <- remotes images backends sandbox <- pipelines futures provision <- runs <- api <- cli"
 )
 
 # One large idea of a room in a folder: it may import its room, and the room's own modules, and its

@@ -156,31 +156,8 @@ class Aws:
         )
 
     def prefix_policy(self, bucket: str, prefix: str) -> dict[str, Any]:
-        """The session policy of a job: reads, writes and lists below ``prefix`` alone.
-
-        ``prefix`` is in ``bucket``, without a slash at its ends; empty means the whole bucket. A
-        job cannot delete.
-        """
-        arn = f"arn:{self.partition}:s3:::{bucket}"
-        below = f"{prefix}/*" if prefix else "*"
-        listing: dict[str, Any] = {
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket"],
-            "Resource": [arn],
-        }
-        if prefix:
-            listing["Condition"] = {"StringLike": {"s3:prefix": [below]}}
-        objects = {
-            "Effect": "Allow",
-            "Action": [
-                "s3:GetObject",
-                "s3:PutObject",
-                "s3:AbortMultipartUpload",
-                "s3:ListMultipartUploadParts",
-            ],
-            "Resource": [f"{arn}/{below}"],
-        }
-        return {"Version": "2012-10-17", "Statement": [listing, objects]}
+        """``policy_below`` of a bucket of this partition."""
+        return policy_below(f"arn:{self.partition}:s3:::{bucket}", prefix)
 
     def _opened(self) -> Any:
         if self._session is None or self._pid != os.getpid():
@@ -256,6 +233,33 @@ class Aws:
     def _who(self) -> str:
         profile = self.settings.profile or os.environ.get("AWS_PROFILE")
         return f"profile {profile}" if profile else "the default credentials"
+
+
+def policy_below(arn: str, prefix: str) -> dict[str, Any]:
+    """The policy of a job: reads, writes and lists below ``prefix`` alone.
+
+    ``arn`` is the bucket's, ``prefix`` has no slash at its ends; empty means the whole bucket. A
+    job cannot delete.
+    """
+    below = f"{prefix}/*" if prefix else "*"
+    listing: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": ["s3:ListBucket"],
+        "Resource": [arn],
+    }
+    if prefix:
+        listing["Condition"] = {"StringLike": {"s3:prefix": [below]}}
+    objects = {
+        "Effect": "Allow",
+        "Action": [
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:AbortMultipartUpload",
+            "s3:ListMultipartUploadParts",
+        ],
+        "Resource": [f"{arn}/{below}"],
+    }
+    return {"Version": "2012-10-17", "Statement": [listing, objects]}
 
 
 def _identity(connections: Connections) -> Aws:

@@ -1,0 +1,1 @@
+"""The resources on AWS that maps run on."""
