@@ -190,6 +190,19 @@ def terminate_job(client: Any, job_id: str, reason: str) -> None:
         client.terminate_job(jobId=job_id, reason=reason[:1024])
 
 
+def open_jobs(client: Any, queue: str) -> list[str]:
+    """The ids of the jobs of ``queue`` that have not ended; an array is one.
+
+    A request a state, and more for each thousand.
+    """
+    found = []
+    for state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING"):
+        with translated("asking for the jobs of", queue):
+            pages = client.get_paginator("list_jobs").paginate(jobQueue=queue, jobStatus=state)
+            found += [str(job["jobId"]) for page in pages for job in page["jobSummaryList"]]
+    return found
+
+
 def queue_problem(client: Any, queue: str) -> str | None:
     """The reason, in Batch's words, why ``queue`` can start nothing; None without one."""
     with translated("asking for the job queue", queue):

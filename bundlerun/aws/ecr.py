@@ -45,7 +45,7 @@ def ecr_repository(aws: Aws, name: str) -> EcrRepository:
     It is made when it is missing (images scanned on push, tags movable). Raises NoCredentials,
     AccessDenied, RemoteUnreachable or CloudError.
     """
-    uri = _found(aws, name) or _created(aws, name)
+    uri = repository_uri(aws, name) or _created(aws, name)
     with translated("getting a login", "ECR"):
         answer = aws.client("ecr").get_authorization_token()
     token = answer["authorizationData"][0]["authorizationToken"]
@@ -58,7 +58,11 @@ def ecr_repository(aws: Aws, name: str) -> EcrRepository:
     return EcrRepository(uri.removesuffix(f"/{name}"), name, username, password)
 
 
-def _found(aws: Aws, name: str) -> str | None:
+def repository_uri(aws: Aws, name: str) -> str | None:
+    """The address of the repository ``name`` of the account's registry; None without one.
+
+    Raises as ``ecr_repository`` does.
+    """
     from botocore.exceptions import ClientError
 
     with translated(f"looking for the repository {name}", "ECR"):
@@ -87,7 +91,7 @@ def _created(aws: Aws, name: str) -> str:
             if code_of(error) != "RepositoryAlreadyExistsException":
                 raise
     # Another client made it since we looked.
-    found = _found(aws, name)
+    found = repository_uri(aws, name)
     if found is None:
         raise CloudError(
             f"ecr: the repository {name} is created and deleted by others at the same time",

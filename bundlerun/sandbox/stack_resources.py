@@ -14,6 +14,22 @@ from moto.iam.models import iam_backends
 Json = dict[str, Any]
 
 
+SERVICE_LINKED = "/aws-service-role/batch.amazonaws.com/"
+"""The path of the role that AWS Batch makes for itself."""
+
+
+def defaults(kind: str, properties: Json, account: str) -> Json:
+    """The properties that AWS adds to those of a template, where moto demands them."""
+    if kind == "AWS::Batch::ComputeEnvironment" and "ServiceRole" not in properties:
+        # AWS makes it itself (Batch user guide, "Using service-linked roles for AWS Batch").
+        iam = iam_backends[account]["aws"]
+        role = next((each for each in iam.get_roles() if each.path == SERVICE_LINKED), None)
+        if role is None:
+            role = iam.create_service_linked_role("batch.amazonaws.com", "", "")
+        return {"ServiceRole": role.arn}
+    return {}
+
+
 def complete(kind: str, made: Any, properties: Json, account: str, region: str) -> None:
     """Give a new resource the properties that moto leaves out."""
     if kind == "AWS::IAM::Role":

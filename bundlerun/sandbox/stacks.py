@@ -17,7 +17,7 @@ from typing import Any
 from moto.cloudformation.models import Event, Stack
 from moto.cloudformation.parsing import clean_json, resource_class_from_type
 
-from bundlerun.sandbox.stack_resources import complete, delete
+from bundlerun.sandbox.stack_resources import complete, defaults, delete
 
 Json = dict[str, Any]
 
@@ -75,6 +75,8 @@ class ServedStack(Stack):
 
     def delete_resources(self) -> bool:
         """Begin to delete the resources, last first; False while others are under way."""
+        if self.status == "DELETE_IN_PROGRESS":
+            return True
         if self.status.endswith("_IN_PROGRESS"):
             return False
         self._tell_stack("DELETE_IN_PROGRESS", "User Initiated")
@@ -104,6 +106,7 @@ class ServedStack(Stack):
         if name in self.failing:
             raise Unmakeable(self.failing[name])
         properties = self._with_blocks(body.get("Properties") or {})
+        properties = {**defaults(body["Type"], properties, self.account_id), **properties}
         body["Properties"] = properties
         made = self.resource_map[name]
         cleaned = clean_json(properties, self.resource_map)
@@ -123,9 +126,11 @@ class ServedStack(Stack):
 
     def _end(self, well: str, badly: str) -> None:
         kept = []
+        # Template reference, "DeletionPolicy attribute".
+        kept_by = {"Retain"} if well == "ROLLBACK_COMPLETE" else {"Retain", "RetainExceptOnCreate"}
         for name in reversed(list(self.made)):
             body = self.template_dict["Resources"][name]
-            if body.get("DeletionPolicy") == "Retain":
+            if body.get("DeletionPolicy") in kept_by:
                 self._tell(name, "DELETE_SKIPPED")
                 continue
             self._tell(name, "DELETE_IN_PROGRESS")

@@ -1,0 +1,243 @@
+"""From options to what stands on AWS: found again, or made where it is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bundlerun.aws import batch, cloudformation
+from bundlerun.aws.session import Aws
+from bundlerun.errors import Conflict, NotFound
+from bundlerun.progress import SILENT, Progress
+from bundlerun.provision import adopt
+from bundlerun.provision.knot_template import ParsOutputs, knot_template
+from bundlerun.provision.options import (
+    KnotOptions,
+    ParsOptions,
+    T,
+    differences,
+    from_json,
+)
+from bundlerun.provision.pars_template import pars_template
+from bundlerun.provision.stacks import Left, Stack, Stacks, Wanted
+from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
+
+ADOPTED = "it was there before"
+
+
+@dataclass(frozen=True)
+class KnotOutputs:
+    """What a Knot made: the outputs of its stack, names where Batch takes names.
+
+    ``job_role`` is an ARN, ``remote`` is ``s3://BUCKET/PREFIX``.
+    """
+
+    queue: str
+    compute_environment: str
+    log_group: str
+    repository: str
+    job_role: str
+    remote: str
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, str]) -> KnotOutputs:
+        """The outputs of a stack."""
+        return cls(
+            queue=outputs["Queue"],
+            compute_environment=outputs["ComputeEnvironment"],
+            log_group=outputs["LogGroup"],
+            repository=outputs["Repository"],
+            job_role=outputs["JobRole"],
+            remote=outputs["Remote"],
+        )
+
+
+@dataclass(frozen=True)
+class ParsMade:
+    """A Pars that stands, with the options it was made of."""
+
+    options: ParsOptions
+    outputs: ParsOutputs
+    stack_id: str
+
+
+@dataclass(frozen=True)
+class KnotMade:
+    """A Knot that stands, with the options it was made of."""
+
+    options: KnotOptions
+    outputs: KnotOutputs
+    stack_id: str
+
+
+def pars_stack(name: str) -> str:
+    """The name of the stack of a Pars."""
+    return f"bundlerun-pars-{name}"
+
+
+def knot_stack(name: str) -> str:
+    """The name of the stack of a Knot."""
+    return f"bundlerun-knot-{name}"
+
+
+class Provision:
+    """The Pars and the Knots of one identity in one region."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        progress: Progress = SILENT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._aws = aws
+        self.stacks = Stacks(aws, progress=progress, sleep=sleep)
+
+    def ensure_pars(self, options: ParsOptions) -> ParsMade:
+        """The Pars of these options, made where it is missing.
+
+        Raises Conflict where it was made of others, and shows both; CloudError with the first
+        thing that cannot be made, and nothing is left then; NotFound where something named does
+        not exist.
+        """
+
+        def template() -> dict[str, Any]:
+            return pars_template(options, adopt.for_pars(self._aws, options))
+
+        wanted = Wanted(pars_stack(options.name), {PARS_TAG: options.name}, template)
+        stack, is_new = self.stacks.ensure(wanted)
+        made = options if is_new else self._agreed(options, stack)
+        return ParsMade(made, ParsOutputs.of(stack.outputs), stack.id)
+
+    def ensure_knot(self, options: KnotOptions, pars: ParsOutputs | None = None) -> KnotMade:
+        """The Knot of these options, made where it is missing.
+
+        ``pars`` are the outputs of its Pars, where they are known. Raises as ``ensure_pars`` does,
+        and NotFound where the Pars does not exist.
+        """
+
+        def template() -> dict[str, Any]:
+            shared = pars or self.get_pars(options.pars).outputs
+            return knot_template(options, shared, adopt.for_knot(self._aws, options))
+
+        tags = {KNOT_TAG: options.name}
+        wanted = Wanted(knot_stack(options.name), tags, template)
+        stack, is_new = self.stacks.ensure(wanted)
+        made = options if is_new else self._agreed(options, stack)
+        return KnotMade(made, KnotOutputs.of(stack.outputs), stack.id)
+
+    def find_pars(self, name: str) -> ParsMade | None:
+        """The Pars of this name; None without one that is whole."""
+        stack = self.stacks.find(pars_stack(name))
+        if stack is None or not stack.is_made:
+            return None
+        options = from_json(ParsOptions, self.stacks.options(stack))
+        return ParsMade(options, ParsOutputs.of(stack.outputs), stack.id)
+
+    def get_pars(self, name: str) -> ParsMade:
+        """The Pars of this name.
+
+        Raises NotFound.
+        """
+        found = self.find_pars(name)
+        if found is None:
+            raise NotFound(f"there is no Pars {name}", hint=f"br.Pars({name!r})")
+        return found
+
+    def find_knot(self, name: str) -> KnotMade | None:
+        """The Knot of this name; None without one that is whole."""
+        stack = self.stacks.find(knot_stack(name))
+        if stack is None or not stack.is_made:
+            return None
+        options = from_json(KnotOptions, self.stacks.options(stack))
+        return KnotMade(options, KnotOutputs.of(stack.outputs), stack.id)
+
+    def knots_of(self, pars: str) -> list[str]:
+        """The names of the Knots that were made for a Pars, sorted.
+
+        Each Knot of the region is asked.
+        """
+        names = [each.tags[KNOT_TAG] for each in self.stacks.all() if KNOT_TAG in each.tags]
+        found = [self.find_knot(name) for name in names]
+        return sorted(each.options.name for each in found if each and each.options.pars == pars)
+
+    def delete_knot(self, name: str) -> tuple[Left, ...]:
+        """End a Knot's jobs and delete it; what remains, and why.
+
+        Nothing remains of one that is not there. Its images do, and what it adopted.
+        """
+        stack = self.stacks.find(knot_stack(name))
+        if stack is None:
+            return ()
+        self._check_owner(stack, KNOT_TAG, name)
+        if stack.is_made:
+            self._end_jobs(stack.outputs["Queue"])
+        adopted = self._adopted(stack, {"Repository": ("AWS::ECR::Repository", "Repository")})
+        return (*self.stacks.delete(stack.id), *adopted)
+
+    def delete_pars(self, name: str) -> tuple[Left, ...]:
+        """Delete a Pars; what remains, and why.
+
+        Nothing remains of one that is not there. Its bucket does, and what it adopted. Raises
+        Conflict while a Knot uses it.
+        """
+        stack = self.stacks.find(pars_stack(name))
+        if stack is None:
+            return ()
+        self._check_owner(stack, PARS_TAG, name)
+        knots = self.knots_of(name)
+        if knots:
+            raise Conflict(
+                f"the Pars {name} is used by {', '.join(knots)}",
+                hint=f"bundlerun aws down {knots[0]}",
+            )
+        adopted = self._adopted(stack, _PARS_THINGS)
+        return (*self.stacks.delete(stack.id), *adopted)
+
+    def _agreed(self, options: T, stack: Stack) -> T:
+        """The options of a stack that exists, where they agree with what is asked for."""
+        found = from_json(type(options), self.stacks.options(stack))
+        different = differences(options, found)
+        if different:
+            kind = type(options).__name__.removesuffix("Options")
+            raise Conflict(
+                f"the {kind} {options.name} was made of other options: "
+                + "; ".join(map(str, different)),
+                hint=f"another name, without them, or bundlerun aws down {options.name} first",
+            )
+        return found
+
+    def _check_owner(self, stack: Stack, tag: str, name: str) -> None:
+        if stack.tags.get(tag) != name:
+            raise Conflict(
+                f"the stack {stack.name} was not made by bundlerun: nothing was deleted",
+                hint=f"aws cloudformation describe-stacks --stack-name {stack.name}",
+            )
+
+    def _end_jobs(self, queue: str) -> None:
+        client = self._aws.client("batch")
+        for job_id in batch.open_jobs(client, queue):
+            batch.terminate_job(client, job_id, "its Knot is deleted")
+
+    def _adopted(self, stack: Stack, things: Mapping[str, tuple[str, str]]) -> list[Left]:
+        """What a stack uses and did not make.
+
+        ``things`` are types, and the outputs that name them, by logical id.
+        """
+        template = cloudformation.template_of(self._aws.client("cloudformation"), stack.id)
+        return [
+            Left(kind, stack.outputs[output], ADOPTED)
+            for logical, (kind, output) in things.items()
+            if logical not in template["Resources"] and output in stack.outputs
+        ]
+
+
+_PARS_THINGS = {
+    "Bucket": ("AWS::S3::Bucket", "Bucket"),
+    "JobRole": ("AWS::IAM::Role", "JobRole"),
+    "InstanceProfile": ("AWS::IAM::InstanceProfile", "InstanceProfile"),
+    "ServiceRole": ("AWS::IAM::Role", "ServiceRole"),
+    "SpotFleetRole": ("AWS::IAM::Role", "SpotFleetRole"),
+}
