@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bundlerun import registry
+from bundlerun.aws import sandbox_env
 from bundlerun.connections import Connections
 from bundlerun.docker_engine import engine
 from bundlerun.errors import EngineError, SettingsError
@@ -60,6 +62,15 @@ def push_image(
                 raise EngineError(f"the engine did not tag {target.name}:{tag}")
         digests = [_pushed(client, target, tag, progress) for tag in tags]
     return replace(ref, name=target.name, digest=digests[0])
+
+
+def needs_none(settings: ImageSettings) -> bool:
+    """Whether images can stay on the engine here, though jobs are a service's.
+
+    No registry is configured, and the service is the sandbox, whose containers that engine runs.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_BATCH") or os.environ.get("AWS_ENDPOINT_URL")
+    return not settings.registry and endpoint is not None and sandbox_env.leads_to(endpoint)
 
 
 def registry_of(settings: ImageSettings) -> str:

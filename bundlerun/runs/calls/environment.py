@@ -234,8 +234,10 @@ def _said(request: EnvironmentRequest) -> Requirements | None:
 
 
 def _published(recipe: Recipe, request: EnvironmentRequest, scope: RunScope) -> ImageRef:
-    from bundlerun.images.publish import noted_registry, push_image
+    from bundlerun.images.publish import needs_none, noted_registry, push_image
 
+    if needs_none(scope.settings.images):
+        return built(recipe, scope.progress)
     noted = scope.store.noted_images
     registry = noted_registry(scope.connections)
     name = f"{recipe.name}:{recipe.tag}"

@@ -188,6 +188,20 @@ def test_an_image_is_built_once_and_found_by_one_look(
     assert said.strip() == " ".join(map(str, wanted))
 
 
+def test_the_sandbox_needs_no_registry(
+    engine: Any, images: str, workspace: br.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its containers are of the engine here, which has what it built."""
+    for name in ("AWS_ENDPOINT_URL", "BUNDLERUN_SANDBOX_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    made = asked(workspace, "AWSBatch", requirements=[])
+    assert (made.image or "").startswith(f"{images}/bundlerun-env:")
+    assert engine.images.get(made.image)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", "http://127.0.0.1:10")
+    with pytest.raises(SettingsError, match="BUNDLERUN_REGISTRY"):
+        asked(workspace, "AWSBatch", requirements=[])
+
+
 def test_an_image_is_published_once_and_then_known(
     engine: Any,
     registry: str,
