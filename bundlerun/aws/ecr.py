@@ -98,3 +98,21 @@ def _created(aws: Aws, name: str) -> str:
             hint="the same command again",
         )
     return found
+
+
+def repository_tags(aws: Aws, name: str) -> dict[str, str]:
+    """The tags of a repository; none for one that does not exist."""
+    client = aws.client("ecr")
+    with translated(f"looking for the repository {name}", "ECR"):
+        try:
+            arn = client.describe_repositories(repositoryNames=[name])["repositories"][0]
+            found = client.list_tags_for_resource(resourceArn=arn["repositoryArn"])["tags"]
+        except client.exceptions.RepositoryNotFoundException:
+            return {}
+    return {row["Key"]: row["Value"] for row in found}
+
+
+def delete_repository(aws: Aws, name: str) -> None:
+    """Delete a repository with its images: it cannot be undone."""
+    with translated(f"deleting the repository {name}", "ECR"):
+        aws.client("ecr").delete_repository(repositoryName=name, force=True)

@@ -345,23 +345,6 @@ class Bucket:
                     raise
 
 
-def bucket_exists(aws: Aws, bucket: str) -> bool:
-    """Whether there is a bucket of this name that this identity may see.
-
-    Raises AccessDenied for one of another account, RemoteUnreachable for one of another region.
-    """
-    from botocore.exceptions import ClientError
-
-    with translated("looking for the bucket", bucket):
-        try:
-            aws.client("s3").head_bucket(Bucket=bucket)
-        except ClientError as error:
-            if code_of(error) != "404":
-                raise
-            return False
-    return True
-
-
 def _page(ask: Callable[..., Any], **asked: Any) -> Any:
     """A page of a listing, asked for once more where it is not XML.
 

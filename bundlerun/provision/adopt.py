@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bundlerun.aws import ec2, iam
+from bundlerun.aws.buckets import bucket_exists
 from bundlerun.aws.ecr import repository_uri
-from bundlerun.aws.s3 import bucket_exists
 from bundlerun.aws.session import Aws
 from bundlerun.errors import NotFound, UsageError
 from bundlerun.provision.knot_template import Machine

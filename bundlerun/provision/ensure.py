@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bundlerun.aws import batch, cloudformation
+from bundlerun.aws.buckets import bucket_tags, delete_bucket
+from bundlerun.aws.ecr import delete_repository, repository_tags
 from bundlerun.aws.session import Aws
 from bundlerun.errors import Conflict, NotFound
 from bundlerun.progress import SILENT, Progress
@@ -163,10 +165,11 @@ class Provision:
         found = [self.find_knot(name) for name in names]
         return sorted(each.options.name for each in found if each and each.options.pars == pars)
 
-    def delete_knot(self, name: str) -> tuple[Left, ...]:
+    def delete_knot(self, name: str, *, repository: bool = False) -> tuple[Left, ...]:
         """End a Knot's jobs and delete it; what remains, and why.
 
-        Nothing remains of one that is not there. Its images do, and what it adopted.
+        Nothing remains of one that is not there. What it adopted remains, and its repository
+        unless ``repository``; the images go with it.
         """
         stack = self.stacks.find(knot_stack(name))
         if stack is None:
@@ -175,13 +178,19 @@ class Provision:
         if stack.is_made:
             self._end_jobs(stack.outputs["Queue"])
         adopted = self._adopted(stack, {"Repository": ("AWS::ECR::Repository", "Repository")})
-        return (*self.stacks.delete(stack.id), *adopted)
+        left = (*self.stacks.delete(stack.id), *adopted)
+        own = stack.outputs.get("Repository", "")
+        if not repository or repository_tags(self._aws, own).get(KNOT_TAG) != name:
+            return left
+        delete_repository(self._aws, own)
+        return _without(left, "AWS::ECR::Repository", own)
 
-    def delete_pars(self, name: str) -> tuple[Left, ...]:
+    def delete_pars(self, name: str, *, bucket: bool = False) -> tuple[Left, ...]:
         """Delete a Pars; what remains, and why.
 
-        Nothing remains of one that is not there. Its bucket does, and what it adopted. Raises
-        Conflict while a Knot uses it.
+        Nothing remains of one that is not there. What it adopted remains, and its bucket unless
+        ``bucket``; the data go with it, and cannot be brought back. Raises Conflict while a Knot
+        uses it.
         """
         stack = self.stacks.find(pars_stack(name))
         if stack is None:
@@ -194,7 +203,12 @@ class Provision:
                 hint=f"bundlerun aws down {knots[0]}",
             )
         adopted = self._adopted(stack, _PARS_THINGS)
-        return (*self.stacks.delete(stack.id), *adopted)
+        left = (*self.stacks.delete(stack.id), *adopted)
+        own = stack.outputs.get("Bucket", "")
+        if not bucket or bucket_tags(self._aws, own).get(PARS_TAG) != name:
+            return left
+        delete_bucket(self._aws, own)
+        return _without(left, "AWS::S3::Bucket", own)
 
     def _agreed(self, options: T, stack: Stack) -> T:
         """The options of a stack that exists, where they agree with what is asked for."""
@@ -232,6 +246,10 @@ class Provision:
             for logical, (kind, output) in things.items()
             if logical not in template["Resources"] and output in stack.outputs
         ]
+
+
+def _without(left: tuple[Left, ...], what: str, name: str) -> tuple[Left, ...]:
+    return tuple(each for each in left if (each.what, each.id) != (what, name))
 
 
 _PARS_THINGS = {

@@ -209,6 +209,21 @@ def test_what_stayed_is_adopted_when_it_is_made_again(account: Account) -> None:
     assert f"Buckets: {shared.outputs.bucket}" in account.all()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_bucket_and_repository_go_when_they_are_asked_to(account: Account, times: int) -> None:
+    """With all they have, also where they stayed from an earlier time: they are its own by tag."""
+    before = account.all()
+    client = account.provision()
+    for _ in range(times):
+        client.delete_knot(account.name)
+        client.delete_pars(account.name)
+        shared, _ = make(account)
+    account.client("s3").put_object(Bucket=shared.outputs.bucket, Key="k", Body=b"x")
+    assert client.delete_knot(account.name, repository=True) == ()
+    assert client.delete_pars(account.name, bucket=True) == ()
+    assert account.all() == before
+
+
 def test_what_exists_is_adopted_and_never_deleted(account: Account) -> None:
     """Roles, a bucket and a repository, with all that they have."""
     iam, name = account.client("iam"), account.name
@@ -234,9 +249,9 @@ def test_what_exists_is_adopted_and_never_deleted(account: Account) -> None:
     )
     assert made.outputs.remote == f"s3://mine-{name}/data"
     client.ensure_knot(KnotOptions.of(name, pars=name, repository=f"mine/{name}"))
-    (left,) = client.delete_knot(name)
+    (left,) = client.delete_knot(name, repository=True)
     assert (left.id, left.why) == (f"mine/{name}", "it was there before")
-    assert {each.what for each in client.delete_pars(name)} == {
+    assert {each.what for each in client.delete_pars(name, bucket=True)} == {
         "AWS::S3::Bucket",
         "AWS::IAM::Role",
         "AWS::IAM::InstanceProfile",

@@ -441,3 +441,41 @@ def test_blocks_are_cut_as_asked() -> None:
     assert blocks("10.0.0.0/24", "2", "5") == ["10.0.0.0/27", "10.0.0.32/27"]
     with pytest.raises(Unmakeable, match="has no 3 blocks"):
         blocks("10.0.0.0/24", 3, 7)
+
+
+def test_what_is_kept_goes_when_its_creation_fails(aws: Aws) -> None:
+    """RetainExceptOnCreate: rolled back with the rest, and kept by a deletion (template reference,
+    "DeletionPolicy attribute")."""
+    bucket = {
+        "Type": "AWS::S3::Bucket",
+        "Properties": {"BucketName": aws.name},
+        "DeletionPolicy": "RetainExceptOnCreate",
+    }
+    logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": aws.name}}
+    template = {"Resources": {"Bucket": bucket, "Logs": {**logs, "DependsOn": "Bucket"}}}
+    s3 = client_of("s3", aws.endpoint)
+    aws.failing["Logs"] = "not today"
+    failed = aws.create(template)
+    assert aws.ended(failed)["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert aws.name not in [row["Name"] for row in s3.list_buckets()["Buckets"]]
+    aws.cfn.delete_stack(StackName=failed)
+    aws.ended(failed)
+    aws.failing.clear()
+    stack = aws.create(template)
+    aws.ended(stack)
+    aws.cfn.delete_stack(StackName=stack)
+    assert aws.ended(stack)["StackStatus"] == "DELETE_COMPLETE"
+    assert aws.told(stack, "DELETE_SKIPPED") == ["Bucket"]
+    s3.delete_bucket(Bucket=aws.name)
+
+
+def test_an_environment_without_a_role_has_the_service_linked_one(aws: Aws) -> None:
+    """AWS Batch makes it itself (user guide, "Using service-linked roles for AWS Batch")."""
+    template = everything(aws.name)
+    del template["Resources"]["Compute"]["Properties"]["ServiceRole"]
+    aws.ended(aws.create(template))
+    batch = client_of("batch", aws.endpoint)
+    (found,) = batch.describe_compute_environments(computeEnvironments=[aws.name])[
+        "computeEnvironments"
+    ]
+    assert "/aws-service-role/batch.amazonaws.com/" in found["serviceRole"]
