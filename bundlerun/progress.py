@@ -1,4 +1,4 @@
-"""Progress reporting: the protocol, and listeners that show nothing or write a log."""
+"""Progress reporting: the protocol, a silent listener and one that writes a log."""
 
 from __future__ import annotations
 

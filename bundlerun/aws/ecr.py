@@ -59,7 +59,7 @@ def ecr_repository(aws: Aws, name: str) -> EcrRepository:
 
 
 def repository_uri(aws: Aws, name: str) -> str | None:
-    """The address of the repository ``name`` of the account's registry; None without one.
+    """The address of the repository ``name`` of the account, None without one.
 
     Raises as ``ecr_repository`` does.
     """
