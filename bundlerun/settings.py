@@ -5,6 +5,9 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     [run]
     vcpus = 1
     memory_mib = 2048
+    gpus = 0
+    timeout_s = 3600                      # of a job, or of an item of a map
+    retries = 0                           # after a lost machine
     luigid = "http://127.0.0.1:8082"      # BUNDLERUN_LUIGID
 
     [images]
@@ -54,25 +57,34 @@ T = TypeVar("T")
 
 
 def option(
-    default: Any = None, *, variable: str | None = None, choices: tuple[str, ...] = ()
+    default: Any = None,
+    *,
+    variable: str | None = None,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
 ) -> Any:
-    """A key of a section: its default, its variable, and its choices.
+    """A key of a section: default, variable, choices, and the least of a number.
 
     The variable wins over the file, and is one of bundlerun's own prefix: others are not part of
     the settings.
     """
-    return field(default=default, metadata={"variable": variable, "choices": choices})
+    return field(
+        default=default, metadata={"variable": variable, "choices": choices, "least": least}
+    )
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``[run]``: the default size of jobs, and luigi's central scheduler.
+    """``[run]``: what jobs get unless asked otherwise, and luigi's scheduler.
 
-    Applies report their graph to the latter.
+    Applies report their graph to the latter. ``timeout_s`` is in seconds, None: no limit.
     """
 
     vcpus: float = 1
-    memory_mib: int = 2048
+    memory_mib: int = option(2048, least=1)
+    gpus: int = option(0, least=0)
+    timeout_s: int | None = option(least=1)
+    retries: int = option(0, least=0)
     luigid: str | None = option(variable="BUNDLERUN_LUIGID")
 
 
@@ -311,6 +323,12 @@ def _checked(option: Field[Any], hint: Any, value: Any, where: str) -> Any:
         raise SettingsError(
             f"{where} must be one of {', '.join(choices)}, not {value!r:.40}",
             hint=f'{where.rpartition(" ")[2]}="{choices[0]}"',
+        )
+    least = option.metadata.get("least")
+    if least is not None and value < least:
+        raise SettingsError(
+            f"{where} must be {least:g} or more, not {value:g}",
+            hint=f"{where.rpartition(' ')[2]}={_EXAMPLES[wanted[0]]}",
         )
     return value
 

@@ -53,6 +53,9 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
         ("[run]\nqueue = 'x'\n", "queue"),
         ("[run]\nmemory_mib = 'much'\n", "memory_mib"),
         ("[run]\nvcpus = true\n", "vcpus"),
+        ("[run]\nretries = -1\n", "0 or more"),
+        ("[run]\ntimeout_s = 0\n", "1 or more"),
+        ("[run]\ngpus = -1\n", "0 or more"),
         ("run = 3\n", "run"),
         ("[store]\ncheckout = 'hard'\n", "copy, link"),
         ("backends = 3\n", "backends"),
@@ -86,6 +89,9 @@ def test_without_a_home_nobody_else_can_configure_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert read_settings({}).home == Path("/nonexistent/.bundlerun")
 
+
+NUMBERS = ("session_seconds", "timeout_s")
+"""Keys that take a number and have none as their default."""
 
 PAGE = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 KEYS = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in PAGE.splitlines()]
@@ -139,7 +145,7 @@ def test_a_key_is_what_its_page_says(
     )
     assert meaning
     given, other = ("link", "copy") if key == "checkout" else ("7", "8")
-    is_number = isinstance(value, (int, float)) or key == "session_seconds"
+    is_number = isinstance(value, (int, float)) or key in NUMBERS
     text = f"[{section}]\n{key} = {in_file(int(given) if is_number else given)}\n"
     assert str(values_of(settings(tmp_path, text), section)[key]) == given
     if variable:

@@ -207,7 +207,8 @@ class Backend(ABC):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
                 f"{self.name} keeps no limit of {name}, and cannot give {getattr(resources, name)}",
-                hint=f"leave out {option}",
+                hint=f"leave out {option}"
+                + (", or --gpus 0 where the settings ask for it" if name == "gpus" else ""),
             )
 
     def check(self, spec: JobSpec) -> None:

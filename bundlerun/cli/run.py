@@ -11,6 +11,7 @@ import click
 
 from bundlerun.api.handle import RunResult
 from bundlerun.api.workspace import Workspace
+from bundlerun.backends.job import SIZES
 from bundlerun.backends.open import traits_of
 from bundlerun.cli.options import (
     PipeCommand,
@@ -68,10 +69,10 @@ from bundlerun.registry import BACKENDS, DEFAULT_BACKEND
     type=click.IntRange(min=1),
     help="End the job after so many seconds (AWS Batch: 60 or more).",
 )
+@click.option("--no-timeout", is_flag=True, help="No limit, whatever the settings say.")
 @click.option(
     "--retries",
     type=int,
-    default=0,
     help="More attempts after a lost machine or a failed start, where the backend can.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
@@ -101,6 +102,7 @@ def command(
         raise UsageError("--verify needs the result of both runs", hint="leave out --no-wait")
     if wait is None:
         wait = verify or traits_of(options["backend"]).waits
+    _leave_to_settings(options)
     options["push_input"] = not options.pop("no_push_input")
     # What no class could be called is an option of the backend's.
     said = options["config"]
@@ -118,6 +120,18 @@ def command(
     _show(result, as_json=as_json, dry_run=dry_run)
     if verify and result.output is not None and not as_json:
         click.echo("verified: a second run made the same value")
+
+
+def _leave_to_settings(options: dict[str, Any]) -> None:
+    """Take out what was not given: None would mean none."""
+    no_timeout = options.pop("no_timeout")
+    if no_timeout and options["timeout_s"] is not None:
+        raise UsageError("--timeout-s and --no-timeout exclude each other", hint="leave out one")
+    for name in (*SIZES, "timeout_s", "retries"):
+        if options[name] is None:
+            del options[name]
+    if no_timeout:
+        options["timeout_s"] = None
 
 
 def _run(

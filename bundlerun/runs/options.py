@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundlerun.backends.job import SIZES, Resources
+from bundlerun.backends.job import SIZES
 from bundlerun.bundles.record import checked_name, checked_tags
 from bundlerun.errors import UsageError
 from bundlerun.pipelines.options import Options
 from bundlerun.pipelines.overrides import Given, parsed_secrets
 from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.runs.limits import SETTING, LeftOut, resources_of, retries_of, whole
 from bundlerun.runs.request import RunRequest
 from bundlerun.settings import Settings
 
@@ -28,8 +28,10 @@ class RunOptions(Options):
     value}``, and ``env`` has variables; both are in the key. ``secrets`` names variables of this
     process that the job gets, or ``NAME=REFERENCE`` where the backend reads them itself; they stand
     in no key, plan, record or log. ``job_options`` are those of the section ``[backends.NAME]``
-    that one job can be given. ``vcpus``, ``memory_mib`` and ``gpus`` are the job's size; None: as
-    the settings say. ``timeout_s`` None: no limit; ``retries``: more attempts after a lost machine.
+    that one job can be given. What is left out of
+    those below is as the settings say; None and 0 mean none and zero. ``vcpus``, ``memory_mib`` and
+    ``gpus`` are the job's size, ``timeout_s`` its limit in whole seconds, ``retries`` the attempts
+    after the first, where the machine was lost.
     """
 
     _of = "a run"
@@ -38,11 +40,11 @@ class RunOptions(Options):
     build: bool = False
     push_input: bool = True
     session_seconds: int | None = None
-    vcpus: float | None = None
-    memory_mib: int | None = None
-    gpus: int | None = None
-    timeout_s: int | None = None
-    retries: int = 0
+    vcpus: float | LeftOut | None = SETTING
+    memory_mib: int | LeftOut | None = SETTING
+    gpus: int | LeftOut | None = SETTING
+    timeout_s: int | LeftOut | None = SETTING
+    retries: int | LeftOut | None = SETTING
     job_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,8 +62,10 @@ def request_of(
     if "." not in pipe:
         raise UsageError(f"{pipe!r} is not a dotted class name", hint="package.module.Class")
     sizes = {name: getattr(options, name) for name in SIZES}
-    asked = {name: size for name, size in sizes.items() if size is not None}
-    resources = Resources(settings.run.vcpus, settings.run.memory_mib)
+    resources, asked = resources_of(sizes, settings.run)
+    timeout_s = settings.run.timeout_s
+    if options.timeout_s is not SETTING:
+        timeout_s = whole("timeout_s", options.timeout_s, 1, hint="--timeout-s 1")
     return RunRequest(
         input=None if input == "-" else input,
         output=checked_name(output),
@@ -74,10 +78,10 @@ def request_of(
         force_all=options.force_all,
         push_input=options.push_input,
         session_seconds=options.session_seconds,
-        resources=dataclasses.replace(resources, **asked),
-        asked=frozenset(asked),
-        timeout_s=options.timeout_s,
-        retries=options.retries,
+        resources=resources,
+        asked=asked,
+        timeout_s=timeout_s,
+        retries=retries_of(options.retries, settings.run, options.backend),
         options={name: str(value) for name, value in options.job_options.items()},
         given=Given.of(options.config, options.env),
         secrets=parsed_secrets(options.secrets),

@@ -82,3 +82,10 @@ def test_credentials_cannot_be_narrowed_where_there_are_none(
     said = bundlerun("run", "--use-aws-session-token", "900", "-", "out", "pkg.m.Pipe")
     assert said.code == 2
     assert "leave out --use-aws-session-token" in said.err
+
+
+def test_a_limit_and_none_exclude_each_other(bundlerun: Callable[..., Said]) -> None:
+    """``--no-timeout`` is for a limit of the settings."""
+    said = bundlerun("run", "--timeout-s", "5", "--no-timeout", "-", "out", "a.b.C")
+    assert (said.code, said.out) == (2, "")
+    assert "leave out one" in said.err

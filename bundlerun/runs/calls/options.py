@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bundlerun.backends.job import SIZES, Resources
 from bundlerun.bundles.record import checked_name, checked_tags
@@ -17,16 +15,16 @@ from bundlerun.pipelines.options import Keywords
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import DEFAULT_BACKEND
 from bundlerun.runs.calls.environment import EnvironmentRequest
+from bundlerun.runs.limits import (
+    SETTING,
+    LeftOut,
+    number,
+    resources_of,
+    retries_of,
+    timeout_of,
+    whole,
+)
 from bundlerun.settings import Settings
-
-
-class LeftOut(Enum):
-    """What stands for an option that was not given: None and 0 mean none and zero."""
-
-    SETTING = "as the settings say"
-
-
-SETTING: Literal[LeftOut.SETTING] = LeftOut.SETTING
 
 _NO_FACTOR = 1.0
 
@@ -116,18 +114,20 @@ def call_request(
         raise UsageError(
             "tags stand on the output, and no output is asked for", hint='output="NAME", tags={...}'
         )
-    resources, asked = _resources(options, settings)
+    backend = _text("backend", options.backend)
+    sizes = {name: getattr(options, name) for name in SIZES}
+    resources, asked = resources_of(sizes, settings.run)
     return CallRequest(
         func=func,
         kwargs=kwargs,
-        backend=_text("backend", options.backend),
-        chunksize=_whole("chunksize", options.chunksize, 1, hint="chunksize=10"),
+        backend=backend,
+        chunksize=whole("chunksize", options.chunksize, 1, hint="chunksize=10"),
         env=env,
         image=_image(options),
         requirements=_requirements(options.requirements),
         base_image=_text("base_image", options.base_image) if options.base_image else None,
-        timeout_s=_timeout(options.timeout_s),
-        retries=_retries(options.retries),
+        timeout_s=timeout_of(options.timeout_s, settings.run),
+        retries=retries_of(options.retries, settings.run, backend),
         resources=resources,
         asked=asked,
         memory_factor=_factor(options.memory_factor),
@@ -158,29 +158,6 @@ def _check_signature(
             f"{name}{signature} cannot be called so: {error}",
             hint="an iterable for each positional argument, kwargs={...} for the others",
         ) from error
-
-
-def _resources(options: MapOptions, settings: Settings) -> tuple[Resources, frozenset[str]]:
-    defaults = Resources(settings.run.vcpus, settings.run.memory_mib)
-    asked: dict[str, Any] = {}
-    for name in sorted(SIZES):
-        value = getattr(options, name)
-        if value is SETTING:
-            continue
-        if name == "gpus":
-            # None at all every backend keeps.
-            if gpus := _whole(name, value, 0, hint="gpus=1"):
-                asked[name] = gpus
-        elif value is None:
-            raise UsageError(
-                f"{name}=None cannot be meant: each container gets some",
-                hint=f"leave out {name}, for that of the settings",
-            )
-        elif name == "vcpus":
-            asked[name] = _number(name, value, over=0, hint="vcpus=2")
-        else:
-            asked[name] = _whole(name, value, 1, hint="memory_mib=4096")
-    return replace(defaults, **asked), frozenset(asked)
 
 
 def _image(options: MapOptions) -> str | EnvironmentRequest | None:
@@ -218,22 +195,10 @@ def _requirements(given: Sequence[str] | str | Path | None) -> Sequence[str] | P
     return tuple(given)
 
 
-def _timeout(given: float | LeftOut | None) -> float | None:
-    if given is SETTING or given is None:
-        return None
-    return _number("timeout_s", given, over=0, hint="timeout_s=3600, or None for no limit")
-
-
-def _retries(given: int | LeftOut | None) -> int:
-    if given is SETTING or given is None:
-        return 0
-    return _whole("retries", given, 0, hint="retries=3") or 0
-
-
 def _factor(given: float | None) -> float:
     if given is None:
         return _NO_FACTOR
-    factor = _number("memory_factor", given, over=0, hint="memory_factor=2")
+    factor = number("memory_factor", given, over=0, hint="memory_factor=2")
     if factor < _NO_FACTOR:
         raise UsageError(
             f"memory_factor={factor:g} would give less memory to what had too little",
@@ -245,31 +210,11 @@ def _factor(given: float | None) -> float:
 def _check_prices(max_cost: float | None) -> None:
     if max_cost is None:
         return
-    _number("max_cost", max_cost, over=0, hint="max_cost=20")
+    number("max_cost", max_cost, over=0, hint="max_cost=20")
     raise UsageError(
         "max_cost needs the prices of a vCPU and of memory, and no setting gives them",
         hint="leave out max_cost",
     )
-
-
-def _whole(name: str, given: object, least: int, *, hint: str) -> Any:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not hasattr(given, "__index__"):
-        raise UsageError(f"{name} must be a whole number, not {given!r:.80}", hint=hint)
-    number = given.__index__()
-    if number < least:
-        raise UsageError(f"{name} must be {least} or more, not {number}", hint=hint)
-    return number
-
-
-def _number(name: str, given: object, *, over: float, hint: str) -> float:
-    if isinstance(given, (bool, str)) or not hasattr(given, "__float__"):
-        raise UsageError(f"{name} must be a number, not {given!r:.80}", hint=hint)
-    number = float(given)
-    if not math.isfinite(number) or number <= over:
-        raise UsageError(f"{name} must be a number over {over:g}, not {number!r}", hint=hint)
-    return number
 
 
 def _text(name: str, given: object) -> str:

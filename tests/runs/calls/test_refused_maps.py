@@ -49,7 +49,7 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any], str]] = {
     "a variable of AWS Batch": ((double, ITEMS), {"env": {"AWS_BATCH_X": "1"}}, "MY_AWS_BATCH_X"),
     "a limit of nothing": ((double, ITEMS), {"timeout_s": 0}, "timeout_s=3600"),
     "a limit that is no number": ((double, ITEMS), {"timeout_s": float("nan")}, "timeout_s=3600"),
-    "fewer retries than none": ((double, ITEMS), {"retries": -1}, "retries=3"),
+    "fewer retries than none": ((double, ITEMS), {"retries": -1}, "retries=0"),
     "retries that the backend has not": ((double, ITEMS), {"retries": 2}, "--retries 0"),
     "no CPU": ((double, ITEMS), {"vcpus": 0}, "vcpus=2"),
     "CPUs that are none": ((double, ITEMS), {"vcpus": None}, "leave out vcpus"),
@@ -119,3 +119,14 @@ def test_an_option_left_out_is_the_setting_and_none_is_none(
     run = br.map(double, [], backend="Processes", gpus=None, retries=None, timeout_s=None)
     (record,) = br.jobs(run.run_id)
     assert record.failure is None
+
+
+def test_gpus_of_the_settings_are_refused_where_there_are_none(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No job begins without the GPU that the settings promise it."""
+    (lab.path / "config.toml").write_text("[run]\ngpus = 1\n")
+    monkeypatch.setenv("BUNDLERUN_HOME", str(lab.path))
+    with pytest.raises(errors.UsageError, match="--gpus 0") as refused:
+        br.map(double, ITEMS, backend="Processes")
+    assert "--gpus 0" in refused.value.hint
