@@ -84,19 +84,31 @@ def resumed(call: Call) -> Call:
     record = call.record
     if record.judged or record.cancel_asked_s is not None or _is_complete(call):
         return call
-    young = time.time() - (record.submitted_s or 0.0) < ABANDONED_S
-    if call.seal is None or (record.adopted and young):
+    if call.seal is None or may_be_submitted(record):
         raise Conflict(
             f"{record.label} has not all of its jobs yet: its client is still submitting them, or"
             " ended before it did",
             hint=f"the same later, or bundlerun cancel {record.run_id[:13]}",
         )
+    return gone_on(call)
+
+
+def gone_on(call: Call) -> Call:
+    """The call, of which each part has a job, once no other process submits it.
+
+    Of this store: others are waited for by ``may_be_submitted``. Raises as ``submit.go_on``.
+    """
     with holding(call.run_id, call.scope, wait=True):
         call = call.read_again()
         if call.record.judged or _is_complete(call):
             return call
         # A job may be there that its client did not note before it died.
         return go_on(call.changed(orphaned_s=call.record.orphaned_s or time.time()))
+
+
+def may_be_submitted(record: RunRecord) -> bool:
+    """Whether another store, whose locks are not seen here, may still submit it."""
+    return record.adopted and time.time() - (record.submitted_s or 0.0) < ABANDONED_S
 
 
 def _is_complete(call: Call) -> bool:

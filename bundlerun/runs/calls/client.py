@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.backends.poll import TRANSIENT
 from bundlerun.errors import Cancelled, EngineError, UsageError
-from bundlerun.runs.calls.attach import opened, resumed
+from bundlerun.runs.calls.attach import may_be_submitted, opened, resumed
 from bundlerun.runs.calls.cancel import end
 from bundlerun.runs.calls.follow import Following
 from bundlerun.runs.calls.gather import All, Gathering, fetched
@@ -92,7 +92,8 @@ class CallVerbs:
         handles = record.handles
         seen = [statuses[handle.id] for handle in handles if handle.id in statuses]
         begun = len(handles) == len(record.parts) and record.unsent is None
-        if not begun and not record.judged:
+        ends = record.cancel_asked_s is not None and not may_be_submitted(record)
+        if not begun and not record.judged and not ends:
             return _unsubmitted(record, scope)
         if not all(status.state.final for status in seen):
             return _noted(record, seen, scope)

@@ -16,21 +16,23 @@ from bundlerun.backends.job import Failure, JobHandle, JobState, JobStatus
 from bundlerun.errors import (
     BundlerunError,
     Cancelled,
+    EngineError,
     InfraError,
     MissingOutput,
     OutOfMemory,
     Stuck,
+    SubmitUnknown,
     UsageError,
 )
 from bundlerun.futures.codec import Codec
 from bundlerun.futures.followed import Ended
 from bundlerun.futures.outcome import Outcome, exception_of
+from bundlerun.runs.calls.attach import gone_on, may_be_submitted
 from bundlerun.runs.calls.call import Call
 from bundlerun.runs.calls.cancel import end, end_item
 from bundlerun.runs.calls.gather import Gathering
 from bundlerun.runs.calls.parts import Part, repeat_of
 from bundlerun.runs.calls.settle import settle
-from bundlerun.runs.calls.submit import go_on
 from bundlerun.runs.claim import claimant
 from bundlerun.runs.keys import place_of
 from bundlerun.runs.scope import holding, read_again
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 LAST_LINES = 20
 """Lines of the log that are told of a job without an outcome."""
+
+_NEVER_BEGUN = "it was cancelled before it was submitted"
 
 LOGS_AT_MOST = 20
 """The logs of so many such jobs of a part are asked for: they mostly say the same."""
@@ -113,6 +117,8 @@ class Following:
         for part in self.call.parts:
             if part.handle is not None and part.number in self._over:
                 yield from self._left_out(part, statuses.get(part.handle.id), open)
+        yield from self._never_begun(open)
+        self._submit_rest()
         self._repeat()
         if self._is_over():
             self.call = settle(self.call, self._gathering, wait=True)
@@ -306,6 +312,46 @@ class Following:
             return None
         return None if claiming is None else self.backend.other_job(part.handle, claiming)
 
+    def _never_begun(self, open: OpenItems) -> Iterator[Ended]:
+        """The open items of parts that a cancel came before."""
+        if self._is_all_submitted or not self._is_cancelled:
+            return
+        with holding(self.call.run_id, self.call.scope, wait=True):
+            # Who submitted the call meanwhile has ended what it submitted.
+            self.call = self.call.read_again()
+        for part in [part for part in self.call.parts if part.handle is None]:
+            self._over.add(part.number)
+            for index in [index for index in part.all_items if index in open]:
+                outcome = Outcome(index, part.attempt, failure="Cancelled", reason=_NEVER_BEGUN)
+                if self.call.seal is not None:
+                    self._gathering.keep(outcome, self.call.seal)
+                yield self._ended(outcome)
+
+    @property
+    def _is_cancelled(self) -> bool:
+        """Whether what is not submitted by now never will be."""
+        record = self.call.record
+        return record.cancel_asked_s is not None and not may_be_submitted(record)
+
+    @property
+    def _is_all_submitted(self) -> bool:
+        return all(p.handle is not None or p.number in self._over for p in self.call.parts)
+
+    def _submit_rest(self) -> None:
+        """Submit what a stumble kept from it: a repeat is noted before it has a job.
+
+        Raises EngineError where it stumbles again.
+        """
+        if self._is_all_submitted or self.call.record.cancel_asked_s is not None:
+            return
+        try:
+            self.call = gone_on(self.call)
+        except Cancelled:
+            self.call, self._again = self.call.read_again(), {}
+        except SubmitUnknown as error:
+            # The next look asks for the job by its name.
+            raise EngineError(error.message, hint=error.hint) from error
+
     def _repeat(self) -> None:
         """Submit once more, with more memory, what ran out of it.
 
@@ -322,39 +368,28 @@ class Following:
                 if room is not None and any(p.number not in self._over for p in self.call.parts):
                     return
                 some = items[start : start + largest]
-                if not self._repeated(some, attempt, memory_mib):
-                    return
+                self._note_repeat(some, attempt, memory_mib)
+                self._submit_rest()
 
     def _room(self, memory_mib: int) -> int | None:
         resources = dataclasses.replace(self.call.task.resources, memory_mib=memory_mib)
         return self.backend.room(resources)
 
-    def _repeated(self, items: list[int], attempt: int, memory_mib: int) -> bool:
-        """Submit ``items`` as a new part; whether it was done.
-
-        It is not done in a run that is cancelled.
-        """
-        for index in items:
-            del self._again[index]
+    def _note_repeat(self, items: list[int], attempt: int, memory_mib: int) -> None:
+        """Note ``items`` as a new part, not submitted yet."""
         with holding(self.call.run_id, self.call.scope, wait=True):
             # Another process that follows the run may have done so already.
             self.call = self.call.read_again()
             later = [part for part in self.call.parts if part.attempt >= attempt]
-            items = [i for i in items if not any(part.has(i) for part in later if part.items)]
-            if not items:
-                return True
-            number = len(self.call.parts)
-            part = repeat_of(self.call.run_id, number, items, attempt, memory_mib)
-            self.call = self.call.with_part(part)
-            try:
-                self.call = go_on(self.call)
-            except Cancelled:
-                self.call = self.call.read_again()
-                self._again = {}
-                return False
-        line = f"{len(items)} items ran out of memory: again with {memory_mib} MiB"
-        self.call.scope.progress.line(line)
-        return True
+            new = [i for i in items if not any(part.has(i) for part in later if part.items)]
+            if new and self.call.record.cancel_asked_s is None:
+                number = len(self.call.parts)
+                part = repeat_of(self.call.run_id, number, new, attempt, memory_mib)
+                self.call = self.call.with_part(part)
+                line = f"{len(new)} items ran out of memory: again with {memory_mib} MiB"
+                self.call.scope.progress.line(line)
+        for index in items:
+            self._again.pop(index, None)
 
     def _ended(self, outcome: Outcome) -> Ended:
         """An outcome, decoded."""

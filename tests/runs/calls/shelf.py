@@ -23,7 +23,7 @@ from bundlerun.backends.job import (
     Resources,
     state_of_array,
 )
-from bundlerun.errors import Conflict, UsageError
+from bundlerun.errors import Conflict, EngineError, SubmitUnknown, UsageError
 from bundlerun.futures.codec import Codec
 from bundlerun.futures.item_packs import packed
 from bundlerun.futures.outcome import Outcome
@@ -64,12 +64,22 @@ class Shelf(Backend):
         self.check(spec)
         handle = self._handle(spec.run_id, spec.part, spec.array)
         self._note("submit", handle.id)
+        fate = self._fate()
+        if fate == "before":
+            raise EngineError("the shelf is too busy", hint="the same later")
         there = self._path(handle.id)
         if not there.exists():
             env, memory_mib = spec.environment, spec.resources.memory_mib
             told = {"env": env, "array": spec.array, "memory_mib": memory_mib, "ends": {}}
             write(there, json.dumps({**told, "retries": spec.retries, "limit": spec.timeout_s}))
+        if fate == "after":
+            raise SubmitUnknown("the answer of the shelf is lost", hint="the same later")
         return handle
+
+    def stumble(self, *fates: str) -> None:
+        """What becomes of the next submissions: "before" and "after" they were done an error, or
+        "" none."""
+        (self.folder / "fates").write_text(",".join(fates))
 
     def room(self, resources: Resources) -> int | None:
         """No limit, unless the test has set one."""
@@ -186,6 +196,12 @@ class Shelf(Backend):
             done += 1
         write(self._path(id), json.dumps(job))
         return done
+
+    def _fate(self) -> str:
+        path = self.folder / "fates"
+        fate, _, rest = (path.read_text() if path.exists() else "").partition(",")
+        path.write_text(rest)
+        return fate
 
     def _status(self, handle: JobHandle) -> JobStatus:
         job = self._job(handle.id)
