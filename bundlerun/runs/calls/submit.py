@@ -16,6 +16,7 @@ from bundlerun.backends.open import shared_backend
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import BundlerunError, Cancelled, NotCommitted, SubmitUnknown
 from bundlerun.futures.sealing import Seal
+from bundlerun.remotes.identity import check_remote
 from bundlerun.runs.calls.call import Call, parts_as_rows
 from bundlerun.runs.calls.function import prepared, send_function
 from bundlerun.runs.calls.job import check_call, part_spec
@@ -69,12 +70,15 @@ def submit(
 
     Each item is a tuple of arguments. Nothing is waited for. ``uploaded`` notes functions that were
     sent, for who begins several runs. Nothing is submitted, and nothing stays on the remote, where
-    the iterable raises. Raises UsageError for what the backend cannot do, before anything is sent;
-    BadValue for an item that cannot travel; SubmitUnknown, and leaves the run open, where it is not
-    known whether there is a job; what the remote and the backend raise.
+    the iterable raises. Raises UsageError for what the backend cannot do, RemoteChanged where
+    another remote answers than the context is bound to, before anything is sent; BadValue for an
+    item that cannot travel; SubmitUnknown, and leaves the run open, where it is not known whether
+    there is a job; what the remote and the backend raise.
     """
     backend = shared_backend(request.backend, scope.connections)
     check_call(request, backend, scope)
+    # Before minutes go into an image: the output could not be pushed to another remote.
+    check_remote(scope.remote, scope.binding.uuid)
     begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
     remote, run_id, seal = scope.remote, begun.run_id, begun.seal
     with removed_where_it_breaks_off(remote, run_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,6 +171,16 @@ def test_an_iterable_that_raises_in_the_middle_submits_nothing(
         mapped(abs, items())
     assert br.jobs() == []
     assert not [path for path in (lab.remote / "runs").rglob("*") if path.is_file()]
+
+
+def test_another_remote_at_the_address_gets_nothing(lab: Lab, mapped: Callable[..., Any]) -> None:
+    """Said at the start, not when the results are to become a bundle; nothing is written there."""
+    shutil.rmtree(lab.remote)
+    lab.remote.mkdir()
+    with pytest.raises(errors.RemoteChanged, match="--rebind"):
+        mapped(abs, [1, 2], output="positive")
+    assert list(lab.remote.iterdir()) == []
+    assert br.jobs() == []
 
 
 def test_a_run_that_is_cancelled_ends_its_jobs(mapped: Callable[..., Any]) -> None:
