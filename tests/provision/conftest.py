@@ -13,7 +13,7 @@ import pytest
 from bundlerun.aws.session import Aws
 from bundlerun.progress import Lines
 from bundlerun.provision.ensure import Provision
-from bundlerun.sandbox.batch_attempt import in_process
+from bundlerun.sandbox.batch_attempt import Attempt, in_process
 from bundlerun.sandbox.contents import REGION, SECRETS
 from tests.sandbox.scene import client_of
 from tests.services import aws_in_process
@@ -87,11 +87,17 @@ KINDS = (
 )
 
 
+def until_ended(attempt: Attempt) -> int:
+    """A job that runs until it is ended."""
+    attempt.stopping.wait(60)
+    return 143
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[str, dict[str, str]]]:
     """One AWS for all tests of a module, and what fails in it."""
     failing: dict[str, str] = {}
-    with aws_in_process(in_process(lambda _: 0), failing=failing) as (_, endpoint):
+    with aws_in_process(in_process(until_ended), failing=failing) as (_, endpoint):
         yield endpoint, failing
 
 

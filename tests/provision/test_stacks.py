@@ -7,6 +7,8 @@ AWS says it does; that AWS's own rollback does, and what IAM allows, it cannot p
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -146,21 +148,43 @@ def test_two_at_once_are_both_told_of_a_failure(account: Account) -> None:
     assert account.all() == before
 
 
-def test_what_a_dead_client_left_is_no_hindrance(account: Account) -> None:
-    """A stack that was rolled back while nobody looked is deleted, and made."""
-    _, found = PARS["default"]
-    template = ensure.pars_template(ParsOptions.of(account.name), found)
-    account.failing["JobRole"] = "not today"
-    cfn = account.client("cloudformation")
-    cfn.create_stack(
-        StackName=ensure.pars_stack(account.name),
-        TemplateBody=json.dumps(template),
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-        Tags=[{"Key": "bundlerun:pars", "Value": account.name}],
-    )
+CLIENT = """
+import sys
+from bundlerun.aws.session import Aws
+from bundlerun.progress import Lines
+from bundlerun.provision.ensure import Provision
+from bundlerun.provision.options import ParsOptions
+
+told = Lines(lambda line: print(line, flush=True))
+Provision(Aws(), progress=told).ensure_pars(ParsOptions.of(sys.argv[1], vpc="new"))
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_client_that_is_killed_is_no_hindrance(account: Account, fails: bool) -> None:
+    """What it began goes on and is used; what failed while nobody looked is deleted, and made."""
+    if fails:
+        account.failing["JobRole"] = "not today"
+    program = [sys.executable, "-c", CLIENT, account.name]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert "making" in client.stdout.readline()
+        client.kill()
+    other = account.provision()
+    while fails and "IN_PROGRESS" in state(other, account.name):
+        time.sleep(0.02)
+    begun = other.stacks.find(ensure.pars_stack(account.name))
     account.failing.clear()
-    time.sleep(0.2)
-    assert account.provision().ensure_pars(ParsOptions.of(account.name)).outputs.job_role
+    made = other.ensure_pars(ParsOptions.of(account.name, vpc="new"))
+    assert made.outputs.job_role
+    # A client that was slow to die has deleted it itself.
+    assert fails or (begun and begun.id == made.stack_id)
+
+
+def state(client: ensure.Provision, name: str) -> str:
+    """The status of a Pars's stack."""
+    found = client.stacks.find(ensure.pars_stack(name))
+    return found.status if found else ""
 
 
 def test_a_stack_of_somebody_else_is_left_alone(account: Account) -> None:
@@ -274,6 +298,25 @@ def test_what_exists_is_not_changed(account: Account) -> None:
     with pytest.raises(NotFound, match="VPC"):
         client.ensure_pars(ParsOptions.of(account.name, vpc="vpc-0123456789abcdef0"))
     assert account.all() == before
+
+
+def test_jobs_end_with_their_knot(account: Account) -> None:
+    """Those that run, and those that wait."""
+    _, made = make(account)
+    batch = account.client("batch")
+    container = {"image": "any", "vcpus": 1, "memory": 128}
+    definition = batch.register_job_definition(
+        jobDefinitionName=account.name, type="container", containerProperties=container
+    )["jobDefinitionArn"]
+    asked = {"jobQueue": made.outputs.queue, "jobDefinition": definition}
+    jobs = [batch.submit_job(jobName=f"job-{n}", **asked)["jobId"] for n in range(2)]
+    account.provision().delete_knot(account.name)
+    end_s = time.monotonic() + 30
+    while {row["status"] for row in batch.describe_jobs(jobs=jobs)["jobs"]} != {"FAILED"}:
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    rows = batch.describe_jobs(jobs=jobs)["jobs"]
+    assert {row["statusReason"] for row in rows} == {"its Knot is deleted"}
 
 
 def test_a_pars_in_use_is_not_deleted(account: Account) -> None:
