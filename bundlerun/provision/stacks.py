@@ -177,7 +177,7 @@ class Stacks:
         if not stack.is_made:
             raise Conflict(
                 f"the stack {stack.name} is {stack.status}: {stack.reason}",
-                hint=f"bundlerun aws down {stack.name.rpartition('-')[2]}",
+                hint=f"bundlerun aws down {stack.name.split('-', 2)[-1]}",
             )
         return stack
 

@@ -46,7 +46,7 @@ class Account:
 
     def __init__(self, endpoint: str, failing: dict[str, str]) -> None:
         self.endpoint, self.failing = endpoint, failing
-        self.name = f"t{uuid.uuid4().hex[:10]}"
+        self.name = f"t-{uuid.uuid4().hex[:10]}"
         self.lines: list[str] = []
 
     def provision(self, aws: Aws | None = None) -> Provision:

@@ -187,18 +187,46 @@ def state(client: ensure.Provision, name: str) -> str:
     return found.status if found else ""
 
 
-def test_a_stack_of_somebody_else_is_left_alone(account: Account) -> None:
-    """It is neither used nor deleted."""
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_stack_of_somebody_else_is_left_alone(account: Account, fails: bool) -> None:
+    """It is neither used nor deleted, not even one that was rolled back."""
     name = ensure.pars_stack(account.name)
+    if fails:
+        account.failing["L"] = "not today"
     logs = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": account.name}}
     cfn = account.client("cloudformation")
-    cfn.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"L": logs}}))
+    made = cfn.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"L": logs}}))
     client = account.provision()
+    while "IN_PROGRESS" in state(client, account.name):
+        time.sleep(0.02)
     with pytest.raises(Conflict, match="did not make it"):
         client.ensure_pars(ParsOptions.of(account.name))
     with pytest.raises(Conflict, match="nothing was deleted"):
         client.delete_pars(account.name)
+    found = client.stacks.find(name)
+    assert found
+    assert found.id == made["StackId"]
     cfn.delete_stack(StackName=name)
+
+
+def test_what_cannot_be_deleted_is_told_and_holds_the_name(account: Account) -> None:
+    """The next one of this name says what to do; once it can be deleted, it goes."""
+    make(account)
+    iam = account.client("iam")
+    client = account.provision()
+    client.delete_knot(account.name)
+    role = client.get_pars(account.name).outputs.job_role.rpartition("/")[2]
+    iam.create_instance_profile(InstanceProfileName=account.name)
+    iam.add_role_to_instance_profile(InstanceProfileName=account.name, RoleName=role)
+    left = {each.id: each.why for each in client.delete_pars(account.name)}
+    assert role in left
+    assert left[role] != "it is kept"
+    with pytest.raises(Conflict) as raised:
+        client.ensure_pars(ParsOptions.of(account.name))
+    assert raised.value.hint == f"bundlerun aws down {account.name}"
+    iam.remove_role_from_instance_profile(InstanceProfileName=account.name, RoleName=role)
+    assert role not in {each.id for each in client.delete_pars(account.name)}
+    assert client.stacks.find(ensure.pars_stack(account.name)) is None
 
 
 def test_deleting_is_idempotent_and_tells_what_stays(account: Account) -> None:
