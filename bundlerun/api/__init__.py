@@ -372,9 +372,9 @@ def map(
 
     A sequence of futures, in the order of the items; the function is called in containers, with
     the modules of its project, and nothing is waited for. ``options`` and keywords of the same
-    names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
-    ``func`` may be a DockerImage: what that is for is called, a script with a list of arguments
-    an item.
+    names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``; see
+    ``help(bundlerun.MapOptions)``. ``func`` may be a DockerImage: what that is for is called, a
+    script with a list of arguments an item.
 
     Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
     for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,

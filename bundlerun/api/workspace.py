@@ -347,7 +347,7 @@ class Workspace:
         from bundlerun.api.requests import applied
         from bundlerun.pipelines.options import ApplyOptions
 
-        chosen = (options or ApplyOptions()).but(**more)
+        chosen = ApplyOptions.chosen(options, more)
         return self._out(applied(self.scope, (input, output, pipe), params or {}, chosen))
 
     @outside_only(BEFORE)
@@ -421,7 +421,7 @@ class Workspace:
         from bundlerun.api.requests import planned
         from bundlerun.runs.options import RunOptions
 
-        chosen = (options or RunOptions()).but(**more)
+        chosen = RunOptions.chosen(options, more)
         return planned(self.scope, (input, output, pipe), params or {}, chosen)[0]
 
     @outside_only(APPLY)
@@ -444,7 +444,7 @@ class Workspace:
         from bundlerun.runs.options import RunOptions
         from bundlerun.runs.submit import submit
 
-        chosen = (options or RunOptions()).but(**more)
+        chosen = RunOptions.chosen(options, more)
         plan, request = planned(self.scope, (input, output, pipe), params or {}, chosen)
         return Run(submit(plan, request, self.scope.runs()), self.scope)
 
@@ -491,9 +491,9 @@ class Workspace:
 
         A sequence of futures, in the order of the items; the function is called in containers, with
         the modules of its project, and nothing is waited for. ``options`` and keywords of the same
-        names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``.
-        ``func`` may be a DockerImage: what that is for is called, a script with a list of arguments
-        an item.
+        names say how: ``map(f, items, backend="AWSBatch", chunksize=10, memory_mib=4096)``; see
+        ``help(bundlerun.MapOptions)``. ``func`` may be a DockerImage: what that is for is called, a
+        script with a list of arguments an item.
 
         Nothing is submitted where an iterable raises. Raises, before anything is sent, UsageError
         for what cannot be meant, NoRemote; then BadValue for an item that cannot travel,
@@ -503,7 +503,7 @@ class Workspace:
         from bundlerun.api.calls import mapped
         from bundlerun.runs.calls.options import MapOptions
 
-        return mapped(self.scope, func, iterables, (options or MapOptions()).but(**more))
+        return mapped(self.scope, func, iterables, MapOptions.chosen(options, more))
 
     @outside_only(APPLY)
     def starmap(
@@ -521,7 +521,7 @@ class Workspace:
         from bundlerun.api.calls import starmapped
         from bundlerun.runs.calls.options import MapOptions
 
-        return starmapped(self.scope, func, tuples, (options or MapOptions()).but(**more))
+        return starmapped(self.scope, func, tuples, MapOptions.chosen(options, more))
 
     @outside_only(BEFORE)
     def attach(self, run_id: str, trust: bool = False) -> MapRun[Any]:

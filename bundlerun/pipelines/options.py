@@ -22,6 +22,19 @@ class Keywords:
     _others: ClassVar[str] = ""
     """The other places of keywords that are not options."""
 
+    @classmethod
+    def chosen(cls: type[Chosen], options: Chosen | None, more: Mapping[str, Any]) -> Chosen:
+        """``options``, None: the usual ones, with those of ``more`` changed.
+
+        Raises UsageError for what are not such options.
+        """
+        if options is not None and not isinstance(options, cls):
+            raise UsageError(
+                f"options must be {cls.__name__}, not {type(options).__name__}",
+                hint=f"each option by its name, or options=bundlerun.{cls.__name__}(...)",
+            )
+        return (options or cls()).but(**more)
+
     def but(self: Chosen, **changes: Any) -> Chosen:
         """The options with some of them changed.
 

@@ -38,6 +38,7 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any], str]] = {
     "too many iterables": ((double, ITEMS, ITEMS), {}, "kwargs"),
     "a keyword that the function does not take": ((double, ITEMS), {"kwargs": {"y": 1}}, "kwargs"),
     "an unknown option": ((double, ITEMS), {"memory": 5}, "memory_mib"),
+    "options that are a dict": ((double, ITEMS), {"options": {"retries": 0}}, "by its name"),
     "an unknown backend": ((double, ITEMS), {"backend": "Cloud"}, "backend"),
     "no backend": ((double, ITEMS), {"backend": None}, "NAME"),
     "kwargs that are a list": ((double, ITEMS), {"kwargs": [1]}, "name"),
