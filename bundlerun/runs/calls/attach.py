@@ -15,7 +15,7 @@ from bundlerun.errors import BundlerunError, Conflict, IntegrityError, RunNotFou
 from bundlerun.futures.sealing import KEY_VARIABLE, TAG_BYTES, Seal
 from bundlerun.remotes.records import read_record
 from bundlerun.runs.calls.call import Call, parts_as_rows
-from bundlerun.runs.calls.parts import Part
+from bundlerun.runs.calls.parts import Part, parts_of
 from bundlerun.runs.calls.sealed_plan import checked_call
 from bundlerun.runs.calls.submit import go_on
 from bundlerun.runs.index import plan_of
@@ -85,11 +85,7 @@ def resumed(call: Call) -> Call:
     if record.judged or record.cancel_asked_s is not None or _is_complete(call):
         return call
     if call.seal is None or may_be_submitted(record):
-        raise Conflict(
-            f"{record.label} has not all of its jobs yet: its client is still submitting them, or"
-            " ended before it did",
-            hint=f"the same later, or bundlerun cancel {record.run_id[:13]}",
-        )
+        raise _not_ours(call)
     return gone_on(call)
 
 
@@ -104,6 +100,27 @@ def gone_on(call: Call) -> Call:
             return call
         # A job may be there that its client did not note before it died.
         return go_on(call.changed(orphaned_s=call.record.orphaned_s or time.time()))
+
+
+def _not_ours(call: Call) -> Conflict:
+    """Why this store does not submit the rest, and who does."""
+    record, run = call.record, call.run_id[:13]
+    there = f"on the machine that submitted it: bundlerun wait {run}"
+    if call.seal is None:
+        return Conflict(
+            f"{record.label} has not all of its jobs, and its key, without which no more can be"
+            " submitted, is not known here",
+            hint=f"{there}; to end what was submitted: bundlerun cancel {run}",
+        )
+    # The minute after: it is past by then.
+    until_s = (record.submitted_s or 0.0) + ABANDONED_S
+    clock = time.strftime("%H:%M", time.localtime(until_s + 60))
+    return Conflict(
+        f"{record.label} has not all of its jobs yet: its client may still be submitting them, or"
+        " has ended before it did",
+        hint=f"from {clock} on the same submits the rest; at once {there};"
+        f" to end it: bundlerun cancel {run}",
+    )
 
 
 def may_be_submitted(record: RunRecord) -> bool:
@@ -129,9 +146,19 @@ def _as_others_left_it(call: Call) -> Call:
         parts = []
         for number, sealed in enumerate(data):
             parts.append(Part.from_sealed(sealed, seal, call.run_id, number))
+        parts += _planned_parts(call)[len(parts) :]
     rows, key = parts_as_rows(parts), None if seal is None else seal.hex()
     record = change(call.record, lambda r: r.changed(parts=rows, key=key), call.scope)
     return replace(call, record=record, seal=seal)
+
+
+def _planned_parts(call: Call) -> list[Part]:
+    """The parts that the call begins with.
+
+    A client that died may have noted the first of them alone.
+    """
+    task, largest = call.task, call.backend.traits.largest_array
+    return parts_of(call.run_id, task.items, task.chunk, largest, task.resources.memory_mib)
 
 
 def _part_objects(remote: Remote, run_id: str) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import takewhile
@@ -17,6 +17,12 @@ from bundlerun.runs.keys import Written, outcomes_prefix
 
 if TYPE_CHECKING:
     from bundlerun.remotes.base import Remote
+
+FIRST_FLUSH_S = 1.0
+"""Seconds from the end of a job's first item until its outcome is on its way.
+
+Each further object is written after twice the time of the one before.
+"""
 
 FLUSH_S = 30.0
 """The most seconds from an item's end until its outcome is on its way."""
@@ -35,17 +41,27 @@ class _Entry:
 class Outcomes:
     """What one attempt of a part's job has to tell, in the order of its items' ends.
 
-    One object at the end, and more where that takes long or has more than ``PACK_BYTES``; written
-    by a thread, so that no item waits for it. A write that failed is done again with the next one:
+    One object at the end, and more where that takes long (soon at first, so that somebody who waits
+    sees that it goes well, and then ever more rarely) or has more than ``PACK_BYTES``; written by a
+    thread, so that no item waits for it. A write that failed is done again with the next one:
     an hour's work does not end for a remote that is silent for a while.
     """
 
-    def __init__(self, remote: Remote, run_id: str, part: int, attempt: int, seal: Seal) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        run_id: str,
+        part: int,
+        attempt: int,
+        seal: Seal,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._remote, self._run_id, self._seal = remote, run_id, seal
         self._part, self._attempt = part, attempt
         self._waiting: list[_Entry] = []
         self._bytes = 0
-        self._since_s = 0.0
+        self._now, self._since_s, self._pause_s = now, 0.0, FIRST_FLUSH_S
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
         self._writing: list[tuple[list[_Entry], Future[None]]] = []
 
@@ -56,13 +72,15 @@ class Outcomes:
         if self._bytes + size > PACK_BYTES:
             self.flush()
         if not self._waiting:
-            self._since_s = time.monotonic()
+            self._since_s = self._now()
         self._waiting.append(_Entry(outcome.index, not outcome.ok, data))
         self._bytes += size
+        self.flush_if_late()
 
     def flush_if_late(self) -> None:
-        """Write what has waited for ``FLUSH_S`` seconds."""
-        if self._waiting and time.monotonic() - self._since_s >= FLUSH_S:
+        """Begin to write what has waited long enough."""
+        if self._waiting and self._now() - self._since_s >= self._pause_s:
+            self._pause_s = min(2 * self._pause_s, FLUSH_S)
             self.flush()
 
     def flush(self) -> None:
@@ -73,13 +91,17 @@ class Outcomes:
             self._writing.append((entries, self._writer.submit(self._write, entries)))
         self._waiting, self._bytes = [], 0
 
+    def drain(self) -> None:
+        """Wait for what is being written."""
+        wait([each for _, each in self._writing])
+
     def close(self) -> None:
         """Write all that was added; it is on the remote then.
 
         Raises what the remote raises.
         """
         self.flush()
-        wait([each for _, each in self._writing])
+        self.drain()
         self.flush()
         self._writer.shutdown(wait=True)
         for _, each in self._writing:

@@ -65,6 +65,8 @@ class Shelf(Backend):
         handle = self._handle(spec.run_id, spec.part, spec.array)
         self._note("submit", handle.id)
         fate = self._fate()
+        if fate == "die":
+            os._exit(0)
         if fate == "before":
             raise EngineError("the shelf is too busy", hint="the same later")
         there = self._path(handle.id)
@@ -77,8 +79,8 @@ class Shelf(Backend):
         return handle
 
     def stumble(self, *fates: str) -> None:
-        """What becomes of the next submissions: "before" and "after" they were done an error, or
-        "" none."""
+        """What becomes of the next submissions: "before" and "after" they were done an error,
+        "" none; "die": the process does, before."""
         (self.folder / "fates").write_text(",".join(fates))
 
     def room(self, resources: Resources) -> int | None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import bundlerun as br
 from bundlerun import errors
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.calls.attach import ABANDONED_S, gone_on, opened
+from bundlerun.runs.keys import part_key
+from bundlerun.runs.listing import run_called
+from tests.crash.calls import counted
 from tests.runs.calls.conftest import Lab
 from tests.runs.calls.test_shelved import Scene, scene_of
 
@@ -66,3 +72,43 @@ def test_a_map_that_is_cancelled_half_submitted_comes_to_its_end(scene: Scene, l
     assert scene.shelf.jobs(record.run_id) == [0]
     (record,) = scene.workspace.jobs(record.run_id)
     assert record.settled
+
+
+def broken_off(lab: Lab, count: int) -> str:
+    """The run of a map in another store, whose process died before its second array."""
+
+    def submit() -> None:
+        inner = scene_of(lab, "other")
+        inner.shelf.stumble("", "die")
+        inner.map(count)
+
+    assert counted(submit)
+    workspace = br.open(lab.path / "other", context="work")
+    run_id = workspace.jobs()[0].run_id
+    workspace.close()
+    return run_id
+
+
+def test_who_attaches_to_a_young_submit_of_another_store_learns_when_to_go_on(
+    scene: Scene, lab: Lab
+) -> None:
+    """Its client may be submitting it still; the message has the time from which on it is not."""
+    scene.workspace.close()
+    run_id = broken_off(lab, 10_001)
+    with pytest.raises(errors.Conflict, match="still be submitting") as raised:
+        scene.workspace.attach(run_id)
+    until = time.localtime(int(run_id.replace("-", "")[:12], 16) / 1000 + ABANDONED_S + 60)
+    assert f"from {time.strftime('%H:%M', until)}" in (raised.value.hint or "")
+    assert f"bundlerun cancel {run_id[:13]}" in (raised.value.hint or "")
+
+
+def test_another_store_submits_what_a_dead_client_noted_nowhere(scene: Scene, lab: Lab) -> None:
+    """Once it has waited long enough: the plan tells of the arrays that the remote lacks."""
+    scene.workspace.close()
+    run_id = broken_off(lab, 10_001)
+    FileRemote(f"file://{lab.remote}").delete([part_key(run_id, 1)])
+    scope = scene.workspace.scope.runs()
+    call = gone_on(opened(run_called(run_id, scope), scope))
+    assert scene.shelf.jobs(run_id) == [0, 1]
+    assert sum(part.count for part in call.parts) == 10_001
+    assert all(part.handle for part in call.parts)
