@@ -22,8 +22,13 @@ def run_called(run: str, scope: RunScope) -> RunRecord:
     """The run whose id starts with ``run``, from the journal, else from the remote.
 
     It is the context's remote; a run from there is in the journal from now on. Raises RunNotFound,
-    UsageError when several start so, IntegrityError, RemoteErrors.
+    UsageError when several start so and for an item, IntegrityError, RemoteErrors.
     """
+    if ":" in run:
+        raise UsageError(
+            f"{run} is an item, and this takes a whole run",
+            hint=f"bundlerun logs {run} for an item; else {run.partition(':')[0]}",
+        )
     try:
         row = scope.store.journal.get(scope.context, run)
     except RunNotFound:

@@ -211,6 +211,9 @@ def test_the_command_line_knows_maps(mapped: Callable[..., Any]) -> None:
     assert "[2] out 2" in cli("logs", run.run_id[:13]).stdout
     refused = cli("logs", f"{run.run_id[:13]}:7")
     assert (refused.returncode, "3 items" in refused.stderr) == (2, True)
+    for verb in ("cancel", "wait", "jobs"):
+        refused = cli(verb, f"{run.run_id[:13]}:1")
+        assert (refused.returncode, "takes a whole run" in refused.stderr) == (2, True), refused
     long = mapped(model.sleeps, [600])
     assert cli("cancel", long.run_id[:13]).returncode == 0
     assert cli("wait", long.run_id[:13]).returncode == errors.Cancelled.exit_code
