@@ -8,6 +8,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     gpus = 0
     timeout_s = 3600                      # of a job, or of an item of a map
     retries = 0                           # after a lost machine
+    price_per_vcpu_hour = 0.05            # for the max_cost of a map
     luigid = "http://127.0.0.1:8082"      # BUNDLERUN_LUIGID
 
     [images]
@@ -85,6 +86,7 @@ class RunSettings:
     gpus: int = option(0, least=0)
     timeout_s: int | None = option(least=1)
     retries: int = option(0, least=0)
+    price_per_vcpu_hour: float | None = option(least=0.000001)
     luigid: str | None = option(variable="BUNDLERUN_LUIGID")
 
 

@@ -90,7 +90,7 @@ def test_without_a_home_nobody_else_can_configure_it(monkeypatch: pytest.MonkeyP
     assert read_settings({}).home == Path("/nonexistent/.bundlerun")
 
 
-NUMBERS = ("session_seconds", "timeout_s")
+NUMBERS = ("session_seconds", "timeout_s", "price_per_vcpu_hour")
 """Keys that take a number and have none as their default."""
 
 PAGE = (ROOT / "docs/settings.md").read_text(encoding="utf-8")

@@ -13,6 +13,15 @@ from bundlerun.backends.open import traits_of
 from bundlerun.errors import UsageError
 from bundlerun.settings import RunSettings
 
+MARGIN_S = 120
+"""Seconds that a job's own limit is above that of its items.
+
+Theirs is kept inside of the job, which must start, and write down what became of them.
+"""
+
+LEAST_LIMIT_S = 60
+"""No job is given a shorter limit (AWS Batch user guide, "Job timeouts")."""
+
 
 class LeftOut(Enum):
     """What stands for an option that was not given: None and 0 mean none and zero."""
@@ -73,6 +82,16 @@ def retries_of(given: int | LeftOut | None, settings: RunSettings, backend: str)
     if given is SETTING:
         return min(settings.retries, traits_of(backend).most_retries)
     return whole("retries", given, 0, hint="retries=0 (--retries 0)") or 0
+
+
+def limit_of(timeout_s: float | None, chunk: int) -> int | None:
+    """The limit of a job, in whole seconds.
+
+    The job works through ``chunk`` items with a limit of ``timeout_s`` each (None: none).
+    """
+    if timeout_s is None:
+        return None
+    return max(LEAST_LIMIT_S, math.ceil(timeout_s * chunk) + MARGIN_S)
 
 
 def whole(name: str, given: object, least: int, *, hint: str) -> Any:

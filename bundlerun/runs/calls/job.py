@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from bundlerun.backends.job import JobSpec
 from bundlerun.errors import UsageError
 from bundlerun.futures.sealing import KEY_VARIABLE, Seal
 from bundlerun.runs.job_spec import WORKER, access_of, check_given, job_base, told
+from bundlerun.runs.limits import limit_of
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from bundlerun.runs.plan import RunPlan
     from bundlerun.runs.scope import RunScope
     from bundlerun.runs.task import CallTask
-
-MARGIN_S = 120
-"""Seconds that a job's own limit is above that of its items.
-
-Theirs is kept inside of the job, which must start, and write down what became of them.
-"""
-
-LEAST_LIMIT_S = 60
-"""No job is given a shorter limit (AWS Batch user guide, "Job timeouts")."""
 
 
 def part_spec(
@@ -61,16 +52,6 @@ def part_spec(
         retries=task.retries if backend.traits.most_retries else 0,
         part=part.number,
     )
-
-
-def limit_of(timeout_s: float | None, chunk: int) -> int | None:
-    """The limit of a job, in whole seconds.
-
-    The job works through ``chunk`` items with a limit of ``timeout_s`` each (None: none).
-    """
-    if timeout_s is None:
-        return None
-    return max(LEAST_LIMIT_S, math.ceil(timeout_s * chunk) + MARGIN_S)
 
 
 def check_call(request: CallRequest, backend: Backend, scope: RunScope) -> None:

@@ -14,6 +14,7 @@ from bundlerun.errors import UsageError
 from bundlerun.pipelines.options import Keywords
 from bundlerun.pipelines.overrides import Given
 from bundlerun.registry import DEFAULT_BACKEND
+from bundlerun.runs.calls.cost import Budget
 from bundlerun.runs.calls.environment import EnvironmentRequest
 from bundlerun.runs.limits import (
     SETTING,
@@ -24,7 +25,7 @@ from bundlerun.runs.limits import (
     timeout_of,
     whole,
 )
-from bundlerun.settings import Settings
+from bundlerun.settings import RunSettings, Settings
 
 _NO_FACTOR = 1.0
 
@@ -45,7 +46,7 @@ class MapOptions(Keywords):
     are what a container gets; with a ``memory_factor`` over 1 what ran out of memory goes again,
     with so many times more, while somebody follows the run. ``output`` names the bundle that the
     results become when all succeeded, ``tags`` stand on it. ``max_cost`` refuses what may cost
-    more.
+    more, at the price of a vCPU that the settings say.
     """
 
     _of = "a map"
@@ -73,7 +74,7 @@ class CallRequest:
     """One map, its options checked and resolved.
 
     ``asked`` names the fields of ``resources`` that are not the settings'; ``timeout_s`` None: no
-    limit; ``output`` empty: no bundle is made.
+    limit; ``output`` empty: no bundle is made; ``budget`` None: it may cost anything.
     """
 
     func: Callable[..., Any]
@@ -91,6 +92,7 @@ class CallRequest:
     memory_factor: float = _NO_FACTOR
     output: str = ""
     output_tags: Mapping[str, str] = field(default_factory=dict)
+    budget: Budget | None = None
 
 
 def call_request(
@@ -109,7 +111,6 @@ def call_request(
     kwargs = _mapping("kwargs", options.kwargs)
     _check_signature(func, arguments, kwargs)
     env = Given.of(None, _texts("env", options.env)).env
-    _check_prices(options.max_cost)
     if options.tags and options.output is None:
         raise UsageError(
             "tags stand on the output, and no output is asked for", hint='output="NAME", tags={...}'
@@ -117,6 +118,7 @@ def call_request(
     backend = _text("backend", options.backend)
     sizes = {name: getattr(options, name) for name in SIZES}
     resources, asked = resources_of(sizes, settings.run)
+    timeout_s = timeout_of(options.timeout_s, settings.run)
     return CallRequest(
         func=func,
         kwargs=kwargs,
@@ -126,13 +128,14 @@ def call_request(
         image=_image(options),
         requirements=_requirements(options.requirements),
         base_image=_text("base_image", options.base_image) if options.base_image else None,
-        timeout_s=timeout_of(options.timeout_s, settings.run),
+        timeout_s=timeout_s,
         retries=retries_of(options.retries, settings.run, backend),
         resources=resources,
         asked=asked,
         memory_factor=_factor(options.memory_factor),
         output="" if options.output is None else checked_name(options.output),
         output_tags=checked_tags(options.tags),
+        budget=_budget(options.max_cost, timeout_s, settings.run),
     )
 
 
@@ -207,14 +210,24 @@ def _factor(given: float | None) -> float:
     return factor
 
 
-def _check_prices(max_cost: float | None) -> None:
+def _budget(
+    max_cost: float | None, timeout_s: float | None, settings: RunSettings
+) -> Budget | None:
     if max_cost is None:
-        return
-    number("max_cost", max_cost, over=0, hint="max_cost=20")
-    raise UsageError(
-        "max_cost needs the prices of a vCPU and of memory, and no setting gives them",
-        hint="leave out max_cost",
-    )
+        return None
+    most = number("max_cost", max_cost, over=0, hint="max_cost=20")
+    if timeout_s is None:
+        raise UsageError(
+            "max_cost needs a time limit: an item without one may cost anything",
+            hint="timeout_s=3600, or timeout_s in [run] of config.toml",
+        )
+    price = settings.price_per_vcpu_hour
+    if price is None:
+        raise UsageError(
+            "max_cost needs the price of a vCPU, and no setting gives it",
+            hint="price_per_vcpu_hour = 0.05 in [run] of config.toml, or leave out max_cost",
+        )
+    return Budget(most, price)
 
 
 def _text(name: str, given: object) -> str:

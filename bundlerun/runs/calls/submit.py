@@ -18,6 +18,7 @@ from bundlerun.errors import BundlerunError, Cancelled, NotCommitted, SubmitUnkn
 from bundlerun.futures.sealing import Seal
 from bundlerun.remotes.identity import check_remote
 from bundlerun.runs.calls.call import Call, parts_as_rows
+from bundlerun.runs.calls.cost import Worst, affordable
 from bundlerun.runs.calls.function import prepared, send_function
 from bundlerun.runs.calls.job import check_call, part_spec
 from bundlerun.runs.calls.parts import parts_of
@@ -77,6 +78,7 @@ def submit(
     """
     backend = shared_backend(request.backend, scope.connections)
     check_call(request, backend, scope)
+    items = _affordable(request, items, backend)
     # Before minutes go into an image: the output could not be pushed to another remote.
     check_remote(scope.remote, scope.binding.uuid)
     begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
@@ -226,6 +228,25 @@ def _record(record: RunRecord, plan: RunPlan, seal: Seal, parts: list[Part]) -> 
         parts=parts_as_rows(parts),
         key=seal.hex(),
         unsent=plan.to_json(),
+    )
+
+
+def _affordable(
+    request: CallRequest, items: Iterable[object], backend: Backend
+) -> Iterable[object]:
+    """The items, counted before any is sent where there is a budget."""
+    if request.budget is None:
+        return items
+    room, retries = backend.room(request.resources), request.retries
+    worst = Worst(
+        timeout_s=request.timeout_s or 0.0,
+        attempts=1 + (retries if backend.traits.most_retries else 0),
+        vcpus=request.resources.vcpus,
+        # See follow: what ran out of memory.
+        repeats=max(retries, 1) if request.memory_factor > 1 else 0,
+    )
+    return affordable(
+        items, request.budget, worst, lambda count: chunk_of(count, request.chunksize, room)
     )
 
 

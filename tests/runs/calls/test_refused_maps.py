@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,7 +63,13 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any], str]] = {
     "an output without a name": ((double, ITEMS), {"output": ""}, "."),
     "tags on no output": ((double, ITEMS), {"tags": {"a": "b"}}, "output="),
     "a tag that is a number": ((double, ITEMS), {"output": "o", "tags": {"a": 1}}, "key:value"),
-    "a price that nobody knows": ((double, ITEMS), {"max_cost": 5.0}, "leave out max_cost"),
+    "a price that nobody knows": (
+        (double, ITEMS),
+        {"max_cost": 5.0, "timeout_s": 60},
+        "price_per_vcpu_hour",
+    ),
+    "a most cost without a limit": ((double, ITEMS), {"max_cost": 5.0}, "timeout_s=3600"),
+    "a most cost of nothing": ((double, ITEMS), {"max_cost": 0}, "max_cost=20"),
     "an image and requirements": (
         (double, ITEMS),
         {"image": "i:1", "requirements": ["numpy"]},
@@ -131,3 +138,28 @@ def test_gpus_of_the_settings_are_refused_where_there_are_none(
     with pytest.raises(errors.UsageError, match="--gpus 0") as refused:
         br.map(double, ITEMS, backend="Processes")
     assert "--gpus 0" in refused.value.hint
+
+
+def test_a_map_that_may_cost_too_much_sends_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of an iterable without an end: it is read no further than tells the cost."""
+    (lab.path / "config.toml").write_text("[run]\nprice_per_vcpu_hour = 3.6\nvcpus = 2\n")
+    monkeypatch.setenv("BUNDLERUN_HOME", str(lab.path))
+    options: dict[str, Any] = {"backend": "Processes", "timeout_s": 380, "chunksize": 1}
+    taken = []
+
+    def endless() -> Iterator[int]:
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    for items in (ITEMS, endless()):
+        # A job has a margin over its item: 500 s x 2 vCPUs x 0.001.
+        with pytest.raises(errors.UsageError, match="max_cost=1") as refused:
+            br.map(double, items, max_cost=1.5, **options)
+        assert "timeout_s" in refused.value.hint
+    assert len(taken) < 10
+    assert br.jobs() == []
+    assert not (lab.remote / "runs").exists()
+    assert list(br.map(double, ITEMS, max_cost=2.0, **options).results(60)) == [2, 4]
