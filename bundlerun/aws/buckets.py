@@ -5,7 +5,7 @@ Every function raises CloudError, NoCredentials, AccessDenied or RemoteUnreachab
 
 from __future__ import annotations
 
-from bundlerun.aws.failures import code_of, translated
+from bundlerun.aws.failures import code_of, passing_over, translated
 from bundlerun.aws.session import Aws
 
 
@@ -41,9 +41,12 @@ def bucket_tags(aws: Aws, bucket: str) -> dict[str, str]:
 
 
 def delete_bucket(aws: Aws, bucket: str) -> None:
-    """Delete a bucket and all that is in it, old versions too: it cannot be undone."""
+    """Delete a bucket and all that is in it, old versions too: it cannot be undone.
+
+    It may be gone already, by an earlier sending too.
+    """
     client = aws.client("s3")
-    with translated("deleting the bucket", bucket):
+    with translated("deleting the bucket", bucket), passing_over({"NoSuchBucket"}):
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
             rows = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             keys = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, field
 
-from bundlerun.aws.failures import code_of, translated
+from bundlerun.aws.failures import code_of, passing_over, translated
 from bundlerun.aws.session import Aws
 from bundlerun.connections import Connections
 from bundlerun.errors import CloudError
@@ -113,6 +113,10 @@ def repository_tags(aws: Aws, name: str) -> dict[str, str]:
 
 
 def delete_repository(aws: Aws, name: str) -> None:
-    """Delete a repository with its images: it cannot be undone."""
-    with translated(f"deleting the repository {name}", "ECR"):
+    """Delete a repository with its images: it cannot be undone.
+
+    It may be gone already, by an earlier sending too.
+    """
+    gone = passing_over({"RepositoryNotFoundException"})
+    with translated(f"deleting the repository {name}", "ECR"), gone:
         aws.client("ecr").delete_repository(repositoryName=name, force=True)

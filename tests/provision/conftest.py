@@ -41,6 +41,27 @@ class CountedAws(Aws):
         self.calls[model.name] += 1
 
 
+class LossyAws(CountedAws):
+    """An identity whose first request of each operation is carried out, and its answer lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: set[str] = set()
+
+    def client(self, service: str) -> Any:
+        """See Aws."""
+        client = super().client(service)
+        client.meta.events.register_first("needs-retry", self._again, unique_id="again")
+        return client
+
+    def _again(self, operation: Any, **_: Any) -> float | None:
+        """Let botocore send the first request of an operation once more."""
+        if operation.name in self.lost:
+            return None
+        self.lost.add(operation.name)
+        return 0.0
+
+
 class Account:
     """An account, and a name of the test's own."""
 

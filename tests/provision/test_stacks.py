@@ -19,7 +19,7 @@ from bundlerun.errors import CloudError, Conflict, NotFound, UsageError
 from bundlerun.provision import ensure
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from tests.provision.cases import PARS
-from tests.provision.conftest import LOOKS, Account, CountedAws
+from tests.provision.conftest import LOOKS, Account, CountedAws, LossyAws
 from tests.provision.test_templates import knot, pars
 
 pytestmark = pytest.mark.heavy
@@ -121,6 +121,21 @@ def test_each_set_of_options_can_be_made(account: Account, name: str) -> None:
     options, _ = PARS[name]
     asked = {key: getattr(options, key) for key in options.given}
     account.provision().ensure_pars(ParsOptions.of(account.name, **asked))
+
+
+def test_lost_answers_change_nothing(account: Account) -> None:
+    """The first one of every operation: there is one stack each, and they are deleted."""
+    before = account.all()
+    aws = LossyAws()
+    client = account.provision(aws)
+    shared = client.ensure_pars(ParsOptions.of(account.name)).outputs
+    client.ensure_knot(KnotOptions.of(account.name, pars=account.name), shared)
+    stacks = {each for each in account.all() if each.startswith("Stacks") and account.name in each}
+    assert len(stacks) == 2
+    client.delete_knot(account.name, repository=True)
+    client.delete_pars(account.name, bucket=True)
+    assert {"CreateStack", "DeleteStack", "DescribeStackEvents", "DeleteRepository"} <= aws.lost
+    assert account.all() == before
 
 
 def test_two_at_once_make_one_stack(account: Account) -> None:
