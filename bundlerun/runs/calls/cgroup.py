@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 _MOUNT = Path("/sys/fs/cgroup")
@@ -17,21 +16,12 @@ def oom_kills(mount: Path = _MOUNT, own: Path = _OWN) -> int:
     says which is this process's. ``oom_kill`` of memory.oom_control (cgroup v1, the kernel's
     Documentation/admin-guide/cgroup-v1/memory.rst) or of memory.events (v2, cgroup-v2.rst).
     """
-    file = _file(mount, own)
-    for line in _lines(file) if file else ():
-        name, _, count = line.partition(" ")
-        if name == "oom_kill" and count.isdecimal():
-            return int(count)
+    for file in _files(mount, own):
+        for line in _lines(file):
+            name, _, count = line.partition(" ")
+            if name == "oom_kill" and count.isdecimal():
+                return int(count)
     return 0
-
-
-@cache
-def _file(mount: Path, own: Path) -> Path | None:
-    """Where the count stands: a process stays in its group."""
-    return next(
-        (file for file in _files(mount, own) if any("oom_kill " in line for line in _lines(file))),
-        None,
-    )
 
 
 def _lines(file: Path) -> list[str]:

@@ -107,6 +107,12 @@ class Lab:
         return self.path / "remote"
 
 
+def forget_lab() -> None:
+    """Forget the modules of ``lab``: those of the next test are others."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A project ``lab`` on the import path, and a context bound to a folder."""
@@ -129,9 +135,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.chdir(project)
     br.remote(br.context("work").name, f"file://{tmp_path}/remote")
     br.switch("work")
+    forget_lab()
     yield Lab(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
-        del sys.modules[name]
+    forget_lab()
     for pid in tmp_path.glob("processes/**/pid"):
         if not pid.with_name("end").exists():
             os.killpg(int(pid.read_text()), signal.SIGKILL)

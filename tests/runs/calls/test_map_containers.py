@@ -22,7 +22,7 @@ from bundlerun.connections import Connections
 from bundlerun.sandbox.contents import QUEUE, furnish
 from bundlerun.settings import read_settings
 from tests.images.conftest import remove_images
-from tests.runs.calls.conftest import MODEL
+from tests.runs.calls.conftest import MODEL, forget_lab
 from tests.runs.conftest import cancel_all
 from tests.services import S3Server
 
@@ -61,7 +61,9 @@ def images(
     (project / "requirements.txt").touch()
     monkeypatch.syspath_prepend(str(project))
     monkeypatch.chdir(project)
+    forget_lab()
     yield prefix
+    forget_lab()
     remove_images(engine, prefix)
 
 
