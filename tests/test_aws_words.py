@@ -20,6 +20,7 @@ PLACES = (
     "remotes/s3*.py",
     "images/publish.py",
     "backends/aws_batch*.py",
+    "provision/*",
     "registry.py",
 )
 """The rooms of AWS, and the rows by which the others find them."""
