@@ -23,6 +23,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     [aws]
     profile = "team"                      # AWS_PROFILE; region, endpoints: AWS's own variables
     region = "eu-central-1"
+    credentials_file = "~/.aws/team"
     session_role_arn = "arn:..."          # BUNDLERUN_SESSION_ROLE_ARN
     session_seconds = 3600                # BUNDLERUN_SESSION_SECONDS
 
@@ -30,6 +31,8 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     queue = "my-queue"                    # BUNDLERUN_AWS_BATCH_QUEUE
     job_role_arn = "arn:..."              # BUNDLERUN_JOB_ROLE_ARN
     execution_role_arn = "arn:..."        # BUNDLERUN_EXECUTION_ROLE_ARN
+    job_definition_name = "team-jobs"     # BUNDLERUN_JOB_DEFINITION_NAME
+    log_group = "/team/jobs"              # BUNDLERUN_LOG_GROUP
     platform = "linux/amd64"              # BUNDLERUN_AWS_BATCH_PLATFORM
 
 Each backend reads its own section. An environment variable wins over the file.
@@ -108,6 +111,7 @@ class AwsSettings:
 
     profile: str | None = None
     region: str | None = None
+    credentials_file: str | None = None
     session_role_arn: str | None = option(variable="BUNDLERUN_SESSION_ROLE_ARN")
     session_seconds: int | None = option(variable="BUNDLERUN_SESSION_SECONDS")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -25,6 +26,9 @@ MAX_CONNECTIONS = 16
 
 SECRET = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 """The variables of an identity, which nobody else may see."""
+
+_ROLE_NAME = re.compile(r"/?[\w+=,.@/-]{1,512}", re.ASCII)
+"""A role's name with its path (IAM API reference, CreateRole)."""
 
 _PASSED_ON = (
     "AWS_STS_REGIONAL_ENDPOINTS",
@@ -52,6 +56,7 @@ class Aws:
         self.retries = Retries(patience, progress)
         self._lock = threading.Lock()
         self._pid = 0
+        self._account: str | None = None
         self._session: Any = None
         self._clients: dict[str, Any] = {}
 
@@ -102,6 +107,23 @@ class Aws:
         with translated("asking who we are", self._who()):
             return str(self.client("sts").get_caller_identity()["Account"])
 
+    def role_arn(self, role: str) -> str:
+        """The ARN of a role of this account by its name, with its path where it has one.
+
+        An ARN is given back. The account is asked for once. Raises as ``account``, and
+        SettingsError for what cannot be the name of a role.
+        """
+        if role.startswith("arn:"):
+            return role
+        if not _ROLE_NAME.fullmatch(role):
+            raise SettingsError(
+                f"{role!r:.80} is neither the name of an IAM role nor its ARN",
+                hint="aws iam list-roles",
+            )
+        if self._account is None:
+            self._account = self.account()
+        return f"arn:{self.partition}:iam::{self._account}:role/{role.lstrip('/')}"
+
     def credentials_env(self) -> dict[str, str]:
         """This identity as a container's environment, with region and endpoints.
 
@@ -130,6 +152,7 @@ class Aws:
         # Without spaces: Ceph's parser requires it, and AWS counts the characters (2,048 at most).
         text = json.dumps(policy, separators=(",", ":"))
         sts = self.client("sts")
+        role_arn = self.role_arn(role_arn) if role_arn else None
         what = "narrowing the credentials"
         try:
             if role_arn:
@@ -292,6 +315,15 @@ def _boto3_session(settings: AwsSettings) -> Any:
     import botocore.session
 
     core = botocore.session.get_session()
+    if settings.credentials_file is not None:
+        path = os.path.expanduser(settings.credentials_file)
+        if not os.path.isfile(path):
+            # botocore would look elsewhere, and perhaps find somebody else.
+            raise SettingsError(
+                f"the credentials_file of [aws] in config.toml is not there: {path}",
+                hint=f"ls -l {path}",
+            )
+        core.set_config_variable("credentials_file", path)
     if settings.profile is not None:
         core.set_config_variable("profile", settings.profile)
     loader = _loader(core.get_config_variable("data_path"))

@@ -25,7 +25,7 @@ from bundlerun.backends.aws_batch_request import (
     plain,
     submission,
 )
-from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_streams
+from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_group, log_streams
 from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
 from bundlerun.backends.job import (
     SIZES,
@@ -126,10 +126,11 @@ class AWSBatch(Backend):
         queue = self._queue()
         self.check(spec)
         self.check_secrets(spec.secrets, spec.options)
-        definition = job_definition(spec, self._options_of(spec.options))
+        options = self._with_arns(self._options_of(spec.options), spec)
+        definition = job_definition(spec, options)
         request = submission(spec, queue)
         check_request(spec, request)
-        name = plain(f"{spec.name}-job-definition", 128)
+        name = plain(options.job_definition_name or f"{spec.name}-job-definition", 128)
         known = (name, batch.content_digest(definition))
         was_known = known in self._definitions
         request["jobDefinition"] = self._definition(known, definition)
@@ -206,7 +207,7 @@ class AWSBatch(Backend):
             found = batch.describe_jobs(self._client(), some)
             for job_id in some:
                 for name in log_streams(found.get(job_id) or {}):
-                    stream = LogStream(self._aws.client("logs"), batch.LOG_GROUP, name)
+                    stream = LogStream(self._aws.client("logs"), log_group(found[job_id]), name)
                     yield from stream.new_lines()
 
     def _followed(self, job_id: str) -> Iterator[str]:
@@ -222,7 +223,7 @@ class AWSBatch(Backend):
             ended = job_status(job).state.final
             came = False
             for name in log_streams(job):
-                stream = streams.setdefault(name, LogStream(client, batch.LOG_GROUP, name))
+                stream = streams.setdefault(name, LogStream(client, log_group(job), name))
                 for line in stream.new_lines():
                     came = True
                     yield line
@@ -327,6 +328,18 @@ class AWSBatch(Backend):
 
     def _options_of(self, options: Mapping[str, str]) -> AWSBatchOptions:
         return self._settings.options(self.name, AWSBatchOptions, options)
+
+    def _with_arns(self, options: AWSBatchOptions, spec: JobSpec) -> AWSBatchOptions:
+        """``options`` with ARNs in the place of names of the roles that ``spec`` needs."""
+        job = options.job_role_arn
+        execution = options.execution_role_arn if spec.secrets else None
+        return replace(
+            options,
+            job_role_arn=self._aws.role_arn(job) if job else None,
+            execution_role_arn=self._aws.role_arn(execution)
+            if execution and spec.secrets
+            else None,
+        )
 
     def _client(self) -> Any:
         return self._aws.client("batch")

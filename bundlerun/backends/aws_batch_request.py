@@ -40,12 +40,16 @@ class AWSBatchOptions:
     """``[backends.AWSBatch]``: the queue of jobs, and the roles they have.
 
     As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins.
-    ``platform`` is that of the queue's machines, linux/amd64 unless they are ARM.
+    Either is an ARN, or a role's name in this account. ``job_definition_name`` None: one for each
+    name of a job; ``log_group`` None: AWS Batch's own. ``platform`` is that of the queue's
+    machines, linux/amd64 unless they are ARM.
     """
 
     queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
     job_role_arn: str | None = option(variable="BUNDLERUN_JOB_ROLE_ARN")
     execution_role_arn: str | None = option(variable="BUNDLERUN_EXECUTION_ROLE_ARN")
+    job_definition_name: str | None = option(variable="BUNDLERUN_JOB_DEFINITION_NAME")
+    log_group: str | None = option(variable="BUNDLERUN_LOG_GROUP")
     platform: str | None = option(variable="BUNDLERUN_AWS_BATCH_PLATFORM")
 
 
@@ -63,6 +67,11 @@ def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
         "linuxParameters": {"initProcessEnabled": True},
         "privileged": False,
     }
+    if options.log_group:
+        container["logConfiguration"] = {
+            "logDriver": "awslogs",
+            "options": {"awslogs-group": options.log_group},
+        }
     if options.job_role_arn:
         container["jobRoleArn"] = options.job_role_arn
     if spec.secrets:

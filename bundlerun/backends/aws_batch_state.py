@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from bundlerun.aws.batch import LOG_GROUP
 from bundlerun.backends.job import Failure, JobState, JobStatus, reason_of_array, state_of_array
 
 CANCEL_MARK = "cancelled by bundlerun"
@@ -111,6 +112,12 @@ def log_streams(job: Mapping[str, Any]) -> list[str]:
     containers.append(job.get("container") or {})
     names = [str(found["logStreamName"]) for found in containers if found.get("logStreamName")]
     return list(dict.fromkeys(names))
+
+
+def log_group(job: Mapping[str, Any]) -> str:
+    """The log group that a described job writes to."""
+    said = ((job.get("container") or {}).get("logConfiguration") or {}).get("options") or {}
+    return str(said.get("awslogs-group") or LOG_GROUP)
 
 
 def _named(words: str, only: tuple[Failure, ...] | None = None) -> Failure | None:

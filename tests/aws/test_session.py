@@ -178,3 +178,14 @@ def test_an_endpoint_that_is_none_is_a_wrong_configuration(monkeypatch: pytest.M
     with pytest.raises(SettingsError, match="nonsense") as caught:
         Aws(AwsSettings(region="us-east-1")).client("s3")
     assert caught.value.hint == "env | grep ^AWS_"
+
+
+def test_the_credentials_file_of_the_settings_is_read(tmp_path: Path) -> None:
+    """Its default profile is who we are; where it is not there, nobody else is asked."""
+    path = tmp_path / "team"
+    path.write_text("[default]\naws_access_key_id = theirs\naws_secret_access_key = x\n")
+    found = Aws(AwsSettings(region="us-east-1", credentials_file=str(path))).credentials_env()
+    assert found["AWS_ACCESS_KEY_ID"] == "theirs"
+    path.unlink()
+    with pytest.raises(SettingsError, match="credentials_file"):
+        Aws(AwsSettings(region="us-east-1", credentials_file=str(path))).credentials_env()

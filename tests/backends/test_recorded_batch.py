@@ -330,3 +330,47 @@ def test_secrets_are_the_definition_s_by_arn_and_the_role_s_that_reads_them(
     (submitted,) = [body for name, body in aws.requests if name == "submitjob"]
     named = [row["name"] for row in submitted["containerOverrides"]["environment"]]
     assert named == ["AWS_REGION"]
+
+
+def test_a_role_may_be_named(aws: RecordedBatch, tmp_path: Path) -> None:
+    """The account is asked for once, and an ARN asks nobody."""
+    asked: list[str] = []
+
+    class Known(Aws):
+        def account(self) -> str:
+            asked.append("account")
+            return "123456789012"
+
+    backend = AWSBatch(batch_settings(tmp_path, "team"), Known())
+    backend.submit(replace(SPEC, options={"job_role_arn": "arn:aws:iam::1:role/r"}))
+    assert asked == []
+    for run, role in (("1", "lab/runner"), ("2", "other")):
+        backend.submit(replace(SPEC, run_id=run, options={"job_role_arn": role}))
+    roles = [row["containerProperties"]["jobRoleArn"] for row in aws.definitions]
+    assert roles[1:] == [
+        "arn:aws:iam::123456789012:role/lab/runner",
+        "arn:aws:iam::123456789012:role/other",
+    ]
+    assert asked == ["account"]
+    with pytest.raises(SettingsError, match="my role"):
+        backend.submit(replace(SPEC, options={"job_role_arn": "my role"}))
+
+
+def test_definition_and_log_group_are_those_of_the_settings(
+    aws: RecordedBatch, tmp_path: Path
+) -> None:
+    """Jobs write there, and their log is read where the job says that it is."""
+    rows = {"queue": "team", "job_definition_name": "team-jobs", "log_group": "/team/jobs"}
+    settings = replace(batch_settings(tmp_path, "team"), backends={"AWSBatch": rows})
+    backend = AWSBatch(settings)
+    backend.submit(SPEC)
+    (definition,) = aws.definitions
+    assert definition["jobDefinitionName"] == "team-jobs"
+    told = definition["containerProperties"]["logConfiguration"]
+    assert told == {"logDriver": "awslogs", "options": {"awslogs-group": "/team/jobs"}}
+    container = {"logStreamName": "s", "logConfiguration": told}
+    aws.jobs["j"] = {"status": "SUCCEEDED", "container": container}
+    aws.log["s"] = ["a line"]
+    assert list(backend.logs(handle("j"))) == ["a line"]
+    groups = [body["logGroupName"] for name, body in aws.requests if name == "getlogevents"]
+    assert set(groups) == {"/team/jobs"}
