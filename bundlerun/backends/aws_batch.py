@@ -289,6 +289,14 @@ class AWSBatch(Backend):
                 hint="export BUNDLERUN_EXECUTION_ROLE_ARN=ARN, or --set execution_role_arn=ARN",
             )
 
+    def check_env(self, names: Collection[str]) -> None:
+        """See Backend.check_env (API reference, SubmitJob, ContainerOverrides)."""
+        for name in sorted(names):
+            if name.startswith("AWS_BATCH"):
+                raise UsageError(
+                    f"{name} is AWS Batch's own variable and cannot be given", hint=f"MY_{name}"
+                )
+
     def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
         """See Backend.check_resources: none is rounded, wherever it comes from."""
         super().check_resources(resources, asked)

@@ -197,6 +197,13 @@ class Backend(ABC):
                 hint=f"--timeout-s {least_s}",
             )
 
+    def check_env(self, names: Collection[str]) -> None:
+        """Refuse variables that the service keeps for itself.
+
+        Raises UsageError.
+        """
+        return
+
     def check_resources(self, resources: Resources, asked: Collection[str] = ()) -> None:
         """Refuse resources that a job cannot have here.
 
@@ -219,6 +226,7 @@ class Backend(ABC):
         self.check_limits(retries=spec.retries, timeout_s=spec.timeout_s, array=spec.array)
         self.check_options(spec.options)
         self.check_resources(spec.resources)
+        self.check_env(spec.env)
         folder = spec.access.folder if spec.access else None
         if folder is not None and not self.traits.sees_folders:
             raise UsageError(

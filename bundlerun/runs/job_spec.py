@@ -61,6 +61,7 @@ def check_job(request: RunRequest, backend: Backend, scope: RunScope) -> None:
     backend.check_limits(retries=request.retries, timeout_s=request.timeout_s)
     backend.check_options(request.options)
     backend.check_resources(request.resources, request.asked)
+    backend.check_env({*request.given.env, *request.secrets})
     if backend.traits.private_variables:
         check_secrets(request.secrets, request.given)
     else:

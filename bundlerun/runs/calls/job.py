@@ -65,6 +65,7 @@ def check_call(request: CallRequest, backend: Backend, scope: RunScope) -> None:
         timeout_s=limit_of(request.timeout_s, request.chunksize or 1),
     )
     backend.check_resources(request.resources, request.asked)
+    backend.check_env(request.env)
     remote = scope.remote
     if remote.folder is not None and not backend.traits.sees_folders:
         raise UsageError(

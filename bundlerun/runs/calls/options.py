@@ -253,9 +253,4 @@ def _texts(name: str, given: Mapping[str, str]) -> dict[str, str]:
                 f"{name}[{key!r}] must be text, not {value!r:.80}",
                 hint=f'{name}={{"{key}": "..."}}',
             )
-        # AWS Batch refuses them (API reference, SubmitJob, ContainerOverrides).
-        if key.startswith("AWS_BATCH"):
-            raise UsageError(
-                f"{key} is AWS Batch's own variable and cannot be given", hint=f"MY_{key}"
-            )
     return found

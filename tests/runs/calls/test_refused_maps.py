@@ -48,7 +48,11 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any], str]] = {
     "a variable that is a number": ((double, ITEMS), {"env": {"A": 1}}, r'"A"'),
     "a variable with a wrong name": ((double, ITEMS), {"env": {"A B": "1"}}, "NAME"),
     "a variable of bundlerun": ((double, ITEMS), {"env": {"BUNDLERUN_RUN_KEY": "1"}}, "another"),
-    "a variable of AWS Batch": ((double, ITEMS), {"env": {"AWS_BATCH_X": "1"}}, "MY_AWS_BATCH_X"),
+    "a variable of AWS Batch": (
+        (double, ITEMS),
+        {"env": {"AWS_BATCH_X": "1"}, "backend": "AWSBatch"},
+        "MY_AWS_BATCH_X",
+    ),
     "a limit of nothing": ((double, ITEMS), {"timeout_s": 0}, "timeout_s=3600"),
     "a limit that is no number": ((double, ITEMS), {"timeout_s": float("nan")}, "timeout_s=3600"),
     "fewer retries than none": ((double, ITEMS), {"retries": -1}, "retries=0"),
