@@ -1,0 +1,95 @@
+"""A cancel says whether it was done, wherever the map stands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+
+import pytest
+
+import bundlerun as br
+from bundlerun import errors
+from bundlerun.backends.job import JobHandle, JobSpec
+from bundlerun.cli.main import run_cli
+from bundlerun.remotes.folder import FileRemote
+from bundlerun.settings import read_settings
+from tests.runs.calls.conftest import Lab
+from tests.runs.calls.shelf import Shelf
+
+
+def said_by_cancel(run_id: str) -> str:
+    """What ``bundlerun cancel`` says of the run."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run_cli(["cancel", run_id]) == 0
+    return said.getvalue()
+
+
+def test_before_the_upload_there_is_nothing_to_cancel(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program that still makes items is stopped as any: nothing stays, no job begins."""
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert br.jobs() == []
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        br.map(abs, items(), backend="Shelf")
+    assert br.jobs() == []
+    assert Shelf(read_settings()).asked("submit") == []
+    assert run_cli(["cancel", "0197aaaa"]) != 0
+    assert "0197aaaa" in capsys.readouterr().err
+
+
+def test_a_cancel_before_submit_is_done_by_the_submitter(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said that it will be; the map raises Cancelled, and its job has been told."""
+    said: list[str] = []
+    submit = Shelf.submit
+
+    def cancelled_meanwhile(shelf: Shelf, spec: JobSpec) -> JobHandle:
+        said.append(said_by_cancel(spec.run_id))
+        return submit(shelf, spec)
+
+    monkeypatch.setattr(Shelf, "submit", cancelled_meanwhile)
+    with pytest.raises(errors.Cancelled):
+        br.map(abs, [1, 2], backend="Shelf")
+    assert "by its submitter" in said[0]
+    (record,) = br.jobs()
+    assert len(Shelf(read_settings()).asked("cancel")) == 1
+    assert "is cancelled" in said_by_cancel(record.run_id)
+
+
+def test_a_queued_map_is_cancelled_and_says_so(lab: Lab) -> None:
+    """Once; what has been cancelled stays it."""
+    run = br.map(abs, [1, 2], backend="Shelf")
+    assert "is cancelled" in said_by_cancel(run.run_id)
+    assert "is cancelled" in said_by_cancel(run.run_id)
+    assert all(future.cancelled() or future.cancel() for future in run)
+
+
+def test_a_map_that_has_ended_is_not_cancelled_and_says_so(lab: Lab) -> None:
+    """From the command line and from the map in hand."""
+    run = br.map(abs, [1, 2], backend="Shelf")
+    Shelf(read_settings()).work(run.run_id, FileRemote(f"file://{lab.remote}"))
+    assert list(run.results(60)) == [1, 2]
+    assert run.cancel() is False
+    br.wait(run.run_id)
+    assert "nothing was cancelled" in said_by_cancel(run.run_id)
+
+
+@pytest.mark.heavy
+def test_a_running_map_is_ended_and_says_so(lab: Lab) -> None:
+    """Its processes are gone, and each future is cancelled."""
+    from lab import model
+
+    run = br.map(model.sleeps, [600, 600], backend="Processes")
+    said = said_by_cancel(run.run_id)
+    assert "is cancelled" in said or "was told to end" in said
+    with pytest.raises(errors.Cancelled):
+        br.wait(run.run_id)
+    assert "is cancelled" in said_by_cancel(run.run_id)
