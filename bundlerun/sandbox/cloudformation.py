@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -45,6 +46,7 @@ class CloudFormation:
     def __init__(self, moto: Wsgi, failing: Mapping[str, str]) -> None:
         self._failing = failing
         self._moto = moto
+        self._naming = threading.Lock()
 
     def __call__(self, wsgi: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
@@ -76,6 +78,13 @@ class CloudFormation:
         name, body = asked["StackName"], asked.get("TemplateBody")
         if body is None or len(body.encode()) > LARGEST_TEMPLATE:
             raise Refusal("this sandbox takes a TemplateBody of at most 51200 bytes alone")
+        with self._naming:
+            stack = self._named(backend, name, body, asked)
+        stack.create_resources()
+        return str(stack.stack_id)
+
+    def _named(self, backend: Any, name: str, body: str, asked: dict[str, str]) -> ServedStack:
+        """The stack, kept under its name, of which there is one."""
         if any(stack.name == name for stack in backend.stacks.values()):
             raise Refusal(f"Stack [{name}] already exists", "AlreadyExistsException")
         try:
@@ -101,8 +110,7 @@ class CloudFormation:
         stack.failing = self._failing
         stack.forget = lambda: _forget(backend, stack)
         backend.stacks[stack.stack_id] = stack
-        stack.create_resources()
-        return str(stack.stack_id)
+        return stack
 
     def _delete(self, backend: Any, asked: dict[str, str]) -> str:
         stack = _find(backend, asked["StackName"])

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +139,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     forget_lab()
     yield Lab(tmp_path)
     forget_lab()
-    for pid in tmp_path.glob("processes/**/pid"):
-        if not pid.with_name("end").exists():
-            os.killpg(int(pid.read_text()), signal.SIGKILL)
+    # Not by a glob: runs that are settled meanwhile take their folders away.
+    for folder, _, names in os.walk(tmp_path / "processes"):
+        if "pid" in names and "end" not in names:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                os.killpg(int(Path(folder, "pid").read_text()), signal.SIGKILL)
