@@ -157,13 +157,12 @@ class Provision:
         return KnotMade(options, KnotOutputs.of(stack.outputs), stack.id)
 
     def knots_of(self, pars: str) -> list[str]:
-        """The names of the Knots that were made for a Pars, sorted.
-
-        Each Knot of the region is asked.
-        """
-        names = [each.tags[KNOT_TAG] for each in self.stacks.all() if KNOT_TAG in each.tags]
-        found = [self.find_knot(name) for name in names]
-        return sorted(each.options.name for each in found if each and each.options.pars == pars)
+        """The names of the Knots that were made for a Pars, sorted."""
+        return sorted(
+            each.tags[KNOT_TAG]
+            for each in self.stacks.all()
+            if KNOT_TAG in each.tags and each.outputs.get("Pars") == pars
+        )
 
     def delete_knot(self, name: str, *, repository: bool = False) -> tuple[Left, ...]:
         """End a Knot's jobs and delete it; what remains, and why.

@@ -80,7 +80,7 @@ class Machine:
 def knot_template(options: KnotOptions, pars: ParsOutputs, machine: Machine) -> Json:
     """The CloudFormation template of a Knot.
 
-    Its outputs are the fields of ``KnotOutputs``.
+    Its outputs are the fields of ``KnotOutputs``, and the name of its Pars.
     """
     tags = {**options.tags, KNOT_TAG: options.name}
     resources = {
@@ -102,6 +102,7 @@ def knot_template(options: KnotOptions, pars: ParsOutputs, machine: Machine) -> 
     if machine.makes_repository:
         resources["Repository"] = _repository(options, tags)
     outputs = {
+        "Pars": options.pars,
         "Queue": options.queue,
         "ComputeEnvironment": options.environment,
         "LogGroup": options.log_group,
