@@ -73,8 +73,15 @@ def _image(scope: Scope, name: str) -> str:
 def _remote(scope: Scope) -> Iterator[Check]:
     from bundlerun.remotes.identity import check_conditional, check_remote
 
+    context, bucket = scope.context(), scope.settings.run.bucket
+    if context.remote_url is None and bucket is not None:
+        detail = f"the first use of a remote binds the context {context.name!r} to {bucket}"
+        yield Check(
+            "remote", None, detail, f"bundlerun remote {context.name} URL (for another one)"
+        )
+        return
     try:
-        binding = scope.binding(scope.context())
+        binding = scope.binding(context)
     except NoRemote as error:
         yield failing("remote", error, ok=None)
         return

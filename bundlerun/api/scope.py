@@ -140,24 +140,29 @@ class Scope:
             return contexts.get(chosen)
 
     def remote(self, context: Context) -> Remote:
-        """The remote of ``context``.
+        """The remote of ``context``, which gets that of the settings where it has none.
 
-        Raises NoRemote when it has none.
+        Raises NoRemote when there is neither.
         """
-        from bundlerun.remotes.binding import bound_url
+        return self.binding(context).remote
+
+    def binding(self, context: Context) -> Binding:
+        """``context`` as it is bound to its remote, or is now to that of the settings.
+
+        Raises NoRemote when there is neither.
+        """
+        from bundlerun.remotes.binding import Binding, bound_url
 
         if self.inner is not None:
             raise NoRemote("inside of a pipe no remote is asked", hint="br.external(name)")
-        return self.remote_at(bound_url(context))
+        context = self.bound(self.store, context)
+        return Binding.of(self.store, context, self.remote_at(bound_url(context)))
 
-    def binding(self, context: Context) -> Binding:
-        """``context`` as it is bound to its remote.
+    def bound(self, store: Store, context: Context) -> Context:
+        """``context`` at a use that needs its remote; see ``remotes.binding.bound``."""
+        from bundlerun.remotes.binding import bound
 
-        Raises NoRemote when it has none.
-        """
-        from bundlerun.remotes.binding import Binding
-
-        return Binding.of(self.store, context, self.remote(context))
+        return bound(store, context, self.settings.run.bucket, self.remote_at, self.progress)
 
     def remote_at(self, url: str) -> Remote:
         """The remote at ``url``, opened once.
@@ -214,7 +219,7 @@ class Scope:
             from bundlerun.remotes.fetch import fetcher
 
             if not made:
-                remote = self.remote_at(bound_url(context))
+                remote = self.remote_at(bound_url(self.bound(store, context)))
                 made.append(fetcher(store, remote, bundle, progress=self.progress))
             made[0](links)
 

@@ -5,9 +5,11 @@ Also what it leaves behind when it is bound to another one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from bundlerun.errors import NoRemote, OtherRemote
+from bundlerun.errors import NoRemote, OtherRemote, SettingsError, UsageError
+from bundlerun.progress import Progress
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.identity import WINDOW_S, check_conditional, found_identity, made_known
 from bundlerun.store.contexts import Context
@@ -62,6 +64,34 @@ def bind(
     bound = store.contexts.bind(context, remote.url, identity.uuid)
     store.known.note_window(identity.uuid, identity.window_s)
     return bound
+
+
+def bound(
+    store: Store,
+    context: Context,
+    bucket: str | None,
+    open: Callable[[str], Remote],
+    progress: Progress,
+) -> Context:
+    """``context`` at a use that needs its remote.
+
+    Where it has none, it is bound to that of the setting ``bucket``, and that is said; where there
+    is no such setting either, it is as it was. Raises SettingsError for what names no remote, and
+    as ``bind``.
+    """
+    if context.remote_url is not None or bucket is None:
+        return context
+    # The caller's is as it was when it was read.
+    context = store.contexts.get(context.name)
+    if context.remote_url is not None:
+        return context
+    try:
+        remote = open(bucket if "://" in bucket else f"s3://{bucket}")
+    except UsageError as error:
+        raise SettingsError(f"[run] bucket: {error.message}", hint=error.hint) from error
+    made = bind(store, context, remote)
+    progress.line(f"the context {made.name!r} is bound to {made.remote_url} ([run] bucket)")
+    return made
 
 
 def bound_url(context: Context) -> str:

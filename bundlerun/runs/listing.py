@@ -32,7 +32,7 @@ def run_called(run: str, scope: RunScope) -> RunRecord:
     try:
         row = scope.store.journal.get(scope.context, run)
     except RunNotFound:
-        if scope.context.remote_url is None:
+        if scope.bound().remote_url is None:
             raise
         from bundlerun.runs.elsewhere import adopt
 

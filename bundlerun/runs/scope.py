@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundlerun.remotes.binding import Binding, bound_url
+from bundlerun.remotes.binding import Binding, bound, bound_url
 from bundlerun.runs.record import RunRecord
 from bundlerun.store.locks import held
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from bundlerun.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunScope:
     """The scope of a run: one context of one store, the remotes, and the connections.
 
-    ``open`` gives the remote at a URL.
+    ``open`` gives the remote at a URL. ``context`` is bound to the remote of the settings once one
+    is needed and it has none.
     """
 
     store: Store
@@ -45,19 +46,26 @@ class RunScope:
 
     @property
     def remote(self) -> Remote:
-        """The remote of the context.
+        """The remote of the context, which gets that of the settings where it has none.
 
-        Raises NoRemote when it has none.
+        Raises NoRemote when there is neither.
         """
-        return self.open(bound_url(self.context))
+        return self.open(bound_url(self.bound()))
 
     @property
     def binding(self) -> Binding:
-        """The context as it is bound to its remote.
+        """The context as it is bound to its remote, or is now to that of the settings.
 
-        Raises NoRemote when it has none.
+        Raises NoRemote when there is neither.
         """
-        return Binding.of(self.store, self.context, self.remote)
+        context = self.bound()
+        return Binding.of(self.store, context, self.remote)
+
+    def bound(self) -> Context:
+        """The context at a use that needs its remote; see ``remotes.binding.bound``."""
+        bucket = self.settings.run.bucket
+        self.context = bound(self.store, self.context, bucket, self.open, self.progress)
+        return self.context
 
     def remote_of(self, record: RunRecord) -> Remote:
         """The remote that the run works on, whatever the context is bound to by now.

@@ -14,6 +14,7 @@ from bundlerun.runs.limits import limit_of
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
+    from bundlerun.remotes.base import Remote
     from bundlerun.runs.calls.options import CallRequest
     from bundlerun.runs.calls.parts import Part
     from bundlerun.runs.plan import RunPlan
@@ -54,7 +55,7 @@ def part_spec(
     )
 
 
-def check_call(request: CallRequest, backend: Backend, scope: RunScope) -> None:
+def check_call(request: CallRequest, backend: Backend) -> None:
     """Refuse whatever ``request`` asks that ``backend`` cannot do.
 
     Nothing is asked of anybody. Raises UsageError.
@@ -66,7 +67,13 @@ def check_call(request: CallRequest, backend: Backend, scope: RunScope) -> None:
     )
     backend.check_resources(request.resources, request.asked)
     backend.check_env(request.env)
-    remote = scope.remote
+
+
+def check_reach(remote: Remote, request: CallRequest, backend: Backend) -> None:
+    """Refuse a remote that jobs of ``request`` cannot reach.
+
+    Raises UsageError.
+    """
     if remote.folder is not None and not backend.traits.sees_folders:
         raise UsageError(
             f"a job on {request.backend} cannot reach {remote.url}, a folder of this machine",

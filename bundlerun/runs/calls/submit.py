@@ -20,7 +20,7 @@ from bundlerun.remotes.identity import check_remote
 from bundlerun.runs.calls.call import Call, parts_as_rows
 from bundlerun.runs.calls.cost import Worst, affordable
 from bundlerun.runs.calls.function import prepared, send_function
-from bundlerun.runs.calls.job import check_call, part_spec
+from bundlerun.runs.calls.job import check_call, check_reach, part_spec
 from bundlerun.runs.calls.parts import parts_of
 from bundlerun.runs.calls.sealed_plan import sealed_plan
 from bundlerun.runs.calls.sent_items import parents_in, removed_where_it_breaks_off, send_items
@@ -77,8 +77,9 @@ def submit(
     there is a job; what the remote and the backend raise.
     """
     backend = shared_backend(request.backend, scope.connections)
-    check_call(request, backend, scope)
+    check_call(request, backend)
     items = _affordable(request, items, backend)
+    check_reach(scope.remote, request, backend)
     # Before minutes go into an image: the output could not be pushed to another remote.
     check_remote(scope.remote, scope.binding.uuid)
     begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
