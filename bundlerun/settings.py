@@ -9,6 +9,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     timeout_s = 3600                      # of a job, or of an item of a map
     retries = 0                           # after a lost machine
     price_per_vcpu_hour = 0.05            # for the max_cost of a map
+    poll_s = 30                           # the longest pause between two looks at jobs
     bucket = "bucket/prefix"              # BUNDLERUN_BUCKET; the remote of contexts without one
     luigid = "http://127.0.0.1:8082"      # BUNDLERUN_LUIGID
 
@@ -83,6 +84,7 @@ class RunSettings:
     """``[run]``: what jobs get unless asked otherwise, and luigi's scheduler.
 
     Applies report their graph to the latter. ``timeout_s`` is in seconds, None: no limit.
+    ``poll_s``: the longest pause between two looks at jobs, in seconds; None: the backend's own.
     ``bucket``: the remote to which a context without one is bound at the first use of a remote,
     ``BUCKET/PREFIX`` or a URL.
     """
@@ -93,6 +95,7 @@ class RunSettings:
     timeout_s: int | None = option(least=1)
     retries: int = option(0, least=0)
     price_per_vcpu_hour: float | None = option(least=0.000001)
+    poll_s: float | None = option(least=1)
     bucket: str | None = option(variable="BUNDLERUN_BUCKET")
     luigid: str | None = option(variable="BUNDLERUN_LUIGID")
 

@@ -56,6 +56,7 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
         ("[run]\nretries = -1\n", "0 or more"),
         ("[run]\ntimeout_s = 0\n", "1 or more"),
         ("[run]\ngpus = -1\n", "0 or more"),
+        ("[run]\npoll_s = 0.5\n", "1 or more"),
         ("run = 3\n", "run"),
         ("[store]\ncheckout = 'hard'\n", "copy, link"),
         ("backends = 3\n", "backends"),
@@ -90,7 +91,7 @@ def test_without_a_home_nobody_else_can_configure_it(monkeypatch: pytest.MonkeyP
     assert read_settings({}).home == Path("/nonexistent/.bundlerun")
 
 
-NUMBERS = ("session_seconds", "timeout_s", "price_per_vcpu_hour")
+NUMBERS = ("session_seconds", "timeout_s", "price_per_vcpu_hour", "poll_s")
 """Keys that take a number and have none as their default."""
 
 PAGE = (ROOT / "docs/settings.md").read_text(encoding="utf-8")

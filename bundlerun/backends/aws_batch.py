@@ -45,10 +45,10 @@ _SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
 
-POLLED_WITHIN_S = 45.0
+POLLED_WITHIN = 1.5
 """The age of a poll's answer up to which a log follower asks nothing itself.
 
-It is longer than the rarest looks of a wait (``traits.pace``).
+In longest pauses between the looks of a wait (``pace``).
 """
 
 
@@ -366,8 +366,8 @@ class AWSBatch(Backend):
         """The job, as it was polled of late, or as asked for at most ``fresh_s`` ago."""
         with self._news:
             look = self._looks.get(job_id)
-        now_s = time.monotonic()
-        if look and fresh_s and now_s - look.at_s < (POLLED_WITHIN_S if look.polled else fresh_s):
+        now_s, polled_s = time.monotonic(), POLLED_WITHIN * self.pace.most_s
+        if look and fresh_s and now_s - look.at_s < (polled_s if look.polled else fresh_s):
             return look.job
         look = _Look(batch.describe_jobs(self._client(), [job_id]).get(job_id), now_s, polled=False)
         with self._news:

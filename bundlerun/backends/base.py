@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +31,12 @@ class Pace:
     def after(self, pause_s: float) -> float:
         """The pause that follows one of ``pause_s``."""
         return min(pause_s * self.factor, self.most_s)
+
+    def up_to(self, most_s: float | None) -> Pace:
+        """The same with another longest pause; None for ``most_s``: as it is."""
+        if most_s is None:
+            return self
+        return replace(self, first_s=min(self.first_s, most_s), most_s=most_s)
 
 
 class ImageAt(Enum):
@@ -68,14 +74,14 @@ class Traits:
     ``waits``: a run waits for its job unless told otherwise. ``image``: where the image must be.
     ``sees_folders``: a job can be given folders of the client's machine. ``private_variables``:
     nobody else can read a job's variables, so values of secrets and credentials may stand there.
-    ``keeps_logs``: the log outlives ``release``. ``pace``: how often a job is looked at. ``slots``:
-    jobs side by side, whatever their size (None: a queue of its own decides, or ``room`` knows).
-    ``largest_array``: jobs in one submission. ``platform``: Docker's ``os/arch`` of the machines
-    under its jobs, None for that of the engine here. ``least_timeout_s``: no shorter limit is kept.
-    ``most_retries``: further attempts after the machine under a job was taken away, or did not
-    start it. ``tells``: the variables that tell a job what it is. ``sizes``: which fields of
-    ``Resources`` a job gets, and no more than that. ``job_options``: which of the backend's options
-    can be given for one job.
+    ``keeps_logs``: the log outlives ``release``. ``pace``: how often a job is looked at, unless the
+    settings say otherwise (``Backend.pace``). ``slots``: jobs side by side, whatever their size
+    (None: a queue of its own decides, or ``room`` knows). ``largest_array``: jobs in one
+    submission. ``platform``: Docker's ``os/arch`` of the machines under its jobs, None for that of
+    the engine here. ``least_timeout_s``: no shorter limit is kept. ``most_retries``: further
+    attempts after the machine under a job was taken away, or did not start it. ``tells``: the
+    variables that tell a job what it is. ``sizes``: which fields of ``Resources`` a job gets, and
+    no more than that. ``job_options``: which of the backend's options can be given for one job.
     """
 
     waits: bool
@@ -116,6 +122,9 @@ class Backend(ABC):
     job as well.
     """
 
+    poll_s: float | None = None
+    """The longest pause between two looks, a setting; None: that of the traits."""
+
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; nothing is asked of anybody yet.
 
@@ -140,6 +149,11 @@ class Backend(ABC):
         """
         options = settings.options(cls.name, cls.options)
         return getattr(options, "platform", None) or cls.traits.platform
+
+    @property
+    def pace(self) -> Pace:
+        """The pauses between two looks at a job, for all who wait for it."""
+        return self.traits.pace.up_to(self.poll_s)
 
     def checks(self) -> Iterator[Check]:
         """The checks of ``doctor``: whether the backend answers, and can start a job."""

@@ -47,7 +47,7 @@ def open_backend(name: str, connections: Connections) -> Backend:
     section of an unknown backend.
     """
     _check_sections(connections.settings)
-    return backend_type(name).open(connections)
+    return _paced(backend_type(name).open(connections), connections.settings)
 
 
 def shared_backend(name: str, connections: Connections) -> Backend:
@@ -56,7 +56,13 @@ def shared_backend(name: str, connections: Connections) -> Backend:
     One poll serves them together. Raises as ``open_backend``.
     """
     _check_sections(connections.settings)
-    return connections.once(backend_type(name).open)
+    return _paced(connections.once(backend_type(name).open), connections.settings)
+
+
+def _paced(backend: Backend, settings: Settings) -> Backend:
+    # Here, and not in constructors: a backend of others cannot forget it.
+    backend.poll_s = settings.run.poll_s
+    return backend
 
 
 def _check_sections(settings: Settings) -> None:

@@ -37,7 +37,7 @@ def looks(
     goes on. Raises TimedOut then, and the backend's own error when it fails ``pace.stumbles`` + 1
     times in a row.
     """
-    clock, pace = clock or Clock(), pace or backend.traits.pace
+    clock, pace = clock or Clock(), pace or backend.pace
     until = None if timeout_s is None else clock.now() + timeout_s
     pause_s, stumbles = pace.first_s, 0
     before: JobStatus | None = None

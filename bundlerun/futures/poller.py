@@ -75,7 +75,7 @@ class Poller:
     def follow(self, followed: Followed, listener: Listener) -> None:
         """Tell ``listener`` what becomes of ``followed``, to its end."""
         backend = followed.backend
-        pace, now_s = backend.traits.pace, self._clock.now()
+        pace, now_s = backend.pace, self._clock.now()
         self.revive()
         with self._lock:
             group = self._groups.get(id(backend))
@@ -162,7 +162,7 @@ class Poller:
         is_news = False
         for run, found in _polled(group.backend, runs):
             is_news |= self._told(group, run, found)
-        pace = group.backend.traits.pace
+        pace = group.backend.pace
         with self._lock:
             is_news |= any(run not in runs for run in group.runs)
             group.pause_s = pace.first_s if is_news else pace.after(group.pause_s)

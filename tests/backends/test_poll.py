@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from bundlerun.backends.aws_batch import AWSBatch
 from bundlerun.backends.base import Backend, ImageAt, Pace, Traits
 from bundlerun.backends.job import JobHandle, JobSpec, JobState, JobStatus
+from bundlerun.backends.open import open_backend, shared_backend
 from bundlerun.backends.poll import Clock, looks
+from bundlerun.connections import Connections
 from bundlerun.errors import BundlerunError, EngineError, NoCredentials, TimedOut
+from bundlerun.settings import read_settings
 
 HANDLE = JobHandle("Local", "id", "run")
 QUEUED, RUNNING, DONE, LOST = (
@@ -106,6 +110,21 @@ def test_batch_is_asked_less_often() -> None:
         until(DONE, Told(RUNNING), timeout_s=3600, pace=AWSBatch.traits.pace, clock=time.clock())
     assert len(time.slept) < 400
     assert max(time.slept) <= 30
+
+
+def test_the_longest_pause_is_a_setting(tmp_path: Path) -> None:
+    """``[run] poll_s``, for whichever backend; what a wait begins with stays below it."""
+    (tmp_path / "config.toml").write_text("[run]\npoll_s = 60\n")
+    rare = read_settings({"BUNDLERUN_HOME": str(tmp_path)})
+    for name in ("AWSBatch", "Local"):
+        assert open_backend(name, Connections(rare)).pace.most_s == 60
+        assert shared_backend(name, Connections(rare)).pace.most_s == 60
+    told, time = Told(RUNNING), Time()
+    told.poll_s = 1.0
+    with pytest.raises(TimedOut):
+        until(DONE, told, timeout_s=60, clock=time.clock())
+    assert time.slept[0] == pytest.approx(0.05)
+    assert max(time.slept) == pytest.approx(1.0)
 
 
 def test_waiting_ends_on_time_and_the_job_goes_on() -> None:

@@ -51,6 +51,16 @@ def test_looks_grow_rarer_up_to_half_a_minute() -> None:
     assert len(script.backend.polls) == len(timetable.pauses) + 1
 
 
+def test_the_longest_pause_is_a_setting() -> None:
+    """``[run] poll_s``."""
+    script = Script(Slow())
+    script.backend.poll_s = 2.0
+    timetable = Timetable({9: lambda: script.tell(Ended(0))})
+    followed(script, timetable)
+    assert timetable.pauses[:4] == [0.5, 0.7, 0.98, 1.372]
+    assert timetable.pauses[4:8] == [1.921, 2.0, 2.0, 2.0]
+
+
 def test_a_change_makes_looks_quick_again() -> None:
     """Another status of a job."""
     script = Script(Slow())

@@ -189,7 +189,7 @@ def _why(outcome: Outcome) -> str:
 def _watched(call: Call) -> RunRecord:
     """The call's record once it has ended."""
     following, rest = Following(call, decode=False), Rest(call.task.items)
-    pace, progress = call.backend.traits.pace, call.scope.progress
+    pace, progress = call.backend.pace, call.scope.progress
     bar = progress.start(f"items of {call.record.label}", call.task.items, "items")
     pause_s, stumbles, before = pace.first_s, 0, None
     try:
