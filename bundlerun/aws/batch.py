@@ -205,8 +205,7 @@ def open_jobs(client: Any, queue: str) -> list[str]:
 
 def queue_problem(client: Any, queue: str) -> str | None:
     """The reason, in Batch's words, why ``queue`` can start nothing; None without one."""
-    with translated("asking for the job queue", queue):
-        queues = client.describe_job_queues(jobQueues=[queue])["jobQueues"]
+    queues = describe_queues(client, [queue])
     if not queues:
         return f"there is no job queue {queue}"
     found = queues[0]
@@ -215,10 +214,7 @@ def queue_problem(client: Any, queue: str) -> str | None:
     names = [row["computeEnvironment"] for row in found.get("computeEnvironmentOrder", ())]
     if not names:
         return f"the job queue {queue} has no compute environment"
-    with translated("asking for the compute environments", queue):
-        environments = client.describe_compute_environments(computeEnvironments=names)[
-            "computeEnvironments"
-        ]
+    environments = describe_environments(client, names)
     broken = [
         _standing("compute environment", row["computeEnvironmentName"], row)
         for row in environments
@@ -232,3 +228,54 @@ def _standing(what: str, name: str, found: Json) -> str:
     reason = found.get("statusReason")
     words = f"the {what} {name} is {found.get('state')} and {found.get('status')}"
     return f"{words}: {reason}" if reason else words
+
+
+def describe_queues(client: Any, names: Sequence[str]) -> list[Json]:
+    """The job queues of these names or ARNs.
+
+    Those that do not exist are absent. A request a hundred.
+    """
+    found: list[Json] = []
+    for some in _hundreds(names):
+        with translated("asking for the job queue", some[0]):
+            found += client.describe_job_queues(jobQueues=some)["jobQueues"]
+    return found
+
+
+def describe_environments(client: Any, names: Sequence[str]) -> list[Json]:
+    """The compute environments of these names or ARNs.
+
+    Those that do not exist are absent. A request a hundred.
+    """
+    found: list[Json] = []
+    for some in _hundreds(names):
+        with translated("asking for the compute environment", some[0]):
+            answer = client.describe_compute_environments(computeEnvironments=some)
+        found += answer["computeEnvironments"]
+    return found
+
+
+def _hundreds(names: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), DESCRIBE_AT_MOST):
+        yield list(names[start : start + DESCRIBE_AT_MOST])
+
+
+def jobs_in(client: Any, queue: str, state: str) -> tuple[list[Json], bool]:
+    """The newest 1,000 jobs of ``queue`` in a state; whether there are more.
+
+    They are ListJobs' summaries. An array is one job, and PENDING until its last child has ended.
+    """
+    with translated("asking for the jobs of", queue):
+        page = client.list_jobs(jobQueue=queue, jobStatus=state, maxResults=LIST_AT_MOST)
+    return list(page["jobSummaryList"]), bool(page.get("nextToken"))
+
+
+def front_of(client: Any, queue: str) -> list[str]:
+    """The ids of the first RUNNABLE jobs of ``queue``, the next one to start first.
+
+    At most 100, children of arrays among them (API reference, GetJobQueueSnapshot).
+    """
+    with translated("asking for the front of the queue", queue):
+        answer = client.get_job_queue_snapshot(jobQueue=queue)
+    rows = (answer.get("frontOfQueue") or {}).get("jobs") or ()
+    return [str(row["jobArn"]).rpartition("/")[2] for row in rows]

@@ -6,7 +6,7 @@ RemoteUnreachable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundlerun.aws.failures import code_of, translated
@@ -69,3 +69,16 @@ def root_device(client: Any, image_id: str) -> str | None:
                 raise
             return None
     return str(found[0]["RootDeviceName"]) if found else None
+
+
+def instance_types(client: Any, wanted: Sequence[str]) -> list[Json]:
+    """The machines of these types ("m7g.large") and families ("m7g").
+
+    Those that the region does not have are absent.
+    """
+    patterns = [each if "." in each else f"{each}.*" for each in wanted]
+    with translated("asking for the instance types", ", ".join(wanted)):
+        pages = client.get_paginator("describe_instance_types").paginate(
+            Filters=[{"Name": "instance-type", "Values": patterns}]
+        )
+        return [row for page in pages for row in page["InstanceTypes"]]

@@ -231,6 +231,9 @@ class Provision:
 
     def _end_jobs(self, queue: str) -> None:
         client = self._aws.client("batch")
+        if not batch.describe_queues(client, [queue]):
+            # It was deleted outside of its stack.
+            return
         for job_id in batch.open_jobs(client, queue):
             batch.terminate_job(client, job_id, "its Knot is deleted")
 

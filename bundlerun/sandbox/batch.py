@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 
 from bundlerun.sandbox.batch_attempt import Runner
 from bundlerun.sandbox.batch_describe import arn_of, described, summary
-from bundlerun.sandbox.batch_jobs import STATES, Job, Jobs
+from bundlerun.sandbox.batch_jobs import STATES, Job, Jobs, now_ms
 from bundlerun.sandbox.batch_retry import like
 from bundlerun.sandbox.batch_submit import (
     LEAST_TIMEOUT_S,
@@ -37,11 +37,12 @@ MOST_DESCRIBED = 100
 MOST_ENDED = 50
 MOST_REASON = 1024
 PAGE, FILTERED_PAGE = 1000, 100
+FRONT = 100
 STOP_GRACE_S = 30.0
 """The limits of calls that describe, list and end jobs.
 
-API, DescribeJobs, TerminateJobs, CancelJob, ListJobs (``maxResults``); guide, "Job timeouts" (from
-SIGTERM to SIGKILL).
+API, DescribeJobs, TerminateJobs, CancelJob, ListJobs (``maxResults``), GetJobQueueSnapshot; guide,
+"Job timeouts" (from SIGTERM to SIGKILL).
 """
 
 
@@ -77,6 +78,7 @@ class Batch:
             "submitjob": self._submit,
             "describejobs": self._describe,
             "listjobs": self._list,
+            "getjobqueuesnapshot": self._front,
             "canceljob": self._cancel,
             "terminatejob": self._terminate,
             "canceljobs": self._cancel_many,
@@ -171,6 +173,18 @@ class Batch:
         end = start + min(int(body.get("maxResults") or most), most)
         page: Json = {"jobSummaryList": [summary(job) for job in found[start:end]]}
         return {**page, "nextToken": str(end)} if end < len(found) else page
+
+    def _front(self, body: Json, size: int) -> Json:
+        """The jobs that begin next, children of arrays too (API, GetJobQueueSnapshot)."""
+        name = str(body.get("jobQueue")).rpartition("/")[2]
+        if not self._upstream.has_queue(name):
+            raise Refused(f"Job queue {name} does not exist")
+        found = self.jobs.among(lambda j: j.status == "RUNNABLE" and j.request.queue.name == name)
+        rows = [
+            {"jobArn": arn_of(job), "earliestTimeAtPosition": job.created_ms}
+            for job in found[:FRONT]
+        ]
+        return {"frontOfQueue": {"jobs": rows, "lastUpdatedAt": now_ms()}}
 
     def _cancel(self, body: Json, size: int) -> Json:
         self._end(self.jobs.cancel, body, [body.get("jobId")])

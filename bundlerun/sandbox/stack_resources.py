@@ -46,12 +46,16 @@ def delete(resources: Any, name: str, properties: Json, account: str, region: st
     kind = resources._resource_json_map[name]["Type"]
     ec2, batch = ec2_backends[account][region], batch_backends[account][region]
     physical = made.physical_resource_id
+    # What was deleted outside of its stack makes no deletion fail (CloudFormation CLI user guide,
+    # "Resource type handler contract", NotFound).
     if kind == "AWS::Batch::JobQueue":
-        batch.update_job_queue(physical, None, "DISABLED", None, None)
-        batch.delete_job_queue(physical)
+        if batch.get_job_queue(physical) is not None:
+            batch.update_job_queue(physical, None, "DISABLED", None, None)
+            batch.delete_job_queue(physical)
     elif kind == "AWS::Batch::ComputeEnvironment":
-        batch.update_compute_environment(physical, "DISABLED", None, None)
-        batch.delete_compute_environment(physical)
+        if batch.get_compute_environment(physical) is not None:
+            batch.update_compute_environment(physical, "DISABLED", None, None)
+            batch.delete_compute_environment(physical)
     elif kind == "AWS::Batch::JobDefinition":
         batch.deregister_job_definition(physical)
     elif kind == "AWS::IAM::Role":
