@@ -66,7 +66,7 @@ class Failure:
 _LOGIN = "aws configure, or export AWS_PROFILE=NAME"
 _RENEW = "aws sso login, or export new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN"
 _WRONG_KEYS = "aws sts get-caller-identity"
-_REGION = "export AWS_REGION=REGION"
+_REGION = "export AWS_DEFAULT_REGION=REGION"
 _AGAIN = "the same command again, later"
 
 _EXPIRED = Failure(NoCredentials, "the credentials have expired", _RENEW)
@@ -258,8 +258,12 @@ def _of_client_error(error: Any, place: str) -> BundlerunError:
         return CloudError(f"{place}: {operation} was refused ({code}: {said:.500})")
     hint = failure.hint
     if failure is _ELSEWHERE:
-        hint = f"export AWS_REGION={_region_in(error.response) or 'REGION'}"
-    return failure.error(f"{place}: {failure.meaning} ({code}: {said:.300})", hint=hint)
+        hint = f"export AWS_DEFAULT_REGION={_region_in(error.response) or 'REGION'}"
+    meaning = failure.meaning
+    if failure is _DENIED:
+        # What must be allowed is named by some services, and not by others.
+        meaning = f"these credentials do not allow {getattr(error, 'operation_name', 'it')}"
+    return failure.error(f"{place}: {meaning} ({code}: {said:.300})", hint=hint)
 
 
 def _region_in(answer: Mapping[str, Any]) -> str | None:

@@ -89,7 +89,9 @@ class Aws:
         with self._lock:
             region = self._opened().region_name
         if not region:
-            raise SettingsError("no AWS region is configured", hint="export AWS_REGION=REGION")
+            raise SettingsError(
+                "no AWS region is configured", hint="export AWS_DEFAULT_REGION=REGION"
+            )
         return str(region)
 
     @property

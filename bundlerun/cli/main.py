@@ -40,6 +40,7 @@ VERBS = {
     "logs": "Show what a run's job wrote.",
     "wait": "Wait for a run and bring its output home.",
     "cancel": "Stop a run.",
+    "aws": "Make, look at and delete the resources on AWS that jobs run on.",
     "sandbox": "Run an AWS in a box, to try AWSBatch without an account.",
     "doctor": "Say what works, what does not, and how to mend it.",
     "worker": "",

@@ -23,7 +23,7 @@ from bundlerun.provision.options import (
     from_json,
 )
 from bundlerun.provision.pars_template import pars_template
-from bundlerun.provision.stacks import Left, Stack, Stacks, Wanted
+from bundlerun.provision.stacks import Left, Stack, Stacks, Wanted, down_command
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
 
 ADOPTED = "it was there before"
@@ -218,7 +218,7 @@ class Provision:
             raise Conflict(
                 f"the {kind} {options.name} was made of other options: "
                 + "; ".join(map(str, different)),
-                hint=f"another name, without them, or bundlerun aws down {options.name} first",
+                hint=f"another name, without them, or {down_command(stack.name)} first",
             )
         return found
 

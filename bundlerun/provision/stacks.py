@@ -177,7 +177,7 @@ class Stacks:
         if not stack.is_made:
             raise Conflict(
                 f"the stack {stack.name} is {stack.status}: {stack.reason}",
-                hint=f"bundlerun aws down {stack.name.split('-', 2)[-1]}",
+                hint=down_command(stack.name),
             )
         return stack
 
@@ -274,6 +274,12 @@ _SHOWN = {
 
 def _why(event: Mapping[str, Any]) -> str:
     return str(event.get("ResourceStatusReason") or "no reason is given")
+
+
+def down_command(stack: str) -> str:
+    """The command that deletes the Pars or the Knot of a stack."""
+    _, kind, name = stack.split("-", 2)
+    return f"bundlerun aws down {name}{' --pars' if kind == 'pars' else ''}"
 
 
 def _check_owner(stack: Stack, tags: Mapping[str, str]) -> None:

@@ -31,6 +31,7 @@ GIVEN_BY_PYTHON = {
 CLASSES = [br.Workspace, br.Bundle, br.Run, br.View, br.Pipe]
 
 COMMAND_LINE_ALONE = {
+    "aws": "br.Pars and br.Knot: in Python resources are objects",
     "sandbox": "what it prints is for the shell that asks for it",
     "worker": "what a container runs; nobody calls it",
 }

@@ -101,12 +101,12 @@ def test_codes_that_are_sent_again_are_no_refusal(code: str) -> None:
 def test_a_bucket_elsewhere_is_named_with_its_region() -> None:
     """Where the answer says it; else with the place for it."""
     error = client_error("PermanentRedirect", 301)
-    assert raised(error).hint == "export AWS_REGION=REGION"
+    assert raised(error).hint == "export AWS_DEFAULT_REGION=REGION"
     error.response["ResponseMetadata"]["HTTPHeaders"] = {"x-amz-bucket-region": "eu-west-1"}
-    assert raised(error).hint == "export AWS_REGION=eu-west-1"
+    assert raised(error).hint == "export AWS_DEFAULT_REGION=eu-west-1"
     error = client_error("AuthorizationHeaderMalformed")
     error.response["Error"]["Region"] = "ap-south-1"  # type: ignore[typeddict-unknown-key]
-    assert raised(error).hint == "export AWS_REGION=ap-south-1"
+    assert raised(error).hint == "export AWS_DEFAULT_REGION=ap-south-1"
 
 
 def all_exceptions() -> list[type[Exception]]:

@@ -62,10 +62,14 @@ def test_an_unknown_profile_is_named() -> None:
 
 def test_without_a_region_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 can do without, Batch cannot."""
-    with pytest.raises(SettingsError, match="AWS_REGION"):
-        _ = Aws().region
-    with pytest.raises(SettingsError, match="AWS_REGION"):
+    with pytest.raises(SettingsError) as raised:
         Aws().client("batch")
+    assert raised.value.hint == "export AWS_DEFAULT_REGION=REGION"
+    with pytest.raises(SettingsError) as raised:
+        _ = Aws().region
+    assert raised.value.hint == "export AWS_DEFAULT_REGION=REGION"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert Aws().region == "eu-west-1", "the hint leads on: boto3 reads no AWS_REGION"
 
 
 def test_a_profile_is_read_from_awss_own_files(

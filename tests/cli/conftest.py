@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from bundlerun.cli.main import run_cli
+from tests.provision.conftest import account as account
+from tests.provision.conftest import served as served
 
 
 @dataclass(frozen=True)

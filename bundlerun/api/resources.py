@@ -1,0 +1,231 @@
+"""Resources on AWS: made or found, led to by settings, and deleted.
+
+What they are made of stands in ``provision``; here a Knot and its Pars become settings of this
+machine, and each refusal of AWS names what allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from bundlerun.aws.buckets import bucket_tags
+from bundlerun.aws.ecr import repository_tags
+from bundlerun.aws.session import Aws
+from bundlerun.backends.open import backend_type
+from bundlerun.errors import AccessDenied, CloudError, Conflict
+from bundlerun.provision.ensure import (
+    KnotMade,
+    ParsMade,
+    Provision,
+    knot_stack,
+    pars_stack,
+)
+from bundlerun.provision.knot_settings import BACKEND, settings_of
+from bundlerun.provision.options import KnotOptions, ParsOptions
+from bundlerun.provision.stacks import Left
+from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
+from bundlerun.settings import ImageSettings, RunSettings, Settings
+
+if TYPE_CHECKING:
+    from bundlerun.api.scope import Scope
+
+DEFAULT_PARS = "default"
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Up:
+    """A Knot that stands with its Pars, and the settings that lead jobs there.
+
+    ``settings`` are values by key by section of config.toml.
+    """
+
+    pars: ParsMade
+    knot: KnotMade
+    settings: Sections
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that say what ``settings`` say, of the keys that have one."""
+        return {
+            variable: str(value)
+            for (section, key), variable in _variables().items()
+            if (value := self.settings.get(section, {}).get(key)) is not None
+        }
+
+    @property
+    def without_variable(self) -> dict[str, Any]:
+        """The values that stand in ``settings`` alone, by ``[section] key``."""
+        named = _variables()
+        return {
+            f"[{section}] {key}": value
+            for section, rows in self.settings.items()
+            for key, value in rows.items()
+            if (section, key) not in named
+        }
+
+    def over(self, settings: Settings) -> dict[str, str]:
+        """The variables of the environment that say otherwise, and win over config.toml."""
+        return {
+            name: settings.variables[name]
+            for name, value in self.variables.items()
+            if settings.variables.get(name) not in (None, "", value)
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as plain JSON values."""
+        return {
+            "knot": self.knot.options.name,
+            "pars": self.pars.options.name,
+            "outputs": asdict(self.knot.outputs),
+            "settings": self.settings,
+            "variables": self.variables,
+        }
+
+
+@dataclass(frozen=True)
+class Down:
+    """What was deleted, or would be, and what remains.
+
+    ``knot`` and ``pars`` are names (None: there is none, or it is kept), ``bucket`` and
+    ``repository`` those whose contents go. ``leads_here``: config.toml or a variable still leads
+    jobs to the queue.
+    """
+
+    knot: str | None
+    pars: str | None
+    bucket: str | None = None
+    repository: str | None = None
+    left: tuple[Left, ...] = ()
+    leads_here: bool = False
+
+
+def up(scope: Scope, pars: ParsOptions, knot: KnotOptions) -> Up:
+    """The Knot and its Pars, made where they are missing.
+
+    ``pars`` is that of the Knot, or the Pars ``default``; where ``knot.pars`` was not asked for
+    and the Knot stands, it is the Knot's own. Raises as ``Provision.ensure_pars`` and
+    ``ensure_knot`` do.
+    """
+    with _permitted():
+        provision = _provision(scope)
+        if "pars" not in knot.given:
+            found = provision.find_knot(knot.name)
+            if found is not None:
+                pars = ParsOptions.of(found.options.pars, **_asked(pars))
+        made = provision.ensure_pars(pars)
+        stands = provision.ensure_knot(knot, made.outputs)
+    return Up(made, stands, settings_of(stands, scope.settings.images))
+
+
+def plan_down(
+    scope: Scope, name: str, *, pars: bool = False, repository: bool = False, bucket: bool = False
+) -> Down:
+    """What ``down`` would delete, looked up and not touched.
+
+    With ``pars`` it is the Knot ``name`` and its Pars, or the Pars ``name`` where there is no such
+    Knot. Raises Conflict where others use the Pars, or for stacks of another owner.
+    """
+    with _permitted():
+        provision, aws = _provision(scope), Aws.of(scope.connections)
+        knot = provision.stacks.find(knot_stack(name))
+        of_pars = name if knot is None else provision.stacks.options(knot).get("pars", DEFAULT_PARS)
+        shared = provision.stacks.find(pars_stack(of_pars)) if pars else None
+        if shared is not None:
+            _check_unused(provision, of_pars, name)
+        of_knot = {} if knot is None else knot.outputs
+        own_repository = of_knot.get("Repository") if repository else None
+        if own_repository and repository_tags(aws, own_repository).get(KNOT_TAG) != name:
+            own_repository = None
+        own_bucket = shared.outputs.get("Bucket") if shared is not None and bucket else None
+        if own_bucket and bucket_tags(aws, own_bucket).get(PARS_TAG) != of_pars:
+            own_bucket = None
+    return Down(
+        knot=None if knot is None else name,
+        pars=None if shared is None else of_pars,
+        bucket=own_bucket,
+        repository=own_repository,
+        leads_here=_leads_to(scope.settings, of_knot.get("Queue")),
+    )
+
+
+def down(scope: Scope, planned: Down) -> Down:
+    """Delete what was planned, the Knot first; what remains, and why.
+
+    To do it twice does nothing more. Raises Conflict where others use the Pars by now.
+    """
+    left: tuple[Left, ...] = ()
+    with _permitted():
+        provision = _provision(scope)
+        if planned.knot is not None:
+            left += provision.delete_knot(planned.knot, repository=planned.repository is not None)
+        if planned.pars is not None:
+            left += provision.delete_pars(planned.pars, bucket=planned.bucket is not None)
+    return replace(planned, left=left)
+
+
+def unused_pars(scope: Scope) -> tuple[str, ...]:
+    """The names of the Pars that no Knot uses."""
+    with _permitted():
+        stacks = _provision(scope).stacks.all()
+    used = {each.outputs.get("Pars") for each in stacks if KNOT_TAG in each.tags}
+    named = {each.tags[PARS_TAG] for each in stacks if PARS_TAG in each.tags}
+    return tuple(sorted(named - used))
+
+
+def _provision(scope: Scope) -> Provision:
+    return Provision(Aws.of(scope.connections), progress=scope.progress)
+
+
+def _asked(pars: ParsOptions) -> dict[str, Any]:
+    return {name: getattr(pars, name) for name in pars.given}
+
+
+def _check_unused(provision: Provision, pars: str, knot: str) -> None:
+    others = [each for each in provision.knots_of(pars) if each != knot]
+    if others:
+        raise Conflict(
+            f"the Pars {pars} is used by {', '.join(others)} too: nothing was deleted",
+            hint=f"bundlerun aws down {others[0]}",
+        )
+
+
+def _leads_to(settings: Settings, queue: str | None) -> bool:
+    options = settings.options("AWSBatch", backend_type("AWSBatch").options)
+    return queue is not None and getattr(options, "queue", None) == queue
+
+
+def _variables() -> dict[tuple[str, str], str]:
+    """The variable of each key that has one, by section and key."""
+    kinds: dict[str, type] = {
+        BACKEND: backend_type("AWSBatch").options,
+        "run": RunSettings,
+        "images": ImageSettings,
+    }
+    return {
+        (section, each.name): each.metadata["variable"]
+        for section, kind in kinds.items()
+        for each in fields(kind)
+        if each.metadata.get("variable")
+    }
+
+
+_CURE = "bundlerun aws policy provision"
+
+
+@contextmanager
+def _permitted() -> Iterator[None]:
+    """Where a permission is missing, name the command that tells all of them."""
+    try:
+        yield
+    except AccessDenied as error:
+        raise AccessDenied(error.message, hint=_CURE) from error
+    except CloudError as error:
+        # CloudFormation tells what its own calls were refused in an event.
+        if "not authorized to perform" not in error.message:
+            raise
+        raise CloudError(error.message, hint=_CURE) from error

@@ -1,0 +1,206 @@
+"""``bundlerun aws``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bundlerun.api.workspace import Workspace
+from bundlerun.cli.aws_options import options_of, provision_options
+from bundlerun.cli.main import INTERRUPTED
+from bundlerun.cli.options import as_json, tag_option, with_workspace
+from bundlerun.cli.render import echo_json
+from bundlerun.errors import UsageError
+from bundlerun.formatting import clean
+
+if TYPE_CHECKING:
+    from bundlerun.api.resources import Down, Up
+    from bundlerun.api.settings_file import Change
+    from bundlerun.store.contexts import Context
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Make, look at and delete the resources on AWS that jobs run on.
+
+    A Knot is a queue with its machines and a repository; a Pars is the network, the roles and the
+    bucket that Knots share. Each is a CloudFormation stack. Machines run, and cost, while jobs do.
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.option("--pars", metavar="NAME", help="The Pars of the Knot, made where it is missing.")
+@click.option("--save", is_flag=True, help="Write the settings into config.toml.")
+@tag_option("-t", "--tag", "tags", help="A tag of all that is made; repeatable.")
+@provision_options
+@as_json
+@with_workspace
+def up(
+    workspace: Workspace,
+    name: str,
+    pars: str | None,
+    save: bool,
+    tags: dict[str, str],
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Make the Knot NAME, or find it, and print the settings that lead jobs there.
+
+    Without --pars it is in the Pars "default". To have this shell use it: eval "$(bundlerun aws up
+    NAME)"; to have every shell use it: bundlerun aws up NAME --save.
+    """
+    from bundlerun.api import resources, settings_file
+
+    of_pars, of_knot = options_of(name, pars, tags, given)
+    # What is wrong with the store is told before anything is made.
+    context = workspace.scope.context()
+    with _interruptible(f"bundlerun aws up {name} follows it", name):
+        made = resources.up(workspace.scope, of_pars, of_knot)
+    file = workspace.scope.settings.file
+    changes = settings_file.save(file, made.settings) if save else ()
+    if as_json:
+        echo_json({**made.to_json(), "saved": [asdict(each) for each in changes]})
+        return
+    if save:
+        _show_saved(workspace, made, changes)
+    else:
+        _show_exports(made, name)
+    _show_remote(made, context)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--pars", is_flag=True, help="Delete its Pars, too; or the Pars NAME.")
+@click.option("--repository", is_flag=True, help="Delete its repository with the images, too.")
+@click.option("--bucket", is_flag=True, help="With --pars: delete the bucket with its data, too.")
+@click.option("--yes", is_flag=True, help="With --bucket: delete, instead of only showing.")
+@as_json
+@with_workspace
+def down(
+    workspace: Workspace,
+    name: str,
+    pars: bool,
+    repository: bool,
+    bucket: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """End the jobs of the Knot NAME, delete it, and list what remains and why.
+
+    Twice is as good as once. What was there before bundlerun stays. The data in the bucket cannot
+    be brought back: --bucket needs --yes, too, and without it only shows what would be deleted.
+    """
+    from bundlerun.api import resources
+
+    if bucket and not pars:
+        raise UsageError(
+            "--bucket is that of the Pars", hint=f"bundlerun aws down {name} --pars --bucket"
+        )
+    scope = workspace.scope
+    done = resources.plan_down(scope, name, pars=pars, repository=repository, bucket=bucket)
+    only_shown = done.bucket is not None and not yes
+    if not only_shown:
+        with _interruptible(f"{_again(name, pars, repository, bucket)} goes on with it", name):
+            done = resources.down(scope, done)
+    if as_json:
+        echo_json({**asdict(done), "deleted": not only_shown})
+        return
+    _show_down(done, name, only_shown=only_shown)
+    if only_shown:
+        click.echo(f"  {_again(name, pars, repository, bucket)}  does it")
+    elif done.knot is None and done.pars is None:
+        _show_unused(resources.unused_pars(scope))
+
+
+def _again(name: str, pars: bool, repository: bool, bucket: bool) -> str:
+    """The command line of ``down`` once more, with what it takes to be carried out."""
+    flags = {"--pars": pars, "--repository": repository, "--bucket --yes": bucket}
+    return " ".join(["bundlerun aws down", name, *(flag for flag, given in flags.items() if given)])
+
+
+@contextmanager
+def _interruptible(comes_back: str, name: str) -> Iterator[None]:
+    """At Ctrl-C say that CloudFormation goes on by itself, and how to look."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(
+            f"what began goes on at AWS: bundlerun aws status {name} shows it, {comes_back},"
+            f" bundlerun aws down {name} undoes it",
+            err=True,
+        )
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _show_exports(made: Up, name: str) -> None:
+    for variable, value in made.variables.items():
+        click.echo(f"export {variable}={shlex.quote(value)}")
+    # On standard error: standard output is for the shell.
+    if made.without_variable:
+        rows = ", ".join(f"{key} = {value}" for key, value in made.without_variable.items())
+        click.echo(f"# no variable says these, --save writes them: {rows}", err=True)
+    if sys.stdout.isatty():
+        click.echo(f'# to have this shell use it: eval "$(bundlerun aws up {name})"', err=True)
+
+
+def _show_saved(workspace: Workspace, made: Up, changes: Sequence[Change]) -> None:
+    from bundlerun.api.settings_file import in_toml
+
+    settings = workspace.scope.settings
+    for change in changes:
+        before = "" if change.before is None else f"  (was {in_toml(change.before)})"
+        click.echo(f"[{change.section}] {change.key} = {in_toml(change.value)}{before}")
+    click.echo(f"{'saved in' if changes else 'nothing to change in'} {settings.file}")
+    over = made.over(settings)
+    for variable, value in over.items():
+        click.echo(f"{variable}={value} of this shell wins over the file", err=True)
+    if over:
+        click.echo(f"  try: unset {' '.join(over)}", err=True)
+
+
+def _show_remote(made: Up, context: Context) -> None:
+    """How the context gets the remote that the jobs' role may use, unless it has it."""
+    remote, bound = made.knot.outputs.remote, context.remote_url
+    if bound is None:
+        command = f"bundlerun remote {shlex.quote(context.name)} {remote}"
+        click.echo(f"# its remote is bound at the first use of one, or now: {command}", err=True)
+    elif made.pars.options.job_role is None and not f"{bound}/".startswith(f"{remote}/"):
+        click.echo(
+            f"# the context {context.name} is bound to {bound}, where the jobs' role cannot read;"
+            f" another one: bundlerun remote CONTEXT {remote}",
+            err=True,
+        )
+
+
+def _show_down(done: Down, name: str, *, only_shown: bool) -> None:
+    verb = "would delete" if only_shown else "deleted"
+    if done.knot is None:
+        click.echo(f"there is no Knot {name}", err=True)
+    else:
+        click.echo(f"{verb} the Knot {done.knot}")
+    if done.pars is not None:
+        click.echo(f"{verb} the Pars {done.pars}")
+    if done.repository is not None:
+        click.echo(f"{verb} the repository {done.repository} with its images")
+    if done.bucket is not None:
+        click.echo(f"{verb} the bucket {done.bucket} with all its data, for everybody")
+    for each in done.left:
+        click.echo(clean(f"remains: {each}"))
+    if done.leads_here and not only_shown:
+        click.echo(
+            "the settings still lead jobs to its queue; bundlerun aws up NAME --save, or the"
+            " variables, lead them elsewhere",
+            err=True,
+        )
+
+
+def _show_unused(names: Sequence[str]) -> None:
+    for each in names:
+        click.echo(f"no Knot uses the Pars {each}: bundlerun aws down {each} --pars", err=True)
