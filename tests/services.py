@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from bundlerun.sandbox.batch import Batch
     from bundlerun.sandbox.batch_attempt import Runner
+    from tests.sandbox.fates import Fates
 
 CI_DIR = Path(__file__).resolve().parent.parent / ".ci"
 
@@ -164,19 +164,21 @@ def running_moto(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def aws_in_process(run: Runner, **options: Any) -> Iterator[tuple[Batch, str]]:
+def aws_in_process(run: Runner, **options: Any) -> Iterator[tuple[Fates, str]]:
     """An AWS with the sandbox's contents, served by threads of this process, and its address: its
     Batch jobs are carried out by ``run``, and have only what this test submits. What moto knows of
     the rest is one for all tests of the process."""
     from bundlerun.sandbox.app import application, serving
     from bundlerun.sandbox.contents import furnish
+    from tests.sandbox.fates import Fates
 
     furnished = "MOTO_IAM_LOAD_MANAGED_POLICIES" in os.environ
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
-    with serving(app := application(run, **options)) as endpoint:
+    served = Fates(application(run, **options))
+    with serving(served, served.jobs) as endpoint:
         if not furnished:
             furnish(endpoint)
-        yield app, endpoint
+        yield served, endpoint
 
 
 def _wait_for_moto(

@@ -23,11 +23,13 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from bundlerun.sandbox.batch import Batch
 from bundlerun.sandbox.batch_attempt import Runner
+from bundlerun.sandbox.batch_jobs import Jobs
 from bundlerun.sandbox.batch_submit import LEAST_TIMEOUT_S
 from bundlerun.sandbox.cloudformation import CloudFormation
 from bundlerun.sandbox.containers import Containers
 from bundlerun.sandbox.quotas import Quotas
 from bundlerun.sandbox.tagged import tell_all
+from bundlerun.sandbox.upstream import Wsgi
 
 
 def application(run: Runner, failing: Mapping[str, str] | None = None, **options: Any) -> Batch:
@@ -42,10 +44,10 @@ def application(run: Runner, failing: Mapping[str, str] | None = None, **options
 
 
 @contextmanager
-def serving(app: Batch) -> Iterator[str]:
+def serving(app: Wsgi, jobs: Jobs) -> Iterator[str]:
     """The address of ``app``, served by threads of this process.
 
-    Jobs that run at the end of the block are killed.
+    Those of its ``jobs`` that run at the end of the block are killed.
     """
     server = _server(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -53,7 +55,7 @@ def serving(app: Batch) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        app.jobs.close()
+        jobs.close()
         server.shutdown()
         thread.join()
 
@@ -81,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         app.jobs.close()
 
 
-def _server(app: Batch, host: str, port: int) -> BaseWSGIServer:
+def _server(app: Wsgi, host: str, port: int) -> BaseWSGIServer:
     return make_server(host, port, app, threaded=True, request_handler=MotoRequestHandler)
 
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-import socket
-from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
-from enum import Enum
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -46,14 +43,6 @@ API, DescribeJobs, TerminateJobs, CancelJob, ListJobs (``maxResults``), GetJobQu
 """
 
 
-class Fate(Enum):
-    """What a test has happen to a call."""
-
-    THROTTLED = "429, and nothing is done"
-    LOST = "it is done, and the connection breaks before the answer"
-    FAILED_AFTER = "it is done, and answered with 500"
-
-
 class Batch:
     """A WSGI application: AWS Batch's jobs, and ``moto`` for all else.
 
@@ -71,8 +60,6 @@ class Batch:
     ) -> None:
         self._upstream = Upstream(moto)
         self._least_timeout_s = least_timeout_s
-        self._calls: Counter[str] = Counter()
-        self._fates: dict[str, deque[Fate]] = defaultdict(deque)
         self.jobs = Jobs(run, self._upstream.put_log, grace_s)
         self._operations: dict[str, Callable[[Json, int], Json]] = {
             "submitjob": self._submit,
@@ -85,35 +72,17 @@ class Batch:
             "terminatejobs": self._terminate_many,
         }
 
-    def befall(self, operation: str, *fates: Fate) -> None:
-        """Have these happen to the next calls of ``operation`` ("SubmitJob")."""
-        self._fates[operation.lower()].extend(fates)
-
-    def calls(self, operation: str) -> int:
-        """How often ``operation`` was called."""
-        return self._calls[operation.lower()]
-
     def __call__(self, wsgi: Json, start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
         if "/batch/aws4_request" not in wsgi.get("HTTP_AUTHORIZATION", ""):
             return self._upstream.application(wsgi, start_response)
         operation = str(wsgi["PATH_INFO"]).rpartition("/")[2]
-        self._calls[operation] += 1
-        queued = self._fates[operation]
-        fate = queued.popleft() if queued else None
         data = wsgi["wsgi.input"].read(int(wsgi.get("CONTENT_LENGTH") or 0))
         wsgi["wsgi.input"] = io.BytesIO(data)
         try:
-            if fate is Fate.THROTTLED:
-                raise Refused("Too Many Requests", status=429, kind="TooManyRequestsException")
             response = self._answer(operation, wsgi, data)
-            if fate is Fate.FAILED_AFTER:
-                raise Refused("Internal Server Error", status=500, kind="ServerException")
         except Refused as refused:
             response = refused.response
-        if fate is Fate.LOST:
-            wsgi["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise ConnectionAbortedError("a lost answer")
         return response(wsgi, start_response)
 
     def _answer(self, operation: str, wsgi: Json, data: bytes) -> Response:

@@ -18,10 +18,10 @@ from bundlerun.backends.base import Pace
 from bundlerun.backends.job import Failure, JobHandle, JobSpec, JobState, JobStatus
 from bundlerun.backends.poll import looks
 from bundlerun.errors import UsageError
-from bundlerun.sandbox.batch import Fate
 from bundlerun.sandbox.batch_attempt import NOT_STARTED, Exit
 from tests.backends.harness import batch_settings, point_at
 from tests.backends.test_recorded_batch import SPEC as PLAIN
+from tests.sandbox.fates import Fate
 from tests.sandbox.scene import Scene, Script, scene
 
 pytestmark = pytest.mark.heavy

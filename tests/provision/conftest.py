@@ -15,6 +15,7 @@ from bundlerun.progress import Lines
 from bundlerun.provision.ensure import Provision
 from bundlerun.sandbox.batch_attempt import Attempt, in_process
 from bundlerun.sandbox.contents import REGION, SECRETS
+from tests.sandbox.fates import Fates
 from tests.sandbox.scene import client_of
 from tests.services import aws_in_process
 
@@ -41,32 +42,11 @@ class CountedAws(Aws):
         self.calls[model.name] += 1
 
 
-class LossyAws(CountedAws):
-    """An identity whose first request of each operation is carried out, and its answer lost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lost: set[str] = set()
-
-    def client(self, service: str) -> Any:
-        """See Aws."""
-        client = super().client(service)
-        client.meta.events.register_first("needs-retry", self._again, unique_id="again")
-        return client
-
-    def _again(self, operation: Any, **_: Any) -> float | None:
-        """Let botocore send the first request of an operation once more."""
-        if operation.name in self.lost:
-            return None
-        self.lost.add(operation.name)
-        return 0.0
-
-
 class Account:
     """An account, and a name of the test's own."""
 
-    def __init__(self, endpoint: str, failing: dict[str, str]) -> None:
-        self.endpoint, self.failing = endpoint, failing
+    def __init__(self, endpoint: str, failing: dict[str, str], calls: Fates) -> None:
+        self.endpoint, self.failing, self.calls = endpoint, failing, calls
         self.name = f"t-{uuid.uuid4().hex[:10]}"
         self.lines: list[str] = []
 
@@ -115,19 +95,21 @@ def until_ended(attempt: Attempt) -> int:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[str, dict[str, str]]]:
+def served() -> Iterator[tuple[str, dict[str, str], Fates]]:
     """One AWS for all tests of a module, and what fails in it."""
     failing: dict[str, str] = {}
-    with aws_in_process(in_process(until_ended), failing=failing) as (_, endpoint):
-        yield endpoint, failing
+    with aws_in_process(in_process(until_ended), failing=failing) as (calls, endpoint):
+        yield endpoint, failing, calls
 
 
 @pytest.fixture
 def account(
-    served: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, isolated_environment: None
+    served: tuple[str, dict[str, str], Fates],
+    monkeypatch: pytest.MonkeyPatch,
+    isolated_environment: None,
 ) -> Iterator[Account]:
     """An account in which nothing fails yet; what the test makes is deleted after it."""
-    endpoint, failing = served
+    endpoint, failing, calls = served
     failing.clear()
     for name, value in {
         **SECRETS,
@@ -135,8 +117,9 @@ def account(
         "AWS_DEFAULT_REGION": REGION,
     }.items():
         monkeypatch.setenv(name, value)
-    made = Account(endpoint, failing)
+    made = Account(endpoint, failing, calls)
     yield made
+    calls.befall_first(None)
     failing.clear()
     made.provision().delete_knot(made.name)
     made.provision().delete_pars(made.name)

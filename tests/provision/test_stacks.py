@@ -19,8 +19,9 @@ from bundlerun.errors import CloudError, Conflict, NotFound, UsageError
 from bundlerun.provision import ensure
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from tests.provision.cases import PARS
-from tests.provision.conftest import LOOKS, Account, CountedAws, LossyAws
+from tests.provision.conftest import LOOKS, Account, CountedAws
 from tests.provision.test_templates import knot, pars
+from tests.sandbox.fates import Fate
 
 pytestmark = pytest.mark.heavy
 
@@ -123,19 +124,36 @@ def test_each_set_of_options_can_be_made(account: Account, name: str) -> None:
     account.provision().ensure_pars(ParsOptions.of(account.name, **asked))
 
 
-def test_lost_answers_change_nothing(account: Account) -> None:
-    """The first one of every operation: there is one stack each, and they are deleted."""
+@pytest.mark.parametrize("fate", Fate)
+def test_the_first_call_of_each_kind_may_stumble(account: Account, fate: Fate) -> None:
+    """Answers are lost, or AWS asks to slow down: there is one stack each, and they are deleted."""
     before = account.all()
-    aws = LossyAws()
-    client = account.provision(aws)
+    account.calls.befall_first(fate)
+    client = account.provision()
     shared = client.ensure_pars(ParsOptions.of(account.name)).outputs
     client.ensure_knot(KnotOptions.of(account.name, pars=account.name), shared)
+    assert client.find_knot(account.name) is not None
+    asked = account.calls.had
+    account.calls.befall_first(None)
     stacks = {each for each in account.all() if each.startswith("Stacks") and account.name in each}
     assert len(stacks) == 2
+    account.calls.befall_first(fate)
     client.delete_knot(account.name, repository=True)
     client.delete_pars(account.name, bucket=True)
-    assert {"CreateStack", "DeleteStack", "DescribeStackEvents", "DeleteRepository"} <= aws.lost
+    asked |= account.calls.had
+    assert asked >= CALLS, (CALLS - asked, asked)
+    account.calls.befall_first(None)
     assert account.all() == before
+
+
+CALLS = {
+    *("CreateStack", "DeleteStack", "DescribeStacks", "DescribeStackEvents", "GetTemplate"),
+    *("GetCallerIdentity", "HeadBucket", "GetBucketTagging", "DeleteBucket"),
+    *("DescribeVpcs", "DescribeSubnets"),
+    *("DescribeRepositories", "DeleteRepository", "ListTagsForResource"),
+    *("ListJobs",),
+}
+"""What is asked of AWS to make, find and delete a Pars and a Knot."""
 
 
 def test_two_at_once_make_one_stack(account: Account) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bundlerun.sandbox.batch import Batch
 from bundlerun.sandbox.batch_attempt import Attempt, Exit, Runner, in_process
 from bundlerun.sandbox.contents import COMPUTE, REGION, SECRETS
+from tests.sandbox.fates import Fates
 from tests.services import aws_in_process
 
 WITHIN_S = 30.0
@@ -29,7 +29,7 @@ CONTAINER = {
 class Scene:
     """A served AWS, and a client of its Batch that tries nothing twice."""
 
-    batch: Batch
+    batch: Fates
     endpoint: str
     client: Any
     definition: str = ""

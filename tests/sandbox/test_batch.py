@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from bundlerun.sandbox.batch import Fate
 from bundlerun.sandbox.batch_attempt import NOT_STARTED, Attempt, Exit, in_process
+from tests.sandbox.fates import Fate
 from tests.sandbox.scene import CONTAINER, Scene, Script, scene
 
 pytestmark = pytest.mark.heavy

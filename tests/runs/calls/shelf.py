@@ -24,19 +24,11 @@ from bundlerun.backends.job import (
     state_of_array,
 )
 from bundlerun.errors import Conflict, EngineError, SubmitUnknown, UsageError
-from bundlerun.futures.codec import Codec
-from bundlerun.futures.item_packs import packed
-from bundlerun.futures.outcome import Outcome
-from bundlerun.futures.sealing import KEY_VARIABLE, Seal, Sealed
+from bundlerun.futures.sealing import KEY_VARIABLE
 from bundlerun.remotes.base import Remote
-from bundlerun.runs.calls.items import read_items
-from bundlerun.runs.calls.parts import Part
-from bundlerun.runs.calls.sealed_plan import checked_call
-from bundlerun.runs.claim import claim
-from bundlerun.runs.keys import Written, part_key, place_of, plan_key
-from bundlerun.runs.plan import RunPlan
 from bundlerun.settings import Settings
 from tests.backends.processes_keeper import write
+from tests.runs.calls.children import Children, Failing
 
 
 class Shelf(Backend):
@@ -155,46 +147,26 @@ class Shelf(Backend):
         """The parts of the run that were submitted."""
         return sorted(int(p.name.split(".")[1]) for p in self.folder.glob(f"{run_id}.*.json"))
 
-    def work(self, run_id: str, remote: Remote, *, failing: Mapping[int, Any] | None = None) -> int:
-        """Carry out every child that has not ended: its items' arguments, summed, are the results;
-        how many did. ``failing``: by item an Outcome's fields, or None: its child dies."""
+    def work(self, run_id: str, remote: Remote, *, failing: Failing | None = None) -> int:
+        """Carry out every child that has not ended; how many did."""
         done = 0
         for part in self.jobs(run_id):
             done += self._work(run_id, part, remote, failing or {})
         return done
 
-    def _work(self, run_id: str, number: int, remote: Remote, failing: Mapping[int, Any]) -> int:
+    def _work(self, run_id: str, number: int, remote: Remote, failing: Failing) -> int:
         id, done = f"{run_id}.{number}", 0
         job: dict[str, Any] = self._job(id) or {}
-        seal = Seal.from_hex(job["env"][KEY_VARIABLE])
-        task = checked_call(RunPlan.from_bytes(remote.get(plan_key(run_id)) or b""), seal)
-        sealed = remote.get(part_key(run_id, number)) or b""
-        part = Part.from_sealed(sealed, seal, run_id, number)
-        codec = Codec(remote, self.folder / "codec")
+        key = job["env"][KEY_VARIABLE]
+        children = Children(remote, run_id, number, key, self.folder / "codec")
         for child in range(job["array"]):
             if str(child) in job["ends"]:
                 continue
             # Of so many it is not asked whether one was carried out twice.
-            assert job["array"] > 1000 or claim(
-                remote, run_id, place_of(number, child), f"{id}:{child}"
-            )
-            items = part.items_of(child)
-            entries: list[bytes] = []
-            for index, data in read_items(remote, run_id, task.packs, items, seal):
-                assert isinstance(data, bytes)
-                value = codec.encode(sum(codec.decode(data, True)))
-                fields = failing.get(index, {"value": value})
-                if fields is None:
-                    break
-                if callable(fields):
-                    fields = fields(job["memory_mib"], value)
-                outcome = Outcome(index, part.attempt, **fields)
-                entries.append(seal.sealed(Sealed.OUTCOME, index, outcome.to_bytes()))
-            if entries:
-                written = Written(items[0], part.attempt, number, len(entries), 0)
-                remote.put(written.key(run_id), packed(entries))
+            assert job["array"] > 1000 or children.claims(child, f"{id}:{child}")
+            is_done = children.carry_out(child, failing, job["memory_mib"])
             died = ["failed", "InfraError", "Host EC2 terminated"]
-            job["ends"][str(child)] = ["succeeded"] if len(entries) == len(items) else died
+            job["ends"][str(child)] = ["succeeded"] if is_done else died
             done += 1
         write(self._path(id), json.dumps(job))
         return done
