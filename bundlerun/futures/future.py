@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from bundlerun.backends.job import JobState, JobStatus
 from bundlerun.errors import Conflict, MissingOutput, UsageError
 from bundlerun.formatting import RUN_SHOWN, counted
 from bundlerun.futures.followed import Ended, Followed, OpenItems
+from bundlerun.futures.interrupts import told_at_interrupt
 from bundlerun.futures.poller import POLLER
 from bundlerun.futures.tally import open_tally
 
@@ -124,25 +124,22 @@ class Future(concurrent.futures.Future[T]):
         """Return when the item has ended, or raise TimeoutError."""
         if self.done():
             return
+        run_id = self._items.run_id
         self._items.may_wait(f"item {self.index}")
+        going_on = (
+            f"run {run_id} goes on: br.attach({run_id!r}) follows it,"
+            f" bundlerun cancel {run_id[:RUN_SHOWN]} ends it"
+        )
         try:
-            # It returns what ``result`` raises, so that a TimeoutError here is not an item's.
-            super().exception(timeout)
+            with told_at_interrupt(going_on):
+                # It returns what ``result`` raises, so that a TimeoutError here is not an item's.
+                super().exception(timeout)
         except concurrent.futures.CancelledError:
             return
         except concurrent.futures.TimeoutError:
             raise concurrent.futures.TimeoutError(
-                f"item {self.index} of run {self._items.run_id} has not ended within"
-                f" {timeout:g} s; it goes on"
+                f"item {self.index} of run {run_id} has not ended within {timeout:g} s; it goes on"
             ) from None
-        except KeyboardInterrupt as error:
-            if sys.version_info >= (3, 11):
-                run_id = self._items.run_id
-                error.add_note(
-                    f"run {run_id} goes on: br.attach({run_id!r}) follows it,"
-                    f" bundlerun cancel {run_id[:RUN_SHOWN]} ends it"
-                )
-            raise
 
     def _end(self, ended: Ended) -> None:
         """Called once."""

@@ -13,6 +13,7 @@ from bundlerun.remotes.folder import FileRemote
 from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.runs.calls.parts import Part
 from bundlerun.runs.calls.sealed_plan import call_of
+from bundlerun.runs.job_spec import job_base
 from bundlerun.runs.keys import part_key
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.scope import change, read_again
@@ -20,6 +21,7 @@ from bundlerun.runs.staging import staging_of
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
+    from bundlerun.backends.job import JobHandle
     from bundlerun.remotes.base import Remote
     from bundlerun.runs.record import RunRecord
     from bundlerun.runs.scope import RunScope
@@ -100,6 +102,10 @@ class Call:
             line = f"(part {part.number} of run {self.run_id[:13]} is noted here alone: {error})"
             self.scope.progress.line(line)
         return call
+
+    def find_job(self, part: Part) -> JobHandle | None:
+        """The job of ``part``, by its name, where a client died before it noted it."""
+        return self.backend.find(self.run_id, job_base(self.task.func), part.number)
 
     def note(self, part: Part) -> None:
         """Write ``part`` to the remote, as it is now.

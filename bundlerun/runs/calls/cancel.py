@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundlerun.errors import BundlerunError
 from bundlerun.runs.calls.cancels import cancel_item
-from bundlerun.runs.scope import change
+from bundlerun.runs.scope import change, holding
 
 if TYPE_CHECKING:
     from bundlerun.runs.calls.call import Call
@@ -32,6 +32,7 @@ def end(call: Call) -> Call:
     call = replace(call, record=change(call.record, asked, call.scope))
     if call.record.judged:
         return call
+    call = _with_lost_jobs(call)
     raised: BundlerunError | None = None
     for part in call.parts:
         if part.handle is not None:
@@ -42,6 +43,22 @@ def end(call: Call) -> Call:
     if raised is not None:
         raise raised
     return call.changed(cancel_sent=True)
+
+
+def _with_lost_jobs(call: Call) -> Call:
+    """The call with the jobs that its client could not note before it died."""
+    if all(part.handle for part in call.parts):
+        return call
+    with holding(call.run_id, call.scope, wait=False) as mine:
+        if not mine:
+            # Who submits it sees the wish.
+            return call
+        call = call.read_again()
+        for part in call.parts:
+            handle = part.handle or call.find_job(part)
+            if part.handle != handle:
+                call = call.with_part(replace(part, handle=handle))
+    return call
 
 
 def end_item(call: Call, index: int) -> bool:

@@ -15,6 +15,8 @@ from bundlerun.backends.job import JobState
 from bundlerun.backends.open import shared_backend
 from bundlerun.bundles.record import new_id
 from bundlerun.errors import BundlerunError, Cancelled, NotCommitted, SubmitUnknown
+from bundlerun.formatting import RUN_SHOWN
+from bundlerun.futures.interrupts import told_at_interrupt
 from bundlerun.futures.sealing import Seal
 from bundlerun.remotes.identity import check_remote
 from bundlerun.runs.calls.call import Call, parts_as_rows
@@ -25,7 +27,6 @@ from bundlerun.runs.calls.parts import parts_of
 from bundlerun.runs.calls.sealed_plan import sealed_plan
 from bundlerun.runs.calls.sent_items import parents_in, removed_where_it_breaks_off, send_items
 from bundlerun.runs.index import Known, announce, record_of
-from bundlerun.runs.job_spec import job_base
 from bundlerun.runs.plan import RunPlan
 from bundlerun.runs.scope import change, holding
 from bundlerun.runs.task import CallTask
@@ -33,7 +34,6 @@ from bundlerun.runs.transfer import send
 
 if TYPE_CHECKING:
     from bundlerun.backends.base import Backend
-    from bundlerun.backends.job import JobHandle
     from bundlerun.runs.calls.function import Prepared, SentFunction, Uploaded
     from bundlerun.runs.calls.options import CallRequest
     from bundlerun.runs.calls.parts import Part
@@ -82,17 +82,10 @@ def submit(
     check_reach(scope.remote, request, backend)
     # Before minutes go into an image: the output could not be pushed to another remote.
     check_remote(scope.remote, scope.binding.uuid)
-    begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
-    remote, run_id, seal = scope.remote, begun.run_id, begun.seal
-    with removed_where_it_breaks_off(remote, run_id):
-        sent = send_items(items, begun.function.codec, seal, remote, run_id)
-        # After the items, whose pickles name modules too.
-        function = send_function(begun.function, seal, scope, run_id, uploaded)
-        sent = replace(sent, parents=parents_in(begun.function.codec))
-        _send_bundles(sent, scope)
-        call = _planned(begun, sent, function, scope)
+    with told_at_interrupt("nothing was submitted"):
+        call = _sent(request, items, backend, scope, uploaded)
     # A process that finds the record without a job and the lock held knows that one may still come.
-    with holding(begun.run_id, scope, wait=True):
+    with told_at_interrupt(_broken_off(call.run_id)), holding(call.run_id, scope, wait=True):
         row = call.record.to_row()
         revision = scope.store.journal.add(scope.context, row)
         call = go_on(replace(call, record=call.record.changed(revision=revision)), sleep=sleep)
@@ -102,7 +95,33 @@ def submit(
     from bundlerun.runs.calls.settle import settle
 
     # There is nothing to wait for.
-    return settle(call, Gathering(run_id, 0, seal), wait=True)
+    return settle(call, Gathering(call.run_id, 0, call.key()), wait=True)
+
+
+def _broken_off(run_id: str) -> str:
+    return (
+        f"run {run_id} was being submitted: br.attach({run_id!r}) submits the rest and follows it,"
+        f" bundlerun cancel {run_id[:RUN_SHOWN]} ends it"
+    )
+
+
+def _sent(
+    request: CallRequest,
+    items: Iterable[object],
+    backend: Backend,
+    scope: RunScope,
+    uploaded: Uploaded | None,
+) -> Call:
+    """The planned call, once its items and its function are on the remote."""
+    begun = Begun(new_id(), Seal.new(), prepared(request, scope), backend)
+    remote, run_id, seal = scope.remote, begun.run_id, begun.seal
+    with removed_where_it_breaks_off(remote, run_id):
+        sent = send_items(items, begun.function.codec, seal, remote, run_id)
+        # After the items, whose pickles name modules too.
+        function = send_function(begun.function, seal, scope, run_id, uploaded)
+        sent = replace(sent, parents=parents_in(begun.function.codec))
+        _send_bundles(sent, scope)
+        return _planned(begun, sent, function, scope)
 
 
 def go_on(call: Call, *, sleep: Callable[[float], None] = time.sleep) -> Call:
@@ -141,7 +160,7 @@ def _submitted(call: Call, part: Part) -> Call:
     spec = part_spec(call.plan, call.task, part, seal, backend, scope)
     try:
         # Of a client that died: a new run has no job yet, and none is looked for.
-        handle = _found(call, part) if call.record.orphaned_s is not None else None
+        handle = call.find_job(part) if call.record.orphaned_s is not None else None
         handle = handle or backend.submit(spec)
     except SubmitUnknown as error:
         why, now_s = error.message, time.time()
@@ -160,10 +179,6 @@ def _submitted(call: Call, part: Part) -> Call:
         never_began(call, error)
         raise
     return call.with_part(replace(part, handle=handle), unsent=None)
-
-
-def _found(call: Call, part: Part) -> JobHandle | None:
-    return call.backend.find(call.run_id, job_base(call.task.func), part.number)
 
 
 def _send_bundles(sent: SentItems, scope: RunScope) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -93,3 +97,91 @@ def test_a_running_map_is_ended_and_says_so(lab: Lab) -> None:
     with pytest.raises(errors.Cancelled):
         br.wait(run.run_id)
     assert "is cancelled" in said_by_cancel(run.run_id)
+
+
+def test_an_item_that_waits_and_a_map_that_waits_say_that_they_are_cancelled(lab: Lab) -> None:
+    """By hand: True once, and again for an item; False once nothing is left."""
+    run = br.map(abs, [1, 2, 3], backend="Shelf")
+    assert run[1].cancel() is True
+    assert run[1].cancel() is True
+    assert [future.cancelled() for future in run] == [False, True, False]
+    assert run.cancel() is True
+    assert run.cancel() is False
+    assert all(future.cancelled() for future in run)
+    assert len(Shelf(read_settings()).asked("cancel")) == 2
+
+
+def interrupted(script: str) -> subprocess.CompletedProcess[str]:
+    """A program after Ctrl-C, which it got once it wrote that it is there."""
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as program:  # type: ignore[call-overload]
+        assert program.stdout.readline() == "here\n"
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, program.returncode, out, err)
+
+
+needs_notes = pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes")
+
+
+@pytest.mark.heavy
+@needs_notes
+def test_ctrl_c_in_the_middle_of_the_upload_says_that_nothing_was_submitted(lab: Lab) -> None:
+    """A pack is on the remote by then; nothing stays there, and there is no run."""
+    done = interrupted(
+        """
+        import os, time
+        import bundlerun as br
+
+        def items():
+            for _ in range(5):
+                yield os.urandom(4 << 20)
+            print("here", flush=True)
+            time.sleep(60)
+            yield b""
+
+        br.map(len, items(), backend="Shelf")
+        """
+    )
+    assert done.returncode != 0
+    assert "nothing was submitted" in done.stderr
+    assert list(FileRemote(f"file://{lab.remote}").list("runs/")) == []
+    assert br.jobs() == []
+    assert Shelf(read_settings()).asked("submit") == []
+
+
+SUBMITTING = """
+    import time
+    import bundlerun as br
+    from tests.runs.calls.shelf import Shelf
+
+    submit = Shelf.submit
+
+    def slow(shelf, spec):
+        if {made}:
+            submit(shelf, spec)
+        print("here", flush=True)
+        time.sleep(60)
+
+    Shelf.submit = slow
+    br.map(abs, [1, 2], backend="Shelf")
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("made", [True, False])
+def test_a_run_that_ctrl_c_left_in_the_middle_of_its_submit_is_cancelled(
+    lab: Lab, made: bool
+) -> None:
+    """It says how to go on and how to end it; a job that nobody noted is found and told to end."""
+    done = interrupted(SUBMITTING.format(made=made))
+    assert done.returncode != 0
+    (record,) = br.jobs()
+    if sys.version_info >= (3, 11):
+        assert f"br.attach({record.run_id!r})" in done.stderr
+        assert f"bundlerun cancel {record.run_id[:13]}" in done.stderr
+    said = said_by_cancel(record.run_id)
+    assert "is cancelled" in said or "was told to end" in said
+    assert len(Shelf(read_settings()).asked("cancel")) == made
+    assert "is cancelled" in said_by_cancel(record.run_id)
