@@ -15,7 +15,15 @@ from bundlerun.aws.buckets import bucket_tags
 from bundlerun.aws.ecr import repository_tags
 from bundlerun.aws.session import Aws
 from bundlerun.backends.open import backend_type
-from bundlerun.errors import AccessDenied, CloudError, Conflict
+from bundlerun.errors import (
+    AccessDenied,
+    CloudError,
+    Conflict,
+    NoCredentials,
+    NotFound,
+    RemoteUnreachable,
+    SettingsError,
+)
 from bundlerun.provision.ensure import (
     KnotMade,
     ParsMade,
@@ -31,6 +39,8 @@ from bundlerun.settings import ImageSettings, RunSettings, Settings
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Scope
+    from bundlerun.provision.policy_parts import Place
+    from bundlerun.provision.status import Status
 
 DEFAULT_PARS = "default"
 
@@ -166,6 +176,67 @@ def down(scope: Scope, planned: Down) -> Down:
         if planned.pars is not None:
             left += provision.delete_pars(planned.pars, bucket=planned.bucket is not None)
     return replace(planned, left=left)
+
+
+def status(scope: Scope, name: str | None = None) -> Status:
+    """What stands of the Knot or the Pars ``name``, or of all, and why jobs wait.
+
+    Raises NotFound for a name that neither has.
+    """
+    from bundlerun.provision.status import status
+
+    with _permitted():
+        return status(Aws.of(scope.connections), name)
+
+
+def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
+    """The IAM policy of a client that submits: to the Knot, or to any queue.
+
+    Raises NotFound for a Knot that is not there.
+    """
+    from bundlerun.provision.policies import Submitter, run_policy
+
+    settings = scope.settings
+    session_role = settings.aws.session_role_arn
+    if knot is None:
+        return run_policy(_place(scope), Submitter(session_role=session_role))
+    with _permitted():
+        found = _provision(scope).find_knot(knot)
+    if found is None:
+        raise NotFound(f"there is no Knot {knot}", hint="bundlerun aws status")
+    outputs, prefix = found.outputs, settings.images.repository_prefix
+    submitter = Submitter(
+        remote=outputs.remote,
+        queue=outputs.queue,
+        # Images of pipelines and functions have repositories of their own names.
+        repositories=(outputs.repository, f"{prefix}/bundlerun-*" if prefix else "bundlerun-*"),
+        log_groups=(outputs.log_group,),
+        roles=(outputs.job_role,),
+        session_role=session_role,
+        knots=(knot,),
+        pars=(found.options.pars,),
+    )
+    return run_policy(_place(scope), submitter)
+
+
+def provision_policy(
+    scope: Scope, pars: ParsOptions | None = None, knot: KnotOptions | None = None
+) -> dict[str, Any]:
+    """The IAM policy of a client that makes and deletes this Pars and Knot, or any."""
+    from bundlerun.provision.policies import provision_policy
+
+    return provision_policy(_place(scope), pars=pars, knot=knot)
+
+
+def _place(scope: Scope) -> Place:
+    """The account and the region; any where nobody is logged in."""
+    from bundlerun.provision.policy_parts import Place
+
+    try:
+        return Place.of(Aws.of(scope.connections))
+    except (NoCredentials, RemoteUnreachable, SettingsError) as error:
+        scope.progress.line(f"the policy is for any account and region: {error.message}")
+        return Place()
 
 
 def unused_pars(scope: Scope) -> tuple[str, ...]:

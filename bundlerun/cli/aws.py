@@ -119,6 +119,77 @@ def down(
         _show_unused(resources.unused_pars(scope))
 
 
+@command.command()
+@click.argument("name", required=False)
+@as_json
+@with_workspace
+def status(workspace: Workspace, name: str | None, as_json: bool) -> None:
+    """Say what stands of the Knot or the Pars NAME, or of all, and why jobs wait.
+
+    Stacks, queues, machines and jobs, and max_vcpus next to the account's quota of vCPUs. What
+    could not be asked for is told as unknown.
+    """
+    from bundlerun.api import resources
+
+    found = resources.status(workspace.scope, name)
+    if as_json:
+        echo_json(_plain(asdict(found)))
+        return
+    for line in found.lines():
+        click.echo(clean(line))
+    if not found.pars and not found.knots:
+        click.echo("no Pars and no Knot is here; bundlerun aws up NAME makes them", err=True)
+
+
+@command.group()
+def policy() -> None:
+    """Print an IAM policy, the least that is needed, as JSON."""
+
+
+@policy.command("run")
+@click.argument("name", required=False)
+@with_workspace
+def policy_run(workspace: Workspace, name: str | None) -> None:
+    """Print the policy of who submits jobs: to the Knot NAME, or to any queue."""
+    from bundlerun.api import resources
+
+    echo_json(resources.run_policy(workspace.scope, name))
+
+
+@policy.command("provision")
+@click.argument("name", required=False)
+@click.option("--pars", metavar="NAME", help="The Pars of the Knot.")
+@provision_options
+@with_workspace
+def policy_provision(
+    workspace: Workspace, name: str | None, pars: str | None, **given: Any
+) -> None:
+    """Print the policy of who makes and deletes the Knot NAME and its Pars, or any.
+
+    With the options of `up` it is that of what `up` makes with them.
+    """
+    from bundlerun.api import resources
+
+    if name is None and (
+        pars is not None or any(each not in (None, ()) for each in given.values())
+    ):
+        raise UsageError(
+            "options are those of one Knot, which is not named",
+            hint="bundlerun aws policy provision NAME",
+        )
+    options = () if name is None else options_of(name, pars, {}, given)
+    echo_json(resources.provision_policy(workspace.scope, *options))
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with sets as sorted lists, for JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
 def _again(name: str, pars: bool, repository: bool, bucket: bool) -> str:
     """The command line of ``down`` once more, with what it takes to be carried out."""
     flags = {"--pars": pars, "--repository": repository, "--bucket --yes": bucket}

@@ -227,6 +227,47 @@ def test_what_a_stack_may_not_make_leads_to_the_policy(account: Account, bundler
     assert "try: bundlerun aws policy provision" in said.err
 
 
+def test_status_shows_what_stands(account: Account, ok: Cli, bundlerun: Cli) -> None:
+    """A Knot by its name, with its Pars; max_vcpus; and that a name is not there."""
+    name = account.name
+    ok("aws", "up", name, "--pars", name, "--max-vcpus", 8)
+    said = ok("aws", "status", name)
+    assert f"Pars {name}: CREATE_COMPLETE" in said.out
+    assert f"Knot {name} of the Pars {name}: CREATE_COMPLETE" in said.out
+    assert f"queue bundlerun-{name}: ENABLED, VALID" in said.out
+    assert "vCPUs: 0 now, 0 to 8, on demand" in said.out
+    (found,) = ok("aws", "status", name, "--json").json["knots"]
+    assert (found["name"], found["machines"]["max_vcpus"], found["uncounted"]) == (name, 8, [])
+    assert name in {each["name"] for each in ok("aws", "status", "--json").json["pars"]}
+    said = bundlerun("aws", "status", f"{name}-not")
+    assert said.code == 4
+    assert f"try: bundlerun aws up {name}-not" in said.err
+
+
+def test_a_policy_is_json_and_nothing_else(account: Account, ok: Cli, bundlerun: Cli) -> None:
+    """For a Knot it names that Knot's things; for options what `up` would make with them."""
+    name = account.name
+    ok("aws", "up", name, "--pars", name)
+    rows = ok("aws", "policy", "run", name).json["Statement"]
+    (submit,) = [row for row in rows if "batch:SubmitJob" in row["Action"]]
+    assert any(arn.endswith(f":job-queue/bundlerun-{name}") for arn in submit["Resource"])
+    assert bundlerun("aws", "policy", "run", f"{name}-not").code == 4
+    rows = ok("aws", "policy", "provision", "new", "--pars", "p2", "--queue-name", "mine").json
+    assert "job-queue/mine" in str(rows)
+    assert "stack/bundlerun-pars-p2/*" in str(rows)
+
+
+def test_a_policy_of_any_account_needs_no_credentials(ok: Cli, bundlerun: Cli) -> None:
+    """It says so, beside the JSON."""
+    for which in ("run", "provision"):
+        said = ok("aws", "policy", which)
+        assert said.json["Version"] == "2012-10-17"
+        assert "for any account and region" in said.err
+    said = bundlerun("aws", "policy", "provision", "--spot")
+    assert said.code == 2
+    assert "try: bundlerun aws policy provision NAME" in said.err
+
+
 @contextmanager
 def refusing(message: str) -> Iterator[str]:
     """A server that denies whatever it is asked, as AWS's query APIs do."""
@@ -278,7 +319,7 @@ def test_a_denied_call_names_its_action(
     """Whether AWS says it or not; and the next command prints what must be allowed."""
     with refusing(message) as endpoint:
         as_user(monkeypatch, AWS_ENDPOINT_URL=endpoint)
-        for verb in ("up", "down"):
+        for verb in ("up", "down", "status"):
             said = bundlerun("aws", verb, "lab")
             assert said.code == 6
             assert "DescribeStacks" in said.err
@@ -289,7 +330,7 @@ def test_without_credentials_or_a_region_the_cure_is_named(
     monkeypatch: pytest.MonkeyPatch, bundlerun: Cli
 ) -> None:
     """Nothing is asked of anybody."""
-    for verb in ("up", "down"):
+    for verb in ("up", "down", "status"):
         said = bundlerun("aws", verb, "lab")
         assert said.code == 3
         assert "try: export AWS_DEFAULT_REGION=REGION" in said.err
