@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from bundlerun.api.docker_image import DockerImage
     from bundlerun.api.executor import Executor
     from bundlerun.api.handle import Run, RunResult
+    from bundlerun.api.knots import Knot, Pars
     from bundlerun.api.workspace import Workspace
     from bundlerun.backends.base import Check
     from bundlerun.backends.job import JobState
@@ -102,11 +103,13 @@ _ELSEWHERE = {
     "GcReport": "bundlerun.store.reports",
     "ImageInfo": "bundlerun.images.image",
     "JobState": "bundlerun.backends.job",
+    "Knot": "bundlerun.api.knots",
     "Lineage": "bundlerun.bundles.lineage",
     "LineageTree": "bundlerun.bundles.lineage",
     "MapOptions": "bundlerun.runs.calls.options",
     "MapRun": "bundlerun.futures.future",
     "Parent": "bundlerun.bundles.lineage",
+    "Pars": "bundlerun.api.knots",
     "Pipe": "bundlerun.pipelines.pipe",
     "PipeTask": "bundlerun.runs.task",
     "Progress": "bundlerun.progress",
@@ -144,11 +147,13 @@ __all__ = [
     "GcReport",
     "ImageInfo",
     "JobState",
+    "Knot",
     "Lineage",
     "LineageTree",
     "MapOptions",
     "MapRun",
     "Parent",
+    "Pars",
     "Pipe",
     "PipeTask",
     "Progress",

@@ -25,6 +25,12 @@ class Connections:
         self._lock = threading.RLock()
         self._made: dict[Callable[[Connections], Any], Any] = {}
 
+    def but(self, settings: Settings, *keeping: Callable[[Connections], Any]) -> Connections:
+        """Connections with other settings, that share what ``keeping`` make."""
+        other = Connections(settings, self.progress)
+        other._made = {make: self.once(make) for make in keeping}
+        return other
+
     def once(self, make: Callable[[Connections], T]) -> T:
         """The result of ``make`` for these connections, made at the first call alone."""
         with self._lock:

@@ -47,7 +47,7 @@ import functools
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -181,6 +181,20 @@ class Settings:
         where = f"{self.file}: [backends.{backend}]"
         rows = self.backends.get(backend, {})
         return _section(kind, rows, where, self.variables, of_job)
+
+    def but_options(self, backend: str, kind: type, values: Mapping[str, Any]) -> Settings:
+        """The settings with ``values`` in ``[backends.NAME]``, over the variables too.
+
+        ``kind`` is the backend's own, as for ``options``; None takes a key away.
+        """
+        own = {each.metadata.get("variable") for each in fields(kind) if each.name in values}
+        given = {name: value for name, value in values.items() if value is not None}
+        kept = {n: v for n, v in self.backends.get(backend, {}).items() if n not in values}
+        return replace(
+            self,
+            backends={**self.backends, backend: {**kept, **given}},
+            variables={n: v for n, v in self.variables.items() if n not in own},
+        )
 
 
 GRACE_S = 7 * 86_400

@@ -45,6 +45,12 @@ class DockerImage:
     platform: str | None = None
     """Docker's ``os/arch`` that it is built for; None: that of the engine here."""
 
+    tags: tuple[str, ...] = ()
+    """Its tags, next to the one that names its content."""
+
+    owner: str = ""
+    """Who it is pushed for: a map pushes again what was pushed for another one."""
+
     def __init__(
         self,
         func: Callable[..., Any] | None = None,
@@ -79,7 +85,6 @@ class DockerImage:
         self.system_packages = checked_packages(system_packages)
         self.base_image = base_image
         self.name = name
-        self._tags: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         of = self.func if hasattr(self.func, "__qualname__") else type(self.func)
@@ -110,6 +115,8 @@ class DockerImage:
             system_packages=self.system_packages,
             base_image=self.base_image,
             name=self.name,
+            tags=self.tags,
+            owner=self.owner,
             built=self.ref,
             needed=True,
         )
@@ -125,7 +132,7 @@ class DockerImage:
 
         more = checked_tags(tags)
         self.ref = built(self._recipe(), self._connections.progress, no_cache=no_cache)
-        self._tags = more
+        self.tags = more
         if more:
             tag_image(self.ref, more)
         return self.ref.pullable
@@ -150,7 +157,7 @@ class DockerImage:
         if self.ref is None:
             self.build()
         assert self.ref is not None
-        tags = (self.ref.tag, *self._tags)
+        tags = (self.ref.tag, *self.tags)
         return push_image(self.ref, self._connections, tags=tags, repository=repository).pullable
 
     def write(self, folder: str | Path, overwrite: bool = False) -> Path:
@@ -178,7 +185,7 @@ class DockerImage:
             recipe = self._recipe()
             name, content = recipe.name, recipe.content
         found = remove_image(name, content)
-        self.ref, self._tags = None, ()
+        self.ref, self.tags = None, ()
         return found
 
     @property

@@ -241,6 +241,23 @@ class Scope:
         return RunScope(self.store, self.context(), self.remote_at, self.connections)
 
 
+class SharedScope(Scope):
+    """A scope with other connections.
+
+    Store, context and remotes are those of ``scope``.
+    """
+
+    def __init__(self, scope: Scope, connections: Connections) -> None:
+        self.__dict__.update(scope.__dict__)
+        self.connections = connections
+        self._shared = scope
+
+    @property
+    def store(self) -> Store:
+        """See Scope."""
+        return self._shared.store
+
+
 def _only(context: Context, name: str | None) -> Context:
     if name is not None and name != context.name:
         raise UsageError(

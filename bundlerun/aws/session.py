@@ -19,7 +19,7 @@ from bundlerun.aws.retries import PATIENCE, Patience, Retries
 from bundlerun.connections import Connections
 from bundlerun.errors import AccessDenied, NoCredentials, SettingsError
 from bundlerun.progress import SILENT, Progress
-from bundlerun.settings import AwsSettings
+from bundlerun.settings import AwsSettings, Settings
 
 MAX_CONNECTIONS = 16
 """Connections that one client keeps open: more threads than that wait for one."""
@@ -64,6 +64,14 @@ class Aws:
     def of(connections: Connections) -> Aws:
         """The identity of ``connections``, one for all that is opened by them."""
         return connections.once(_identity)
+
+    @staticmethod
+    def shared(connections: Connections, settings: Settings) -> Connections:
+        """Connections of the same identity with other ``settings``.
+
+        Their ``[aws]`` must be the same.
+        """
+        return connections.but(settings, _identity)
 
     def client(self, service: str) -> Any:
         """The boto3 client of ``service`` ("s3", "batch"); made once.

@@ -16,6 +16,7 @@ from bundlerun.progress import SILENT, Progress
 from bundlerun.provision import adopt
 from bundlerun.provision.knot_template import ParsOutputs, knot_template
 from bundlerun.provision.options import (
+    DEFAULT_PARS,
     KnotOptions,
     ParsOptions,
     T,
@@ -33,15 +34,18 @@ ADOPTED = "it was there before"
 class KnotOutputs:
     """What a Knot made: the outputs of its stack, names where Batch takes names.
 
-    ``job_role`` is an ARN, ``remote`` is ``s3://BUCKET/PREFIX``.
+    ``job_role`` is an ARN, ``remote`` is ``s3://BUCKET/PREFIX``; ``remote_only``: the role may
+    read and write there, and nothing else.
     """
 
     queue: str
     compute_environment: str
     log_group: str
+    job_definition: str
     repository: str
     job_role: str
     remote: str
+    remote_only: bool
 
     @classmethod
     def of(cls, outputs: Mapping[str, str]) -> KnotOutputs:
@@ -50,9 +54,11 @@ class KnotOutputs:
             queue=outputs["Queue"],
             compute_environment=outputs["ComputeEnvironment"],
             log_group=outputs["LogGroup"],
+            job_definition=outputs["JobDefinition"],
             repository=outputs["Repository"],
             job_role=outputs["JobRole"],
             remote=outputs["Remote"],
+            remote_only=outputs["RemoteOnly"] == "true",
         )
 
 
@@ -116,12 +122,13 @@ class Provision:
     def ensure_knot(self, options: KnotOptions, pars: ParsOutputs | None = None) -> KnotMade:
         """The Knot of these options, made where it is missing.
 
-        ``pars`` are the outputs of its Pars, where they are known. Raises as ``ensure_pars`` does,
-        and NotFound where the Pars does not exist.
+        ``pars`` are the outputs of its Pars, where they are known. The Pars "default" is made where
+        it is missing as well. Raises as ``ensure_pars`` does, and NotFound where another Pars does
+        not exist.
         """
 
         def template() -> dict[str, Any]:
-            shared = pars or self.get_pars(options.pars).outputs
+            shared = pars or self._pars_of(options)
             return knot_template(options, shared, adopt.for_knot(self._aws, options))
 
         tags = {KNOT_TAG: options.name}
@@ -147,6 +154,11 @@ class Provision:
         if found is None:
             raise NotFound(f"there is no Pars {name}", hint=f"br.Pars({name!r})")
         return found
+
+    def _pars_of(self, options: KnotOptions) -> ParsOutputs:
+        if options.pars == DEFAULT_PARS:
+            return self.ensure_pars(ParsOptions.of(DEFAULT_PARS)).outputs
+        return self.get_pars(options.pars).outputs
 
     def find_knot(self, name: str) -> KnotMade | None:
         """The Knot of this name; None without one that is whole."""

@@ -34,7 +34,8 @@ taken in every region.
 class ParsOutputs:
     """What a Pars made: the outputs of its stack.
 
-    Roles and the instance profile are ARNs; ``remote`` is ``s3://BUCKET/PREFIX``.
+    Roles and the instance profile are ARNs; ``remote`` is ``s3://BUCKET/PREFIX``. ``remote_only``:
+    the job role may read and write there, and nothing else.
     """
 
     vpc: str
@@ -45,6 +46,7 @@ class ParsOutputs:
     instance_profile: str
     bucket: str
     remote: str
+    remote_only: bool = True
     service_role: str | None = None
     spot_fleet_role: str | None = None
 
@@ -60,6 +62,7 @@ class ParsOutputs:
             instance_profile=outputs["InstanceProfile"],
             bucket=outputs["Bucket"],
             remote=outputs["Remote"],
+            remote_only=outputs["RemoteOnly"] == "true",
             service_role=outputs.get("ServiceRole"),
             spot_fleet_role=outputs.get("SpotFleetRole"),
         )
@@ -106,9 +109,11 @@ def knot_template(options: KnotOptions, pars: ParsOutputs, machine: Machine) -> 
         "Queue": options.queue,
         "ComputeEnvironment": options.environment,
         "LogGroup": options.log_group,
+        "JobDefinition": options.job_definition,
         "Repository": options.repository_name,
         "JobRole": pars.job_role,
         "Remote": pars.remote,
+        "RemoteOnly": str(pars.remote_only).lower(),
     }
     what = f"bundlerun: queue, machines and repository of the Knot {options.name}"
     return template(what, to_json(options), resources, outputs)

@@ -11,6 +11,9 @@ from bundlerun.provision import checks
 
 T = TypeVar("T", "ParsOptions", "KnotOptions")
 
+DEFAULT_PARS = "default"
+"""The Pars of a Knot that names none."""
+
 DEFAULT_CIDR = "10.0.0.0/16"
 LEAST_VOLUME_GIB = 30
 """The size of the disk in Amazon's own machine images, which a volume must hold.
@@ -117,7 +120,7 @@ class KnotOptions:
     """
 
     name: str
-    pars: str = "default"
+    pars: str = DEFAULT_PARS
     func: Callable[..., Any] | None = None
     image: str | None = None
     script_path: Any = None
@@ -182,6 +185,11 @@ class KnotOptions:
         return self.repository or f"bundlerun/{self.name}"
 
     @property
+    def job_definition(self) -> str:
+        """The name of its job definitions."""
+        return self.job_definition_name or f"bundlerun-{self.name}"
+
+    @property
     def log_group(self) -> str:
         """The name of its log group."""
         return f"/bundlerun/knot/{self.name}"
@@ -219,8 +227,8 @@ class KnotOptions:
                 f"gpus={self.gpus}: {', '.join(self.instance_types)} has no machine with a GPU",
                 hint="instance_types=['g5']",
             )
-        made = ("func", "script_path", "requirements", "base_image", "no_cache")
-        if self.image is not None and (both := [n for n in made[1:] if getattr(self, n)]):
+        made = ("script_path", "requirements", "base_image", "no_cache", "image_tags")
+        if self.image is not None and (both := [n for n in made if getattr(self, n)]):
             raise UsageError(f"image is there already, and {both[0]} makes one", hint="image=None")
         if self.func is not None and self.script_path is not None:
             raise UsageError("a Knot has func or script_path, not both", hint="script_path=None")

@@ -199,12 +199,13 @@ def _role(
 def _job_role(options: ParsOptions, found: Found, tags: Mapping[str, str]) -> Part:
     adopted = found.roles.get("job_role")
     if adopted:
-        return {}, {"JobRole": adopted.arn}
+        return {}, {"JobRole": adopted.arn, "RemoteOnly": "false"}
     remote = policy_below(f"arn:{found.partition}:s3:::{found.bucket}", found.prefix)
     managed = [_managed(found, each) for each in options.policies]
     policies = [{"PolicyName": "remote", "PolicyDocument": remote}]
     made = _role("ecs-tasks.amazonaws.com", options.job_role, tags, managed, policies)
-    return {"JobRole": made}, {"JobRole": arn_of("JobRole")}
+    alone = "false" if options.policies else "true"
+    return {"JobRole": made}, {"JobRole": arn_of("JobRole"), "RemoteOnly": alone}
 
 
 def _instance_profile(options: ParsOptions, found: Found, tags: Mapping[str, str]) -> Part:

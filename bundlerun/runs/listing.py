@@ -58,6 +58,17 @@ def jobs(
     return records if all(record.settled for record in records) else _refreshed(records, scope)
 
 
+def jobs_of(queue: str, scope: RunScope, *, limit: int | None) -> list[RunRecord]:
+    """The context's runs in ``queue``, newest first, with present states.
+
+    At most ``limit`` of them; those of which no job is known yet are not among them.
+    """
+    found = _readable(scope.store.journal.list(scope.context, limit=None, before=None), scope)
+    there = [each for each in found if any(h.extra.get("queue") == queue for h in each.handles)]
+    records = there[:limit]
+    return records if all(record.settled for record in records) else _refreshed(records, scope)
+
+
 def settle_open_runs(scope: RunScope) -> None:
     """Bring home what ended since somebody looked."""
     rows = scope.store.journal.unsettled(scope.context)

@@ -46,8 +46,9 @@ class EnvironmentRequest:
     names that it and its project's modules import from elsewhere. ``requirements`` are lines or
     the path of a file; None: those that the project declares, else the installed distributions of
     ``imports``. ``script`` is the program that an image is for. ``image`` is an image of the
-    user's own, used as it is; ``built`` the one of this content that the caller has built, and
-    ``needed`` says that an image was asked for, whatever the backend.
+    user's own, used as it is; ``built`` the one of this content that the caller has built,
+    ``tags`` more tags of it where it is published, and ``needed`` says that an image was asked for,
+    whatever the backend. What was published for another ``owner`` is not taken to be there.
     """
 
     root: Path | None = None
@@ -59,6 +60,8 @@ class EnvironmentRequest:
     script: Script | None = None
     image: str | None = None
     built: ImageRef | None = None
+    tags: tuple[str, ...] = ()
+    owner: str = ""
     needed: bool = False
 
 
@@ -234,18 +237,26 @@ def _said(request: EnvironmentRequest) -> Requirements | None:
 
 
 def _published(recipe: Recipe, request: EnvironmentRequest, scope: RunScope) -> ImageRef:
+    from bundlerun.images.build import tag_image
     from bundlerun.images.publish import needs_none, noted_registry, push_image
 
     if needs_none(scope.settings.images):
-        return built(recipe, scope.progress)
+        ref = built(recipe, scope.progress)
+        if request.tags:
+            tag_image(ref, request.tags)
+        return ref
     noted = scope.store.noted_images
-    registry = noted_registry(scope.connections)
-    name = f"{recipe.name}:{recipe.tag}"
-    known = noted.find_pushed(name, registry)
-    if known is not None and not _is_another(request.built, known["id"], recipe):
-        return ImageRef(**known)
-    ref = push_image(built(recipe, scope.progress), scope.connections, tags=(recipe.tag,))
-    noted.save_pushed(name, registry, dataclasses.asdict(ref))
+    registry = f"{noted_registry(scope.connections)} {request.owner}".rstrip()
+    tags = (recipe.tag, *request.tags)
+    known = [noted.find_pushed(f"{recipe.name}:{tag}", registry) for tag in tags]
+    first = known[0]
+    # A tag may have been given to another image since.
+    is_there = first is not None and all(each == first for each in known)
+    if first and is_there and not _is_another(request.built, first["id"], recipe):
+        return ImageRef(**first)
+    ref = push_image(built(recipe, scope.progress), scope.connections, tags=tags)
+    for tag in tags:
+        noted.save_pushed(f"{recipe.name}:{tag}", registry, dataclasses.asdict(ref))
     return ref
 
 
