@@ -89,25 +89,7 @@ class CallVerbs:
 
         Raises what the remote raises.
         """
-        handles = record.handles
-        seen = [statuses[handle.id] for handle in handles if handle.id in statuses]
-        begun = len(handles) == len(record.parts) and record.unsent is None
-        ends = record.cancel_asked_s is not None and not may_be_submitted(record)
-        if not begun and not record.judged and not ends:
-            return _unsubmitted(record, scope)
-        if not all(status.state.final for status in seen):
-            return _noted(record, seen, scope)
-        with holding(record.run_id, scope, wait=False) as mine:
-            if not mine:
-                # Somebody settles it at this moment.
-                return _noted(record, seen, scope)
-        call = opened(record, scope)
-        following, rest = Following(call, decode=False), Rest(call.task.items)
-        # A second look says the same of what has ended, and tells of a loss that it is one.
-        for _ in range(2):
-            for ended in following.seen(statuses, rest):
-                rest.take(ended.index)
-        return following.call.record
+        return _seen(record, statuses, scope, wait=False)
 
     @staticmethod
     def cancel(record: RunRecord, scope: RunScope) -> RunRecord:
@@ -124,7 +106,7 @@ class CallVerbs:
                     )
             return read_again(record, scope)
         statuses = call.backend.poll(call.record.handles)
-        return CallVerbs.refreshed(call.record, statuses, scope)
+        return _seen(call.record, statuses, scope, wait=True)
 
     @staticmethod
     def log_lines(
@@ -154,6 +136,34 @@ class CallVerbs:
                 continue
             child = None if index is None else part.child_of(index)
             yield from call.backend.logs(part.handle, index=child, follow=follow)
+
+
+def _seen(
+    record: RunRecord, statuses: Mapping[str, JobStatus], scope: RunScope, *, wait: bool
+) -> RunRecord:
+    """``record`` after looks at its jobs, as ``CallVerbs.refreshed``.
+
+    ``wait`` for another process or thread that settles the call at this moment.
+    """
+    handles = record.handles
+    seen = [statuses[handle.id] for handle in handles if handle.id in statuses]
+    begun = len(handles) == len(record.parts) and record.unsent is None
+    ends = record.cancel_asked_s is not None and not may_be_submitted(record)
+    if not begun and not record.judged and not ends:
+        return _unsubmitted(record, scope)
+    if not all(status.state.final for status in seen):
+        return _noted(record, seen, scope)
+    with holding(record.run_id, scope, wait=wait) as mine:
+        if not mine:
+            # Somebody settles it at this moment.
+            return _noted(record, seen, scope)
+    call = opened(read_again(record, scope), scope)
+    following, rest = Following(call, decode=False), Rest(call.task.items)
+    # A second look says the same of what has ended, and tells of a loss that it is one.
+    for _ in range(2):
+        for ended in following.seen(statuses, rest):
+            rest.take(ended.index)
+    return following.call.record
 
 
 def _outcomes(call: Call, index: int | None) -> Iterator[Outcome]:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +20,7 @@ from bundlerun.backends.job import JobHandle, JobSpec
 from bundlerun.cli.main import run_cli
 from bundlerun.remotes.folder import FileRemote
 from bundlerun.settings import read_settings
+from bundlerun.store.locks import held
 from tests.runs.calls.conftest import Lab
 from tests.runs.calls.shelf import Shelf
 
@@ -74,6 +77,24 @@ def test_a_queued_map_is_cancelled_and_says_so(lab: Lab) -> None:
     assert "is cancelled" in said_by_cancel(run.run_id)
     assert "is cancelled" in said_by_cancel(run.run_id)
     assert all(future.cancelled() or future.cancel() for future in run)
+
+
+def test_a_cancel_waits_for_who_settles_the_map(lab: Lab) -> None:
+    """Also where that one is slow, it is said that the map is cancelled."""
+    run = br.map(abs, [1, 2], backend="Shelf")
+    busy, held_s = threading.Event(), 0.5
+
+    def settles() -> None:
+        with held(read_settings().store / "locks" / run.run_id, wait=True):
+            busy.set()
+            time.sleep(held_s)
+
+    other = threading.Thread(target=settles)
+    other.start()
+    assert busy.wait(30)
+    said = said_by_cancel(run.run_id)
+    other.join()
+    assert "is cancelled" in said
 
 
 def test_a_map_that_has_ended_is_not_cancelled_and_says_so(lab: Lab) -> None:
