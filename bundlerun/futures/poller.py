@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -18,6 +19,9 @@ from bundlerun.futures.followed import Followed, Listener
 
 PATIENCE_S = 900.0
 """The time over which a backend or remote may stumble at each look at a run."""
+
+WIND_UP_S = 5.0
+"""The longest wait of a program's end for runs of which all items have ended."""
 
 _logger = logging.getLogger("bundlerun.futures")
 
@@ -55,6 +59,11 @@ class _Group:
     due_s: float
     runs: list[_Run] = field(default_factory=list)
 
+    def is_ending(self) -> bool:
+        """Whether a run is over but for what its jobs leave on this machine."""
+        is_here = self.backend.traits.sees_folders
+        return is_here and any(not len(run.listener.open) for run in self.runs)
+
 
 class Poller:
     """Looks at runs, in a thread that begins with the first and ends with the last.
@@ -68,9 +77,11 @@ class Poller:
         self._clock = clock or Clock()
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._left = threading.Event()
         self._groups: dict[int, _Group] = {}
         self._thread: threading.Thread | None = None
         self._is_forked = False
+        self._is_registered = False
 
     def follow(self, followed: Followed, listener: Listener) -> None:
         """Tell ``listener`` what becomes of ``followed``, to its end."""
@@ -109,6 +120,31 @@ class Poller:
         """Whether it is the poller's own thread that asks: it cannot wait for itself."""
         return threading.current_thread() is self._thread
 
+    def wind_up(self, most_s: float = WIND_UP_S) -> None:
+        """Wait for the end of runs whose items have all ended, at most ``most_s`` seconds.
+
+        Those alone of which something would stay on this machine, such as containers. Called where
+        a program ends.
+        """
+        until_s = time.monotonic() + most_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._left.clear()
+            if not self._hurry():
+                return
+            self._left.wait(left_s)
+
+    def _hurry(self) -> bool:
+        """Whether there are such runs, which are looked at soon."""
+        if self._is_forked or self._thread is None:
+            return False
+        with self._lock:
+            found = [group for group in self._groups.values() if group.is_ending()]
+            for group in found:
+                group.pause_s = group.backend.pace.first_s
+                group.due_s = self._clock.now()
+            self._wake.set()
+        return bool(found)
+
     def survive_forks(self) -> None:
         """Be usable in processes that are forked from this one; called once."""
         os.register_at_fork(
@@ -127,6 +163,7 @@ class Poller:
     def _forked(self) -> None:
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._left = threading.Event()
         self._thread = None
         self._is_forked = True
         for group in self._groups.values():
@@ -135,6 +172,9 @@ class Poller:
 
     def _begin(self) -> None:
         """Called with the lock held."""
+        if not self._is_registered:
+            self._is_registered = True
+            _at_shutdown(self.wind_up)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="bundlerun", daemon=True)
             self._thread.start()
@@ -208,6 +248,7 @@ class Poller:
             run.listener.over(None)
         elif not _is_exit(error):
             run.listener.over(_with_cure(error, run.listener.run_id))
+        self._left.set()
 
 
 _Found = Mapping[str, JobStatus] | BaseException
@@ -252,6 +293,18 @@ def _with_cure(error: BaseException, run_id: str) -> BaseException:
         told = BundlerunError(f"run {run_id} cannot be followed any more: {error!r}", hint=hint)
     told.__cause__ = error
     return told
+
+
+def _at_shutdown(act: Callable[[], None]) -> None:
+    """Call ``act`` when the interpreter ends, while pools of threads still take work."""
+    # What is registered last is called first, and concurrent.futures.thread closes its pools so.
+    import concurrent.futures.thread  # noqa: F401
+
+    # ``atexit`` comes too late for that. Without this function of CPython nobody waits.
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        with contextlib.suppress(RuntimeError):  # it ends at this moment
+            register(act)
 
 
 def _is_exit(error: BaseException) -> bool:

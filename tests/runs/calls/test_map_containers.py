@@ -199,3 +199,39 @@ def test_a_submit_asks_aws_few_questions(batch_s3: Place, caplog: pytest.LogCapt
         of_s3, others = asked(count)
         assert len(of_s3) <= 12, of_s3
         assert len(others) <= most, [text[:80] for text in others]
+
+
+LAST_WORDS = """
+import sys
+import bundlerun as br
+from lab import model
+
+run = br.map(model.double, range(4), requirements=[])
+print(list(run.results(300)), run.run_id)
+"""
+
+
+@pytest.mark.parametrize("where", ["local_file", "local_s3"])
+def test_a_program_that_ends_behind_its_results_leaves_no_container(
+    where: str, engine: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Nor a staging folder: the run is settled before the program is gone."""
+    place: Place = request.getfixturevalue(where)
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS],
+        env={
+            **os.environ,
+            "BUNDLERUN_STORE": str(tmp_path / "store"),
+            "BUNDLERUN_CONTEXT": "work",
+            "PYTHONPATH": str(tmp_path / "project"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+    )
+    assert done.returncode == 0, done
+    run_id = done.stdout.split()[-1]
+    names = [found.name for found in engine.containers.list(all=True, ignore_removed=True)]
+    assert [name for name in names if run_id in name] == []
+    assert not list((tmp_path / "store").glob(f"staging/{run_id}*"))
+    assert place.backend == "Local"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 
 import pytest
 
+import bundlerun as br
 from bundlerun.remotes.folder import FileRemote
 from tests.crash.calls import counted, killed_at
 from tests.crash.staging import spread
@@ -90,3 +94,19 @@ def test_a_look_that_is_killed_at_each_write_is_ended_by_the_next(scene: Scene, 
         assert output is not None
         assert output.value == [0, 1, 2]
         scene.workspace.close()
+
+
+def test_a_program_that_ends_behind_its_results_has_settled_its_run(lab: Lab) -> None:
+    """Where jobs leave something on this machine: no look at the runs comes after it."""
+    program = """
+    import bundlerun as br
+    from lab import model
+
+    print(list(br.map(model.double, range(4), backend="Processes").results(60)))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONG_S)
+    assert done.stdout == "[0, 2, 4, 6]\n", done
+    scope = br.open(None, None, "work").scope
+    assert scope.store.journal.unsettled(scope.context()) == []
