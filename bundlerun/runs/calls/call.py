@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bundlerun.errors import BundlerunError, IntegrityError
 from bundlerun.futures.sealing import Seal
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.remotes.records import create
 from bundlerun.remotes.staging import OverlayRemote
 from bundlerun.runs.calls.parts import Part
 from bundlerun.runs.calls.sealed_plan import call_of
@@ -91,11 +92,7 @@ class Call:
         In the journal first, then for others on the remote. Where the remote does not take it they
         look for the job by its name: that is not a failure of the run.
         """
-
-        def update(newest: RunRecord) -> RunRecord:
-            return newest.changed(parts=_with(newest.parts, part), **fields)
-
-        call = replace(self, record=change(self.record, update, self.scope))
+        call = self.knowing(part, **fields)
         try:
             call.note(part)
         except BundlerunError as error:
@@ -107,12 +104,32 @@ class Call:
         """The job of ``part``, by its name, where a client died before it noted it."""
         return self.backend.find(self.run_id, job_base(self.task.func), part.number)
 
+    def knowing(self, part: Part, **fields: Any) -> Call:
+        """The call, its journal's row too, with ``part`` under its number."""
+
+        def update(newest: RunRecord) -> RunRecord:
+            return newest.changed(parts=_with(newest.parts, part), **fields)
+
+        return replace(self, record=change(self.record, update, self.scope))
+
     def note(self, part: Part) -> None:
         """Write ``part`` to the remote, as it is now.
 
         Raises RemoteErrors, IntegrityError where the key is not known.
         """
         self.remote.put(part_key(self.run_id, part.number), part.to_sealed(self.key()))
+
+    def numbered(self, part: Part) -> Part | None:
+        """Write ``part`` unless a part has its number; None where it was written.
+
+        Else the part that has it: another store's, or this one's of an attempt that broke off.
+        Raises RemoteErrors, IntegrityError for what the run did not write.
+        """
+        data, seal = part.to_sealed(self.key()), self.key()
+        there = create(self.remote, part_key(self.run_id, part.number), data)
+        if there is None:
+            return None
+        return Part.from_sealed(there, seal, self.run_id, part.number)
 
     def key(self) -> Seal:
         """The seal.

@@ -50,6 +50,12 @@ _NEVER_BEGUN = "it was cancelled before it was submitted"
 LOGS_AT_MOST = 20
 """The logs of so many such jobs of a part are asked for: they mostly say the same."""
 
+SUBMITTED_WITHIN_S = 30.0
+"""Seconds that another store has to submit a repeat that it noted.
+
+Then this one does. Where both do, one job does the work.
+"""
+
 
 class Following:
     """A call, as a poller follows it: ``futures.followed.Followed``.
@@ -80,6 +86,7 @@ class Following:
         self._over: set[int] = set()
         self._held: dict[int, Outcome] = {}
         self._again: dict[int, int] = {}
+        self._noted_s: dict[int, float] = {}
         self._has_looked = False
         self._is_others = False
         self._is_owed = True
@@ -385,11 +392,23 @@ class Following:
             if new and self.call.record.cancel_asked_s is None:
                 number = len(self.call.parts)
                 part = repeat_of(self.call.run_id, number, new, attempt, memory_mib)
-                self.call = self.call.with_part(part)
-                line = f"{len(new)} items ran out of memory: again with {memory_mib} MiB"
-                self.call.scope.progress.line(line)
+                theirs = self.call.numbered(part)
+                if theirs is not None and self._is_submitted_elsewhere(theirs):
+                    return
+                part = theirs or part
+                self.call = self.call.knowing(part)
+                if theirs is None:
+                    line = f"{len(new)} items ran out of memory: again with {memory_mib} MiB"
+                    self.call.scope.progress.line(line)
+                # What the other store did not see yet is numbered at the next look.
+                items = [index for index in items if part.has(index) or index not in new]
         for index in items:
             self._again.pop(index, None)
+
+    def _is_submitted_elsewhere(self, part: Part) -> bool:
+        """Whether another store may submit the part, which it noted, at this moment."""
+        since_s = self._noted_s.setdefault(part.number, time.monotonic())
+        return part.handle is None and time.monotonic() - since_s < SUBMITTED_WITHIN_S
 
     def _ended(self, outcome: Outcome) -> Ended:
         """An outcome, decoded."""

@@ -147,20 +147,34 @@ class Shelf(Backend):
         """The parts of the run that were submitted."""
         return sorted(int(p.name.split(".")[1]) for p in self.folder.glob(f"{run_id}.*.json"))
 
-    def work(self, run_id: str, remote: Remote, *, failing: Failing | None = None) -> int:
-        """Carry out every child that has not ended; how many did."""
+    def work(
+        self,
+        run_id: str,
+        remote: Remote,
+        *,
+        failing: Failing | None = None,
+        only: Collection[int] | None = None,
+    ) -> int:
+        """Carry out every child that has not ended, of each part ``only`` these; how many did."""
         done = 0
         for part in self.jobs(run_id):
-            done += self._work(run_id, part, remote, failing or {})
+            done += self._work(run_id, part, remote, failing or {}, only)
         return done
 
-    def _work(self, run_id: str, number: int, remote: Remote, failing: Failing) -> int:
+    def _work(
+        self,
+        run_id: str,
+        number: int,
+        remote: Remote,
+        failing: Failing,
+        only: Collection[int] | None,
+    ) -> int:
         id, done = f"{run_id}.{number}", 0
         job: dict[str, Any] = self._job(id) or {}
         key = job["env"][KEY_VARIABLE]
         children = Children(remote, run_id, number, key, self.folder / "codec")
         for child in range(job["array"]):
-            if str(child) in job["ends"]:
+            if str(child) in job["ends"] or not (only is None or child in only):
                 continue
             # Of so many it is not asked whether one was carried out twice.
             assert job["array"] > 1000 or children.claims(child, f"{id}:{child}")
