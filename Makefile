@@ -35,7 +35,7 @@ coverage: venv ## the quick tests, which must reach the floor in pyproject.toml
 matrix: ## the quick tests on Python 3.10 to 3.13 and with the lowest versions of the dependencies
 	@.ci/matrix $(ARGS)
 
-bench: venv ## measure, side by side with Disdat
+bench: venv ## measure, side by side with Disdat and cloudknot
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 services: ## start the Docker engine, the S3 server and the registry

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Makes the virtual environment in which Disdat, the tool that bundlerun is measured against,
-# runs. It lies in the development cache, outside the checkout; prints the path of its Python.
-# A second call with the same pins and the same script does nothing.
+# Makes the virtual environment of Disdat, which bundlerun is measured against; prints the path of its
+# Python. A second call with the same pins and the same script does nothing.
 #
 # What its published packages lack, and what is put right here (all of it inside that
 # environment; none of it touches code that is measured):
@@ -11,24 +10,8 @@
 #   3. its base image is fixed as python:3.11-slim: made an argument, so that both tools build
 #      on one base (peer_disdat.py gives it).
 # The example pipeline that is built is Disdat-Luigi's own, from its source archive.
-set -euo pipefail
-
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${BUNDLERUN_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bundlerun-dev}
-venv=$cache/disdat-venv
-mkdir -p "$cache"
-exec 9>"$cache/disdat-venv.lock"
-flock 9
-
-want=$(cat "$here/disdat-requirements.txt" "$here/disdat_env.sh" | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$venv/ready" 2>/dev/null || true)" = "$want" ]; then
-    echo "$venv/bin/python"
-    exit 0
-fi
-
-rm -rf "$venv"
-"${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$here/disdat-requirements.txt" >&2
+. "$(dirname "${BASH_SOURCE[0]}")/peer_env.sh"
+begin disdat
 
 # 1. the source archive, and out of it the example pipeline
 "$venv/bin/python" -m pip download --quiet --no-deps --no-binary disdat-luigi \
@@ -62,6 +45,4 @@ fi
 sed -i -e 's/^FROM python:3.11-slim$/FROM bundlerun-bench-disdat-base/' \
     "$dockerizer/context.template/Dockerfiles/00-disdat-python-3.11-slim.dockerfile"
 
-"$venv/bin/python" -c 'import disdat.api, disdatluigi.api' >&2
-echo "$want" >"$venv/ready"
-echo "$venv/bin/python"
+end disdat.api,disdatluigi.api

@@ -87,6 +87,7 @@ class Place:
     gateway: Gateway | None = None
     remote: str = ""
     base_image: str = ""
+    cloudknot: Side | None = None
 
     def one(self, side: Side, work: str, *, direct: bool = False, **options: object) -> Figures:
         """One side's figures of a work; none, and a line in ``failures``, where it cannot do it."""
@@ -141,7 +142,7 @@ def median_of(rounds: Sequence[Figures]) -> Figures:
 
 @dataclass(frozen=True)
 class Work:
-    """A named work and the services that it needs, of: s3, engine.
+    """A named work and what it needs, of: s3, engine, cloudknot.
 
     ``long``: only on request or with --all. ``latency_ms`` is added to each S3 request.
     """

@@ -178,7 +178,8 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def _proxy(verb: str) -> dict[str, Any]:
+def control(verb: str) -> dict[str, Any]:
+    """What the counting server at AWS_ENDPOINT_URL_S3, a proxy or a box, answers to a verb."""
     address = f"{os.environ['AWS_ENDPOINT_URL_S3']}/-/{verb}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(address, timeout=30) as answer:
@@ -190,15 +191,36 @@ def _proxy(verb: str) -> dict[str, Any]:
 def counted() -> Iterator[dict[str, Any]]:
     """Times a block, and counts the requests and bytes that passed the proxy in it.
 
-    The given dictionary is filled at the end: seconds, requests, methods, statuses, up_bytes,
-    down_bytes. The proxy's address is AWS_ENDPOINT_URL_S3.
+    The given dictionary is filled at the end: seconds, requests, and of a proxy methods, statuses,
+    up_bytes, down_bytes, of a box operations.
     """
     found: dict[str, Any] = {}
-    _proxy("reset")
+    control("reset")
     begin = time.perf_counter()
     yield found
     found["seconds"] = time.perf_counter() - begin
-    found.update(_proxy("counts"))
+    found.update(control("counts"))
+
+
+def of_services(found: dict[str, Any]) -> dict[str, Any]:
+    """What `counted` found of a box, with its requests parted: ``s3``; ``polls``, which ask after
+    jobs; ``calls``, all others beside STS."""
+    operations: dict[str, int] = found["operations"]
+    polls = {"batch.describejobs", "batch.listjobs"}
+    s3 = sum(n for name, n in operations.items() if name.startswith("s3."))
+    asked = sum(n for name, n in operations.items() if name in polls)
+    sts = sum(n for name, n in operations.items() if name.startswith("sts."))
+    return {**found, "s3": s3, "polls": asked, "calls": found["requests"] - s3 - asked - sts}
+
+
+def asked_while_waiting(seconds: float) -> dict[str, Any]:
+    """What a box is asked from now on, within ``seconds``: ``requests``, and ``early``, those in
+    the first third."""
+    control("reset")
+    time.sleep(seconds / 3)
+    early = control("counts")["requests"]
+    time.sleep(seconds * 2 / 3)
+    return {"early": early, "requests": control("counts")["requests"]}
 
 
 def disk_use(folder: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`make bench`: bundlerun and Disdat at the same work, in one run, as a table.
+"""`make bench`: bundlerun and its peers at the same work, in one run, as a table.
 
 Prints it and, with --write, writes it to RESULTS.md beside this file. Exits 1 when a work could not
 be done by one of the sides; a missed target is marked in the table.
@@ -65,6 +65,10 @@ def done_by(work: Work, place: Place, latency_ms: float) -> list[Row]:
         if "engine" in work.needs:
             script_output(CI / "engine", "up")
             place = replace(place, base_image=script_output(CI / "base-image").splitlines()[-1])
+        if "cloudknot" in work.needs:
+            say("making cloudknot's environment, if it is not there")
+            python = Path(script_output(HERE / "cloudknot_env.sh"))
+            place = replace(place, cloudknot=Side(python, HERE / "peer_cloudknot.py"))
         return work.do(place)
 
 
@@ -96,7 +100,8 @@ def cells(row: Row) -> tuple[str, str, str, str, str]:
     target = "-"
     if row.target is not None:
         words = row.target.words or number(row.target.most, row.unit)
-        share = " of Disdat" if row.target.of_other and row.other == "Disdat" else ""
+        named = not row.target.of_other or row.other in words
+        share = "" if named else f" of {row.other}"
         target = f"<= {words}{share}: {verdict(row, row.target)}"
     theirs = cell(row.theirs, row.best[1], row.unit)
     if row.other != "Disdat" and row.theirs is not None:
@@ -114,7 +119,7 @@ def markdown(rows: list[Row], failures: list[str], seconds: float, load: float) 
     """The results as a page: when and where, the table, what could not be done."""
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
-        "# bundlerun against Disdat 1.2.0 with disdat-luigi 1.0.2",
+        "# bundlerun against Disdat 1.2.0 with disdat-luigi 1.0.2, and cloudknot 0.6.1",
         "",
         f"{today}; {os.cpu_count()} cores, {platform.machine()}, Python "
         f"{platform.python_version()}; {seconds:.0f} s in all, load average {load:.1f} before and "
@@ -145,7 +150,7 @@ def table(rows: list[Row]) -> str:
 
 def main() -> int:
     """Run the works: the usual ones, all of them or the named ones; the exit code."""
-    parser = argparse.ArgumentParser(description="bundlerun and Disdat at the same work.")
+    parser = argparse.ArgumentParser(description="bundlerun and its peers at the same work.")
     names = [work.name for work in WORKS]
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
     parser.add_argument("--all", action="store_true", help="the long ones too")

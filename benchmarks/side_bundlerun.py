@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import side_knot
 import side_remote
 import side_store
 from measuring import (
@@ -183,6 +184,12 @@ WORKS = {
     "pull": pull,
     "chain": chain,
     "dockerize": dockerize,
+    "import_time": side_knot.import_time,
+    "make_knot": side_knot.make_knot,
+    "map_items": side_knot.map_items,
+    "wait_for_jobs": side_knot.wait_for_jobs,
+    "many_items": side_knot.many_items,
+    "map_local": side_knot.map_local,
 }
 
 
@@ -190,12 +197,15 @@ def main() -> None:
     """Do the named work in a home folder of its own, and print what was measured."""
     parser = argparse.ArgumentParser(description="One piece of work, done with bundlerun.")
     parser.add_argument("work", choices=sorted(WORKS))
-    parser.add_argument("--count", type=int, default=1000, help="bundles, versions, files, pipes")
+    parser.add_argument(
+        "--count", type=int, default=1000, help="bundles, versions, files, pipes, items"
+    )
     parser.add_argument("--contexts", type=int, default=1)
     parser.add_argument("--remote", default="", help="s3://bucket/prefix")
     parser.add_argument("--id", default="", help="id of the bundle that a pull must bring")
     parser.add_argument("--file", type=Path, default=Path(), help="the large file")
     parser.add_argument("--base", default="python:3.11-slim", help="base image")
+    parser.add_argument("--seconds", type=float, default=60, help="how long is waited for jobs")
     given = parser.parse_args()
     os.environ.setdefault("USER", getpass.getuser())
     for variable in [name for name in os.environ if name.startswith("BUNDLERUN_")]:

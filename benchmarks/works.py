@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import works_knot as knot
 import works_remote as remote
 import works_store as store
 from figures import Figures, Place, Row, Target, Work, row
@@ -64,6 +65,8 @@ def image(place: Place) -> list[Row]:
 
 
 _S3 = frozenset({"s3"})
+# cloudknot is not imported without an engine.
+_CLOUDKNOT = frozenset({"engine", "cloudknot"})
 
 WORKS = (
     Work("cli", cli_start),
@@ -80,6 +83,13 @@ WORKS = (
     Work("large", remote.large_file, _S3),
     Work("chain", chain),
     Work("image", image, frozenset({"engine"})),
+    Work("knot", knot.import_and_make, _CLOUDKNOT),
+    Work("map-100", knot.map_hundred, _CLOUDKNOT),
+    Work("map-1k", knot.map_thousand, _CLOUDKNOT),
+    Work("map-1k-futures", knot.map_thousand_futures, _CLOUDKNOT, long=True),
+    Work("map-wait", knot.wait, _CLOUDKNOT),
+    Work("map-memory", knot.memory),
+    Work("map-local", knot.local, frozenset({"engine"})),
 )
 
 
