@@ -34,7 +34,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Make or find the Knot NAME; print what leads there.")
 @click.argument("name")
 @click.option("--pars", metavar="NAME", help="The Pars of the Knot, made where it is missing.")
 @click.option("--save", is_flag=True, help="Write the settings into config.toml.")
@@ -72,10 +72,10 @@ def up(
         _show_saved(workspace, made, changes)
     else:
         _show_exports(made, name)
-    _show_remote(made, context)
+    _show_remote(workspace, made, context)
 
 
-@command.command()
+@command.command(short_help="Delete the Knot NAME; list what remains.")
 @click.argument("name")
 @click.option("--pars", is_flag=True, help="Delete its Pars, too; or the Pars NAME.")
 @click.option("--repository", is_flag=True, help="Delete its repository with the images, too.")
@@ -119,7 +119,7 @@ def down(
         _show_unused(resources.unused_pars(scope))
 
 
-@command.command()
+@command.command(short_help="Say what stands, and why jobs wait.")
 @click.argument("name", required=False)
 @as_json
 @with_workspace
@@ -143,10 +143,10 @@ def status(workspace: Workspace, name: str | None, as_json: bool) -> None:
 
 @command.group()
 def policy() -> None:
-    """Print an IAM policy, the least that is needed, as JSON."""
+    """Print an IAM policy, the least that is needed."""
 
 
-@policy.command("run")
+@policy.command("run", short_help="That of who submits jobs.")
 @click.argument("name", required=False)
 @with_workspace
 def policy_run(workspace: Workspace, name: str | None) -> None:
@@ -156,7 +156,7 @@ def policy_run(workspace: Workspace, name: str | None) -> None:
     echo_json(resources.run_policy(workspace.scope, name))
 
 
-@policy.command("provision")
+@policy.command("provision", short_help="That of who makes and deletes.")
 @click.argument("name", required=False)
 @click.option("--pars", metavar="NAME", help="The Pars of the Knot.")
 @provision_options
@@ -236,13 +236,15 @@ def _show_saved(workspace: Workspace, made: Up, changes: Sequence[Change]) -> No
         click.echo(f"  try: unset {' '.join(over)}", err=True)
 
 
-def _show_remote(made: Up, context: Context) -> None:
+def _show_remote(workspace: Workspace, made: Up, context: Context) -> None:
     """How the context gets the remote that the jobs' role may use, unless it has it."""
     remote, bound = made.knot.outputs.remote, context.remote_url
+    # Credentials that jobs are given in place of their role are the caller's.
+    alone = made.knot.outputs.remote_only and not workspace.scope.settings.aws.session_seconds
     if bound is None:
         command = f"bundlerun remote {shlex.quote(context.name)} {remote}"
         click.echo(f"# its remote is bound at the first use of one, or now: {command}", err=True)
-    elif made.pars.options.job_role is None and not f"{bound}/".startswith(f"{remote}/"):
+    elif alone and not f"{bound}/".startswith(f"{remote}/"):
         click.echo(
             f"# the context {context.name} is bound to {bound}, where the jobs' role cannot read;"
             f" another one: bundlerun remote CONTEXT {remote}",

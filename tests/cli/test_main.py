@@ -28,10 +28,14 @@ def test_every_verb_has_a_module_and_help(verb: str, bundlerun: Callable[..., Sa
     assert isinstance(command, click.Command)
     said = bundlerun(verb, "-h")
     assert said.code == 0
-    assert command.help
-    assert all(option.help for option in command.params if isinstance(option, click.Option)), (
-        "an option without help"
-    )
+    todo = [command]
+    while todo:
+        each = todo.pop()
+        assert each.help
+        assert all(option.help for option in each.params if isinstance(option, click.Option)), (
+            f"an option of {each.name} without help"
+        )
+        todo += each.commands.values() if isinstance(each, click.Group) else ()
 
 
 def check_not_loaded(program: str, *names: str) -> None:
