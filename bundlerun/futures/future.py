@@ -67,9 +67,9 @@ class Future(concurrent.futures.Future[T]):
     def cancel(self) -> bool:
         """End the item; whether it is cancelled.
 
-        One that runs is ended too; a job that others share hears of it within seconds, and goes on
-        with them. Asks the backend or the remote, and waits for its answer. Raises what
-        ``MapRun.cancel`` raises.
+        One that runs is ended too; a job that others share hears of it within some 5 s, in which
+        the item may still run, and goes on with them. Asks the backend or the remote, and waits for
+        its answer. Raises what ``MapRun.cancel`` raises.
         """
         return self._items.cancel(self)
 

@@ -93,12 +93,23 @@ class Batch:
         if operation == "registerjobdefinition":
             check_definition(json.loads(data), len(data))
         response = self._upstream.answer(wsgi)
+        if operation == "deletejobqueue" and response.status_code == 200:
+            self._end_all(str(json.loads(data)["jobQueue"]))
         if operation.startswith("update"):
             # A compute environment may take jobs again.
             for queue in list(self._upstream.queues.values()):
                 self._upstream.refresh(queue)
                 self.jobs.start(queue)
         return response
+
+    def _end_all(self, queue: str) -> None:
+        """End the jobs of a queue that was deleted (API, DeleteJobQueue).
+
+        AWS does not write down the reason that they are given.
+        """
+        name = queue.rpartition("/")[2]
+        for job in self.jobs.among(lambda j: j.parent is None and j.request.queue.name == name):
+            self.jobs.terminate(job, f"Job queue {name} was deleted")
 
     def _submit(self, body: Json, size: int) -> Json:
         check_submit(body, size)

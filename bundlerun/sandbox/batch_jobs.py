@@ -193,6 +193,15 @@ class Jobs:
         if job.live is not None:
             job.live.stop(f"Host EC2 (instance i-{uuid.uuid4().hex[:17]}) terminated.", 0.0)
 
+    def forget(self, job_id: str) -> None:
+        """Know nothing more of a job, and of its children, as of one that ended days ago.
+
+        Guide, "Job states": a job stays visible for 7 days after its end.
+        """
+        with self._lock:
+            for job in (self._by_id[job_id], *self._by_id[job_id].children):
+                del self._by_id[job.id]
+
     def start(self, queue: Queue) -> None:
         """Start the attempts that the queue has vCPUs for, first come, first served."""
         with self._lock:

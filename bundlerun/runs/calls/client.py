@@ -183,6 +183,9 @@ def _outcomes(call: Call, index: int | None) -> Iterator[Outcome]:
             newest is None or written.attempt >= newest[1].attempt
         ):
             newest = (entry.key, written)
+    if newest is None:
+        # What no job wrote is told by who settled the run.
+        yield from (o for o in gathering.gathered(call.remote) if o.index == index)
     for _, data in fetched(remote, [newest[0]] if newest else []):
         for outcome in gathering.opened_all(data or b"", newest[1].first if newest else 0):
             if outcome.index == index:

@@ -257,8 +257,7 @@ class Following:
                 told += 1
             if outcome.failure == OutOfMemory.__name__ and self._goes_again(index, outcome.attempt):
                 continue
-            if self.call.seal is not None:
-                self._gathering.keep(outcome, self.call.seal)
+            self._gathering.keep(outcome)
             damage = self._gathering.damaged.get(index)
             yield Ended(index, error=damage) if damage else self._ended(outcome)
 
@@ -277,7 +276,8 @@ class Following:
         status = status or JobStatus(JobState.LOST)
         asked = self.call.record.cancel_asked_s is not None
         if status.failure is Failure.CANCELLED or status.state is JobState.CANCELLED or asked:
-            return Outcome(index, part.attempt, failure="Cancelled", reason="it was cancelled")
+            why = status.reason or "it was cancelled"
+            return Outcome(index, part.attempt, failure="Cancelled", reason=why)
         if status.state is JobState.SUCCEEDED:
             kind, reason = MissingOutput.__name__, "its job ended well, and left no outcome of it"
         elif status.state is JobState.LOST:
@@ -330,8 +330,7 @@ class Following:
             self._over.add(part.number)
             for index in [index for index in part.all_items if index in open]:
                 outcome = Outcome(index, part.attempt, failure="Cancelled", reason=_NEVER_BEGUN)
-                if self.call.seal is not None:
-                    self._gathering.keep(outcome, self.call.seal)
+                self._gathering.keep(outcome)
                 yield self._ended(outcome)
 
     @property

@@ -90,9 +90,13 @@ class Gathering:
                 where = f"{gathered_key(self._run_id, number)} at {remote.url}"
                 yield from self._opened(data, at, where)
 
-    def keep(self, outcome: Outcome, seal: Seal) -> None:
-        """Keep an outcome that no job wrote."""
-        data = seal.sealed(Sealed.OUTCOME, outcome.index, outcome.to_bytes())
+    def keep(self, outcome: Outcome) -> None:
+        """Keep an outcome that no job wrote; without the key for this process alone."""
+        data = outcome.to_bytes()
+        if self._seal is None:
+            data = bytes(TAG_BYTES) + data
+        else:
+            data = self._seal.sealed(Sealed.OUTCOME, outcome.index, data)
         self.kept.put(outcome.index, outcome.attempt, data)
 
     def opened(self, index: int, sealed: bytes) -> Outcome:

@@ -186,9 +186,7 @@ def _completed(call: Call, gathering: Gathering) -> Gathering:
     kind = errors.Cancelled if cancelled else errors.MissingOutput
     reason = "it was cancelled" if cancelled else "its job left no outcome of it"
     for index in whole.kept.missing():
-        outcome = Outcome(index, failure=kind.__name__, reason=reason, finished_s=time.time())
-        if call.seal is not None:
-            whole.keep(outcome, call.seal)
+        whole.keep(Outcome(index, failure=kind.__name__, reason=reason, finished_s=time.time()))
     return whole
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import uuid
 from collections import Counter
@@ -29,28 +30,35 @@ HELD_S = 60.0
 
 
 class Machines:
-    """What carries the jobs out, once it is let: which items were begun, and which jobs had nothing
-    to do, since another one of the same place had begun."""
+    """What carries the jobs out: which items were begun, and how many jobs had nothing to do, since
+    another one of the same place had begun. Without ``go`` they wait, of an array the jobs ``held``
+    alone where some are named."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.go = threading.Event()
         self.go.set()
+        self.held: frozenset[int] | None = None
         self.failing: Failing = {}
         self.begun: Counter[tuple[str, int]] = Counter()
         self.idle = 0
         self.url = ""
 
+    @functools.cached_property
+    def remote(self) -> S3Remote:
+        """The remote, as the jobs have it."""
+        return S3Remote(self.url, Aws())
+
     def work(self, attempt: Attempt) -> Exit | int:
         """One attempt of a job."""
-        while not self.go.wait(0.02):
+        child = attempt.index or 0
+        while (self.held is None or child in self.held) and not self.go.wait(0.02):
             if attempt.stopping.is_set():
                 return Exit(143)
         words = list(attempt.container["command"])
         run_id, part = words[words.index("worker") + 1], int(words[words.index("--part") + 1])
         key = attempt.environment[KEY_VARIABLE]
-        children = Children(S3Remote(self.url, Aws()), run_id, part, key, self.folder)
-        child = attempt.index or 0
+        children = Children(self.remote, run_id, part, key, self.folder)
         try:
             children.claims(child, attempt.job_id)
         except Conflict:
