@@ -25,7 +25,7 @@ import pytest
 
 from bundlerun.settings import StoreSettings
 from bundlerun.store.mounts import IN_MEMORY, file_system, is_shared
-from tests import services
+from tests import recorded_calls, services
 
 # A busy machine is no failure: no example has a deadline, and none is refused as slow to make.
 # A fixture that is the test's own is given to all of its examples: each keeps what it makes apart.
@@ -48,6 +48,25 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("quick" if quick else "complete")
     # What is imported and collected stays to the end: no collection of garbage need look at it.
     gc.disable()
+
+
+recorded_calls.install()
+
+
+@pytest.fixture(autouse=True)
+def listed_calls() -> Iterator[None]:
+    """No test has bundlerun call an operation of AWS that its policies do not know."""
+    yield
+    unlisted = recorded_calls.unlisted()
+    if unlisted and not recorded_calls.writes():
+        recorded_calls.recorded.difference_update(unlisted)
+        names = ", ".join(f"{flow}: {call}" for flow, call in unlisted)
+        pytest.fail(f"called, and not in tests/recorded_calls.py: {names}")
+
+
+def pytest_sessionfinish() -> None:
+    """Write what was recorded, where that is asked for."""
+    recorded_calls.write()
 
 
 def pytest_collection_finish() -> None:

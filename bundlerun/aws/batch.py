@@ -279,3 +279,20 @@ def front_of(client: Any, queue: str) -> list[str]:
         answer = client.get_job_queue_snapshot(jobQueue=queue)
     rows = (answer.get("frontOfQueue") or {}).get("jobs") or ()
     return [str(row["jobArn"]).rpartition("/")[2] for row in rows]
+
+
+def active_definitions(client: Any, arns: Sequence[str]) -> set[str]:
+    """Those of the job definitions ``arns`` that are not deregistered.
+
+    A request a hundred.
+    """
+    found: set[str] = set()
+    for some in _hundreds(arns):
+        with translated("asking for the job definitions", some[0]):
+            answer = client.describe_job_definitions(jobDefinitions=some)
+        found |= {
+            str(row["jobDefinitionArn"])
+            for row in answer["jobDefinitions"]
+            if row.get("status") == "ACTIVE"
+        }
+    return found

@@ -10,6 +10,7 @@ from bundlerun.aws.session import policy_below
 from bundlerun.provision.options import DEFAULT_CIDR, ParsOptions, to_json
 from bundlerun.provision.templates import (
     PARS_TAG,
+    STACK_TAG,
     Found,
     Json,
     Network,
@@ -191,7 +192,7 @@ def _role(
         "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [allowed]},
         "ManagedPolicyArns": managed or None,
         "Policies": policies,
-        "Tags": tag_rows(tags),
+        "Tags": [*tag_rows(tags), {"Key": STACK_TAG, "Value": ref("AWS::StackId")}],
     }
     return resource("IAM::Role", properties)
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bundlerun.provision.options import KnotOptions, ParsOptions
-from bundlerun.provision.policy_parts import ANY, Place, allow, passing, policy
+from bundlerun.provision.policy_parts import ANY, Place, allow, owned, passing, policy
 from bundlerun.provision.stack_actions import Things, stack_statements
-from bundlerun.provision.templates import Json
+from bundlerun.provision.templates import KNOT_TAG, Json
 from bundlerun.remotes.s3 import bucket_and_prefix
 
 
@@ -22,7 +22,8 @@ class Submitter:
     """What a client uses that submits; "*" means any, an empty tuple none.
 
     ``remote`` is ``s3://BUCKET/PREFIX``. ``roles`` are those that jobs are given, names or ARNs.
-    ``session_role`` is the one whose credentials are narrowed for a job ([aws] session_role_arn).
+    ``session_role`` is the one whose credentials are narrowed for jobs ([aws] session_role_arn);
+    ``federated``: those of an IAM user are (session_seconds without such a role).
     """
 
     remote: str = ANY
@@ -32,6 +33,7 @@ class Submitter:
     log_groups: Sequence[str] = (ANY,)
     roles: Sequence[str] = (ANY,)
     session_role: str | None = None
+    federated: bool = False
     knots: Sequence[str] = (ANY,)
     pars: Sequence[str] = (ANY,)
 
@@ -56,9 +58,7 @@ def run_policy(place: Place, submitter: Submitter) -> Json:
 def _remote(place: Place, remote: str) -> list[Json]:
     bucket, prefix = (ANY, "") if remote == ANY else bucket_and_prefix(remote)
     below = f"{prefix}/*" if prefix else "*"
-    listing = allow(
-        "ListRemote", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [place.s3(bucket)]
-    )
+    listing = allow("ListRemote", ["s3:ListBucket"], [place.s3(bucket)])
     if prefix:
         listing["Condition"] = {"StringLike": {"s3:prefix": [below]}}
     objects = [
@@ -128,6 +128,10 @@ def _roles(place: Place, submitter: Submitter) -> list[Json]:
     if submitter.session_role:
         role = place.iam("role", submitter.session_role)
         rows.append(allow("NarrowCredentials", ["sts:AssumeRole"], [role]))
+    if submitter.federated:
+        # The name that Aws.narrowed gives.
+        user = f"arn:{place.partition}:sts::{place.account}:federated-user/bundlerun"
+        rows.append(allow("NarrowOwnCredentials", ["sts:GetFederationToken"], [user]))
     return rows
 
 
@@ -161,9 +165,11 @@ def provision_policy(
     return policy(
         [
             *_stacks(place, pars, knot),
-            *_adopted(place, things),
             *stack_statements(place, things),
+            *_adopted(place, things),
             *_ended(place, things),
+            *_shown(place, things),
+            *_swept(place),
         ]
     )
 
@@ -232,4 +238,26 @@ def _ended(place: Place, things: Things) -> list[Json]:
         allow("DeleteImages", images, [repository]),
         allow("ListData", ["s3:GetBucketTagging", "s3:ListBucketVersions"], [bucket]),
         allow("DeleteData", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"]),
+    ]
+
+
+def _shown(place: Place, things: Things) -> list[Json]:
+    """The looks of ``status``."""
+    looks = ["batch:DescribeJobs", "ec2:DescribeInstanceTypes", "servicequotas:GetServiceQuota"]
+    queue = place.arn("batch", f"job-queue/{things.queue}")
+    return [
+        allow("ShowJobs", looks, [ANY]),
+        allow("ShowQueue", ["batch:GetJobQueueSnapshot"], [queue]),
+    ]
+
+
+def _swept(place: Place) -> list[Json]:
+    """What ``orphans`` looks for, and deletes without CloudFormation."""
+    looks = ["batch:DescribeJobDefinitions", "iam:ListRoles", "tag:GetResources"]
+    definitions = place.arn("batch", "job-definition/*")
+    row = allow("ForgetJobDefinitions", ["batch:DeregisterJobDefinition"], [definitions])
+    return [
+        allow("FindOrphans", looks, [ANY]),
+        allow("FindRoles", ["iam:ListRoleTags"], [place.iam("role", ANY)]),
+        owned(row, KNOT_TAG),
     ]

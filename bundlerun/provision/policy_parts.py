@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -61,14 +62,20 @@ def passing(name: str, roles: Iterable[str], services: Sequence[str]) -> Json:
     return {**row, "Condition": {"StringEquals": {"iam:PassedToService": list(services)}}}
 
 
-def policy(statements: Sequence[Json]) -> Json:
-    """A whole policy document.
+def owned(row: Json, tag: str) -> Json:
+    """A statement for things that carry a tag of ours alone, whatever its value."""
+    return {**row, "Condition": {"Null": {f"aws:ResourceTag/{tag}": "false"}}}
 
-    What no resource narrows becomes one statement, the first. A policy of a user, group or role
-    has 6,144 characters at most (IAM user guide, "IAM and AWS STS quotas").
+
+def policy(statements: Sequence[Json]) -> Json:
+    """A whole policy document; statements about the same things become one.
+
+    A policy of a user, group or role has 6,144 characters at most (IAM user guide, "IAM and AWS
+    STS quotas").
     """
-    whole = [row for row in statements if row["Resource"] == [ANY]]
-    rest = [row for row in statements if row["Resource"] != [ANY]]
-    looks = {action for row in whole for action in row["Action"]}
-    first = [allow("Looks", looks, [ANY])] if looks else []
-    return {"Version": "2012-10-17", "Statement": [*first, *rest]}
+    merged: dict[str, Json] = {}
+    for row in statements:
+        where = json.dumps([row["Resource"], row.get("Condition")])
+        known = merged.setdefault(where, row)
+        merged[where] = {**known, "Action": sorted({*known["Action"], *row["Action"]})}
+    return {"Version": "2012-10-17", "Statement": list(merged.values())}

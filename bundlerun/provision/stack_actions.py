@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bundlerun.provision.policy_parts import ANY, Place, allow, passing
+from bundlerun.provision.policy_parts import ANY, Place, allow, owned, passing
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG, Json
 
 _NETWORK = (
@@ -101,7 +101,8 @@ def _network(place: Place, things: Things) -> list[Json]:
     return [
         allow("LookAtNetwork", looks, [ANY]),
         allow("MakeNetwork", makes, made),
-        _owned(allow("DeleteNetwork", deletes, made), PARS_TAG),
+        # Each action is about one kind of things alone.
+        owned(allow("DeleteNetwork", deletes, [place.arn("ec2", "*")]), PARS_TAG),
     ]
 
 
@@ -112,7 +113,7 @@ def _launch_templates(place: Place) -> list[Json]:
     return [
         allow("LookAtLaunchTemplates", looks, [ANY]),
         allow("MakeLaunchTemplate", ["ec2:CreateLaunchTemplate", "ec2:CreateTags"], made),
-        _owned(allow("DeleteLaunchTemplate", deletes, made), KNOT_TAG),
+        owned(allow("DeleteLaunchTemplate", deletes, made), KNOT_TAG),
     ]
 
 
@@ -203,8 +204,3 @@ def _logs_and_images(place: Place, things: Things) -> list[Json]:
         allow("MakeLogGroup", logs, [group, f"{group}:*"]),
         allow("MakeRepository", images, [repository]),
     ]
-
-
-def _owned(row: Json, tag: str) -> Json:
-    """What is made by others, under whatever name, cannot be deleted."""
-    return {**row, "Condition": {"Null": {f"aws:ResourceTag/{tag}": "false"}}}

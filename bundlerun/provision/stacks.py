@@ -22,7 +22,8 @@ ATTEMPTS = 3
 
 _STACK = "AWS::CloudFormation::Stack"
 _SKIPPED = "DELETE_SKIPPED"
-_UNMADE = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
+UNMADE = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
+"""The states of a stack that was not made."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Stacks:
         """A stack that exists, once it is made; None once what remained of it is gone."""
         if stack.status == "CREATE_IN_PROGRESS":
             return self._made(stack.id)
-        if stack.status in _UNMADE or stack.status == "ROLLBACK_IN_PROGRESS":
+        if stack.status in UNMADE or stack.status == "ROLLBACK_IN_PROGRESS":
             # Its client died before it could remove it.
             self._ended(stack.id)
             self._deleted(stack.id)

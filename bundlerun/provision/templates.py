@@ -15,6 +15,12 @@ PARS_TAG = "bundlerun:pars"
 KNOT_TAG = "bundlerun:knot"
 """The ownership tags, this one and the one above; their value is the name."""
 
+STACK_TAG = "bundlerun:stack"
+"""The tag of roles that has the ARN of their stack.
+
+IAM is one for all regions, and stacks are not.
+"""
+
 
 @dataclass(frozen=True)
 class Network:

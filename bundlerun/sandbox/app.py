@@ -27,6 +27,7 @@ from bundlerun.sandbox.batch_jobs import Jobs
 from bundlerun.sandbox.batch_submit import LEAST_TIMEOUT_S
 from bundlerun.sandbox.cloudformation import CloudFormation
 from bundlerun.sandbox.containers import Containers
+from bundlerun.sandbox.network import Network
 from bundlerun.sandbox.quotas import Quotas
 from bundlerun.sandbox.tagged import tell_all
 from bundlerun.sandbox.upstream import Wsgi
@@ -38,7 +39,7 @@ def application(run: Runner, failing: Mapping[str, str] | None = None, **options
     ``failing`` has, by logical id, why a resource of a stack cannot be made; ``options`` are those
     of ``Batch``. What moto knows of the rest is one a process.
     """
-    moto = Quotas(DomainDispatcherApplication(create_backend_app))
+    moto = Network(Quotas(DomainDispatcherApplication(create_backend_app)))
     tell_all()
     return Batch(CloudFormation(moto, {} if failing is None else failing), run, **options)
 

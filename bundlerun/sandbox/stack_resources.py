@@ -36,6 +36,12 @@ def complete(kind: str, made: Any, properties: Json, account: str, region: str) 
         iam = iam_backends[account]["aws"]
         for arn in properties.get("ManagedPolicyArns") or ():
             iam.attach_role_policy(arn, made.name)
+    elif kind == "AWS::EC2::SubnetRouteTableAssociation":
+        ec2 = ec2_backends[account][region]
+        ec2.associate_route_table(made.route_table_id, subnet_id=made.subnet_id)
+    elif kind.startswith("AWS::EC2::") and properties.get("Tags"):
+        tags = {row["Key"]: row["Value"] for row in properties["Tags"]}
+        ec2_backends[account][region].create_tags([made.physical_resource_id], tags)
     elif kind.startswith("AWS::Batch::") and properties.get("Tags"):
         batch_backends[account][region].tag_resource(made.arn, properties["Tags"])
 

@@ -65,7 +65,8 @@ class Account:
         for service, operation, key, name in KINDS:
             client = self.client(service)
             rows = getattr(client, operation)()[key]
-            found |= {f"{key}: {row[name]}" for row in rows}
+            # What was deleted of late may be told still.
+            found |= {f"{key}: {row[name]}" for row in rows if row.get("State") != "deleted"}
         return {each for each in found if "AWSServiceRoleFor" not in each}
 
 

@@ -1,16 +1,29 @@
-"""The least policies: narrowed, and small enough for IAM."""
+"""The least policies: what is called and nothing else, narrowed, and small enough for IAM.
+
+What bundlerun calls stands in ``tests/recorded_calls.py``, which every suite verifies; what
+CloudFormation calls, in the ``handlers`` of the resource schemas that AWS publishes, which cfn-lint
+has. The sandbox enforces no policy.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 
 import pytest
 
+import bundlerun
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.policies import Submitter, provision_policy, run_policy
 from bundlerun.provision.policy_parts import Place
 from bundlerun.provision.templates import Json
+from tests.provision.test_templates import TEMPLATES
+from tests.recorded_calls import PROVISION, RUN
 
 PLACE = Place("aws", "us-east-1", "123456789012")
 NARROW = Submitter(
@@ -26,6 +39,7 @@ NARROW = Submitter(
 )
 POLICIES: dict[str, Json] = {
     "run": run_policy(PLACE, Submitter()),
+    "run, all": run_policy(PLACE, Submitter(session_role="my-session", federated=True)),
     "run, narrowed": run_policy(PLACE, NARROW),
     "provision": provision_policy(PLACE),
     "provision, narrowed": provision_policy(
@@ -99,3 +113,199 @@ def test_what_is_made_and_deleted_has_our_names_or_tags() -> None:
     narrow = POLICIES["provision, narrowed"]
     assert resources(narrow, "ec2:CreateVpc") == []
     assert "arn:aws:iam::123456789012:role/machine" in resources(narrow, "iam:CreateRole")
+
+
+ACTIONS = {
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListParts": "s3:ListMultipartUploadParts",
+    "s3:UploadPart": "s3:PutObject",
+}
+"""The operations whose action has another name.
+
+Source: Amazon S3 user guide, "Required permissions for Amazon S3 API operations".
+"""
+
+PREFIXES = {"resourcegroupstaggingapi": "tag", "service-quotas": "servicequotas"}
+"""Service prefixes of actions that are not the clients' (Service Authorization Reference)."""
+
+
+def action_of(call: str) -> str:
+    """The action that an operation needs."""
+    service, _, operation = call.partition(":")
+    return ACTIONS.get(call, f"{PREFIXES.get(service, service)}:{operation}")
+
+
+def actions_of(policy: Json) -> set[str]:
+    """What a policy allows."""
+    return {action for row in policy["Statement"] for action in row["Action"]}
+
+
+RUN_MORE = {
+    "batch:TagResource": "RegisterJobDefinition and SubmitJob give tags",
+    "cloudformation:DescribeStacks": "a Knot is found again, which provision/ does",
+    "cloudformation:GetTemplate": "a Knot is found again, which provision/ does",
+    "ecr:BatchCheckLayerAvailability": "docker's push asks, as the login's identity",
+    "ecr:BatchGetImage": "docker's push and pull ask",
+    "ecr:CompleteLayerUpload": "docker's push asks",
+    "ecr:GetDownloadUrlForLayer": "docker's pull asks",
+    "ecr:InitiateLayerUpload": "docker's push asks",
+    "ecr:PutImage": "docker's push asks",
+    "ecr:UploadLayerPart": "docker's push asks",
+    "iam:PassRole": "RegisterJobDefinition gives a job its roles",
+}
+RUN_LESS = {
+    "s3:ListBucketMultipartUploads": "gc of a remote asks: it cleans up, and submits nothing",
+    "sts:GetCallerIdentity": "it needs no permission (STS API reference)",
+}
+"""Where the policy of a client differs from the calls: more, and less, and why."""
+
+
+def test_a_client_may_do_what_it_calls_and_no_more() -> None:
+    """But for the differences that are listed, each with its reason."""
+    called = {action_of(call) for call in RUN}
+    allowed = actions_of(POLICIES["run, all"])
+    assert allowed - called == set(RUN_MORE)
+    assert called - allowed == set(RUN_LESS)
+
+
+PROVISION_MORE = {
+    "cloudformation:ListStacks": "DescribeStacks without a name (CloudFormation API reference)",
+    "s3:DeleteObjectVersion": "DeleteObjects, of a bucket that is deleted with its data",
+}
+PROVISION_LESS = {"sts:GetCallerIdentity": "it needs no permission (STS API reference)"}
+
+HANDLERS_LESS = {
+    "batch:SetCapacityTags": "no such action in the Service Authorization Reference",
+    "ec2:AttachVpnGateway": "the templates attach an internet gateway",
+    "ec2:AuthorizeSecurityGroupIngress": "no inbound rule",
+    "ec2:CreateVpcEncryptionControl": "not in the templates",
+    "ec2:DescribeVpnGateways": "the templates attach an internet gateway",
+    "ec2:DetachVpnGateway": "the templates attach an internet gateway",
+    "ec2:ReplaceRouteTableAssociation": "the subnets are new, and have no table yet",
+    "ecr:PutLifecyclePolicy": "the repository has none",
+    "ecr:SetRepositoryPolicy": "the repository has none",
+    "eks:*": "machines of ECS alone",
+    "firehose:*": "no delivery of logs",
+    "kms:*": "encrypted by AWS's own keys",
+    "logs:*DataProtectionPolicy": "the log group has none",
+    "logs:*IndexPolic*": "the log group has none",
+    "logs:*ResourcePolic*": "the log group has none",
+    "logs:CreateLogDelivery": "no delivery of logs",
+    "logs:PutBearerTokenAuthentication": "not in the templates",
+    "s3:*MetadataTableConfiguration": "the bucket has none",
+    "s3:PutAccelerateConfiguration": "the bucket has none",
+    "s3:PutAnalyticsConfiguration": "the bucket has none",
+    "s3:PutBucketAbac": "the bucket has none",
+    "s3:PutBucketCORS": "the bucket has none",
+    "s3:PutBucketLogging": "the bucket has none",
+    "s3:PutBucketNotification": "the bucket has none",
+    "s3:PutBucketObjectLockConfiguration": "the bucket has none",
+    "s3:PutBucketReplication": "the bucket has none",
+    "s3:PutBucketVersioning": "versioning stays off",
+    "s3:PutBucketWebsite": "the bucket has none",
+    "s3:PutInventoryConfiguration": "the bucket has none",
+    "s3:PutIntelligentTieringConfiguration": "the bucket has none",
+    "s3:PutMetricsConfiguration": "the bucket has none",
+    "s3:PutObjectAcl": "the bucket has no lists of access",
+    "s3:PutObjectLockConfiguration": "the bucket has none",
+    "s3:PutReplicationConfiguration": "the bucket has none",
+    "s3:REST.PUT.OBJECT": "no delivery of logs",
+    "s3tables:*": "the bucket has none",
+    "vpc-lattice:*": "an endpoint of S3",
+    "vpce:*": "an endpoint of S3 in its own region",
+}
+"""What CloudFormation's handlers may ask for, and these templates never need, and why."""
+
+
+@cache
+def handlers() -> frozenset[str]:
+    """The actions of making and deleting, of every type in the templates."""
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+    types = {row["Type"] for make in TEMPLATES.values() for row in make()["Resources"].values()}
+    found = set()
+    for kind in types:
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+        for handler in ("create", "delete"):
+            found |= set(schema["handlers"][handler]["permissions"])
+    named = (each.partition(":") for each in found)
+    return frozenset(f"{service.lower()}:{action}" for service, _, action in named)
+
+
+@pytest.mark.heavy
+def test_one_that_provisions_may_do_what_is_called_and_no_more() -> None:
+    """Its own calls and those of CloudFormation, but for the differences that are listed."""
+    needed = {
+        each
+        for each in handlers()
+        if not any(fnmatchcase(each, pattern) for pattern in HANDLERS_LESS)
+    }
+    called = {action_of(call) for call in PROVISION | _SHARED} | needed
+    allowed = actions_of(POLICIES["provision"])
+    assert allowed - called == set(PROVISION_MORE)
+    assert called - allowed == set(PROVISION_LESS)
+
+
+@pytest.mark.heavy
+def test_no_listed_difference_is_without_effect() -> None:
+    """Each pattern is about something that a handler names."""
+    assert [
+        pattern
+        for pattern in HANDLERS_LESS
+        if not any(fnmatchcase(each, pattern) for each in handlers())
+    ] == []
+
+
+_SHARED = frozenset(
+    {
+        "batch:DescribeComputeEnvironments",
+        "batch:DescribeJobDefinitions",
+        "batch:DescribeJobQueues",
+        "batch:DescribeJobs",
+        "batch:ListJobs",
+        "batch:TerminateJob",
+        "ecr:DescribeRepositories",
+        "s3:DeleteObjects",
+        "sts:GetCallerIdentity",
+    }
+)
+"""What both a client and one that provisions call."""
+
+
+def operations() -> Iterator[str]:
+    """What the code names: methods of clients, and those that pages are asked of."""
+    from botocore import xform_name
+    from botocore.session import get_session
+
+    session = get_session()
+    services = {call.partition(":")[0] for call in RUN | PROVISION}
+    known: dict[str, set[str]] = {}
+    for service in services:
+        for name in session.get_service_model(service).operation_names:
+            known.setdefault(xform_name(name), set()).add(f"{service}:{name}")
+    package = Path(bundlerun.__file__).parent
+    for path in package.rglob("*.py"):
+        if "sandbox" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = ""
+            if isinstance(node, ast.Attribute):
+                name = node.attr
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                name = node.value
+            # A name that several services have stands for those that the tables know.
+            calls = known.get(name, set())
+            yield from (calls & (RUN | PROVISION)) or calls
+
+
+@pytest.mark.heavy
+def test_the_tables_have_what_the_code_calls_and_no_more() -> None:
+    """An operation that is called nowhere any more must leave its table, and the policy."""
+    assert set(operations()) == RUN | PROVISION
+    assert not RUN & PROVISION
