@@ -109,6 +109,9 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
             "evaluateOnExit": [
                 {"onStatusReason": "Host EC2*", "action": "RETRY"},
                 {"onStatusReason": "Task failed to start*", "action": "RETRY"},
+                # SIGTERM, by a machine that is taken away and drained first. What a cancel or the
+                # time limit ends so Batch never retries (guide, "Job timeouts").
+                {"onExitCode": "143", "action": "RETRY"},
                 # What no rule is about would be retried.
                 {"onReason": "*", "action": "EXIT"},
             ],

@@ -24,6 +24,7 @@ STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"
 FINAL = ("SUCCEEDED", "FAILED")
 
 TIMED_OUT = "Job attempt duration exceeded timeout"
+DRAINED = "drained"
 CHILD_FAILED = "Array Child Job failed"
 DEPENDENCY_FAILED = "Dependent Job failed"
 OVERRIDES_TOO_LONG = "Container Overrides length must be at most 8192"
@@ -187,10 +188,17 @@ class Jobs:
             for child in job.children:
                 self.terminate(child, reason)
 
-    def reclaim(self, job_id: str) -> None:
-        """Take the machine under a running attempt away, as a spot interruption does."""
+    def reclaim(self, job_id: str, *, drained: bool = False) -> None:
+        """Take the machine under a running attempt away, as a spot interruption does.
+
+        ``drained``: its agent stops the container first, as after an interruption notice (ECS
+        developer guide, "Amazon ECS container instance draining"). Then the container's own exit
+        code is all that Batch sees.
+        """
         job = self._by_id[job_id]
-        if job.live is not None:
+        if job.live is not None and drained:
+            job.live.stop(DRAINED, self._grace_s)
+        elif job.live is not None:
             job.live.stop(f"Host EC2 (instance i-{uuid.uuid4().hex[:17]}) terminated.", 0.0)
 
     def forget(self, job_id: str) -> None:
@@ -296,7 +304,7 @@ class Jobs:
         job.request.queue.used -= job.request.vcpus
         job.live = None
         attempt.over()
-        stopped = attempt.stop_reason
+        stopped = None if attempt.stop_reason == DRAINED else attempt.stop_reason
         if stopped is not None:
             gone = stopped.startswith("Host EC2")
             code, reason = (None, "") if gone else (ended.code, ended.reason)

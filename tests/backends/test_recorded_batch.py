@@ -243,6 +243,7 @@ def test_what_is_of_one_job_is_its_override(aws: RecordedBatch, backend: AWSBatc
         "evaluateOnExit": [
             {"onStatusReason": "Host EC2*", "action": "RETRY"},
             {"onStatusReason": "Task failed to start*", "action": "RETRY"},
+            {"onExitCode": "143", "action": "RETRY"},
             {"onReason": "*", "action": "EXIT"},
         ],
     }

@@ -97,11 +97,12 @@ def marks(folder: str, number: int) -> int:
     return number * 2
 
 
+@pytest.mark.parametrize("drained", [False, True])
 def test_the_machine_of_a_job_is_taken_away_in_the_middle(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, drained: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was done is kept, and what was under way goes again once, in real processes that lose
-    the first answer of each kind."""
+    the first answer of each kind. Also where Batch sees no more of it than the job's exit code."""
     (folder := lab.path / "marks").mkdir()
 
     def work(attempt: Attempt) -> int:
@@ -125,7 +126,7 @@ def test_the_machine_of_a_job_is_taken_away_in_the_middle(
             assert time.monotonic() < until_s
             time.sleep(0.05)
         (handle,) = workspace.jobs(run.run_id)[0].handles
-        aws.batch.jobs.reclaim(f"{handle.id}:1")
+        aws.batch.jobs.reclaim(f"{handle.id}:1", drained=drained)
         while not aws.job(f"{handle.id}:1")["attempts"]:
             assert time.monotonic() < until_s
             time.sleep(0.05)
