@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bundlerun.api.hints import in_python
 from bundlerun.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def begun(
         called = func.func or run_script
         if func.func is None:
             tuples, arguments = _argument_lists(tuples, arguments), 1
-    request = call_request(called, options, scope.settings, arguments)
-    call = submit(request, tuples, runs, uploaded=uploaded)
+    with in_python():
+        request = call_request(called, options, scope.settings, arguments)
+        call = submit(request, tuples, runs, uploaded=uploaded)
     scope.progress.line(f"run {call.run_id}")
     return followed(scope, call)
 
@@ -115,10 +117,10 @@ def attached(scope: Scope, run_id: str, *, trust: bool) -> MapRun[Any]:
     """
     from bundlerun.runs.calls.attach import attached
 
-    return followed(scope, attached(run_id, scope.runs()), trust=trust)
+    return followed(scope, attached(run_id, scope.runs()), trust=trust, is_new=False)
 
 
-def followed(scope: Scope, call: Call, *, trust: bool = False) -> MapRun[Any]:
+def followed(scope: Scope, call: Call, *, trust: bool = False, is_new: bool = True) -> MapRun[Any]:
     """The futures of ``call``."""
     from bundlerun.api.handle import handed_out
     from bundlerun.futures.future import MapRun
@@ -128,7 +130,7 @@ def followed(scope: Scope, call: Call, *, trust: bool = False) -> MapRun[Any]:
     following = Following(
         call, trust=trust, hand_out=lambda bundle: handed_out(bundle, scope, context)
     )
-    run: MapRun[Any] = MapRun(call.run_id, call.task.items, following)
+    run: MapRun[Any] = MapRun(call.run_id, call.task.items, following, is_new=is_new)
     return run.follow()
 
 

@@ -135,7 +135,7 @@ def image_of(client: Any, name: str) -> Any:
     if not has_registry(name):
         raise ImagePull(
             f"the image {name} is not on this engine",
-            hint="bundlerun dockerize PIPE_ROOT PKG.MODULE.PIPE",
+            hint=f"docker pull {name}; of a pipe: bundlerun dockerize PIPE_ROOT PKG.MODULE.PIPE",
         )
     try:
         client.images.pull(name)
@@ -143,7 +143,8 @@ def image_of(client: Any, name: str) -> Any:
     except APIError as error:
         raise ImagePull(
             f"the image {name} is not on this engine and cannot be pulled: {reason(error)}",
-            hint="bundlerun dockerize --push PIPE_ROOT PKG.MODULE.PIPE",
+            hint=f"docker pull {name}; of a pipe: bundlerun dockerize --push PIPE_ROOT"
+            " PKG.MODULE.PIPE",
         ) from error
 
 

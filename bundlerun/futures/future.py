@@ -181,6 +181,7 @@ class _Items(Generic[T]):
         self.futures: list[Future[T]] = [Future(index, self) for index in range(count)]
         self.statuses: Mapping[str, JobStatus] = {}
         self.error: BaseException | None = None
+        self.is_known = True
         self.settled = threading.Event()
         self._stands = bytearray(count)
         self._from = 0
@@ -249,15 +250,17 @@ class _Items(Generic[T]):
     def looked(self, statuses: Mapping[str, JobStatus]) -> None:
         """What the backend says now."""
         self.statuses = statuses
+        self.is_known |= bool(statuses)
 
     def ended(self, ended: Ended) -> None:
         """An item has ended, unless that is known."""
+        self.is_known = True
         stand = _CANCELLED if ended.cancelled else _SUCCEEDED if ended.error is None else _FAILED
         self._end(ended, stand)
 
     def over(self, error: BaseException | None) -> None:
         """Nothing more will come."""
-        self.error = error
+        self.error, self.is_known = error, True
         if error is None:
             self._end_rest(_FAILED, lambda index: Ended(index, error=self._missing(index)))
         else:
@@ -304,9 +307,14 @@ class MapRun(Sequence[Future[T]]):
     The run goes on without this process; ``br.attach(run_id)`` follows it from another one.
     """
 
-    def __init__(self, run_id: str, count: int, followed: Followed) -> None:
+    def __init__(self, run_id: str, count: int, followed: Followed, *, is_new: bool = True) -> None:
+        """A run of ``count`` items.
+
+        Where one that is not new stands is not known before the first look.
+        """
         self.run_id = run_id
         self._items: _Items[T] = _Items(run_id, count, followed)
+        self._items.is_known = is_new
         self._is_followed = False
 
     def follow(self) -> MapRun[T]:
@@ -345,7 +353,8 @@ class MapRun(Sequence[Future[T]]):
     def _repr_html_(self) -> str:
         """For notebooks: how many items are in which state."""
         rows = [("run", self.run_id), ("items", str(len(self)))]
-        rows += [(state, str(number)) for state, number in self.tally().items() if number]
+        tally = self.tally() if self._items.is_known else {}
+        rows += [(state, str(number)) for state, number in tally.items() if number]
         return str(html.facts(rows))
 
     @overload
@@ -388,9 +397,9 @@ class MapRun(Sequence[Future[T]]):
     def tally(self) -> dict[str, int]:
         """How many items are in which state, as of the last look; nobody is asked.
 
-        The states are ``queued``, ``starting``, ``running``, ``succeeded``, ``failed``,
-        ``cancelled``, and ``lost``: the run could not be followed any more. Where items share a
-        job, those under way are reckoned by what their jobs do.
+        Before the first look all are queued. The states are ``queued``, ``starting``, ``running``,
+        ``succeeded``, ``failed``, ``cancelled``, and ``lost``: the run could not be followed any
+        more. Where items share a job, those under way are reckoned by what their jobs do.
         """
         return {state.value: number for state, number in self._items.tally().items()}
 
@@ -427,6 +436,8 @@ class MapRun(Sequence[Future[T]]):
         return items.followed.output()
 
     def _said(self) -> str:
+        if not self._items.is_known:
+            return "not looked at yet"
         return ", ".join(f"{n} {state}" for state, n in self.tally().items() if n) or "no items"
 
 

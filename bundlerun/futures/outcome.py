@@ -16,6 +16,7 @@ from typing import Any
 
 from bundlerun.bundles.digest import canonical_json
 from bundlerun.errors import (
+    BundlerunError,
     InfraError,
     IntegrityError,
     ItemFailed,
@@ -25,6 +26,7 @@ from bundlerun.errors import (
     named,
 )
 from bundlerun.futures.error_pickles import pickled_error
+from bundlerun.futures.pickles import class_name
 
 MOST_TEXT_CHARS = 64 * 1024
 """Of the text of an exception, and of its traceback's end, no more is kept."""
@@ -175,9 +177,10 @@ def raised_by(error: BaseException) -> Raised:
 
 def unreturnable(value: object, reason: Exception) -> ItemFailed:
     """What an item ends in that returned a ``value`` which cannot travel, and why not."""
-    name = _class_name(type(value))
+    name = class_name(type(value))
+    why = reason.message if isinstance(reason, BundlerunError) else str(reason)
     return ItemFailed(
-        f"the item returned a {name}, which cannot come back: {reason}",
+        f"the item returned a {name}, which cannot come back: {why}",
         hint="return plain data, a bundlerun.File or a class that can be pickled",
         class_name=name,
         text=_text_of(value),
@@ -219,7 +222,7 @@ def loaded_or_failed(load: Callable[[], Any], what: str) -> Any:
     try:
         return load()
     except BaseException as error:  # a pickle runs code of its own, which may raise anything
-        name = _class_name(type(error))
+        name = class_name(type(error))
         raise ItemFailed(
             f"{what} cannot be loaded here: {name}: {_text_of(error)}",
             hint="pip install what is missing here (in a job: requirements=[...] of the map)",
@@ -288,13 +291,8 @@ def _said(error: BaseException) -> tuple[str, str, str]:
     try:
         shown = "".join(traceback.format_exception(type(error), error, own))
     except BaseException:  # its own methods are asked, which are the user's
-        shown = "".join(traceback.format_tb(own)) + f"{_class_name(type(error))}\n"
-    return _class_name(type(error)), _text_of(error), shown[-MOST_TEXT_CHARS:]
-
-
-def _class_name(kind: type) -> str:
-    name = kind.__qualname__
-    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+        shown = "".join(traceback.format_tb(own)) + f"{class_name(type(error))}\n"
+    return class_name(type(error)), _text_of(error), shown[-MOST_TEXT_CHARS:]
 
 
 def _text_of(value: object) -> str:

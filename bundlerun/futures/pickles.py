@@ -116,9 +116,8 @@ def _pickled(value: object, most_bytes: int | None) -> Pickled:
     except TooLarge:
         raise
     except Exception as error:  # the reduction is the user's code, which may raise anything
-        kind = type(value)
         raise BadValue(
-            f"a value of type {kind.__module__}.{kind.__qualname__} cannot be pickled:"
+            f"a value of type {class_name(type(value))} cannot be pickled:"
             f" {type(error).__name__}: {error!s:.300}",
             hint="plain data, or a class with __getstate__ that leaves out what is open",
         ) from error
@@ -239,3 +238,9 @@ def _is_bare(module: ModuleType | None) -> bool:
 def _standard(obj: object) -> bool:
     """Whether ``obj`` is a stream that every process has one of."""
     return any(obj is each for each in (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__))
+
+
+def class_name(kind: type) -> str:
+    """The name of a class as a person reads it, without that of the builtins."""
+    name = kind.__qualname__
+    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"

@@ -81,7 +81,7 @@ def retries_of(given: int | LeftOut | None, settings: RunSettings, backend: str)
     """
     if given is SETTING:
         return min(settings.retries, traits_of(backend).most_retries)
-    return whole("retries", given, 0, hint="retries=0 (--retries 0)") or 0
+    return whole("retries", given, 0, hint="--retries 0") or 0
 
 
 def limit_of(timeout_s: float | None, chunk: int) -> int | None:

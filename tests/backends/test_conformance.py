@@ -150,7 +150,9 @@ def test_missing_image_is_no_silent_wait(harness: Harness) -> None:
         with pytest.raises(UsageError, match="without an image"):
             harness.submit(spec)
     elif harness.pulls_at_submit:
-        with pytest.raises(ImagePull, match="bundlerun dockerize"):
+        with pytest.raises(
+            ImagePull, match=r"docker pull bundlerun-no-such-image:latest.*bundlerun dockerize"
+        ):
             harness.submit(spec)
     else:
         assert harness.end(harness.submit(spec)).state is JobState.FAILED

@@ -240,6 +240,17 @@ def test_a_tally_asks_nobody() -> None:
     run.cancel()
 
 
+def test_a_run_that_is_not_new_says_nothing_before_it_was_looked_at() -> None:
+    """It may have ended long ago: it is not said that its items are queued."""
+    script = Script(Jobs())
+    script.tell_all([1, 2, 3])
+    run = MapRun[int](script.run_id, 3, script, is_new=False)
+    assert repr(run) == f"<MapRun {script.run_id}, 3 items: not looked at yet>"
+    assert "queued" not in run._repr_html_()
+    assert list(run.follow().results(LONG_S)) == [1, 2, 3]
+    assert repr(run) == f"<MapRun {script.run_id}, 3 items: 3 succeeded>"
+
+
 def test_a_run_says_where_it_stands_in_one_line() -> None:
     """And a future, and a notebook's table."""
     script = Script(Jobs())

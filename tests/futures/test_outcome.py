@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundlerun.errors import (
+    BadValue,
     InfraError,
     IntegrityError,
     ItemFailed,
@@ -312,3 +313,12 @@ def test_the_note_stands_once() -> None:
     error.add_note("mine")
     back = came(raised_here(error))
     assert [note.split(" ")[0] for note in back.__notes__] == ["mine", "item"]
+
+
+def test_what_cannot_come_back_has_one_cure() -> None:
+    """That of the item: what the pickler proposes is not said beside it."""
+    why = BadValue("a value of type generator cannot be pickled", hint="plain data")
+    told = str(unreturnable((n for n in [1]), why))
+    assert told.count("try:") == 1
+    assert "returned a generator" in told
+    assert "cannot be pickled" in told

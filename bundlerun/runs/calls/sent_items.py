@@ -125,4 +125,15 @@ def _encoded(codec: Codec, index: int, item: tuple[object, ...]) -> bytes:
     try:
         return codec.encode(item)
     except BadValue as error:
-        raise BadValue(f"item {index}: {error.message}", hint=error.hint) from error
+        where, why = _argument_at_fault(codec, item) or ("", error)
+        raise BadValue(f"item {index}: {where}{why.message}", hint=why.hint) from error
+
+
+def _argument_at_fault(codec: Codec, item: tuple[object, ...]) -> tuple[str, BadValue] | None:
+    """Which argument cannot travel, where it is one by itself, and why not."""
+    for number, argument in enumerate(item, 1):
+        try:
+            codec.encode(argument)
+        except BadValue as error:
+            return (f"argument {number}: " if len(item) > 1 else ""), error
+    return None

@@ -56,13 +56,13 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], Mapping[str, Any], str]] = {
     "a limit of nothing": ((double, ITEMS), {"timeout_s": 0}, "timeout_s=3600"),
     "a limit that is no number": ((double, ITEMS), {"timeout_s": float("nan")}, "timeout_s=3600"),
     "fewer retries than none": ((double, ITEMS), {"retries": -1}, "retries=0"),
-    "retries that the backend has not": ((double, ITEMS), {"retries": 2}, "--retries 0"),
+    "retries that the backend has not": ((double, ITEMS), {"retries": 2}, "retries=0"),
     "no CPU": ((double, ITEMS), {"vcpus": 0}, "vcpus=2"),
     "CPUs that are none": ((double, ITEMS), {"vcpus": None}, "leave out vcpus"),
     "no memory": ((double, ITEMS), {"memory_mib": 0}, "memory_mib=4096"),
     "memory that is text": ((double, ITEMS), {"memory_mib": "4G"}, "memory_mib=4096"),
     "fewer GPUs than none": ((double, ITEMS), {"gpus": -1}, "gpus=1"),
-    "GPUs that the backend has not": ((double, ITEMS), {"gpus": 1}, "leave out --gpus"),
+    "GPUs that the backend has not": ((double, ITEMS), {"gpus": 1}, "leave out gpus"),
     "less memory after too little": ((double, ITEMS), {"memory_factor": 0.5}, "memory_factor=2"),
     "an output without a name": ((double, ITEMS), {"output": ""}, "."),
     "tags on no output": ((double, ITEMS), {"tags": {"a": "b"}}, "output="),
@@ -95,6 +95,8 @@ def test_what_cannot_be_meant_is_refused(lab: Lab) -> None:
         with pytest.raises(errors.UsageError, match=cure) as refused:
             br.map(*arguments, **{"backend": "Processes", **options})
         assert refused.value.hint, what
+        # Options of a command are no arguments of this call.
+        assert "--" not in refused.value.hint, what
     assert br.jobs() == []
     assert not (lab.remote / "runs").exists()
 
@@ -105,6 +107,28 @@ def test_items_of_starmap_are_tuples(lab: Lab) -> None:
         br.starmap(double, [(1,), 2], backend="Processes")  # type: ignore[list-item]
     assert br.jobs() == []
     assert not [path for path in (lab.remote / "runs").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ((1, "open"), "item 0: argument 2: a value of type _io.TextIOWrapper cannot be pickled"),
+        (("open",), "item 0: a value of type _io.TextIOWrapper cannot be pickled"),
+        (({"a": "open"},), "item 0: a value of type dict cannot be pickled"),
+    ],
+)
+def test_an_argument_that_cannot_travel_is_named(
+    lab: Lab, item: tuple[Any, ...], said: str
+) -> None:
+    """By what it is, and which of several it is: not by the tuple that is made of them."""
+    with open(__file__) as file:
+        given = tuple(
+            {"a": file} if type(each) is dict else file if each == "open" else each for each in item
+        )
+        with pytest.raises(errors.BadValue) as refused:
+            br.starmap(double, [given], backend="Processes")
+    assert refused.value.message.startswith(said)
+    assert br.jobs() == []
 
 
 def test_a_backend_that_sees_no_folder_is_refused_a_folder(
@@ -139,7 +163,7 @@ def test_gpus_of_the_settings_are_refused_where_there_are_none(
     """No job begins without the GPU that the settings promise it."""
     (lab.path / "config.toml").write_text("[run]\ngpus = 1\n")
     monkeypatch.setenv("BUNDLERUN_HOME", str(lab.path))
-    with pytest.raises(errors.UsageError, match="--gpus 0") as refused:
+    with pytest.raises(errors.UsageError, match="gpus=0") as refused:
         br.map(double, ITEMS, backend="Processes")
     assert "--gpus 0" in refused.value.hint
 
