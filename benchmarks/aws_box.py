@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from figures import SideFailed
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
@@ -54,14 +55,20 @@ def variables(url: str) -> dict[str, str]:
 
 @contextmanager
 def aws_box(env: Mapping[str, str], *, plain: bool = False) -> Iterator[dict[str, str]]:
-    """A new box in a process of its own, and the variables that lead to it."""
+    """A new box in a process of its own, and the variables that lead to it.
+
+    Raises SideFailed where it does not start: without an address a client would go to AWS itself.
+    """
     command = [sys.executable, str(Path(__file__).resolve()), *(["--plain"] if plain else [])]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**env}) as box:
         assert box.stdin is not None
         assert box.stdout is not None
         try:
-            yield variables(box.stdout.readline().strip())
+            url = box.stdout.readline().strip()
+            if not url:
+                raise SideFailed("the AWS in a box does not start")
+            yield variables(url)
         finally:
             box.stdin.close()
 
