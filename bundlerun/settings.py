@@ -36,6 +36,7 @@ The file is ``$BUNDLERUN_HOME/config.toml`` (``~/.bundlerun/config.toml`` unless
     job_definition_name = "team-jobs"     # BUNDLERUN_JOB_DEFINITION_NAME
     log_group = "/team/jobs"              # BUNDLERUN_LOG_GROUP
     platform = "linux/amd64"              # BUNDLERUN_AWS_BATCH_PLATFORM
+    tags = "project=x,team=y"             # BUNDLERUN_JOB_TAGS; of jobs and job definitions
 
 Each backend reads its own section. An environment variable wins over the file.
 AWS's own variables and files keep their meaning.

@@ -8,50 +8,31 @@ from typing import TYPE_CHECKING
 from bundlerun.aws.session import Aws
 from bundlerun.backends.open import backend_type
 from bundlerun.errors import Conflict
-from bundlerun.images.image import is_named
-from bundlerun.images.publish import in_sandbox
+from bundlerun.provision.knot_settings import settings_of
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Scope
     from bundlerun.connections import Connections
     from bundlerun.provision.ensure import KnotMade
-    from bundlerun.settings import ImageSettings, RunSettings, Settings
 
 BACKEND = "AWSBatch"
-_JOB = ("vcpus", "memory_mib", "gpus", "retries", "timeout_s")
 
 
 def knot_connections(connections: Connections, made: KnotMade) -> Connections:
-    """Connections of the same identity, whose settings are those of a Knot."""
-    return Aws.shared(connections, knot_settings(connections.settings, made))
+    """Connections of the same identity, whose settings lead to a Knot.
 
-
-def knot_settings(settings: Settings, made: KnotMade) -> Settings:
-    """The settings under which a map runs on a Knot."""
-    options, outputs = made.options, made.outputs
-    place = {
-        "queue": outputs.queue,
-        "job_role_arn": outputs.job_role,
-        "job_definition_name": outputs.job_definition,
-        "log_group": outputs.log_group,
-        "platform": options.platform,
-    }
-    changed = replace(settings, run=_run(settings.run, made), images=_images(settings.images))
-    return changed.but_options(BACKEND, backend_type(BACKEND).options, place)
-
-
-def _run(settings: RunSettings, made: KnotMade) -> RunSettings:
-    sizes = {name: getattr(made.options, name) for name in _JOB}
-    given = {name: each for name, each in sizes.items() if each is not None}
-    return replace(settings, bucket=settings.bucket or made.outputs.remote, **given)
-
-
-def _images(settings: ImageSettings) -> ImageSettings:
-    """Images go to the account's registry, under the names of its repositories."""
-    registry = settings.registry
-    if not in_sandbox() and not (registry and is_named(registry)):
-        registry = "ecr"
-    return replace(settings, registry=registry, repository_prefix=None)
+    A setting ``[run] bucket`` stays.
+    """
+    settings = connections.settings
+    told = settings_of(made, settings.images)
+    run = {**told["run"], "bucket": settings.run.bucket or made.outputs.remote}
+    # Its images are called after repositories, which have no prefix.
+    images = {**told.get("images", {}), "repository_prefix": None}
+    led = replace(
+        settings, run=replace(settings.run, **run), images=replace(settings.images, **images)
+    )
+    led = led.but_options(BACKEND, backend_type(BACKEND).options, told[f"backends.{BACKEND}"])
+    return Aws.shared(connections, led)
 
 
 def check_reach(scope: Scope, made: KnotMade) -> None:

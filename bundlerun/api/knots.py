@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.docker_image import DockerImage
+from bundlerun.api.jobs_table import JobsTable
 from bundlerun.api.knot_image import KnotImage
 from bundlerun.api.knot_place import BACKEND, check_reach, knot_connections
+from bundlerun.api.resources import permitted
 from bundlerun.api.scope import APPLY, Scope, SharedScope
 from bundlerun.aws.session import Aws
 from bundlerun.errors import CloudError, Conflict, UsageError
@@ -15,6 +20,7 @@ from bundlerun.provision.ensure import KnotOutputs, Provision
 from bundlerun.provision.knot_template import ParsOutputs
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.stacks import Left
+from bundlerun.remotes.s3 import bucket_and_prefix
 from bundlerun.runs.calls.options import MapOptions
 
 if TYPE_CHECKING:
@@ -44,7 +50,8 @@ class Pars:
     ) -> None:
         asked = ParsOptions.of(name, **options)
         self._scope = _scope_of(workspace, "br.Pars")
-        made = _provision(self._scope).ensure_pars(asked)
+        with permitted():
+            made = _provision(self._scope).ensure_pars(asked)
         self.name = name
         self.options: ParsOptions = made.options
         self.outputs: ParsOutputs = made.outputs
@@ -58,7 +65,8 @@ class Pars:
 
         Twice is not an error. Raises Conflict while Knots use it, CloudError.
         """
-        left = _provision(self._scope).delete_pars(self.name, bucket=bucket)
+        own = self.outputs.bucket
+        left = _provision(self._scope).delete_pars(self.name, bucket=bucket, own=own)
         self._is_clobbered = True
         return left
 
@@ -115,7 +123,8 @@ class Knot:
         asked = KnotOptions.of(name, **options)
         self._image = KnotImage(asked, given)
         self._scope = _scope_of(workspace, "br.Knot")
-        self._made = _provision(self._scope).ensure_knot(asked, shared)
+        with permitted():
+            self._made = _provision(self._scope).ensure_knot(asked, shared)
         self.name = name
         self.options: KnotOptions = self._made.options
         self.outputs: KnotOutputs = self._made.outputs
@@ -157,6 +166,14 @@ class Knot:
         self._check()
         return jobs_of(self.outputs.queue, self._shared().runs(), limit=limit)
 
+    def view_jobs(self, *, limit: int | None = 20) -> JobsTable:
+        """The runs of ``jobs`` as a table that shows itself.
+
+        It tells their states, their items, and why jobs wait. Raises Conflict once the Knot is
+        clobbered.
+        """
+        return JobsTable(self.jobs(limit=limit))
+
     def clobber(
         self,
         *,
@@ -182,10 +199,11 @@ class Knot:
                 f"the Pars {shared} is used by {', '.join(others)}; nothing was deleted",
                 hint="leave out pars=True",
             )
-        left = provision.delete_knot(self.name, repository=repository)
+        left = provision.delete_knot(self.name, repository=repository, made=self._made)
         self._is_clobbered = True
         if pars:
-            left += provision.delete_pars(shared, bucket=bucket)
+            own, _ = bucket_and_prefix(self.outputs.remote)
+            left += provision.delete_pars(shared, bucket=bucket, own=own)
         if image:
             self._image.clobber()
         return left
@@ -194,7 +212,7 @@ class Knot:
         self, begin: Callable[..., MapRun[Any]], options: MapOptions | None, more: dict[str, Any]
     ) -> MapRun[Any]:
         chosen = self._chosen(options, more)
-        if not self._was_looked_at:
+        if self._is_clobbered or not self._was_looked_at:
             self._check()
         scope = self._shared()
         check_reach(scope, self._made)
@@ -228,6 +246,22 @@ class Knot:
         # Who listens may have changed since.
         self._connections.progress = self._scope.progress
         return SharedScope(self._scope, self._connections)
+
+
+def _signed(init: Any, kind: type) -> None:
+    """Show the options that ``init`` takes in ``help`` and in completion."""
+    own = inspect.signature(init)
+    names = {*own.parameters, "given"}
+    shown = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    for each in fields(kind):
+        if each.name not in names:
+            default = each.default if each.default is not MISSING else None
+            shown.append(Parameter(each.name, Parameter.KEYWORD_ONLY, default=default))
+    init.__signature__ = own.replace(parameters=shown)
+
+
+_signed(Pars.__init__, ParsOptions)
+_signed(Knot.__init__, KnotOptions)
 
 
 def _scope_of(workspace: Workspace | None, what: str) -> Scope:

@@ -121,7 +121,7 @@ def up(scope: Scope, pars: ParsOptions, knot: KnotOptions) -> Up:
     and the Knot stands, it is the Knot's own. Raises as ``Provision.ensure_pars`` and
     ``ensure_knot`` do.
     """
-    with _permitted():
+    with permitted():
         provision = _provision(scope)
         if "pars" not in knot.given:
             found = provision.find_knot(knot.name)
@@ -140,7 +140,7 @@ def plan_down(
     With ``pars`` it is the Knot ``name`` and its Pars, or the Pars ``name`` where there is no such
     Knot. Raises Conflict where others use the Pars, or for stacks of another owner.
     """
-    with _permitted():
+    with permitted():
         provision, aws = _provision(scope), Aws.of(scope.connections)
         knot = provision.stacks.find(knot_stack(name))
         of_pars = name if knot is None else provision.stacks.options(knot).get("pars", DEFAULT_PARS)
@@ -169,7 +169,7 @@ def down(scope: Scope, planned: Down) -> Down:
     To do it twice does nothing more. Raises Conflict where others use the Pars by now.
     """
     left: tuple[Left, ...] = ()
-    with _permitted():
+    with permitted():
         provision = _provision(scope)
         if planned.knot is not None:
             left += provision.delete_knot(planned.knot, repository=planned.repository is not None)
@@ -185,7 +185,7 @@ def status(scope: Scope, name: str | None = None) -> Status:
     """
     from bundlerun.provision.status import status
 
-    with _permitted():
+    with permitted():
         return status(Aws.of(scope.connections), name)
 
 
@@ -200,7 +200,7 @@ def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
     session_role = settings.aws.session_role_arn
     if knot is None:
         return run_policy(_place(scope), Submitter(session_role=session_role))
-    with _permitted():
+    with permitted():
         found = _provision(scope).find_knot(knot)
     if found is None:
         raise NotFound(f"there is no Knot {knot}", hint="bundlerun aws status")
@@ -241,7 +241,7 @@ def _place(scope: Scope) -> Place:
 
 def unused_pars(scope: Scope) -> tuple[str, ...]:
     """The names of the Pars that no Knot uses."""
-    with _permitted():
+    with permitted():
         stacks = _provision(scope).stacks.all()
     used = {each.outputs.get("Pars") for each in stacks if KNOT_TAG in each.tags}
     named = {each.tags[PARS_TAG] for each in stacks if PARS_TAG in each.tags}
@@ -289,7 +289,7 @@ _CURE = "bundlerun aws policy provision"
 
 
 @contextmanager
-def _permitted() -> Iterator[None]:
+def permitted() -> Iterator[None]:
     """Where a permission is missing, name the command that tells all of them."""
     try:
         yield

@@ -83,12 +83,26 @@ def register_definition(
 
     def send() -> str:
         with translated("registering the job definition", name):
-            answer = client.register_job_definition(
-                jobDefinitionName=name, tags={CONTENT_TAG: content}, **definition
-            )
+            given = {**definition, "tags": {**definition.get("tags", {}), CONTENT_TAG: content}}
+            answer = client.register_job_definition(jobDefinitionName=name, **given)
         return str(answer["jobDefinitionArn"])
 
     return _sent_once(send, lambda: find_definition(client, name, content), sleep)
+
+
+def deregister_definitions(client: Any, name: str, tags: Mapping[str, str]) -> None:
+    """Deregister the active revisions of a job definition that carry ``tags``.
+
+    A request a hundred, and one a revision.
+    """
+    own = [
+        str(found["jobDefinitionArn"])
+        for found in _definitions(client, name)
+        if tags.items() <= (found.get("tags") or {}).items()
+    ]
+    for arn in own:
+        with translated("deregistering the job definition", arn):
+            client.deregister_job_definition(jobDefinition=arn)
 
 
 def submit_job(client: Any, request: Json, *, sleep: Sleep = time.sleep) -> str:

@@ -24,6 +24,7 @@ from bundlerun.backends.aws_batch_request import (
     job_name,
     plain,
     submission,
+    tags_of,
 )
 from bundlerun.backends.aws_batch_state import CANCEL_MARK, job_status, log_group, log_streams
 from bundlerun.backends.base import Backend, Check, ImageAt, Pace, Tells, Traits, checked
@@ -105,7 +106,7 @@ class AWSBatch(Backend):
         self._options = settings.options(self.name, AWSBatchOptions)
         self._aws = aws or Aws(settings.aws)
         self._sleep = sleep
-        self._queue_said: tuple[float, str | None] | None = None
+        self._queues_said: dict[str, tuple[float, str | None]] = {}
         self._news = threading.Condition()
         self._looks: dict[str, _Look] = {}
         self._definitions: dict[tuple[str, str], str] = {}
@@ -128,9 +129,12 @@ class AWSBatch(Backend):
         self.check_secrets(spec.secrets, spec.options)
         options = self._with_arns(self._options_of(spec.options), spec)
         definition = job_definition(spec, options)
-        request = submission(spec, queue)
+        tags = tags_of(options)
+        request = submission(spec, queue, tags)
         check_request(spec, request)
         name = plain(options.job_definition_name or f"{spec.name}-job-definition", 128)
+        if tags:
+            definition["tags"] = tags
         known = (name, batch.content_digest(definition))
         was_known = known in self._definitions
         request["jobDefinition"] = self._definition(known, definition)
@@ -174,7 +178,7 @@ class AWSBatch(Backend):
             now_s = time.monotonic()
             self._looks = {h.id: _Look(found.get(h.id), now_s, polled=True) for h in handles}
             self._news.notify_all()
-        return {h.id: self._status(found.get(h.id), found.get(_job_id(h, 0))) for h in handles}
+        return {h.id: self._status(h, found.get(h.id), found.get(_job_id(h, 0))) for h in handles}
 
     def _may_wait(self, handle: JobHandle) -> bool:
         """Whether none of the jobs of an array has begun, as far as is known."""
@@ -384,7 +388,12 @@ class AWSBatch(Backend):
             )
         return self._definitions[known]
 
-    def _status(self, job: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> JobStatus:
+    def _status(
+        self,
+        handle: JobHandle,
+        job: Mapping[str, Any] | None,
+        first: Mapping[str, Any] | None,
+    ) -> JobStatus:
         """The status of a described job; ``first`` is it, or the first job of the array."""
         if job is None:
             return JobStatus(JobState.LOST, reason="AWS Batch does not know the job any more")
@@ -395,17 +404,19 @@ class AWSBatch(Backend):
         if waits.state is JobState.QUEUED and waits.reason:
             return replace(status, reason=waits.reason, stuck=waits.stuck)
         if _waits_long(job):
-            return replace(status, reason=self._queue_reason() or "")
+            queue = handle.extra.get("queue") or self._options.queue
+            return replace(status, reason=self._queue_reason(queue) or "")
         return status
 
-    def _queue_reason(self) -> str | None:
-        """The queue's own trouble, asked for at most once a minute."""
-        now = time.monotonic()
-        if self._queue_said is None or now - self._queue_said[0] > QUEUE_ASKED_EVERY_S:
-            configured = self._options.queue
-            said = batch.queue_problem(self._client(), configured) if configured else None
-            self._queue_said = (now, said)
-        return self._queue_said[1]
+    def _queue_reason(self, queue: str | None) -> str | None:
+        """The trouble of a job's own queue, asked for at most once a minute."""
+        if not queue:
+            return None
+        now_s = time.monotonic()
+        said = self._queues_said.get(queue)
+        if said is None or now_s - said[0] > QUEUE_ASKED_EVERY_S:
+            said = self._queues_said[queue] = (now_s, batch.queue_problem(self._client(), queue))
+        return said[1]
 
 
 def _job_id(handle: JobHandle, index: int) -> str:

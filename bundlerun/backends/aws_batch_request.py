@@ -10,7 +10,7 @@ from typing import Any
 
 from bundlerun.backends.job import JobHandle, JobSpec
 from bundlerun.bundles.digest import canonical_json
-from bundlerun.errors import Conflict, UsageError
+from bundlerun.errors import Conflict, SettingsError, UsageError
 from bundlerun.settings import option
 
 RUN_TAG = "bundlerun:run"
@@ -42,7 +42,8 @@ class AWSBatchOptions:
     As ``execution_role_arn`` Batch itself reads a job's secrets, before the job begins.
     Either is an ARN, or a role's name in this account. ``job_definition_name`` None: one for each
     name of a job; ``log_group`` None: AWS Batch's own. ``platform`` is that of the queue's
-    machines, linux/amd64 unless they are ARM.
+    machines, linux/amd64 unless they are ARM. ``tags``, as ``KEY=VALUE,KEY=VALUE``, stand on jobs
+    and job definitions.
     """
 
     queue: str | None = option(variable="BUNDLERUN_AWS_BATCH_QUEUE")
@@ -51,6 +52,24 @@ class AWSBatchOptions:
     job_definition_name: str | None = option(variable="BUNDLERUN_JOB_DEFINITION_NAME")
     log_group: str | None = option(variable="BUNDLERUN_LOG_GROUP")
     platform: str | None = option(variable="BUNDLERUN_AWS_BATCH_PLATFORM")
+    tags: str | None = option(variable="BUNDLERUN_JOB_TAGS")
+
+
+def tags_of(options: AWSBatchOptions) -> dict[str, str]:
+    """The ``tags`` of the settings by key.
+
+    Raises SettingsError for what is not such a text.
+    """
+    found = {}
+    for row in (options.tags or "").split(",") if options.tags else ():
+        key, equals, value = row.strip().partition("=")
+        if not key or not equals or key.lower().startswith("aws:"):
+            raise SettingsError(
+                f"tags of [backends.AWSBatch]: {row!r:.80} is not KEY=VALUE",
+                hint='tags = "project=x,team=y"',
+            )
+        found[key] = value
+    return found
 
 
 def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
@@ -85,7 +104,7 @@ def job_definition(spec: JobSpec, options: AWSBatchOptions) -> dict[str, Any]:
     }
 
 
-def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
+def submission(spec: JobSpec, queue: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """SubmitJob's parameters, without the job definition's ARN."""
     needs = [
         {"type": "VCPU", "value": f"{spec.resources.vcpus:g}"},
@@ -116,7 +135,7 @@ def submission(spec: JobSpec, queue: str) -> dict[str, Any]:
                 {"onReason": "*", "action": "EXIT"},
             ],
         },
-        "tags": {RUN_TAG: spec.run_id},
+        "tags": {**tags, RUN_TAG: spec.run_id},
     }
     if spec.array > 1:
         request["arrayProperties"] = {"size": spec.array}

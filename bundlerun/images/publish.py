@@ -67,15 +67,10 @@ def push_image(
 def needs_none(settings: ImageSettings) -> bool:
     """Whether images can stay on the engine here, though jobs are a service's.
 
-    No registry is configured, and the service is the sandbox.
+    No registry is configured, and the service is the sandbox, whose containers that engine runs.
     """
-    return not settings.registry and in_sandbox()
-
-
-def in_sandbox() -> bool:
-    """Whether jobs are the sandbox's: the engine here runs their containers."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_BATCH") or os.environ.get("AWS_ENDPOINT_URL")
-    return endpoint is not None and sandbox_env.leads_to(endpoint)
+    return not settings.registry and endpoint is not None and sandbox_env.leads_to(endpoint)
 
 
 def registry_of(settings: ImageSettings) -> str:

@@ -31,6 +31,7 @@ _REPOSITORY = re.compile(
 _INSTANCES = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)?")
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 _VPC = re.compile(r"vpc-[0-9a-f]{8,17}")
+_TAG_KEY = re.compile(r"[\w\s.:/+@-]*")
 _TAG = re.compile(r"[\w\s.:/=+@-]*")
 _CODE = re.compile(r"[a-z]+\d+([a-z]*)")
 
@@ -176,9 +177,9 @@ def tags(value: Any, what: str) -> dict[str, str]:
                 f" values, not {key!r:.60}: {told!r:.60}",
                 hint=example,
             )
-        if not _TAG.fullmatch(key) or not _TAG.fullmatch(told):
+        if not _TAG_KEY.fullmatch(key) or not _TAG.fullmatch(told):
             raise UsageError(
-                f"{what} may have letters, digits, spaces and . : / = + - @ _, not"
+                f"{what} may have letters, digits, spaces and . : / + - @ _, the values = too, not"
                 f" {key!r:.60}: {told!r:.60}",
                 hint=example,
             )

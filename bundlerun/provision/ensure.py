@@ -24,10 +24,12 @@ from bundlerun.provision.options import (
     from_json,
 )
 from bundlerun.provision.pars_template import pars_template
-from bundlerun.provision.stacks import Left, Stack, Stacks, Wanted, down_command
+from bundlerun.provision.stacks import KEPT, Left, Stack, Stacks, Wanted, down_command
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
 
 ADOPTED = "it was there before"
+
+_REPOSITORY, _BUCKET = "AWS::ECR::Repository", "AWS::S3::Bucket"
 
 
 @dataclass(frozen=True)
@@ -176,36 +178,53 @@ class Provision:
             if KNOT_TAG in each.tags and each.outputs.get("Pars") == pars
         )
 
-    def delete_knot(self, name: str, *, repository: bool = False) -> tuple[Left, ...]:
-        """End a Knot's jobs and delete it; what remains, and why.
+    def delete_knot(
+        self, name: str, *, repository: bool = False, made: KnotMade | None = None
+    ) -> tuple[Left, ...]:
+        """End a Knot's jobs, forget their definitions, delete it; what remains, and why.
 
-        Nothing remains of one that is not there. What it adopted remains, and its repository
-        unless ``repository``; the images go with it.
+        What it adopted remains, and its repository unless ``repository``; the images go with it.
+        ``made``: that one alone, and not another that has its name by now; of one that is gone the
+        repository is looked at. Without it nothing remains of one that is not there.
         """
-        stack = self.stacks.find(knot_stack(name))
-        if stack is None:
-            return ()
+        stack = self.stacks.find(knot_stack(name) if made is None else made.stack_id)
+        if stack is None or stack.is_gone:
+            if made is None or self.stacks.find(knot_stack(name)) is not None:
+                return ()
+            return self._rest_of_knot(name, made.outputs.repository, repository=repository)
         self._check_owner(stack, KNOT_TAG, name)
         if stack.is_made:
             self._end_jobs(stack.outputs["Queue"])
-        adopted = self._adopted(stack, {"Repository": ("AWS::ECR::Repository", "Repository")})
+            self._forget_definitions(stack.outputs["JobDefinition"], name)
+        adopted = self._adopted(stack, {"Repository": (_REPOSITORY, "Repository")})
         left = (*self.stacks.delete(stack.id), *adopted)
         own = stack.outputs.get("Repository", "")
         if not repository or repository_tags(self._aws, own).get(KNOT_TAG) != name:
             return left
         delete_repository(self._aws, own)
-        return _without(left, "AWS::ECR::Repository", own)
+        return _without(left, _REPOSITORY, own)
 
-    def delete_pars(self, name: str, *, bucket: bool = False) -> tuple[Left, ...]:
+    def _rest_of_knot(self, name: str, own: str, *, repository: bool) -> tuple[Left, ...]:
+        if repository_tags(self._aws, own).get(KNOT_TAG) != name:
+            return ()
+        if not repository:
+            return (Left(_REPOSITORY, own, KEPT),)
+        delete_repository(self._aws, own)
+        return ()
+
+    def delete_pars(
+        self, name: str, *, bucket: bool = False, own: str | None = None
+    ) -> tuple[Left, ...]:
         """Delete a Pars; what remains, and why.
 
-        Nothing remains of one that is not there. What it adopted remains, and its bucket unless
-        ``bucket``; the data go with it, and cannot be brought back. Raises Conflict while a Knot
-        uses it.
+        What it adopted remains, and its bucket unless ``bucket``; the data go with it, and cannot
+        be brought back. ``own`` is the name of the bucket, which is looked at where the Pars is
+        gone; without it nothing remains of one that is not there. Raises Conflict while a Knot uses
+        it.
         """
         stack = self.stacks.find(pars_stack(name))
         if stack is None:
-            return ()
+            return () if own is None else self._rest_of_pars(name, own, bucket=bucket)
         self._check_owner(stack, PARS_TAG, name)
         knots = self.knots_of(name)
         if knots:
@@ -219,7 +238,15 @@ class Provision:
         if not bucket or bucket_tags(self._aws, own).get(PARS_TAG) != name:
             return left
         delete_bucket(self._aws, own)
-        return _without(left, "AWS::S3::Bucket", own)
+        return _without(left, _BUCKET, own)
+
+    def _rest_of_pars(self, name: str, own: str, *, bucket: bool) -> tuple[Left, ...]:
+        if bucket_tags(self._aws, own).get(PARS_TAG) != name:
+            return ()
+        if not bucket:
+            return (Left(_BUCKET, own, KEPT),)
+        delete_bucket(self._aws, own)
+        return ()
 
     def _agreed(self, options: T, stack: Stack) -> T:
         """The options of a stack that exists, where they agree with what is asked for."""
@@ -249,6 +276,9 @@ class Provision:
         for job_id in batch.open_jobs(client, queue):
             batch.terminate_job(client, job_id, "its Knot is deleted")
 
+    def _forget_definitions(self, definition: str, name: str) -> None:
+        batch.deregister_definitions(self._aws.client("batch"), definition, {KNOT_TAG: name})
+
     def _adopted(self, stack: Stack, things: Mapping[str, tuple[str, str]]) -> list[Left]:
         """What a stack uses and did not make.
 
@@ -267,7 +297,7 @@ def _without(left: tuple[Left, ...], what: str, name: str) -> tuple[Left, ...]:
 
 
 _PARS_THINGS = {
-    "Bucket": ("AWS::S3::Bucket", "Bucket"),
+    "Bucket": (_BUCKET, "Bucket"),
     "JobRole": ("AWS::IAM::Role", "JobRole"),
     "InstanceProfile": ("AWS::IAM::InstanceProfile", "InstanceProfile"),
     "ServiceRole": ("AWS::IAM::Role", "ServiceRole"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from bundlerun.images.publish import needs_none
 from bundlerun.provision.ensure import KnotMade
+from bundlerun.provision.templates import KNOT_TAG
 from bundlerun.settings import ImageSettings
 
 BACKEND = "backends.AWSBatch"
@@ -20,12 +21,14 @@ def settings_of(knot: KnotMade, images: ImageSettings) -> dict[str, dict[str, An
     the Knot has them.
     """
     options, outputs = knot.options, knot.outputs
+    tags = {**options.tags, KNOT_TAG: options.name}
     batch = {
         "queue": outputs.queue,
         "job_role_arn": outputs.job_role,
         "log_group": outputs.log_group,
-        "job_definition_name": options.job_definition_name,
+        "job_definition_name": outputs.job_definition,
         "platform": options.platform,
+        "tags": ",".join(f"{key}={value}" for key, value in sorted(tags.items())),
     }
     run = {"bucket": outputs.remote, **{name: getattr(options, name) for name in _SIZES}}
     registry = None if images.registry or needs_none(images) else "ecr"

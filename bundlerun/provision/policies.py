@@ -193,6 +193,7 @@ def _things(pars: ParsOptions | None, knot: KnotOptions | None) -> Things:
         environment=knot.environment if knot else "bundlerun-*",
         log_group=knot.log_group if knot else "/bundlerun/knot/*",
         repository=knot.repository_name if knot else "bundlerun/*",
+        definitions=knot.job_definition if knot else "bundlerun-*",
         new_network=pars is None or pars.vpc == "new",
     )
 
@@ -231,10 +232,12 @@ def _ended(place: Place, things: Things) -> list[Json]:
     """The calls of a deletion that end jobs, images and data."""
     images = ["ecr:DeleteRepository", "ecr:ListTagsForResource"]
     repository = place.arn("ecr", f"repository/{things.repository}")
+    definitions = place.arn("batch", f"job-definition/{things.definitions}:*")
     bucket = place.s3(things.bucket)
     return [
-        allow("ListJobs", ["batch:ListJobs"], [ANY]),
+        allow("ListJobs", ["batch:DescribeJobDefinitions", "batch:ListJobs"], [ANY]),
         allow("EndJobs", ["batch:TerminateJob"], [place.arn("batch", "job/*")]),
+        allow("ForgetDefinitions", ["batch:DeregisterJobDefinition"], [definitions]),
         allow("DeleteImages", images, [repository]),
         allow("ListData", ["s3:GetBucketTagging", "s3:ListBucketVersions"], [bucket]),
         allow("DeleteData", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"]),

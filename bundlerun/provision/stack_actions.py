@@ -39,6 +39,7 @@ class Things:
     environment: str
     log_group: str
     repository: str
+    definitions: str
     new_network: bool = True
 
 

@@ -20,6 +20,8 @@ MOST_PAUSE_S = 5.0
 ATTEMPTS = 3
 """The most beginnings of a stack that others delete at the same time."""
 
+KEPT = "it is kept"
+
 _STACK = "AWS::CloudFormation::Stack"
 _SKIPPED = "DELETE_SKIPPED"
 UNMADE = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
@@ -48,6 +50,11 @@ class Stack:
             outputs={row["OutputKey"]: row["OutputValue"] for row in found.get("Outputs") or ()},
             tags={row["Key"]: row["Value"] for row in found.get("Tags") or ()},
         )
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is deleted: by its id it is still described."""
+        return self.status == "DELETE_COMPLETE"
 
     @property
     def is_made(self) -> bool:
@@ -225,7 +232,7 @@ class Stacks:
             Left(
                 event["ResourceType"],
                 event.get("PhysicalResourceId") or event["LogicalResourceId"],
-                "it is kept" if event["ResourceStatus"] == _SKIPPED else _why(event),
+                KEPT if event["ResourceStatus"] == _SKIPPED else _why(event),
             )
             for event in newest.values()
             if event["ResourceStatus"] in (_SKIPPED, "DELETE_FAILED")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -96,10 +96,16 @@ def until_ended(attempt: Attempt) -> int:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[str, dict[str, str], Fates]]:
+def work() -> Callable[[Attempt], int]:
+    """What a job does."""
+    return until_ended
+
+
+@pytest.fixture(scope="module")
+def served(work: Callable[[Attempt], int]) -> Iterator[tuple[str, dict[str, str], Fates]]:
     """One AWS for all tests of a module, and what fails in it."""
     failing: dict[str, str] = {}
-    with aws_in_process(in_process(until_ended), failing=failing) as (calls, endpoint):
+    with aws_in_process(in_process(work), failing=failing) as (calls, endpoint):
         yield endpoint, failing, calls
 
 
