@@ -165,7 +165,7 @@ def test_gpus_of_the_settings_are_refused_where_there_are_none(
     monkeypatch.setenv("BUNDLERUN_HOME", str(lab.path))
     with pytest.raises(errors.UsageError, match="gpus=0") as refused:
         br.map(double, ITEMS, backend="Processes")
-    assert "--gpus 0" in refused.value.hint
+    assert "gpus=0" in refused.value.hint
 
 
 def test_a_map_that_may_cost_too_much_sends_nothing(
