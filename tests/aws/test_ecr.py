@@ -7,7 +7,11 @@ import pytest
 from bundlerun.aws.ecr import ecr_repository
 from bundlerun.aws.session import Aws
 from bundlerun.errors import BundlerunError, NoCredentials
+from bundlerun.sandbox.batch_attempt import in_process
 from bundlerun.settings import AwsSettings
+from tests.backends.harness import point_at
+from tests.sandbox.fates import Fate
+from tests.services import aws_in_process
 
 
 @pytest.fixture
@@ -28,6 +32,21 @@ def test_a_missing_repository_is_made_once(aws: Aws) -> None:
     (made,) = aws.client("ecr").describe_repositories(repositoryNames=[first.name])["repositories"]
     assert made["imageTagMutability"] == "MUTABLE"
     assert made["imageScanningConfiguration"] == {"scanOnPush": True}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("fate", Fate)
+def test_the_first_call_of_each_kind_may_stumble(
+    monkeypatch: pytest.MonkeyPatch, fate: Fate
+) -> None:
+    """There is one repository, and a login to it."""
+    with aws_in_process(in_process(lambda _: 0)) as (calls, endpoint):
+        point_at(monkeypatch, endpoint)
+        calls.befall_first(fate)
+        found = ecr_repository(Aws(), f"bundlerun-{fate.name.lower()}")
+        assert found.password
+        assert calls.had >= {"DescribeRepositories", "CreateRepository", "GetAuthorizationToken"}
+        assert ecr_repository(Aws(), found.name) == found
 
 
 def test_the_login_is_aws_s_and_not_shown(aws: Aws) -> None:

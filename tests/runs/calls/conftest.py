@@ -66,6 +66,10 @@ def sleeps(seconds):
     return seconds
 
 
+def fills(mib):
+    return len(bytearray(os.urandom(1 << 20)) * mib) >> 20
+
+
 def writes(x):
     import tempfile
 

@@ -143,12 +143,17 @@ def test_a_map_brings_results_failures_and_a_bundle_home(place: Place) -> None:
 
 
 def test_a_map_is_cancelled_and_limits_end_items_alone(place: Place) -> None:
-    """A limit of two seconds holds wherever the least limit of a job is a minute."""
+    """A limit of two seconds holds wherever the least limit of a job is a minute; what needs more
+    memory than its job has goes again with twice as much, and fails alone."""
     from lab import model
 
     run = place.map(model.sleeps, [0, 60, 0.1], timeout_s=2, chunksize=3)
     ends = list(run.results(LONG_S, return_exceptions=True))
     assert (ends[0], type(ends[1]), ends[2]) == (0, errors.TimedOut, 0.1)
+    full = place.map(model.fills, [1, 400, 900], memory_mib=300, chunksize=3, memory_factor=2)
+    ends = list(full.results(LONG_S, return_exceptions=True))
+    assert (ends[0], ends[1], type(ends[2])) == (1, 400, errors.OutOfMemory)
+    assert [future.attempts for future in full] == [1, 2, 2]
     long = place.map(model.sleeps, [600, 600], chunksize=1)
     long.cancel()
     with pytest.raises(errors.Cancelled):
