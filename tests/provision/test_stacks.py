@@ -151,7 +151,7 @@ CALLS = {
     *("GetCallerIdentity", "HeadBucket", "GetBucketTagging", "DeleteBucket"),
     *("DescribeVpcs", "DescribeSubnets"),
     *("DescribeRepositories", "DeleteRepository", "ListTagsForResource"),
-    *("ListJobs",),
+    *("ListJobs", "DescribeJobDefinitions"),
 }
 """What is asked of AWS to make, find and delete a Pars and a Knot."""
 

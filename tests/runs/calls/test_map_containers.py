@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 LONG_S = 300
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "map_fits.py"
+KNOT_EXAMPLE = EXAMPLE.with_name("knot_mv_prod.py")
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,26 @@ def test_the_example_fits_here_and_on_aws_batch(
     assert done.returncode == 0, done
     assert "19: rate 2.0" in done.stdout
     assert len(place.workspace.get("fits")) == 20
+
+
+def test_the_example_of_a_knot_maps_on_it_and_leaves_the_data_alone(
+    batch_s3: Place, s3_bucket: str, tmp_path: Path
+) -> None:
+    """Made, mapped on with numpy in its image, shown and removed; the bucket was there before."""
+    batch_s3.workspace.close()
+    name = f"k-{uuid.uuid4().hex[:10]}"
+    done = subprocess.run(
+        [sys.executable, str(KNOT_EXAMPLE), name, f"{s3_bucket}/data"],
+        env={**os.environ, "BUNDLERUN_STORE": str(tmp_path / "store"), "BUNDLERUN_CONTEXT": "work"},
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+    )
+    assert done.returncode == 0, done
+    assert "100.00: " in done.stdout
+    assert "succeeded  20: 20 succeeded" in done.stdout
+    remains = [line for line in done.stdout.splitlines() if line.startswith("remains: ")]
+    assert remains == [f"remains: {s3_bucket} (AWS::S3::Bucket): it was there before"]
 
 
 def test_a_submit_asks_aws_few_questions(batch_s3: Place, caplog: pytest.LogCaptureFixture) -> None:
