@@ -197,22 +197,24 @@ def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
     from bundlerun.provision.policies import Submitter, run_policy
 
     settings = scope.settings
-    session_role = settings.aws.session_role_arn
+    role = settings.aws.session_role_arn
+    federated = bool(settings.aws.session_seconds) and not role
+    to_any = Submitter(session_role=role, federated=federated)
     if knot is None:
-        return run_policy(_place(scope), Submitter(session_role=session_role))
+        return run_policy(_place(scope), to_any)
     with permitted():
         found = _provision(scope).find_knot(knot)
     if found is None:
         raise NotFound(f"there is no Knot {knot}", hint="bundlerun aws status")
     outputs, prefix = found.outputs, settings.images.repository_prefix
-    submitter = Submitter(
+    submitter = replace(
+        to_any,
         remote=outputs.remote,
         queue=outputs.queue,
         # Images of pipelines and functions have repositories of their own names.
         repositories=(outputs.repository, f"{prefix}/bundlerun-*" if prefix else "bundlerun-*"),
         log_groups=(outputs.log_group,),
         roles=(outputs.job_role,),
-        session_role=session_role,
         knots=(knot,),
         pars=(found.options.pars,),
     )

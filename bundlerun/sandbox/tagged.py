@@ -1,7 +1,7 @@
 """What the Resource Groups Tagging API tells, and moto leaves out.
 
-Batch's and ECR's things, endpoints of VPCs and launch templates (Resource Groups user guide,
-"Resources you can use with AWS Resource Groups and Tag Editor").
+Batch's and ECR's things, endpoints of VPCs and launch templates (Resource Groups Tagging API
+reference, "Services that support the Resource Groups Tagging API").
 """
 
 from __future__ import annotations
