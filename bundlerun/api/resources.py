@@ -6,13 +6,13 @@ machine, and each refusal of AWS names what allows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.aws.buckets import bucket_tags
-from bundlerun.aws.ecr import repository_tags
+from bundlerun.aws.buckets import bucket_tags, delete_bucket
+from bundlerun.aws.ecr import delete_repository, repository_tags
 from bundlerun.aws.session import Aws
 from bundlerun.backends.open import backend_type
 from bundlerun.errors import (
@@ -23,7 +23,10 @@ from bundlerun.errors import (
     NotFound,
     RemoteUnreachable,
     SettingsError,
+    UsageError,
 )
+from bundlerun.provision import checks
+from bundlerun.provision.adopt import own_bucket
 from bundlerun.provision.ensure import (
     KnotMade,
     ParsMade,
@@ -39,6 +42,7 @@ from bundlerun.settings import ImageSettings, RunSettings, Settings
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Scope
+    from bundlerun.provision.orphans import Orphan, Orphans
     from bundlerun.provision.policy_parts import Place
     from bundlerun.provision.status import Status
 
@@ -138,8 +142,11 @@ def plan_down(
     """What ``down`` would delete, looked up and not touched.
 
     With ``pars`` it is the Knot ``name`` and its Pars, or the Pars ``name`` where there is no such
-    Knot. Raises Conflict where others use the Pars, or for stacks of another owner.
+    Knot. Of what is deleted already the repository and the bucket are looked for, under the names
+    that they have unless they are told others. Raises Conflict where others use the Pars, or for
+    stacks of another owner.
     """
+    name = _checked(name)
     with permitted():
         provision, aws = _provision(scope), Aws.of(scope.connections)
         knot = provision.stacks.find(knot_stack(name))
@@ -148,17 +155,16 @@ def plan_down(
         if shared is not None:
             _check_unused(provision, of_pars, name)
         of_knot = {} if knot is None else knot.outputs
-        own_repository = of_knot.get("Repository") if repository else None
-        if own_repository and repository_tags(aws, own_repository).get(KNOT_TAG) != name:
-            own_repository = None
-        own_bucket = shared.outputs.get("Bucket") if shared is not None and bucket else None
-        if own_bucket and bucket_tags(aws, own_bucket).get(PARS_TAG) != of_pars:
-            own_bucket = None
+        of_shared = {} if shared is None else shared.outputs
+        images = of_knot.get("Repository", KnotOptions(name).repository_name)
+        takes_images = repository and repository_tags(aws, images).get(KNOT_TAG) == name
+        data = of_shared.get("Bucket") or own_bucket(aws, of_pars)
+        takes_data = pars and bucket and bucket_tags(aws, data).get(PARS_TAG) == of_pars
     return Down(
         knot=None if knot is None else name,
         pars=None if shared is None else of_pars,
-        bucket=own_bucket,
-        repository=own_repository,
+        bucket=data if takes_data else None,
+        repository=images if takes_images else None,
         leads_here=_leads_to(scope.settings, of_knot.get("Queue")),
     )
 
@@ -170,11 +176,15 @@ def down(scope: Scope, planned: Down) -> Down:
     """
     left: tuple[Left, ...] = ()
     with permitted():
-        provision = _provision(scope)
+        provision, aws = _provision(scope), Aws.of(scope.connections)
         if planned.knot is not None:
             left += provision.delete_knot(planned.knot, repository=planned.repository is not None)
+        elif planned.repository is not None:
+            delete_repository(aws, planned.repository)
         if planned.pars is not None:
             left += provision.delete_pars(planned.pars, bucket=planned.bucket is not None)
+        elif planned.bucket is not None:
+            delete_bucket(aws, planned.bucket)
     return replace(planned, left=left)
 
 
@@ -187,6 +197,25 @@ def status(scope: Scope, name: str | None = None) -> Status:
 
     with permitted():
         return status(Aws.of(scope.connections), name)
+
+
+def orphans(scope: Scope) -> Orphans:
+    """What carries bundlerun's tags and belongs to no stack that stands."""
+    from bundlerun.provision.orphans import orphans
+
+    with permitted():
+        return orphans(Aws.of(scope.connections))
+
+
+def remove(scope: Scope, found: Sequence[Orphan], *, data: bool = False) -> tuple[Left, ...]:
+    """Delete orphans; what remains, and why.
+
+    Buckets and repositories that hold something stay unless ``data``.
+    """
+    from bundlerun.provision.orphans import remove
+
+    with permitted():
+        return remove(Aws.of(scope.connections), found, data=data, progress=scope.progress)
 
 
 def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
@@ -203,7 +232,7 @@ def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
     if knot is None:
         return run_policy(_place(scope), to_any)
     with permitted():
-        found = _provision(scope).find_knot(knot)
+        found = _provision(scope).find_knot(_checked(knot))
     if found is None:
         raise NotFound(f"there is no Knot {knot}", hint="bundlerun aws status")
     outputs, prefix = found.outputs, settings.images.repository_prefix
@@ -211,6 +240,8 @@ def run_policy(scope: Scope, knot: str | None = None) -> dict[str, Any]:
         to_any,
         remote=outputs.remote,
         queue=outputs.queue,
+        # With the revision behind it, or without.
+        definitions=f"{outputs.job_definition}*",
         # Images of pipelines and functions have repositories of their own names.
         repositories=(outputs.repository, f"{prefix}/bundlerun-*" if prefix else "bundlerun-*"),
         log_groups=(outputs.log_group,),
@@ -252,6 +283,14 @@ def unused_pars(scope: Scope) -> tuple[str, ...]:
 
 def _provision(scope: Scope) -> Provision:
     return Provision(Aws.of(scope.connections), progress=scope.progress)
+
+
+def _checked(name: str) -> str:
+    """A name that a Pars or a Knot may have."""
+    try:
+        return checks.name(name, "name")
+    except UsageError as error:
+        raise UsageError(error.message, hint="bundlerun aws status") from error
 
 
 def _asked(pars: ParsOptions) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from bundlerun.api.workspace import Workspace
 from bundlerun.cli.aws_options import options_of, provision_options
 from bundlerun.cli.main import INTERRUPTED
 from bundlerun.cli.options import as_json, tag_option, with_workspace
-from bundlerun.cli.render import echo_json
+from bundlerun.cli.render import echo_json, echo_table
 from bundlerun.errors import UsageError
-from bundlerun.formatting import clean
+from bundlerun.formatting import clean, counted
 
 if TYPE_CHECKING:
     from bundlerun.api.resources import Down, Up
@@ -139,6 +139,46 @@ def status(workspace: Workspace, name: str | None, as_json: bool) -> None:
         click.echo(clean(line))
     if not found.pars and not found.knots:
         click.echo("no Pars and no Knot is here; bundlerun aws up NAME makes them", err=True)
+
+
+@command.command(short_help="Find what belongs to no Pars and no Knot.")
+@click.option(
+    "--delete",
+    "--yes",
+    "delete",
+    is_flag=True,
+    help="Delete; without it, only show what would be deleted.",
+)
+@click.option("--data", is_flag=True, help="Buckets and repositories that are not empty, too.")
+@as_json
+@with_workspace
+def gc(workspace: Workspace, delete: bool, data: bool, as_json: bool) -> None:
+    """Find what has bundlerun's tags and belongs to no Pars and no Knot.
+
+    That is what an interrupted deletion left, what it could not delete, and what was kept: buckets
+    and repositories that are not empty stay, unless --data is given. Their contents cannot be
+    brought back.
+    """
+    from bundlerun.api import resources
+
+    found = resources.orphans(workspace.scope)
+    left = resources.remove(workspace.scope, found.found, data=data) if delete else ()
+    if as_json:
+        echo_json({**asdict(found), "deleted": delete, "left": [asdict(each) for each in left]})
+        return
+    rows = [[each.what, each.id, each.owner, each.why] for each in found.found]
+    if rows:
+        echo_table(["TYPE", "ID", "OF", "WHY"], rows, elastic=["WHY"])
+    for reason in found.unknown:
+        click.echo(clean(f"unknown: {reason}"), err=True)
+    for each in left:
+        click.echo(clean(f"remains: {each}"))
+    if not rows:
+        click.echo("nothing to delete")
+    elif delete:
+        click.echo(f"deleted {len(rows) - len(left)} of {counted(len(rows), 'thing')}")
+    else:
+        click.echo(f"  bundlerun aws gc{' --data' * data} --delete  does it")
 
 
 @command.group()

@@ -12,6 +12,7 @@ import pytest
 from bundlerun.cli.main import run_cli
 from tests.provision.conftest import account as account
 from tests.provision.conftest import served as served
+from tests.provision.conftest import work as work
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import bundlerun as br
 from bundlerun.settings import read_settings
 from tests.cli.conftest import Said
 from tests.provision.conftest import Account
@@ -56,6 +57,7 @@ def test_up_makes_a_knot_and_prints_what_leads_there(account: Account, ok: Cli) 
     again = ok("aws", "up", name)
     assert variables(again) == told
     assert "making" not in again.err
+    assert br.Knot(name).outputs.queue == told["BUNDLERUN_AWS_BATCH_QUEUE"], "the same in Python"
 
 
 def test_options_go_to_the_pars_and_the_knot(account: Account, ok: Cli) -> None:
@@ -153,6 +155,22 @@ def test_a_bucket_goes_with_its_data_when_it_is_said_twice(account: Account, ok:
     assert account.all() == before
 
 
+def test_what_an_earlier_deletion_kept_is_deleted_by_its_name(account: Account, ok: Cli) -> None:
+    """The Knot and the Pars are gone; their repository and bucket are still theirs."""
+    name = account.name
+    before = account.all()
+    ok("aws", "up", name, "--pars", name)
+    ok("aws", "down", name, "--pars")
+    said = ok("aws", "down", name, "--repository")
+    assert f"there is no Knot {name}" in said.err
+    assert f"deleted the repository bundlerun/{name}" in said.out
+    everything = ("aws", "down", name, "--pars", "--bucket")
+    assert "would delete the bucket" in ok(*everything).out
+    assert "deleted the bucket" in ok(*everything, "--yes").out
+    assert account.all() == before
+    assert ok(*everything, "--yes", "--repository").out == ""
+
+
 def test_a_bucket_of_others_is_never_deleted(account: Account, ok: Cli) -> None:
     """It was there before: nothing to confirm, and it is listed."""
     name = account.name
@@ -244,6 +262,36 @@ def test_status_shows_what_stands(account: Account, ok: Cli, bundlerun: Cli) -> 
     assert f"try: bundlerun aws up {name}-not" in said.err
 
 
+def test_gc_shows_and_then_deletes_what_no_stack_has(account: Account, ok: Cli) -> None:
+    """Dry by default; what holds data goes when it is said, and what a Knot has never."""
+    name = account.name
+    # What other tests left is theirs no more.
+    ok("aws", "gc", "--delete", "--data")
+    ok("aws", "up", f"{name}-2", "--pars", f"{name}-2")
+    standing = account.all()
+    try:
+        ok("aws", "up", name, "--pars", name)
+        bucket = ok("aws", "up", name, "--json").json["outputs"]["remote"].split("/")[2]
+        account.client("s3").put_object(Bucket=bucket, Key="a", Body=b"x")
+        ok("aws", "down", name, "--pars")
+        before = account.all()
+        said = ok("aws", "gc")
+        assert bucket in said.out
+        assert f"bundlerun/{name}" in said.out
+        assert f"{name}-2" not in said.out, "it has a stack"
+        assert "bundlerun aws gc --delete  does it" in said.out
+        assert account.all() == before
+        said = ok("aws", "gc", "--delete")
+        assert f"remains: {bucket}" in said.out
+        assert {each.partition(": ")[2] for each in account.all() - standing} == {bucket}
+        found = ok("aws", "gc", "--delete", "--data", "--json").json
+        assert (found["deleted"], found["left"]) == (True, [])
+        assert account.all() == standing
+        assert ok("aws", "gc").out == "nothing to delete\n"
+    finally:
+        ok("aws", "down", f"{name}-2", "--pars", "--repository", "--bucket", "--yes")
+
+
 def test_a_policy_is_json_and_nothing_else(account: Account, ok: Cli, bundlerun: Cli) -> None:
     """For a Knot it names that Knot's things; for options what `up` would make with them."""
     name = account.name
@@ -251,6 +299,7 @@ def test_a_policy_is_json_and_nothing_else(account: Account, ok: Cli, bundlerun:
     rows = ok("aws", "policy", "run", name).json["Statement"]
     (submit,) = [row for row in rows if "batch:SubmitJob" in row["Action"]]
     assert any(arn.endswith(f":job-queue/bundlerun-{name}") for arn in submit["Resource"])
+    assert any(arn.endswith(f":job-definition/bundlerun-{name}*") for arn in submit["Resource"])
     assert bundlerun("aws", "policy", "run", f"{name}-not").code == 4
     rows = ok("aws", "policy", "provision", "new", "--pars", "p2", "--queue-name", "mine").json
     assert "job-queue/mine" in str(rows)
@@ -353,6 +402,8 @@ def test_without_credentials_or_a_region_the_cure_is_named(
         ("up lab --tag a!:x", "--tag project:x"),
         ("up lab --tag team=x", "team:x"),
         ("up lab --max-vcpus many", "bundlerun aws up -h"),
+        ("down Lab_1", "bundlerun aws status"),
+        ("policy run Lab_1", "bundlerun aws status"),
         ("down lab --bucket", "bundlerun aws down lab --pars --bucket"),
         ("up", "bundlerun aws up [OPTIONS] NAME"),
         ("down", "bundlerun aws down [OPTIONS] NAME"),
