@@ -22,6 +22,7 @@ MODEL = """
 import os
 import signal
 import sys
+import threading
 import time
 
 import bundlerun as br
@@ -58,7 +59,17 @@ def leaves(x):
         os._exit(4)
     if x == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return x
+    if x == 5:
+        return threading.Lock()
+    if x == 6:
+        raise Locked("held")
+    return None if x == 7 else x
+
+
+class Locked(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
 
 
 def sleeps(seconds):
@@ -66,17 +77,24 @@ def sleeps(seconds):
     return seconds
 
 
-def fills(mib):
-    return len(bytearray(os.urandom(1 << 20)) * mib) >> 20
+class Fills:
+    def __init__(self, piece):
+        self.piece = piece
+
+    def __call__(self, mib):
+        return len(bytearray(self.piece) * mib) >> 20
 
 
-def writes(x):
-    import tempfile
+def writing(word):
+    def writes(x):
+        import tempfile
 
-    path = os.path.join(tempfile.mkdtemp(), "file.txt")
-    with open(path, "w") as file:
-        file.write(f"file {x}" * 100_000)
-    return br.File(path)
+        path = os.path.join(tempfile.mkdtemp(), "file.txt")
+        with open(path, "w") as file:
+            file.write(f"{word} {x}" * 100_000)
+        return br.File(path)
+
+    return writes
 
 
 def sized(data):

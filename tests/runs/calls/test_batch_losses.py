@@ -105,6 +105,22 @@ def test_a_queue_is_deleted_while_a_map_runs(queue: Queued) -> None:
     workspace.close()
 
 
+def test_a_generator_that_raises_in_the_middle_submits_nothing(queue: Queued) -> None:
+    """And leaves nothing in the bucket."""
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise LookupError("no more")
+
+    workspace = queue.workspace()
+    before = len(list(queue.machines.remote.list("")))
+    with pytest.raises(LookupError):
+        workspace.map(abs, items(), backend="AWSBatch", image="any")
+    assert (workspace.jobs(), queue.aws.batch.calls("SubmitJob")) == ([], 0)
+    assert len(list(queue.machines.remote.list(""))) == before
+    workspace.close()
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 101, 10_001])
 def test_any_number_of_items_comes_home(queue: Queued, count: int) -> None:
     """None, a plain job, one array, two arrays; ten thousand are dealt over their jobs."""

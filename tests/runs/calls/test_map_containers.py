@@ -118,8 +118,8 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 def test_a_map_brings_results_failures_and_a_bundle_home(place: Place) -> None:
-    """Modules of the project, exceptions as themselves, what an item does to its process, what it
-    wrote; files among the results; the results as a bundle."""
+    """Modules of the project, exceptions as themselves, what an item does to its process, what no
+    pickle takes, None; of a closure files among the results; the results as a bundle."""
     from lab import model
 
     run = place.map(model.slow_in, range(3), output="made", tags={"by": "map"})
@@ -131,11 +131,12 @@ def test_a_map_brings_results_failures_and_a_bundle_home(place: Place) -> None:
         "lab.model.slow_in",
     )
     assert bundle.lineage.image
-    run = place.map(model.leaves, range(5), chunksize=3)
+    run = place.map(model.leaves, range(8), chunksize=4)
     ends = list(run.results(LONG_S, return_exceptions=True))
-    assert (ends[0], ends[4], type(ends[1])) == (0, 4, errors.ItemFailed)
+    assert (ends[0], ends[4], ends[7]) == (0, 4, None)
     assert [type(each) for each in ends[2:4]] == [errors.UserError] * 2
-    run = place.map(model.writes, [1, 2], chunksize=2)
+    assert [type(ends[index]) for index in (1, 5, 6)] == [errors.ItemFailed] * 3
+    run = place.map(model.writing("file"), [1, 2], chunksize=2)
     first, second = (file.path.read_text() for file in run.results(LONG_S))
     assert (first, second) == ("file 1" * 100_000, "file 2" * 100_000)
     assert run.output is None
@@ -151,7 +152,9 @@ def test_a_map_is_cancelled_and_limits_end_items_alone(place: Place) -> None:
     run = place.map(model.sleeps, [0, 60, 0.1], timeout_s=2, chunksize=3)
     ends = list(run.results(LONG_S, return_exceptions=True))
     assert (ends[0], type(ends[1]), ends[2]) == (0, errors.TimedOut, 0.1)
-    full = place.map(model.fills, [1, 400, 900], memory_mib=300, chunksize=3, memory_factor=2)
+    full = place.map(
+        model.Fills(bytes(1 << 20)), [1, 400, 900], memory_mib=300, chunksize=3, memory_factor=2
+    )
     ends = list(full.results(LONG_S, return_exceptions=True))
     assert (ends[0], ends[1], type(ends[2])) == (1, 400, errors.OutOfMemory)
     assert [future.attempts for future in full] == [1, 2, 2]
