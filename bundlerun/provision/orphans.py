@@ -198,7 +198,7 @@ class _Removal:
         except (AccessDenied, CloudError, RemoteUnreachable) as error:
             why = error.message
             if orphan.holds_data and deletions.was_not_empty(error):
-                why = "it is not empty, and data are deleted only when that is asked for"
+                why = "it is not empty: bundlerun aws gc --delete --data deletes it with that"
             return (Left(orphan.what, orphan.id, why),)
 
     def _removed(self, orphan: Orphan) -> tuple[Left, ...]:
@@ -220,7 +220,9 @@ class _Removal:
         elif what in deletions.DELETE:
             deletions.DELETE[what](self._aws, name)
         else:
-            return (Left(what, name, "bundlerun did not make it, and does not delete it"),)
+            return (
+                Left(what, name, "bundlerun deletes no such thing: AWS Batch ends its machines"),
+            )
         return ()
 
     def _disabled_first(self, what: str, name: str) -> tuple[Left, ...]:
@@ -294,7 +296,8 @@ def _tagged(aws: Aws) -> Iterator[Orphan]:
 def _roles(aws: Aws) -> Iterator[Orphan]:
     """The roles that stacks of this region made.
 
-    IAM is one for all regions: the role's tag tells its stack, and that the region.
+    IAM is one for all regions: the role's tag tells its stack, and that the region. A request for
+    every role that a service of ours may take.
     """
     client = aws.client("iam")
     for role in iam.roles(client):

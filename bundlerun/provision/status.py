@@ -71,9 +71,9 @@ class QueueStatus:
 class KnotStatus:
     """A Knot: its stack, queue, machines and jobs.
 
-    ``jobs`` has the number of jobs by state, each child of an array one, where its state is told;
-    in the states of ``uncounted`` there are more. ``waits`` are the reasons why jobs wait. What is
-    None was not found or could not be asked for.
+    ``pars`` is empty where the stack was not made. ``jobs`` has the number of jobs by state, each
+    child of an array one, where its state is told; in the states of ``uncounted`` there are more.
+    ``waits`` are the reasons why jobs wait. What is None was not found or could not be asked for.
     """
 
     name: str
@@ -99,7 +99,8 @@ class KnotStatus:
 
     def lines(self) -> list[str]:
         """What to show."""
-        shown = [f"Knot {self.name} of the Pars {self.pars}: {_with(self.stack, self.reason)}"]
+        of = f" of the Pars {self.pars}" if self.pars else ""
+        shown = [f"Knot {self.name}{of}: {_with(self.stack, self.reason)}"]
         if self.queue:
             words = _with(f"{self.queue.state}, {self.queue.status}", self.queue.reason)
             shown += _row(f"queue {self.queue.name}", words)
@@ -203,7 +204,7 @@ class _Look:
         quotas_told = tuple(self._quota(*each) for each in _quotas_of(machines))
         knot = KnotStatus(
             name=stack.tags[KNOT_TAG],
-            pars=stack.outputs.get("Pars", "?"),
+            pars=stack.outputs.get("Pars", ""),
             stack=stack.status,
             reason=stack.reason,
             queue=queue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from bundlerun.errors import NotFound
 from bundlerun.provision.options import KnotOptions, ParsOptions
+from bundlerun.provision.orphans import orphans, remove
 from bundlerun.provision.status import KnotStatus, status
 from bundlerun.provision.waiting import Machines, Quota, reasons
 from tests.provision.conftest import Account, CountedAws
@@ -197,6 +199,27 @@ def test_a_queue_that_is_gone_is_told(account: Account) -> None:
     assert knot.waits == (f"the queue {queue} does not exist any more",)
     account.provision().delete_knot(account.name)
     assert status(CountedAws(), account.name).knots == ()
+
+
+@pytest.mark.heavy
+def test_a_stack_that_was_not_made_is_told(account: Account) -> None:
+    """With its state, and without things that it does not have."""
+    account.client("cloudformation").create_stack(
+        StackName=f"bundlerun-knot-{account.name}",
+        TemplateBody='{"Resources": {"Queue": {"Type": "AWS::Batch::JobQueue", "Properties": {}}}}',
+        Tags=[{"Key": "bundlerun:knot", "Value": account.name}],
+    )
+    end_s = time.monotonic() + 30
+    knot = None
+    while knot is None or knot.stack.endswith("_IN_PROGRESS"):
+        assert time.monotonic() < end_s
+        (knot,) = status(CountedAws(), account.name).knots
+    assert knot.lines()[0].startswith(f"Knot {account.name}: ROLLBACK_COMPLETE")
+    assert (knot.queue, knot.machines, knot.waits) == (None, None, ())
+    (orphan,) = (each for each in orphans(CountedAws()).found if each.owner.endswith(account.name))
+    assert (orphan.what, orphan.why) == ("AWS::CloudFormation::Stack", "it is ROLLBACK_COMPLETE")
+    assert remove(CountedAws(), [orphan], sleep=lambda _: None) == ()
+    assert account.provision().stacks.find(f"bundlerun-knot-{account.name}") is None
 
 
 @pytest.mark.heavy
