@@ -154,9 +154,13 @@ class WholeLines:
 
 
 class Joined:
-    """Several streams through one ``descriptor``, line by line."""
+    """Several streams through one ``descriptor``, line by line.
+
+    Each line that begins has ``label`` in front.
+    """
 
     def __init__(self, descriptor: int) -> None:
+        self.label = b""
         self._descriptor = descriptor
         self._unfinished: int | None = None
         """The stream whose text was passed on last without a newline."""
@@ -165,8 +169,11 @@ class Joined:
         """Pass ``data`` of ``stream`` on, which is not empty; what was written."""
         # The other stream's unfinished line ends here, so that this one is whole.
         torn = self._unfinished not in (None, stream)
+        begins = torn or self._unfinished is None
         self._unfinished = None if data.endswith(b"\n") else stream
-        whole = b"\n" + data if torn else data
+        # A newline at the very end begins no line yet.
+        lines = data[:-1].replace(b"\n", b"\n" + self.label) + data[-1:]
+        whole = b"\n" * torn + self.label * begins + lines
         self._put(whole)
         return whole
 

@@ -155,7 +155,7 @@ def _worked(
     supervisor = Supervisor(
         setting,
         function,
-        ItemLog(tuple(attempt.hidden.values())),
+        ItemLog(tuple(attempt.hidden.values()), labelled=child.part.chunk > 1),
         limit_s=task.timeout_s,
         memory_mib=child.part.memory_mib,
         attempt=child.attempt,

@@ -14,6 +14,7 @@ from bundlerun.runs.calls.attach import may_be_submitted, opened, resumed
 from bundlerun.runs.calls.cancel import end
 from bundlerun.runs.calls.follow import Following
 from bundlerun.runs.calls.gather import All, Gathering, fetched
+from bundlerun.runs.calls.item_log import label
 from bundlerun.runs.calls.settle import never_began
 from bundlerun.runs.keys import Written, outcomes_prefix
 from bundlerun.runs.scope import change, holding, read_again
@@ -126,7 +127,7 @@ class CallVerbs:
         kept = False
         for outcome in _outcomes(call, index):
             kept = True
-            before = "" if index is not None else f"[{outcome.index}] "
+            before = "" if index is not None else label(outcome.index)
             for text in (outcome.stdout, outcome.stderr, _why(outcome)):
                 yield from (f"{before}{line}" for line in text.splitlines())
         if kept and (index is not None or record.judged):
@@ -135,7 +136,13 @@ class CallVerbs:
             if part.handle is None or (index is not None and not part.has(index)):
                 continue
             child = None if index is None else part.child_of(index)
-            yield from call.backend.logs(part.handle, index=child, follow=follow)
+            lines = call.backend.logs(part.handle, index=child, follow=follow)
+            if index is None or part.chunk == 1:
+                yield from lines
+                continue
+            # The job's other items write there too.
+            mine = label(index)
+            yield from (line.removeprefix(mine) for line in lines if line.startswith(mine))
 
 
 def _seen(

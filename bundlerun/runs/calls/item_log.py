@@ -11,13 +11,20 @@ from bundlerun.runs.masking import hidden_pieces
 STDOUT, STDERR = 1, 2
 
 
+def label(index: int) -> str:
+    """The beginning of each line of an item where several share a log."""
+    return f"[{index}] "
+
+
 class ItemLog:
     """The two streams of one item after the other, without the texts ``hidden``.
 
-    ``log`` is the descriptor that the job's own log is read from; whole lines go there.
+    ``log`` is the descriptor that the job's own log is read from; whole lines go there, each with
+    the item that it is of where ``labelled``.
     """
 
-    def __init__(self, hidden: Sequence[str], log: int = STDOUT) -> None:
+    def __init__(self, hidden: Sequence[str], log: int = STDOUT, *, labelled: bool = False) -> None:
+        self._is_labelled = labelled
         self._hidden = hidden_pieces(hidden)
         self._joined = Joined(log)
         self._lines = {stream: WholeLines(self._hidden) for stream in (STDOUT, STDERR)}
@@ -27,6 +34,11 @@ class ItemLog:
     def held(self) -> bool:
         """Whether text waits for its newline."""
         return any(lines.held for lines in self._lines.values())
+
+    def begin(self, index: int) -> None:
+        """What is written from now on is of the item ``index``."""
+        if self._is_labelled:
+            self._joined.label = label(index).encode()
 
     def write(self, stream: int, data: bytes) -> None:
         """Take what the present item wrote to a stream."""
@@ -42,6 +54,7 @@ class ItemLog:
         for stream, lines in self._lines.items():
             self._pass_on(stream, lines.rest())
         self._joined.end_line()
+        self._joined.label = b""
         found = [bytes(kept).decode("utf-8", errors="replace") for kept in self._kept.values()]
         for kept in self._kept.values():
             kept.clear()

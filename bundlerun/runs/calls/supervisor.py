@@ -68,6 +68,7 @@ class Supervisor:
         if process is None:
             return self._not_loaded(index)
         kills = oom_kills()
+        self._log.begin(index)
         found = process.ask(
             request(index, self._attempt, item), self._limit_s, lambda: index in self._cancels
         )

@@ -117,7 +117,8 @@ def test_what_an_item_raises_comes_home(acts: tuple[Scene, tuple[int, str, str]]
 
 
 def test_the_output_of_each_item_is_its_own(acts: tuple[Scene, tuple[int, str, str]]) -> None:
-    """Also where the item killed its process; and all of it is in the job's log, line by line."""
+    """Also where the item killed its process; and all of it is in the job's log, line by line, with
+    the number of the item."""
     scene, (_, log, _) = acts
     for what, end in zip(ACTS, scene.ends(), strict=True):
         more = "no newline" if what == "os._exit" else ""
@@ -126,8 +127,11 @@ def test_the_output_of_each_item_is_its_own(acts: tuple[Scene, tuple[int, str, s
         assert end.stderr.startswith(f"words of {what}\n")
         assert [word for word in ACTS if f"begins {word}" in end.stdout.splitlines()] == [what]
     lines = log.splitlines()
-    assert [line for line in lines if line.startswith("begins")] == [f"begins {w}" for w in ACTS]
-    assert len([line for line in lines if line.startswith("words of")]) == len(ACTS)
+    for number, what in enumerate(ACTS):
+        assert [line for line in lines if line.endswith(f" begins {what}")] == [
+            f"[{number}] begins {what}"
+        ]
+        assert f"[{number}] words of {what}" in lines
 
 
 def test_an_outcome_says_when_where_and_how_large(
