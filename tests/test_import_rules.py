@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bundlerun"
 # The errors come before their neighbours: every room raises them.
 STEPS = (
     ("errors", "formatting"),
-    ("settings", "registry", "progress", "html"),
+    ("settings", "registry", "progress", "html", "child_processes"),
     ("connections", "bundles", "docker_engine"),
     ("store", "aws"),
     ("remotes", "images", "backends", "sandbox"),

@@ -212,7 +212,7 @@ class LocalDocker(Backend):
                     row.id, stream=True, follow=follow, stdout=True, stderr=True
                 )
                 try:
-                    yield from containers.lines(stream)
+                    yield from containers.lines(containers.unmixed(stream))
                 finally:
                     # A reader that stops must not leave a connection to the engine behind.
                     stream.close()

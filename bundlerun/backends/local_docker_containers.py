@@ -204,6 +204,20 @@ def has_registry(image: str) -> bool:
     )
 
 
+PART_BYTES = 16384
+"""The least size of the parts of a longer line (moby, daemon/logger/copier.go)."""
+
+
+def unmixed(records: Iterator[bytes]) -> Iterator[bytes]:
+    """The records of a container's log, of which none goes on in the other stream's.
+
+    A short one that lacks its newline is the last of its stream.
+    """
+    for record in records:
+        is_part = record.endswith(b"\n") or len(record) >= PART_BYTES
+        yield record if is_part else record + b"\n"
+
+
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:
     """Whole lines, decoded, from pieces cut anywhere; the last may lack its newline."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

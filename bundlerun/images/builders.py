@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bundlerun.child_processes import client_process
 from bundlerun.errors import BuildFailed, EngineError
 from bundlerun.images.context import context_tar
 from bundlerun.images.dockerfile import OTHER_PYTHON, PIP_SECRET, Index
@@ -123,25 +124,21 @@ def _streamed(
     env = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     with (
         context_tar(recipe, index) as archive,
-        subprocess.Popen(
+        # Where it is told to end the engine drops the build.
+        client_process(
             arguments,
             env=env,
             stdin=archive,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             encoding="utf-8",
             errors="replace",
         ) as process,
     ):
         assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if shown := steps.line(line):
-                    progress.line(shown)
-        except BaseException:
-            process.terminate()  # Ctrl-C: the engine drops the build when its client goes.
-            raise
+        for line in process.stdout:
+            if shown := steps.line(line):
+                progress.line(shown)
         return process.wait()
 
 

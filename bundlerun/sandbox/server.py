@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bundlerun.aws.sandbox_env import ENDPOINT
+from bundlerun.child_processes import signals_held_back
 from bundlerun.docker_engine import docker_host
 from bundlerun.errors import CloudError, SettingsError
 from bundlerun.progress import SILENT, Progress
@@ -221,7 +221,7 @@ def _serving(folder: Path, chosen: int) -> dict[str, Any]:
     """
     process = None
     try:
-        with (folder / "moto.log").open("wb") as log, _signals_held_back():
+        with (folder / "moto.log").open("wb") as log, signals_held_back():
             process = subprocess.Popen(
                 [sys.executable, "-m", "bundlerun.sandbox.app", "-H", ADDRESS, "-p", str(chosen)],
                 stdin=subprocess.DEVNULL,
@@ -242,28 +242,6 @@ def _serving(folder: Path, chosen: int) -> dict[str, Any]:
             process.wait()
         raise
     return found
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold back Ctrl-C, a kill and a closed terminal until the block ends.
-
-    One within Popen would leave a process that nobody has.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        # Python's handlers run in the main thread alone.
-        yield
-        return
-    came: list[int] = []
-    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(sign, lambda number, _: came.append(number)) for sign in signs]
-    try:
-        yield
-    finally:
-        for sign, handler in zip(signs, before, strict=True):
-            signal.signal(sign, handler)
-        for number in came:
-            signal.raise_signal(number)
 
 
 def _await(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:

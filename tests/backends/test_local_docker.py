@@ -38,6 +38,19 @@ def output(local: LocalHarness, spec: JobSpec) -> list[str]:
     return said
 
 
+def test_a_last_line_without_its_end_swallows_no_line_of_the_other_stream(
+    local: LocalHarness,
+) -> None:
+    """And a long line comes whole, though Docker keeps it in parts."""
+    code = (
+        "import sys; print('x' * 100_000); sys.stdout.write('last of stdout');"
+        " sys.stdout.flush(); sys.stderr.write('last of stderr')"
+    )
+    said = output(local, local.spec(code))
+    assert said[0] == "x" * 100_000
+    assert sorted(said[1:]) == ["last of stderr", "last of stdout"]
+
+
 def containers_of(engine: Any, run_id: str) -> list[Any]:
     """All containers of a run, stopped ones too."""
     found: list[Any] = engine.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"})
