@@ -43,6 +43,9 @@ from bundlerun.settings import Settings
 _SECRET = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):.+")
 # User guide, "Specify sensitive data": Secrets Manager and Parameter Store.
 
+LASTING = ("queue", "job_role_arn", "job_definition_name", "log_group", "tags")
+"""The options that a run keeps; see Backend.lasting_options."""
+
 LONG_WAIT_S = 30.0
 QUEUE_ASKED_EVERY_S = 60.0
 
@@ -110,11 +113,29 @@ class AWSBatch(Backend):
         self._news = threading.Condition()
         self._looks: dict[str, _Look] = {}
         self._definitions: dict[tuple[str, str], str] = {}
+        self._others: dict[tuple[tuple[str, str], ...], AWSBatch] = {}
 
     @classmethod
     def open(cls, connections: Connections) -> AWSBatch:
         """See Backend.open: as the identity that reads and writes the remote."""
         return cls(connections.settings, Aws.of(connections))
+
+    def lasting_options(self) -> Mapping[str, str]:
+        """See Backend.lasting_options: the queue, and what job definitions are made of."""
+        values = {name: getattr(self._options, name) for name in LASTING}
+        return {name: value for name, value in values.items() if value}
+
+    def at(self, options: Mapping[str, str]) -> AWSBatch:
+        """See Backend.at: of the same identity; one for all who ask for the same."""
+        if not options or options == self.lasting_options():
+            return self
+        key = tuple(sorted(options.items()))
+        with self._news:
+            if key not in self._others:
+                values = {name: options.get(name) for name in LASTING}
+                led = self._settings.but_options(self.name, AWSBatchOptions, values)
+                self._others[key] = AWSBatch(led, self._aws, sleep=self._sleep)
+            return self._others[key]
 
     def submit(self, spec: JobSpec) -> JobHandle:
         """Queue ``spec``.

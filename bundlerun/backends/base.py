@@ -316,6 +316,17 @@ class Backend(ABC):
         does.
         """
 
+    def lasting_options(self) -> Mapping[str, str]:
+        """The options by which jobs of a run are found, and more of them submitted.
+
+        A run keeps them: who goes on with it may have other settings.
+        """
+        return {}
+
+    def at(self, options: Mapping[str, str]) -> Backend:
+        """The backend as its ``lasting_options`` would be these."""
+        return self
+
     def room(self, resources: Resources) -> int | None:
         """How many jobs of this size run side by side, at least 1; None: a queue decides."""
         return self.traits.slots

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.bundles.digest import canonical_json
@@ -62,7 +63,8 @@ class RunPlan:
     what the task's code runs on, as keys and records name it. ``array`` is how many jobs carry the
     task out, each at an index of its own, from 0. ``found`` is the id of a bundle that equal work
     made already, or None, and ``interpreter`` where a job without an image has its code: neither
-    travels.
+    travels. ``options`` are those of the backend's settings by which its jobs are found, and more
+    of them submitted, also by other clients.
     """
 
     run_id: str
@@ -73,6 +75,7 @@ class RunPlan:
     array: int = 1
     found: str | None = None
     interpreter: Interpreter | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, as it lies on the remote for the job to read."""
@@ -83,6 +86,7 @@ class RunPlan:
             "image": self.image,
             "environment": self.environment,
             "array": self.array,
+            "options": dict(self.options),
             "task": self.task.to_json(),
         }
 
@@ -107,6 +111,7 @@ class RunPlan:
                 environment=str(found["environment"]),
                 task=task_of(found["task"]),
                 array=found["array"],
+                options={str(name): str(text) for name, text in found["options"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"not a run plan: {error!r:.200}") from error

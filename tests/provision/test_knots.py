@@ -22,6 +22,7 @@ from tests.provision.conftest import LOOKS, Account
 pytestmark = pytest.mark.heavy
 
 LONG_S = 120
+ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("batch", "cloudformation", "ec2", "ecr", "iam", "logs", "s3", "sts")
 
 
@@ -274,6 +275,43 @@ def test_a_run_on_a_knot_is_known_without_its_settings(
         other.cancel(long.run_id)
         with pytest.raises(errors.Cancelled):
             workspace.wait(long.run_id)
+
+
+DIES = """
+import os, sys
+import bundlerun as br
+from bundlerun.aws.session import Aws
+from tests.provision.test_knots import double
+name, store, when = sys.argv[1:]
+with br.open(store, context="work") as workspace:
+    knot = br.Knot(name, double, image="any", workspace=workspace)
+    client = Aws.of(workspace.scope.connections).client("batch")
+    client.meta.events.register(f"{when}.batch.SubmitJob", lambda **_: os.kill(os.getpid(), 9))
+    knot.map([1, 2])
+"""
+
+
+@pytest.mark.parametrize("when", ["before-call", "after-call"])
+def test_a_submit_to_a_knot_that_was_killed_goes_on_there(
+    account: Account, workspace: br.Workspace, tmp_path: Path, when: str
+) -> None:
+    """From a workspace that leads to another queue, or to none: each item runs once."""
+    br.Pars(account.name, workspace=workspace)
+    knot = br.Knot(account.name, double, pars=account.name, workspace=workspace)
+    store = tmp_path / "killed"
+    command = [sys.executable, "-c", DIES, account.name, str(store), when]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S)
+    assert done.returncode == -9, done.stderr
+    with br.open(store, context="work") as plain:
+        (record,) = plain.jobs()
+        assert list(plain.attach(record.run_id).results(LONG_S)) == [2, 4]
+    batch = account.client("batch")
+    told = {"name": "AFTER_CREATED_AT", "values": ["0"]}
+    jobs = batch.list_jobs(jobQueue=knot.outputs.queue, filters=[told])["jobSummaryList"]
+    assert len(jobs) == 1
+    (job,) = batch.describe_jobs(jobs=[jobs[0]["jobId"]])["jobs"]
+    assert job["tags"]["bundlerun:knot"] == account.name
+    assert f"/bundlerun-{account.name}:" in job["jobDefinition"]
 
 
 def test_what_jobs_leave_carries_the_tags_of_its_knot(

@@ -72,7 +72,10 @@ def opened(record: RunRecord, scope: RunScope) -> Call:
     call = Call(record, plan, seal, backend, scope)
     if seal is not None:
         checked_call(plan, seal)
-    return call if not record.adopted or record.settled else _as_others_left_it(call)
+    if record.adopted and not record.settled:
+        call = _as_others_left_it(call)
+    # Of a plan that nobody proved no word is taken.
+    return call if call.seal is None else replace(call, backend=backend.at(plan.options))
 
 
 def resumed(call: Call) -> Call:

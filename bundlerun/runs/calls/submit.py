@@ -228,6 +228,7 @@ def _planned(begun: Begun, sent: SentItems, function: SentFunction, scope: RunSc
         image=environment.image,
         environment=environment.environment,
         task=task,
+        options=backend.lasting_options(),
     )
     plan = sealed_plan(plan, begun.seal)
     largest, memory_mib = backend.traits.largest_array, request.resources.memory_mib
