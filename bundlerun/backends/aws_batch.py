@@ -340,7 +340,7 @@ class AWSBatch(Backend):
     def checks(self) -> Iterator[Check]:
         """See Backend.checks: who asks, and whether the queue can start anything."""
         if self._options.queue is None:
-            cure = "export BUNDLERUN_AWS_BATCH_QUEUE=NAME"
+            cure = "bundlerun aws up NAME --save, or export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE"
             yield Check("credentials and queue", None, "no AWS Batch queue is configured", cure)
             return
         yield checked("credentials", lambda: f"account {self._aws.account()}")
@@ -383,7 +383,8 @@ class AWSBatch(Backend):
             raise SettingsError(
                 f"no AWS Batch queue is configured: [backends.{self.name}] queue in"
                 f" {self._settings.file}",
-                hint="export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE (no account: bundlerun sandbox up)",
+                hint="bundlerun aws up NAME --save, or export BUNDLERUN_AWS_BATCH_QUEUE=QUEUE"
+                " (no account: bundlerun sandbox up)",
             )
         return queue
 

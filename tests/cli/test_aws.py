@@ -19,6 +19,9 @@ from pathlib import Path
 import pytest
 
 import bundlerun as br
+from bundlerun.backends.open import open_backend
+from bundlerun.connections import Connections
+from bundlerun.errors import SettingsError
 from bundlerun.settings import read_settings
 from tests.cli.conftest import Said
 from tests.provision.conftest import Account
@@ -417,6 +420,16 @@ def test_what_cannot_be_meant_is_refused_in_flags(
     said = bundlerun("aws", *arguments.split())
     assert said.code == 2, said
     assert f"try: {cure}" in said.err
+
+
+def test_a_machine_without_a_queue_is_led_to_up() -> None:
+    """By `doctor`, and by whoever wants to submit."""
+    backend = open_backend("AWSBatch", Connections(read_settings()))
+    (found,) = backend.checks()
+    assert str(found.cure).startswith("bundlerun aws up NAME --save")
+    with pytest.raises(SettingsError) as raised:
+        backend.find("run", "name")
+    assert str(raised.value.hint).startswith("bundlerun aws up NAME --save")
 
 
 def test_ctrl_c_says_what_goes_on_and_how_to_look(account: Account, ok: Cli) -> None:
