@@ -283,7 +283,11 @@ def _show_remote(workspace: Workspace, made: Up, context: Context) -> None:
     alone = made.knot.outputs.remote_only and not workspace.scope.settings.aws.session_seconds
     if bound is None:
         command = f"bundlerun remote {shlex.quote(context.name)} {remote}"
-        click.echo(f"# its remote is bound at the first use of one, or now: {command}", err=True)
+        click.echo(
+            f"# the context {context.name} gets its remote at the first use of one, or now:"
+            f" {command}",
+            err=True,
+        )
     elif alone and not f"{bound}/".startswith(f"{remote}/"):
         click.echo(
             f"# the context {context.name} is bound to {bound}, where the jobs' role cannot read;"
