@@ -89,7 +89,7 @@ def resumed(call: Call) -> Call:
         return call
     if call.seal is None or may_be_submitted(record):
         raise _not_ours(call)
-    return gone_on(call)
+    return call if _has_begun(call) else gone_on(call)
 
 
 def gone_on(call: Call) -> Call:
@@ -131,11 +131,16 @@ def may_be_submitted(record: RunRecord) -> bool:
     return record.adopted and time.time() - (record.submitted_s or 0.0) < ABANDONED_S
 
 
-def _is_complete(call: Call) -> bool:
+def _has_begun(call: Call) -> bool:
+    """Whether each item has a job; a repeat gets its own from a follower."""
     covered = sum(part.count for part in call.parts if part.items is None)
     if call.record.unsent is not None or covered < call.task.items:
         return False
-    return all(part.handle for part in call.parts)
+    return all(part.handle for part in call.parts if part.items is None)
+
+
+def _is_complete(call: Call) -> bool:
+    return _has_begun(call) and all(part.handle for part in call.parts)
 
 
 def _as_others_left_it(call: Call) -> Call:

@@ -16,6 +16,7 @@ from bundlerun.backends.job import Failure, JobHandle, JobState, JobStatus
 from bundlerun.errors import (
     BundlerunError,
     Cancelled,
+    CloudError,
     EngineError,
     InfraError,
     MissingOutput,
@@ -87,6 +88,7 @@ class Following:
         self._held: dict[int, Outcome] = {}
         self._again: dict[int, int] = {}
         self._noted_s: dict[int, float] = {}
+        self._refusal: str | None = None
         self._has_looked = False
         self._is_others = False
         self._is_owed = True
@@ -127,6 +129,7 @@ class Following:
         yield from self._never_begun(open)
         self._submit_rest()
         self._repeat()
+        yield from self._refused_repeats(open)
         if self._is_over():
             self.call = settle(self.call, self._gathering, wait=True)
         elsewhere = [s for s in statuses.values() if s.state is JobState.ELSEWHERE]
@@ -346,7 +349,8 @@ class Following:
     def _submit_rest(self) -> None:
         """Submit what a stumble kept from it: a repeat is noted before it has a job.
 
-        Raises EngineError where it stumbles again.
+        Raises EngineError where it stumbles again. Of a repeat that is refused for good the reason
+        is kept.
         """
         if self._is_all_submitted or self.call.record.cancel_asked_s is not None:
             return
@@ -357,6 +361,30 @@ class Following:
         except SubmitUnknown as error:
             # The next look asks for the job by its name.
             raise EngineError(error.message, hint=error.hint) from error
+        except (CloudError, UsageError) as error:
+            self.call = self.call.read_again()
+            if any(part.handle is None and part.items is None for part in self.call.parts):
+                raise
+            self._refusal = error.message
+
+    def _refused_repeats(self, open: OpenItems) -> Iterator[Ended]:
+        """The items that ran out of memory and whose repeat was refused."""
+        without = [part for part in self.call.parts if part.handle is None]
+        if without and self.call.record.judged:
+            # Another follower was told so, and has put all outcomes together.
+            for outcome in self._gathering.gathered(self.call.remote):
+                if outcome.index in open:
+                    yield self._ended(outcome)
+        for part in without if self._refusal is not None else []:
+            self._over.add(part.number)
+            why = (
+                "it ran out of memory, and could not be done again with"
+                f" {part.memory_mib} MiB: {self._refusal}"
+            )
+            for index in [index for index in part.all_items if index in open]:
+                outcome = Outcome(index, part.attempt - 1, failure=OutOfMemory.__name__, reason=why)
+                self._gathering.keep(outcome)
+                yield self._ended(outcome)
 
     def _repeat(self) -> None:
         """Submit once more, with more memory, what ran out of it.

@@ -23,7 +23,7 @@ from bundlerun.backends.job import (
     Resources,
     state_of_array,
 )
-from bundlerun.errors import Conflict, EngineError, SubmitUnknown, UsageError
+from bundlerun.errors import CloudError, Conflict, EngineError, SubmitUnknown, UsageError
 from bundlerun.futures.sealing import KEY_VARIABLE
 from bundlerun.remotes.base import Remote
 from bundlerun.settings import Settings
@@ -59,6 +59,8 @@ class Shelf(Backend):
         fate = self._fate()
         if fate == "die":
             os._exit(0)
+        if fate == "refused":
+            raise CloudError("the shelf takes no job of that size", hint="a smaller one")
         if fate == "before":
             raise EngineError("the shelf is too busy", hint="the same later")
         there = self._path(handle.id)
@@ -71,8 +73,8 @@ class Shelf(Backend):
         return handle
 
     def stumble(self, *fates: str) -> None:
-        """What becomes of the next submissions: "before" and "after" they were done an error,
-        "" none; "die": the process does, before."""
+        """What becomes of the next submissions: "before" and "after" they were done an error that
+        may pass, "" none; "refused": one that does not; "die": the process does, before."""
         (self.folder / "fates").write_text(",".join(fates))
 
     def room(self, resources: Resources) -> int | None:

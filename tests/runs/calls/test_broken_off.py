@@ -56,6 +56,25 @@ def test_a_repeat_whose_submit_stumbles_is_submitted_later(
     assert asked == 1 + fates.count("before") - (fates == ("after", "before"))
 
 
+def test_a_repeat_that_is_refused_for_good_fails_its_items_alone(scene: Scene, lab: Lab) -> None:
+    """With both reasons; the run ends, also for who attaches and asks again."""
+    remote = FileRemote(f"file://{lab.remote}")
+    run = scene.map(3, memory_mib=1000, memory_factor=2)
+    scene.shelf.stumble(*["refused"] * 9)
+    scene.shelf.work(run.run_id, remote, failing={1: hungry})
+    runs = [run, scene.workspace.attach(run.run_id)]
+    for each in runs:
+        first, error, third = each.results(LONG_S, return_exceptions=True)
+        assert (first, third) == (0, 2)
+        assert isinstance(error, errors.OutOfMemory)
+        assert "2000 MiB" in error.message
+        assert "takes no job of that size" in error.message
+    with pytest.raises(errors.OutOfMemory):
+        scene.workspace.wait(run.run_id)
+    (record,) = scene.workspace.jobs(run.run_id)
+    assert (record.settled, dict(record.tally)) == (True, {"failed": 1, "succeeded": 2})
+
+
 def test_a_map_that_is_cancelled_half_submitted_comes_to_its_end(scene: Scene, lab: Lab) -> None:
     """For who attaches, for `wait` and for `jobs`; its second array is never submitted."""
     scene.shelf.stumble("", "before")
