@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -113,7 +114,9 @@ class _Closure:
                     continue
                 self._seen.add(prefix)
                 path = module_file(root, prefix)
-                if path is not None:
+                if path is None:
+                    _check_there(prefix)
+                else:
                     check_loaded(prefix, path, file_digest(path))
                     self.modules.setdefault(root, {})[prefix] = path
                     todo += [(each, True) for each in imports_of(root, prefix, path)]
@@ -158,7 +161,7 @@ class _Closure:
 def _project_of(top: str) -> Path | None:
     """The folder of the top-level package or module ``top`` of a project, or None.
 
-    None for what is installed, built in, or nowhere.
+    None for what is installed, built in, or nowhere. Raises BadModule where its file is gone.
     """
     if top in sys.stdlib_module_names:
         return None
@@ -167,7 +170,25 @@ def _project_of(top: str) -> Path | None:
             if not _is_installed(place):
                 return place.parent
             return None
+    _check_there(top)
     return None
+
+
+def _check_there(name: str) -> None:
+    """Refuse a module of a project whose file is gone since its import.
+
+    Raises BadModule.
+    """
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if spec is None or type(spec.loader) is not SourceFileLoader or spec.origin is None:
+        return
+    path = Path(spec.origin).absolute()
+    if not path.exists() and not _is_installed(path):
+        raise BadModule(
+            f"{path} is gone, from which this process imported {name}: a job could not import it",
+            hint="the file again, or the function in the program that maps it",
+        )
 
 
 def _places(top: str) -> Iterator[Path]:

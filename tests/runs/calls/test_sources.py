@@ -149,6 +149,19 @@ def test_a_module_that_was_edited_after_its_import_is_refused(
     assert b"scale" not in sources_of(model.fit).data["lab/model.py"]
 
 
+@pytest.mark.parametrize(
+    ("name", "gone"), [("single", "single.py"), ("lab.model", "lab/model.py"), ("lab.model", "lab")]
+)
+def test_a_module_whose_file_is_gone_is_refused(lab: Path, name: str, gone: str) -> None:
+    """A job could not import it; it is not looked for among what is installed."""
+    (lab / "single.py").write_text("def fit(x):\n    return x\n")
+    func = module(name).fit
+    (lab / gone).rename(lab.parent / "away")
+    with pytest.raises(BadModule, match=r"is gone, from which this process imported") as refused:
+        sources_of(func)
+    assert refused.value.hint
+
+
 def test_a_file_that_was_only_touched_is_no_other_code(
     lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
