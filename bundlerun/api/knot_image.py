@@ -75,7 +75,7 @@ class KnotImage:
             chosen = chosen.but(requirements=None, base_image=None)
         if image is None:
             return self._func, chosen.but(image=self._asked.image)  # type: ignore[return-value]
-        if self._asked.no_cache and image.ref is None:
+        if self._asked.no_cache and image is self._image and image.ref is None:
             image.build(image.tags, no_cache=True)
         return (image, chosen) if self._func is None else (self._func, chosen.but(image=image))
 

@@ -415,6 +415,24 @@ def test_what_cannot_be_meant_is_refused_before_any_call(
     assert not calls
 
 
+class Maps(br.Pipe):
+    """A pipe that would make a Knot."""
+
+    def pipe_run(self, pipeline_input: Any) -> Any:
+        """See Pipe."""
+        return br.Knot("k1", double).name
+
+
+def test_inside_of_a_pipe_there_is_no_knot(workspace: br.Workspace) -> None:
+    """As for a map."""
+    calls = counted(workspace)
+
+    with pytest.raises(errors.BundlerunError) as raised:
+        workspace.apply(None, "out", Maps)
+    assert "br.Knot cannot be used inside of a pipe" in str(raised.value)
+    assert not calls
+
+
 def test_an_image_of_nothing_and_a_map_elsewhere_are_refused(
     account: Account, workspace: br.Workspace
 ) -> None:
