@@ -21,8 +21,8 @@ from tests.runs.calls.queued import Queued, queued
 
 pytestmark = pytest.mark.heavy
 
-ITEMS, ARRAYS = 7, 3
-EACH = 4
+ITEMS, ARRAYS = 4, 2
+EACH = 5
 """Kills between two submissions."""
 
 LONG_S = 60
@@ -30,8 +30,8 @@ LONG_S = 60
 
 @pytest.fixture
 def queue(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queued]:
-    """A queue whose arrays have three jobs at most, as AWS's have 10,000."""
-    short = replace(AWSBatch.traits, largest_array=3, pace=Pace(first_s=0.05, most_s=0.5))
+    """A queue whose arrays have two jobs at most, as AWS's have 10,000."""
+    short = replace(AWSBatch.traits, largest_array=2, pace=Pace(first_s=0.05, most_s=0.5))
     monkeypatch.setattr(AWSBatch, "traits", short)
     with queued(lab.path, monkeypatch) as found:
         yield found

@@ -23,8 +23,8 @@ LONG_S = 60
 
 @pytest.fixture
 def queue(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queued]:
-    """A queue that is looked at often, whose arrays have 100 jobs at most."""
-    often = replace(AWSBatch.traits, largest_array=100, pace=Pace(first_s=0.05, most_s=0.5))
+    """A queue that is looked at often, whose arrays have ten jobs at most."""
+    often = replace(AWSBatch.traits, largest_array=10, pace=Pace(first_s=0.05, most_s=0.5))
     monkeypatch.setattr(AWSBatch, "traits", often)
     with queued(lab.path, monkeypatch) as found:
         yield found
@@ -125,7 +125,7 @@ def test_a_generator_that_raises_in_the_middle_submits_nothing(queue: Queued) ->
 def test_any_number_of_items_comes_home(queue: Queued, count: int) -> None:
     """None, a plain job, one array, two arrays; ten thousand are dealt over their jobs."""
     workspace = queue.workspace()
-    run = queue.map(workspace, count, chunksize=max(1, count // 100))
+    run = queue.map(workspace, count, chunksize=max(1, count // 10))
     assert list(run.results(LONG_S)) == list(range(count))
     assert len(queue.jobs(run.run_id)) == (0 if not count else 1 if count < 101 else 2)
     assert set(queue.machines.begun.values()) <= {1}

@@ -125,7 +125,7 @@ def test_a_submit_is_killed_at_each_write(scene: Scene, lab: Lab) -> None:
     states: set[tuple[bool, bool]] = set()
     begun = {record.run_id for record in scene.workspace.jobs()}
     scene.workspace.close()
-    for number in spread(total, 40):
+    for number in spread(total, 24):
         ending = killed_at(submit, number)
         assert not ending.error, ending.error
         new = [r for r in scene.workspace.jobs() if r.run_id not in begun]
