@@ -60,6 +60,10 @@ class Call:
         """
         return [Part.from_json(dict(part)) for part in self.record.parts]
 
+    def parts_of(self, index: int) -> list[Part]:
+        """The parts that do the item, the first one first."""
+        return [part for part in self.parts if part.has(index)]
+
     @property
     def remote(self) -> Remote:
         """The remote of the run."""

@@ -32,7 +32,8 @@ from bundlerun.runs.calls.attach import gone_on, may_be_submitted
 from bundlerun.runs.calls.call import Call
 from bundlerun.runs.calls.cancel import end, end_item
 from bundlerun.runs.calls.gather import Gathering
-from bundlerun.runs.calls.parts import Part, repeat_of
+from bundlerun.runs.calls.parts import Part
+from bundlerun.runs.calls.repeats import Repeats
 from bundlerun.runs.calls.settle import settle
 from bundlerun.runs.claim import claimant
 from bundlerun.runs.keys import place_of
@@ -50,12 +51,6 @@ _NEVER_BEGUN = "it was cancelled before it was submitted"
 
 LOGS_AT_MOST = 20
 """The logs of so many such jobs of a part are asked for: they mostly say the same."""
-
-SUBMITTED_WITHIN_S = 30.0
-"""Seconds that another store has to submit a repeat that it noted.
-
-Then this one does. Where both do, one job does the work.
-"""
 
 
 class Following:
@@ -86,8 +81,7 @@ class Following:
         self._lost: set[int] = set()
         self._over: set[int] = set()
         self._held: dict[int, Outcome] = {}
-        self._again: dict[int, int] = {}
-        self._noted_s: dict[int, float] = {}
+        self._repeats = Repeats()
         self._refusal: str | None = None
         self._has_looked = False
         self._is_others = False
@@ -193,8 +187,10 @@ class Following:
         What a retried job or another part does again is held until then.
         """
         index = outcome.index
-        later = max((p.attempt for p in self._parts_of(index)), default=1)
-        if outcome.failure == OutOfMemory.__name__ and self._goes_again(index, outcome.attempt):
+        later = max((p.attempt for p in self.call.parts_of(index)), default=1)
+        if outcome.failure == OutOfMemory.__name__ and self._repeats.takes(
+            self.call, index, outcome.attempt
+        ):
             return False
         if outcome.attempt < later:
             return False
@@ -203,43 +199,14 @@ class Following:
             return False
         return True
 
-    def _goes_again(self, index: int, attempt: int) -> bool:
-        """Whether an item that ran out of memory is done once more, with more of it."""
-        task = self.call.task
-        if task.memory_factor <= 1 or self.call.seal is None:
-            return False
-        if self.call.record.cancel_asked_s is not None:
-            return False
-        if any(part.attempt > attempt for part in self._parts_of(index)):
-            return True
-        repeats = sum(part.items is not None for part in self._parts_of(index))
-        if repeats >= max(task.retries, 1):
-            return False
-        memory_mib = self._more_memory(index)
-        try:
-            resources = dataclasses.replace(task.resources, memory_mib=memory_mib)
-            self.backend.check_resources(resources, {"memory_mib"})
-        except UsageError:
-            return False
-        self._again[index] = attempt
-        return True
-
-    def _more_memory(self, index: int) -> int:
-        most = max(part.memory_mib for part in self._parts_of(index))
-        return int(most * self.call.task.memory_factor)
-
-    def _parts_of(self, index: int) -> list[Part]:
-        """The parts that do the item, the first one first."""
-        return [part for part in self.call.parts if part.has(index)]
-
     def _over_for(self, index: int) -> bool:
-        return all(part.number in self._over for part in self._parts_of(index))
+        return all(part.number in self._over for part in self.call.parts_of(index))
 
     def _left_out(self, part: Part, status: JobStatus | None, open: OpenItems) -> Iterator[Ended]:
         """What became of the open items of a part that has ended."""
         last = [index for index in part.all_items if index in open]
-        last = [i for i in last if self._parts_of(i)[-1].number == part.number]
-        last = [i for i in last if i not in self._again]
+        last = [i for i in last if self.call.parts_of(i)[-1].number == part.number]
+        last = [i for i in last if i not in self._repeats]
         if not last or part.handle is None:
             return
         other = self._other_job(part, last[0])
@@ -258,7 +225,9 @@ class Following:
                     index, part, reasons.get(child, status), told < LOGS_AT_MOST
                 )
                 told += 1
-            if outcome.failure == OutOfMemory.__name__ and self._goes_again(index, outcome.attempt):
+            if outcome.failure == OutOfMemory.__name__ and self._repeats.takes(
+                self.call, index, outcome.attempt
+            ):
                 continue
             self._gathering.keep(outcome)
             damage = self._gathering.damaged.get(index)
@@ -357,7 +326,7 @@ class Following:
         try:
             self.call = gone_on(self.call)
         except Cancelled:
-            self.call, self._again = self.call.read_again(), {}
+            self.call, self._repeats = self.call.read_again(), Repeats()
         except SubmitUnknown as error:
             # The next look asks for the job by its name.
             raise EngineError(error.message, hint=error.hint) from error
@@ -392,50 +361,11 @@ class Following:
         Where the jobs of a part all begin at once, no more than there is room for, and the rest of
         the items waits until those have ended.
         """
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, attempt in self._again.items():
-            by_size.setdefault((attempt + 1, self._more_memory(index)), []).append(index)
-        for (attempt, memory_mib), items in by_size.items():
-            room = self._room(memory_mib)
-            largest = min(room or len(items), self.backend.traits.largest_array)
-            for start in range(0, len(items), largest):
-                if room is not None and any(p.number not in self._over for p in self.call.parts):
-                    return
-                some = items[start : start + largest]
-                self._note_repeat(some, attempt, memory_mib)
-                self._submit_rest()
-
-    def _room(self, memory_mib: int) -> int | None:
-        resources = dataclasses.replace(self.call.task.resources, memory_mib=memory_mib)
-        return self.backend.room(resources)
-
-    def _note_repeat(self, items: list[int], attempt: int, memory_mib: int) -> None:
-        """Note ``items`` as a new part, not submitted yet."""
-        with holding(self.call.run_id, self.call.scope, wait=True):
-            # Another process that follows the run may have done so already.
-            self.call = self.call.read_again()
-            later = [part for part in self.call.parts if part.attempt >= attempt]
-            new = [i for i in items if not any(part.has(i) for part in later if part.items)]
-            if new and self.call.record.cancel_asked_s is None:
-                number = len(self.call.parts)
-                part = repeat_of(self.call.run_id, number, new, attempt, memory_mib)
-                theirs = self.call.numbered(part)
-                if theirs is not None and self._is_submitted_elsewhere(theirs):
-                    return
-                part = theirs or part
-                self.call = self.call.knowing(part)
-                if theirs is None:
-                    line = f"{len(new)} items ran out of memory: again with {memory_mib} MiB"
-                    self.call.scope.progress.line(line)
-                # What the other store did not see yet is numbered at the next look.
-                items = [index for index in items if part.has(index) or index not in new]
-        for index in items:
-            self._again.pop(index, None)
-
-    def _is_submitted_elsewhere(self, part: Part) -> bool:
-        """Whether another store may submit the part, which it noted, at this moment."""
-        since_s = self._noted_s.setdefault(part.number, time.monotonic())
-        return part.handle is None and time.monotonic() - since_s < SUBMITTED_WITHIN_S
+        for items, repeat, room in self._repeats.groups(self.call):
+            if room is not None and any(p.number not in self._over for p in self.call.parts):
+                return
+            self.call = self._repeats.noted(self.call, items, repeat)
+            self._submit_rest()
 
     def _ended(self, outcome: Outcome) -> Ended:
         """An outcome, decoded."""
@@ -463,4 +393,4 @@ class Following:
         )
 
     def _is_over(self) -> bool:
-        return not self._again and all(part.number in self._over for part in self.call.parts)
+        return not self._repeats and all(part.number in self._over for part in self.call.parts)
