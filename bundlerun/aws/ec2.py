@@ -45,6 +45,20 @@ def endpoints(client: Any, vpc: str) -> list[Json]:
     return _in_vpc(client, "describe_vpc_endpoints", "VpcEndpoints", vpc)
 
 
+def standing_endpoints(client: Any) -> set[str]:
+    """The ids of the region's VPC endpoints, without those that are deleted.
+
+    AWS tells them for some time after it.
+    """
+    with translated("asking for the VPC endpoints", client.meta.region_name):
+        return {
+            str(row["VpcEndpointId"])
+            for page in client.get_paginator("describe_vpc_endpoints").paginate()
+            for row in page["VpcEndpoints"]
+            if str(row.get("State")).lower() not in ("deleted", "deleting")
+        }
+
+
 def zones(client: Any) -> list[str]:
     """The names of the region's availability zones that can be used, sorted."""
     with translated("asking for the zones", client.meta.region_name):

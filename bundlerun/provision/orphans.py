@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bundlerun.aws import batch, deletions, iam, tagging
+from bundlerun.aws import batch, deletions, ec2, iam, tagging
 from bundlerun.aws.buckets import delete_bucket
 from bundlerun.aws.ecr import delete_repository
 from bundlerun.aws.session import Aws
@@ -277,6 +277,7 @@ def _tagged(aws: Aws) -> Iterator[Orphan]:
     """The things of this region that carry our tags, but stacks, roles and jobs."""
     client, seen = aws.client("resourcegroupstaggingapi"), set()
     definitions: dict[str, Orphan] = {}
+    endpoints: dict[str, Orphan] = {}
     for key in (KNOT_TAG, PARS_TAG):
         for arn, tags in tagging.tagged(client, key):
             what, name = _named(arn)
@@ -286,11 +287,15 @@ def _tagged(aws: Aws) -> Iterator[Orphan]:
             thing = _orphan(what, name, tags)
             if what == "AWS::Batch::JobDefinition":
                 definitions[arn] = thing
+            elif what == "AWS::EC2::VPCEndpoint":
+                endpoints[name] = thing
             else:
                 yield thing
-    # One that is deregistered is kept for half a year, with its tags.
+    # One that is deregistered is kept for half a year, with its tags; an endpoint for some time.
     active = batch.active_definitions(aws.client("batch"), list(definitions))
     yield from (thing for arn, thing in definitions.items() if arn in active)
+    there = ec2.standing_endpoints(aws.client("ec2")) if endpoints else set()
+    yield from (thing for each, thing in endpoints.items() if each in there)
 
 
 def _roles(aws: Aws) -> Iterator[Orphan]:

@@ -85,6 +85,7 @@ def test_all_that_lost_its_stack_is_found_and_removed(account: Account) -> None:
     assert account.all() <= whole
     assert swept(account) == ()
     assert account.all() == before
+    assert own(account, orphans(CountedAws()).found) == []
     assert swept(account) == ()
 
 
