@@ -121,18 +121,18 @@ class Down:
 def up(scope: Scope, pars: ParsOptions, knot: KnotOptions) -> Up:
     """The Knot and its Pars, made where they are missing.
 
-    ``pars`` is that of the Knot, or the Pars ``default``; where ``knot.pars`` was not asked for
-    and the Knot stands, it is the Knot's own. Raises as ``Provision.ensure_pars`` and
+    ``pars`` is that of the Knot, or the Pars ``default``; where the Knot stands, it is the Knot's
+    own. Where the Knot is refused, no Pars is made. Raises as ``Provision.ensure_pars`` and
     ``ensure_knot`` do.
     """
     with permitted():
         provision = _provision(scope)
-        if "pars" not in knot.given:
-            found = provision.find_knot(knot.name)
-            if found is not None:
-                pars = ParsOptions.of(found.options.pars, **_asked(pars))
+        # A Knot that stands is compared first: of one that is refused no Pars is made.
+        found = provision.agreed_knot(knot)
+        if found is not None:
+            pars = ParsOptions.of(found.options.pars, **_asked(pars))
         made = provision.ensure_pars(pars)
-        stands = provision.ensure_knot(knot, made.outputs)
+        stands = found or provision.ensure_knot(knot, made.outputs)
     return Up(made, stands, settings_of(stands, scope.settings.images))
 
 

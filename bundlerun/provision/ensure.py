@@ -170,6 +170,16 @@ class Provision:
         options = from_json(KnotOptions, self.stacks.options(stack))
         return KnotMade(options, KnotOutputs.of(stack.outputs), stack.id)
 
+    def agreed_knot(self, options: KnotOptions) -> KnotMade | None:
+        """The Knot of these options; None without one that is whole.
+
+        Raises Conflict where it was made of others, and shows both.
+        """
+        stack = self.stacks.find(knot_stack(options.name))
+        if stack is None or not stack.is_made:
+            return None
+        return KnotMade(self._agreed(options, stack), KnotOutputs.of(stack.outputs), stack.id)
+
     def knots_of(self, pars: str) -> list[str]:
         """The names of the Knots that were made for a Pars, sorted."""
         return sorted(

@@ -220,6 +220,17 @@ def test_asked_and_found_are_shown_where_they_differ(
     assert f"bundlerun aws down {name} --pars first" in said.err
 
 
+def test_a_knot_that_is_refused_makes_no_pars(account: Account, ok: Cli, bundlerun: Cli) -> None:
+    """One that stands in another Pars: what is asked for is compared before anything is made."""
+    name = account.name
+    ok("aws", "up", name, "--pars", name)
+    said = bundlerun("aws", "up", name, "--pars", f"{name}-b")
+    assert said.code == 5
+    assert f"pars: asked '{name}-b', found '{name}'" in said.err
+    assert "making" not in said.err
+    assert bundlerun("aws", "status", f"{name}-b").code == 4
+
+
 def test_a_stack_of_others_is_left_alone(account: Account, bundlerun: Cli) -> None:
     """A name that is not ours: refused by up and by down, exit code 5."""
     client = account.client("cloudformation")
