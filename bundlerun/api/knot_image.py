@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bundlerun.api.docker_image import DockerImage
-from bundlerun.errors import UsageError
+from bundlerun.errors import Conflict, EngineError, UsageError
 from bundlerun.images.image import checked_tags
+from bundlerun.provision.stacks import Left
 
 if TYPE_CHECKING:
     from bundlerun.connections import Connections
@@ -79,13 +80,15 @@ class KnotImage:
             image.build(image.tags, no_cache=True)
         return (image, chosen) if self._func is None else (self._func, chosen.but(image=image))
 
-    def clobber(self) -> None:
-        """Remove the image from the engine here.
-
-        Raises Conflict where a container uses it, EngineError.
-        """
-        if self._image is not None:
+    def clobber(self) -> tuple[Left, ...]:
+        """Remove the image from the engine here; what remains, and why."""
+        if self._image is None:
+            return ()
+        try:
             self._image.clobber()
+        except (Conflict, EngineError) as error:
+            return (Left("image on the engine here", self._name, error.message),)
+        return ()
 
     def _placed(self, image: DockerImage) -> DockerImage:
         image.name, image.tags, image.owner = self._name, self._tags, self._owner

@@ -204,9 +204,7 @@ class Knot:
         if pars:
             own, _ = bucket_and_prefix(self.outputs.remote)
             left += provision.delete_pars(shared, bucket=bucket, own=own)
-        if image:
-            self._image.clobber()
-        return left
+        return left + (self._image.clobber() if image else ())
 
     def _begun(
         self, begin: Callable[..., MapRun[Any]], options: MapOptions | None, more: dict[str, Any]

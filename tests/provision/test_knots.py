@@ -156,6 +156,26 @@ def test_a_clobbered_knot_says_so(account: Account, workspace: br.Workspace) -> 
     assert workspace.jobs(run.run_id)[0].state.value == "succeeded"
 
 
+def test_an_image_that_cannot_be_removed_remains(
+    account: Account, workspace: br.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Knot is gone all the same, and the reason is told."""
+    knot = br.Knot(
+        account.name,
+        double,
+        br.Pars(account.name, workspace=workspace),
+        requirements=[],
+        workspace=workspace,
+    )
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    kept, image = knot.clobber(image=True)
+    assert kept.what == "AWS::ECR::Repository"
+    assert (image.what, image.id) == ("image on the engine here", knot.outputs.repository)
+    assert "nowhere.sock" in image.why
+    with pytest.raises(errors.Conflict, match="is clobbered"):
+        knot.map([1])
+
+
 def test_a_map_on_a_knot_that_goes_meanwhile_says_so(
     account: Account, workspace: br.Workspace
 ) -> None:
