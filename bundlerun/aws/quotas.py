@@ -7,7 +7,6 @@ codes: EC2's page in the console of Service Quotas.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from bundlerun.aws.failures import translated
@@ -34,22 +33,14 @@ _STANDARD = frozenset(["a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"])
 _OTHERS = {"g": "G and VT", "vt": "G and VT", "p": "P", "f": "F", "inf": "Inf", "x": "X"}
 
 
-def kinds(instance_types: Iterable[str]) -> list[str]:
-    """The kinds of machines that instance types count for, sorted.
-
-    Families ("m7g") count as their types. A type of no kind named here is left out.
-    """
-    found = set()
-    for each in instance_types:
-        # "optimal" and "default_x86_64" are of standard families (AWS Batch user guide).
-        family = re.match(r"[a-z]+", each)
-        letters = "m" if each == "optimal" or each.startswith("default_") else ""
-        letters = letters or (family[0] if family else "")
-        if letters in _STANDARD:
-            found.add("standard")
-        elif letters in _OTHERS:
-            found.add(_OTHERS[letters])
-    return sorted(found)
+def kind_of(instance_type: str) -> str | None:
+    """The kind of machines that a type or a family ("m7g") counts for, if it is named."""
+    # Both are of standard families (AWS Batch user guide, "Compute environment parameters").
+    if instance_type == "optimal" or instance_type.startswith("default_"):
+        return "standard"
+    family = re.match(r"[a-z]+", instance_type)
+    letters = family[0] if family else ""
+    return "standard" if letters in _STANDARD else _OTHERS.get(letters)
 
 
 def vcpus_quota(client: Any, code: str) -> int:

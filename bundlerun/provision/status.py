@@ -252,6 +252,8 @@ class _Look:
         return self._asked(ec2.instance_types, client, chosen) or []
 
     def _quota(self, kind: str, code: str) -> Quota:
+        if not code:
+            return Quota(kind, "no code", None, "aws service-quotas list-service-quotas tells it")
         if code not in self._quotas:
             client = self._aws.client("service-quotas")
             try:
@@ -275,13 +277,16 @@ def _pars(stack: Stack) -> ParsStatus:
 
 
 def _quotas_of(machines: Machines | None) -> Iterator[tuple[str, str]]:
-    """The kinds and codes of the quotas that machines count for."""
+    """The kinds and codes of the quotas that machines count for; others have no code."""
     if machines is None:
         return
     codes = quotas.SPOT if machines.spot else quotas.ON_DEMAND
     how = "spot" if machines.spot else "on demand"
-    for kind in quotas.kinds(machines.instance_types):
+    kinds = {quotas.kind_of(each) for each in machines.instance_types}
+    for kind in sorted(each for each in kinds if each):
         yield f"{kind} machines, {how}", codes[kind]
+    if None in kinds:
+        yield f"other machines, {how}", ""
 
 
 def _counted(row: Mapping[str, Any], state: str) -> Mapping[str, int]:

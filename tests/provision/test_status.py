@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bundlerun.aws import quotas
 from bundlerun.errors import NotFound
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.orphans import orphans, remove
@@ -82,6 +83,27 @@ def test_what_is_smaller_is_what_may_run() -> None:
     knot = KnotStatus("k", "p", "CREATE_COMPLETE", "", machines=MACHINES, quotas=(unknown,))
     assert knot.most_vcpus == 16
     assert "standard (L-1): unknown: not allowed" in "\n".join(knot.lines())
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "kind"),
+    [
+        ("optimal", "standard"),
+        ("default_arm64", "standard"),
+        ("m7g", "standard"),
+        ("im4gn.large", "standard"),
+        ("g5.xlarge", "G and VT"),
+        ("vt1.3xlarge", "G and VT"),
+        ("p4d.24xlarge", "P"),
+        ("inf1.xlarge", "Inf"),
+        ("x2gd.medium", "X"),
+        ("trn1.2xlarge", None),
+        ("u-6tb1.56xlarge", None),
+    ],
+)
+def test_a_type_counts_for_a_quota(instance_type: str, kind: str | None) -> None:
+    """By the letters of its family."""
+    assert quotas.kind_of(instance_type) == kind
 
 
 def made(account: Account, **options: Any) -> str:
@@ -172,13 +194,14 @@ class ForbiddenAws(CountedAws):
 @pytest.mark.heavy
 def test_what_may_not_be_asked_is_named(account: Account) -> None:
     """And all the rest is told; the front of the queue is guessed from the list."""
-    queue = made(account)
+    queue = made(account, instance_types=["m5.large", "trn1.2xlarge"])
     aws = ForbiddenAws("GetServiceQuota", "GetJobQueueSnapshot")
     with disabled(account, queue):
         submit(account, queue, 1)
         told = status(aws, account.name)
     (knot,) = told.knots
-    assert [each.vcpus for each in knot.quotas] == [None]
+    assert [each.vcpus for each in knot.quotas] == [None, None]
+    assert "list-service-quotas" in knot.quotas[1].why
     assert "not you" in knot.quotas[0].why
     assert any("front of the queue" in each for each in told.unknown)
     assert knot.waits == (f"the compute environment {queue} is DISABLED and VALID",)
