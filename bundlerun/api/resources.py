@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from bundlerun.aws.buckets import bucket_tags, delete_bucket
-from bundlerun.aws.ecr import delete_repository, repository_tags
+from bundlerun.aws.buckets import bucket_tags
+from bundlerun.aws.ecr import repository_tags
 from bundlerun.aws.session import Aws
 from bundlerun.backends.open import backend_type
 from bundlerun.errors import (
@@ -25,7 +25,7 @@ from bundlerun.errors import (
     SettingsError,
     UsageError,
 )
-from bundlerun.provision import checks
+from bundlerun.provision import checks, users
 from bundlerun.provision.adopt import own_bucket
 from bundlerun.provision.ensure import (
     KnotMade,
@@ -105,11 +105,14 @@ class Up:
 class Down:
     """What was deleted, or would be, and what remains.
 
-    ``knot`` and ``pars`` are names (None: there is none, or it is kept), ``bucket`` and
+    ``name`` and ``of_pars`` are the Knot and the Pars that were meant. ``knot`` and ``pars`` are
+    they where they stand (None: there is none, or it is kept), ``bucket`` and
     ``repository`` those whose contents go. ``leads_here``: config.toml or a variable still leads
     jobs to the queue.
     """
 
+    name: str
+    of_pars: str
     knot: str | None
     pars: str | None
     bucket: str | None = None
@@ -158,9 +161,19 @@ def plan_down(
         of_shared = {} if shared is None else shared.outputs
         images = of_knot.get("Repository", KnotOptions(name).repository_name)
         takes_images = repository and repository_tags(aws, images).get(KNOT_TAG) == name
+        if takes_images:
+            using = users.repository_users(provision.stacks, images, f"Knot {name}")
+            _check_no_others(f"the repository {images}", using, "--repository")
         data = of_shared.get("Bucket") or own_bucket(aws, of_pars)
         takes_data = pars and bucket and bucket_tags(aws, data).get(PARS_TAG) == of_pars
+        if takes_data:
+            # The Knot itself goes first.
+            using = users.bucket_users(provision.stacks, data, f"Pars {of_pars}")
+            others = [each for each in using if each != f"Knot {name}"]
+            _check_no_others(f"the bucket {data}", others, "--bucket")
     return Down(
+        name=name,
+        of_pars=of_pars,
         knot=None if knot is None else name,
         pars=None if shared is None else of_pars,
         bucket=data if takes_data else None,
@@ -176,15 +189,15 @@ def down(scope: Scope, planned: Down) -> Down:
     """
     left: tuple[Left, ...] = ()
     with permitted():
-        provision, aws = _provision(scope), Aws.of(scope.connections)
+        provision = _provision(scope)
         if planned.knot is not None:
             left += provision.delete_knot(planned.knot, repository=planned.repository is not None)
         elif planned.repository is not None:
-            delete_repository(aws, planned.repository)
+            left += provision.delete_images(planned.name, planned.repository)
         if planned.pars is not None:
             left += provision.delete_pars(planned.pars, bucket=planned.bucket is not None)
         elif planned.bucket is not None:
-            delete_bucket(aws, planned.bucket)
+            left += provision.delete_data(planned.of_pars, planned.bucket)
     return replace(planned, left=left)
 
 
@@ -275,8 +288,9 @@ def _place(scope: Scope) -> Place:
 def unused_pars(scope: Scope) -> tuple[str, ...]:
     """The names of the Pars that no Knot uses."""
     with permitted():
-        stacks = _provision(scope).stacks.all()
-    used = {each.outputs.get("Pars") for each in stacks if KNOT_TAG in each.tags}
+        found = _provision(scope).stacks
+        stacks = found.all()
+        used = {found.outputs(each).get("Pars") for each in stacks if KNOT_TAG in each.tags}
     named = {each.tags[PARS_TAG] for each in stacks if PARS_TAG in each.tags}
     return tuple(sorted(named - used))
 
@@ -303,6 +317,14 @@ def _check_unused(provision: Provision, pars: str, knot: str) -> None:
         raise Conflict(
             f"the Pars {pars} is used by {', '.join(others)} too: nothing was deleted",
             hint=f"bundlerun aws down {others[0]}",
+        )
+
+
+def _check_no_others(what: str, others: list[str], flag: str) -> None:
+    if others:
+        raise Conflict(
+            f"{what} is used by {', '.join(others)} too: nothing was deleted",
+            hint=f"leave out {flag}",
         )
 
 

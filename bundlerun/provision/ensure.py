@@ -13,7 +13,7 @@ from bundlerun.aws.ecr import delete_repository, repository_tags
 from bundlerun.aws.session import Aws
 from bundlerun.errors import Conflict, NotFound
 from bundlerun.progress import SILENT, Progress
-from bundlerun.provision import adopt
+from bundlerun.provision import adopt, users
 from bundlerun.provision.knot_template import ParsOutputs, knot_template
 from bundlerun.provision.options import (
     DEFAULT_PARS,
@@ -181,12 +181,8 @@ class Provision:
         return KnotMade(self._agreed(options, stack), KnotOutputs.of(stack.outputs), stack.id)
 
     def knots_of(self, pars: str) -> list[str]:
-        """The names of the Knots that were made for a Pars, sorted."""
-        return sorted(
-            each.tags[KNOT_TAG]
-            for each in self.stacks.all()
-            if KNOT_TAG in each.tags and each.outputs.get("Pars") == pars
-        )
+        """The names of the Knots that use a Pars, sorted; those being made are among them."""
+        return users.knots_of(self.stacks, pars)
 
     def delete_knot(
         self, name: str, *, repository: bool = False, made: KnotMade | None = None
@@ -211,14 +207,21 @@ class Provision:
         own = stack.outputs.get("Repository", "")
         if not repository or repository_tags(self._aws, own).get(KNOT_TAG) != name:
             return left
-        delete_repository(self._aws, own)
-        return _without(left, _REPOSITORY, own)
+        return (*_without(left, _REPOSITORY, own), *self.delete_images(name, own))
+
+    def delete_images(self, name: str, own: str) -> tuple[Left, ...]:
+        """Delete the repository that the Knot ``name`` made; what remains, and why.
+
+        It remains while other Knots use it; one of another owner is not touched.
+        """
+        return self._rest_of_knot(name, own, repository=True)
 
     def _rest_of_knot(self, name: str, own: str, *, repository: bool) -> tuple[Left, ...]:
         if repository_tags(self._aws, own).get(KNOT_TAG) != name:
             return ()
-        if not repository:
-            return (Left(_REPOSITORY, own, KEPT),)
+        others = users.repository_users(self.stacks, own, f"Knot {name}")
+        if others or not repository:
+            return (Left(_REPOSITORY, own, _kept_for(others)),)
         delete_repository(self._aws, own)
         return ()
 
@@ -247,14 +250,21 @@ class Provision:
         own = stack.outputs.get("Bucket", "")
         if not bucket or bucket_tags(self._aws, own).get(PARS_TAG) != name:
             return left
-        delete_bucket(self._aws, own)
-        return _without(left, _BUCKET, own)
+        return (*_without(left, _BUCKET, own), *self.delete_data(name, own))
+
+    def delete_data(self, name: str, own: str) -> tuple[Left, ...]:
+        """Delete the bucket that the Pars ``name`` made; what remains, and why.
+
+        It remains while another Pars or a Knot uses it; one of another owner is not touched.
+        """
+        return self._rest_of_pars(name, own, bucket=True)
 
     def _rest_of_pars(self, name: str, own: str, *, bucket: bool) -> tuple[Left, ...]:
         if bucket_tags(self._aws, own).get(PARS_TAG) != name:
             return ()
-        if not bucket:
-            return (Left(_BUCKET, own, KEPT),)
+        others = users.bucket_users(self.stacks, own, f"Pars {name}")
+        if others or not bucket:
+            return (Left(_BUCKET, own, _kept_for(others)),)
         delete_bucket(self._aws, own)
         return ()
 
@@ -300,6 +310,12 @@ class Provision:
             for logical, (kind, output) in things.items()
             if logical not in template["Resources"] and output in stack.outputs
         ]
+
+
+def _kept_for(users: list[str]) -> str:
+    if not users:
+        return KEPT
+    return f"the {users[0]} uses it" if len(users) == 1 else f"{', '.join(users)} use it"
 
 
 def _without(left: tuple[Left, ...], what: str, name: str) -> tuple[Left, ...]:

@@ -16,6 +16,7 @@ from bundlerun.progress import SILENT, Progress
 from bundlerun.provision.ensure import knot_stack, pars_stack
 from bundlerun.provision.stacks import UNMADE, Left, Stack, Stacks
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG, STACK_TAG
+from bundlerun.remotes.s3 import bucket_and_prefix
 
 STACK = "AWS::CloudFormation::Stack"
 ROLE = "AWS::IAM::Role"
@@ -83,31 +84,38 @@ class Orphan:
 
 @dataclass(frozen=True)
 class _Used:
-    """The stacks that stand, and what their outputs name.
+    """The stacks that stand, and what they use.
 
-    What a stack adopted is its own too: ``named`` has the stack by the names of things.
+    ``named`` has the stack by the names of things: what one adopted is its own too. ``shared`` has
+    the Knot's stack by that of its Pars, which is used as long as the Knot stands.
     """
 
     standing: frozenset[str]
     named: Mapping[str, str]
+    shared: Mapping[str, str]
 
     @classmethod
-    def of(cls, stacks: Iterable[Stack]) -> _Used:
+    def of(cls, stacks: Stacks, found: Iterable[Stack]) -> _Used:
         """What is used by the stacks that are whole, or at which somebody works."""
-        standing = [each for each in stacks if each.status not in (*UNMADE, "DELETE_FAILED")]
+        standing = [each for each in found if each.status not in (*UNMADE, "DELETE_FAILED")]
+        # Stacks of others use nothing of ours.
+        told = [(each.name, stacks.outputs(each)) for each in standing if _owner(each.tags)[1]]
         named = {
-            # Of an ARN the name; subnets are several.
-            part.rpartition("/")[2] if part.startswith("arn:") else part: each.name
-            for each in standing
-            for value in each.outputs.values()
-            for part in value.split(",")
+            thing: name
+            for name, outputs in told
+            for each in outputs.values()
+            for thing in _in(each)
         }
-        return cls(frozenset(each.name for each in standing), named)
+        shared = {pars_stack(outputs["Pars"]): name for name, outputs in told if "Pars" in outputs}
+        return cls(frozenset(each.name for each in standing), named, shared)
 
     def by(self, orphan: Orphan, among: Iterable[Orphan]) -> str | None:
         """The stack that uses a thing, or the VPC that it is part of; None without one."""
+        # A Pars outlives its stack for the Knots that use it.
         if orphan.stack in self.standing:
             return orphan.stack
+        if orphan.stack in self.shared:
+            return self.shared[orphan.stack]
         ids = [orphan.id]
         if orphan.what in _NETWORK:
             vpcs = (each for each in among if each.what == "AWS::EC2::VPC")
@@ -137,16 +145,18 @@ def orphans(aws: Aws) -> Orphans:
         things += _roles(aws)
     except (AccessDenied, CloudError) as error:
         unknown = (error.message,)
-    stacks = Stacks(aws).all()
-    used = _Used.of(stacks)
+    reader = Stacks(aws)
+    stacks = reader.all()
+    used = _Used.of(reader, stacks)
     found = {each for each in things if used.by(each, things) is None}
     found -= {each for each in found if each.what == ROLE and _serves(aws, each, used)}
-    found |= {
+    unmade = {
         Orphan(STACK, each.id, owner, each.name, f"it is {each.status}")
         for each in stacks
         for owner, name in [_owner(each.tags)]
-        if name == each.name and each.name not in used.standing
+        if name == each.name
     }
+    found |= {each for each in unmade if used.by(each, ()) is None}
     return Orphans(tuple(sorted(found, key=_order)), unknown)
 
 
@@ -165,7 +175,7 @@ def remove(
     anything is deleted.
     """
     stacks = Stacks(aws, progress=progress, sleep=sleep)
-    used = _Used.of(stacks.all())
+    used = _Used.of(stacks, stacks.all())
     removal = _Removal(aws, stacks, data, sleep)
     left: list[Left] = []
     for each in sorted(found, key=_order):
@@ -334,6 +344,15 @@ def _owner(tags: Mapping[str, str]) -> tuple[str, str]:
     if PARS_TAG in tags:
         return f"Pars {tags[PARS_TAG]}", pars_stack(tags[PARS_TAG])
     return "", ""
+
+
+def _in(output: str) -> Iterator[str]:
+    """The names of things in an output: of an ARN the last part; subnets are several."""
+    for part in output.split(","):
+        if part.startswith("s3://"):
+            yield bucket_and_prefix(part)[0]
+        else:
+            yield part.rpartition("/")[2] if part.startswith("arn:") else part
 
 
 def _named(arn: str) -> tuple[str, str]:

@@ -208,12 +208,17 @@ def _stacks(place: Place, pars: ParsOptions | None, knot: KnotOptions | None) ->
         "cloudformation:DeleteStack",
         "cloudformation:DescribeStackEvents",
         "cloudformation:DescribeStacks",
-        "cloudformation:GetTemplate",
     ]
     where = [place.arn("cloudformation", f"stack/{name}/*") for name in names]
+    # What others use, and who is still being made, is told by their templates.
+    every = [place.arn("cloudformation", "stack/bundlerun-*/*")]
     # DescribeStacks without a name (API reference).
     listing = ["cloudformation:DescribeStacks", "cloudformation:ListStacks"]
-    return [allow("Stacks", own, where), allow("ListStacks", listing, [ANY])]
+    return [
+        allow("Stacks", own, where),
+        allow("ReadStacks", ["cloudformation:GetTemplate"], every),
+        allow("ListStacks", listing, [ANY]),
+    ]
 
 
 def _adopted(place: Place, things: Things) -> list[Json]:

@@ -126,6 +126,18 @@ class Stacks:
             raise _foreign(stack.name)
         return found
 
+    def outputs(self, stack: Stack) -> Mapping[str, str]:
+        """What a stack tells of what it has, or will tell.
+
+        CloudFormation tells no outputs until all is made: meanwhile they are those that its
+        template says outright.
+        """
+        if stack.outputs or stack.is_made or stack.status == "ROLLBACK_COMPLETE":
+            return stack.outputs
+        told = cloudformation.template_of(self._client(), stack.id).get("Outputs") or {}
+        rows = {key: row["Value"] for key, row in told.items()}
+        return {key: value for key, value in rows.items() if isinstance(value, str)}
+
     def ensure(self, wanted: Wanted) -> tuple[Stack, bool]:
         """The stack that is wanted, and whether it was made now.
 

@@ -460,3 +460,31 @@ def test_ctrl_c_says_what_goes_on_and_how_to_look(account: Account, ok: Cli) -> 
     assert f"bundlerun aws status {name} shows it" in err
     assert "Traceback" not in err
     assert variables(ok("aws", "up", name, "--pars", name))
+
+
+def test_what_others_use_is_refused_and_nothing_goes(
+    account: Account, ok: Cli, bundlerun: Cli
+) -> None:
+    """A repository and a bucket that another Knot and Pars were given stay, with both."""
+    name, other, shared = account.name, f"{account.name}-2", f"bundlerun/{account.name}"
+    told = variables(ok("aws", "up", name, "--pars", name))
+    bucket = told["BUNDLERUN_BUCKET"]
+    ok("aws", "up", other, "--pars", other, "--bucket", f"{bucket}/x", "--repository", shared)
+    before = account.all()
+    try:
+        said = bundlerun("aws", "down", name, "--repository")
+        assert said.code != 0
+        assert f"the repository {shared} is used by Knot {other} too: nothing" in said.err
+        said = bundlerun("aws", "down", name, "--pars", "--bucket", "--yes")
+        assert said.code != 0
+        assert f"is used by Pars {other}, Knot {other} too: nothing was deleted" in said.err
+        assert account.all() == before
+        ok("aws", "down", name, "--pars")
+        for flags in (["--repository"], ["--pars", "--bucket", "--yes"]):
+            said = bundlerun("aws", "down", name, *flags)
+            assert said.code != 0
+            assert f"{other} too: nothing was deleted" in said.err
+    finally:
+        ok("aws", "down", other, "--pars", "--repository")
+    ok("aws", "down", name, "--repository", "--pars", "--bucket", "--yes")
+    assert not {each for each in account.all() if name in each}
