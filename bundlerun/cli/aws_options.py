@@ -98,10 +98,9 @@ def options_of(
     if pars is not None:
         own["pars"] = pars
     with _in_flags():
-        return (
-            ParsOptions.of(pars or DEFAULT_PARS, **shared, **both),
-            KnotOptions.of(name, **own, **both),
-        )
+        # The Knot first: it knows the name of its Pars as an option, with the flag to mend it.
+        knot = KnotOptions.of(name, **own, **both)
+        return ParsOptions.of(pars or DEFAULT_PARS, **shared, **both), knot
 
 
 @contextmanager

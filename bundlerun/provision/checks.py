@@ -77,7 +77,14 @@ def name(value: Any, what: str) -> str:
     "General purpose bucket naming rules": 63 characters with account and region).
     """
     rule = "2 to 32 lower-case letters, digits and single hyphens, a letter first"
-    return _matching(value, what, _NAME, rule, "lab")
+    return _matching(value, what, _NAME, rule, _near_name(value))
+
+
+def _near_name(value: Any) -> str:
+    """The nearest name to what was given that can be one: ``my-lab`` for ``My_Lab``."""
+    words = re.findall(r"[a-z0-9]+", str(value).lower())
+    near = "-".join(words)[:32].strip("-").lstrip("0123456789-")
+    return near if _NAME.fullmatch(near) else "lab"
 
 
 def batch_name(value: Any, what: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -164,6 +166,22 @@ class KnotOptions:
         made._check_jobs()
         return made
 
+    def check_job(self, vcpus: float | None, gpus: int | None) -> None:
+        """Refuse sizes of a job that no machine of the queue can have.
+
+        Raises UsageError.
+        """
+        if vcpus is not None and vcpus > self.max_vcpus:
+            raise UsageError(
+                f"a job of vcpus={vcpus} never starts where max_vcpus={self.max_vcpus}",
+                hint=f"max_vcpus={math.ceil(vcpus)}",
+            )
+        if gpus and _NO_GPUS.issuperset(self.instance_types):
+            raise UsageError(
+                f"gpus={gpus}: {', '.join(self.instance_types)} has no machine with a GPU",
+                hint="instance_types=['g5']",
+            )
+
     @property
     def platform(self) -> str:
         """The platform of its machines, "linux/amd64" or "linux/arm64"."""
@@ -217,16 +235,7 @@ class KnotOptions:
             )
 
     def _check_jobs(self) -> None:
-        if self.vcpus is not None and self.vcpus > self.max_vcpus:
-            raise UsageError(
-                f"a job of vcpus={self.vcpus} never starts where max_vcpus={self.max_vcpus}",
-                hint=f"max_vcpus={self.vcpus}",
-            )
-        if self.gpus and _NO_GPUS.issuperset(self.instance_types):
-            raise UsageError(
-                f"gpus={self.gpus}: {', '.join(self.instance_types)} has no machine with a GPU",
-                hint="instance_types=['g5']",
-            )
+        self.check_job(self.vcpus, self.gpus)
         made = ("script_path", "requirements", "base_image", "no_cache", "image_tags")
         if self.image is not None and (both := [n for n in made if getattr(self, n)]):
             raise UsageError(f"image is there already, and {both[0]} makes one", hint="image=None")
@@ -286,11 +295,41 @@ _KNOT_FORMS: Mapping[str, Callable[[Any, str], Any]] = {
 """
 
 
+_ELSEWHERE: Mapping[str, str] = {
+    "docker_image": "image",
+    "image_script_path": "script_path",
+    "image_github_installs": "requirements",
+    "repo_name": "repository",
+    "no_image_cache": "no_cache",
+    "job_def_vcpus": "vcpus",
+    "memory": "memory_mib",
+    "n_gpus": "gpus",
+    "volume_size": "volume_gib",
+    "ec2_key_pair": "key_pair",
+    "job_queue_name": "queue_name",
+    "batch_service_role_name": "batch_service_role",
+    "ecs_instance_role_name": "instance_role",
+    "spot_fleet_role_name": "spot_fleet_role",
+    "use_default_vpc": "vpc",
+    "ipv4_cidr": "cidr",
+    "instance_tenancy": "tenancy",
+    "aws_resource_tags": "tags",
+}
+"""Options as cloudknot 0.6.1 calls them, for who comes from there."""
+
+
 def _check_known(kind: type, given: Mapping[str, Any]) -> None:
     known = [each.name for each in fields(kind) if each.name not in ("name", "given")]
+    what = kind.__name__.removesuffix("Options")
     for option in given:
         if option not in known:
-            raise UsageError(f"there is no option {option!r:.60}", hint=", ".join(known))
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.75)
+            meant = [each for each in (_ELSEWHERE.get(option), *near) if each in known]
+            raise UsageError(
+                f"{option!r:.60} is not an option of a {what}"
+                + (f"; did you mean {meant[0]!r}?" if meant else ""),
+                hint=f"help(bundlerun.{what})",
+            )
 
 
 def _checked(

@@ -12,6 +12,7 @@ import pytest
 
 import bundlerun as br
 from bundlerun.backends.open import backend_type
+from bundlerun.errors import UsageError
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.settings import AwsSettings, RunSettings
 
@@ -89,3 +90,18 @@ def test_a_row_of_what_is_not_there_is_noticed() -> None:
     assert not is_there("`Knot(memory=)`")
     assert not is_there("`[run] memory`")
     assert not is_there("")
+
+
+def test_their_names_of_options_are_answered_by_ours() -> None:
+    """Who types an argument of cloudknot's is told the one of the same kind here."""
+    kinds = {"Pars": ParsOptions, "Knot": KnotOptions}
+    asked = 0
+    for kind, options in kinds.items():
+        for theirs, ours, *_ in rows(f"cloudknot 0.6.1: {kind}"):
+            told = re.fullmatch(rf"`{kind}\((\w+)=\)`", ours)
+            if told is None or told[1] in (theirs.strip("`"), "name"):
+                continue
+            asked += 1
+            with pytest.raises(UsageError, match=f"did you mean '{told[1]}'"):
+                options.of("lab", **{theirs.strip("`"): 1})
+    assert asked > 15

@@ -406,7 +406,8 @@ def test_without_credentials_or_a_region_the_cure_is_named(
 @pytest.mark.parametrize(
     ("arguments", "cure"),
     [
-        ("up Lab_1", "bundlerun aws up lab"),
+        ("up Lab_1", "bundlerun aws up lab-1"),
+        ("up lab --pars Lab_1", "--pars lab-1"),
         ("up lab --cidr 10.0.0.0/16", "--vpc new"),
         ("up lab --vpc new --tenancy host", "--tenancy dedicated"),
         ("up lab --bid-percentage 50", "--spot"),

@@ -163,3 +163,34 @@ def test_only_what_was_asked_for_can_differ() -> None:
 def test_another_function_is_no_difference() -> None:
     """An edited function needs no other queue."""
     assert differences(KnotOptions.of("k1", func=len), KnotOptions.of("k1", func=sum)) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("my_lab", "my-lab"),
+        ("Lab", "lab"),
+        ("2nd lab!", "nd-lab"),
+        ("x" * 40, "x" * 32),
+        (7, "lab"),
+    ],
+)
+def test_a_name_that_cannot_be_is_answered_by_the_nearest(given: Any, near: str) -> None:
+    """And what is proposed is taken."""
+    with pytest.raises(UsageError) as raised:
+        KnotOptions.of(given)
+    assert raised.value.hint == f"name={near!r}"
+    assert KnotOptions.of(near).name == near
+    with pytest.raises(UsageError) as raised:
+        KnotOptions.of("lab", pars=given)
+    assert raised.value.hint == f"pars={near!r}"
+
+
+def test_an_option_that_is_mistyped_is_answered_by_the_one_that_is_near() -> None:
+    """One line, and not all that there are."""
+    with pytest.raises(UsageError, match="did you mean 'max_vcpus'") as raised:
+        KnotOptions.of("lab", max_vcpu=3)
+    assert raised.value.hint == "help(bundlerun.Knot)"
+    with pytest.raises(UsageError, match="'colour' is not an option of a Pars") as raised:
+        ParsOptions.of("lab", colour="red")
+    assert "did you mean" not in raised.value.message
