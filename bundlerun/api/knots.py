@@ -22,6 +22,7 @@ from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.stacks import Left
 from bundlerun.remotes.s3 import bucket_and_prefix
 from bundlerun.runs.calls.options import MapOptions
+from bundlerun.runs.limits import LeftOut
 
 if TYPE_CHECKING:
     from bundlerun.api.workspace import Workspace
@@ -230,6 +231,15 @@ class Knot:
                 f"a Knot maps on its own queue, not on {chosen.backend}",
                 hint=f"br.map(function, items, backend={chosen.backend!r})",
             )
+        settings = self._connections.settings.run
+        vcpus = settings.vcpus if isinstance(chosen.vcpus, LeftOut) else chosen.vcpus
+        gpus = settings.gpus if isinstance(chosen.gpus, LeftOut) else chosen.gpus
+        try:
+            self.options.check_job(vcpus, gpus)
+        except UsageError as error:
+            raise UsageError(
+                error.message, hint=f"less, or another Knot: br.Knot(NAME, function, {error.hint})"
+            ) from error
         return chosen
 
     def _check(self) -> None:

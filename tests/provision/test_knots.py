@@ -107,6 +107,25 @@ def test_a_knot_maps_on_machines_of_its_own(account: Account, workspace: br.Work
     assert job["container"]["jobRoleArn"] == pars.outputs.job_role
 
 
+def test_a_job_that_no_machine_of_the_knot_can_have_is_refused(
+    account: Account, workspace: br.Workspace
+) -> None:
+    """Before anything is built or sent: in the queue it would wait for ever."""
+    knot = br.Knot(
+        account.name,
+        double,
+        br.Pars(account.name, workspace=workspace),
+        max_vcpus=4,
+        workspace=workspace,
+    )
+    with pytest.raises(errors.UsageError, match="vcpus=8 never starts where max_vcpus=4") as raised:
+        knot.map([1], vcpus=8)
+    assert "max_vcpus=8" in str(raised.value.hint)
+    with pytest.raises(errors.UsageError, match="no machine with a GPU"):
+        knot.starmap([(1,)], gpus=1)
+    assert knot.jobs() == []
+
+
 def test_a_pars_and_a_knot_take_few_calls(account: Account, workspace: br.Workspace) -> None:
     """12 and less, beside the looks; 4 where they are found again; a map 5, and then 2."""
     calls = counted(workspace)
