@@ -118,6 +118,7 @@ def map_local(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     def map_all() -> None:
         results[:] = br.map(square, range(given.count), image=image).results(LONG_S)
 
+    found.update(repeated("one", lambda: list(br.map(square, [1], image=image).results(LONG_S)), 3))
     found.update(repeated("seconds", map_all, 3))
     if results != [item * item for item in range(given.count)]:
         raise RuntimeError(f"the results begin with {results[:3]}")

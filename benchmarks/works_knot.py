@@ -97,6 +97,7 @@ def local(place: Place) -> list[Row]:
     over = {"over": found["seconds"] - found["bare"]} if found else {}
     title = "`br.map` of 1,000 trivial items, Local"
     return [
+        _row("`br.map` of one item, Local: time", "s", (found, {}), "one"),
         _row(f"{title}: time", "s", (found, {}), "seconds"),
         _row(f"{title}: less a bare run of the image", "s", (over, {}), "over", Target(3)),
     ]
