@@ -33,6 +33,7 @@ def main(name: str = "mv-prod", bucket: str | None = None) -> None:
     run = knot.map(scales)
     for scale, product in zip(scales, run.results(timeout=3600), strict=True):
         print(f"{scale:6.2f}: {product.std():12.2f} (expected: {SIZE**0.5 * scale**2:12.2f})")
+    br.wait(run.run_id)  # the results are there before the end of the run is written down
     print(knot.view_jobs())
     for left in knot.clobber(pars=True, repository=True, image=True):
         print(f"remains: {left}")

@@ -39,6 +39,10 @@ def repository(
     name = f"bundlerun/{account.name}"
     yield name
     remove_images(engine, name)
+    for row in engine.api.images():
+        # What lost its names is known by its digest still.
+        if any(name in digest for digest in row.get("RepoDigests") or ()):
+            engine.api.remove_image(row["Id"], force=True)
 
 
 def tags(registry: str, repository: str) -> set[str]:
