@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -97,9 +98,10 @@ class Queued:
 
     def until_idle(self) -> None:
         """Wait until no job is being carried out."""
-        ended = threading.Event()
-        while any(not job.final for job in self.aws.batch.jobs.among(lambda job: True)):
-            ended.wait(0.01)
+        end_s = time.monotonic() + HELD_S
+        while left := self.aws.batch.jobs.among(lambda job: not job.final):
+            assert time.monotonic() < end_s, [(job.id, job.status, job.reason) for job in left]
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager
