@@ -31,8 +31,8 @@ _REPOSITORY = re.compile(
 _INSTANCES = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)?")
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,17}")
 _VPC = re.compile(r"vpc-[0-9a-f]{8,17}")
-_TAG_KEY = re.compile(r"[\w\s.:/+@-]*")
-_TAG = re.compile(r"[\w\s.:/=+@-]*")
+_TAG_KEY = re.compile(r"[\w .:/+@-]*")
+_TAG = re.compile(r"[\w .:/=+@-]*")
 _CODE = re.compile(r"[a-z]+\d+([a-z]*)")
 
 
@@ -188,6 +188,12 @@ def tags(value: Any, what: str) -> dict[str, str]:
             raise UsageError(
                 f"{what} may have letters, digits, spaces and . : / + - @ _, the values = too, not"
                 f" {key!r:.60}: {told!r:.60}",
+                hint=example,
+            )
+        if key != key.strip() or told != told.strip():
+            # The setting of a job's tags is one line, around whose parts spaces are nothing.
+            raise UsageError(
+                f"{what} cannot begin or end with a space: {key!r:.60}: {told!r:.60}",
                 hint=example,
             )
         if key.lower().startswith(("aws:", "bundlerun:")):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from bundlerun.backends.open import backend_type
 from bundlerun.errors import UsageError
 from bundlerun.provision import checks
 
@@ -236,6 +237,8 @@ class KnotOptions:
 
     def _check_jobs(self) -> None:
         self.check_job(self.vcpus, self.gpus)
+        if self.retries is not None:
+            backend_type("AWSBatch").check_limits(retries=self.retries, timeout_s=None)
         made = ("script_path", "requirements", "base_image", "no_cache", "image_tags")
         if self.image is not None and (both := [n for n in made if getattr(self, n)]):
             raise UsageError(f"image is there already, and {both[0]} makes one", hint="image=None")

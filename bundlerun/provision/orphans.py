@@ -266,7 +266,7 @@ class _Removal:
         for arn in iam.instance_profiles(client, orphan.id):
             profile = arn.rpartition("/")[2]
             # A profile takes no tags in a template: the name that CloudFormation gives tells it.
-            if not profile.startswith(f"{orphan.stack}-"):
+            if not profile.startswith(f"{orphan.stack}-InstanceProfile-"):
                 why = f"it is in the instance profile {profile}, which bundlerun did not make"
                 return (Left(ROLE, orphan.id, why),)
             deletions.delete_profile(self._aws, profile, orphan.id)

@@ -183,12 +183,12 @@ def _things(pars: ParsOptions | None, knot: KnotOptions | None) -> Things:
         else ()
     )
     named = [role for role in asked if role]
-    own = f"bundlerun-pars-{name}-*"
+    own = _generated(name)
     return Things(
         bucket=bucket,
         roles=(own, *named),
         given_roles=(own, *named),
-        profiles=(own,),
+        profiles=(f"bundlerun-pars-{name}-*",),
         queue=knot.queue if knot else "bundlerun-*",
         environment=knot.environment if knot else "bundlerun-*",
         log_group=knot.log_group if knot else "/bundlerun/knot/*",
@@ -196,6 +196,16 @@ def _things(pars: ParsOptions | None, knot: KnotOptions | None) -> Things:
         definitions=knot.job_definition if knot else "bundlerun-*",
         new_network=pars is None or pars.vpc == "new",
     )
+
+
+def _generated(pars: str) -> str:
+    """The names that CloudFormation gives to the roles of a Pars.
+
+    STACK-LOGICAL-SUFFIX in at most 64 characters, for which it cuts the stack's name
+    (CloudFormation user guide, "Name type"); the suffix has 12 or 13.
+    """
+    stack, most = f"bundlerun-pars-{pars}", 64 - len("-InstanceRole-") - 13
+    return f"{stack}-*" if len(stack) <= most else f"{stack[:most]}*"
 
 
 def _stacks(place: Place, pars: ParsOptions | None, knot: KnotOptions | None) -> list[Json]:

@@ -309,3 +309,14 @@ def test_the_tables_have_what_the_code_calls_and_no_more() -> None:
     """An operation that is called nowhere any more must leave its table, and the policy."""
     assert set(operations()) == RUN | PROVISION
     assert not RUN & PROVISION
+
+
+@pytest.mark.parametrize("name", ["lab", "a-name-of-twenty-four-abc", "a" * 32])
+@pytest.mark.parametrize("logical", ["JobRole", "InstanceRole"])
+def test_the_roles_that_cloudformation_names_may_be_made(name: str, logical: str) -> None:
+    """Of a long stack's name it keeps what fits into 64 characters."""
+    policy = provision_policy(Place(), pars=ParsOptions.of(name))
+    end = f"-{logical}-1LDUBY3Q2HBCS"
+    role = f"arn:aws:iam::1:role/{f'bundlerun-pars-{name}'[: 64 - len(end)]}{end}"
+    for action in ("iam:CreateRole", "iam:PassRole"):
+        assert any(fnmatchcase(role, each) for each in resources(policy, action))
