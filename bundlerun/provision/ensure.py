@@ -205,9 +205,12 @@ class Provision:
         adopted = self._adopted(stack, {"Repository": (_REPOSITORY, "Repository")})
         left = (*self.stacks.delete(stack.id), *adopted)
         own = stack.outputs.get("Repository", "")
-        if not repository or repository_tags(self._aws, own).get(KNOT_TAG) != name:
+        looks = repository or Left(_REPOSITORY, own, ADOPTED) in left
+        if not looks or repository_tags(self._aws, own).get(KNOT_TAG) != name:
             return left
-        return (*_without(left, _REPOSITORY, own), *self.delete_images(name, own))
+        rest = self.delete_images(name, own) if repository else (Left(_REPOSITORY, own, KEPT),)
+        # An earlier one of its name made it: it was not there before bundlerun.
+        return (*_without(left, _REPOSITORY, own), *rest)
 
     def delete_images(self, name: str, own: str) -> tuple[Left, ...]:
         """Delete the repository that the Knot ``name`` made; what remains, and why.
@@ -248,9 +251,12 @@ class Provision:
         adopted = self._adopted(stack, _PARS_THINGS)
         left = (*self.stacks.delete(stack.id), *adopted)
         own = stack.outputs.get("Bucket", "")
-        if not bucket or bucket_tags(self._aws, own).get(PARS_TAG) != name:
+        looks = bucket or Left(_BUCKET, own, ADOPTED) in left
+        if not looks or bucket_tags(self._aws, own).get(PARS_TAG) != name:
             return left
-        return (*_without(left, _BUCKET, own), *self.delete_data(name, own))
+        rest = self.delete_data(name, own) if bucket else (Left(_BUCKET, own, KEPT),)
+        # An earlier one of its name made it: it was not there before bundlerun.
+        return (*_without(left, _BUCKET, own), *rest)
 
     def delete_data(self, name: str, own: str) -> tuple[Left, ...]:
         """Delete the bucket that the Pars ``name`` made; what remains, and why.

@@ -281,7 +281,7 @@ def test_deleting_is_idempotent_and_tells_what_stays(account: Account) -> None:
 
 
 def test_what_stayed_is_adopted_when_it_is_made_again(account: Account) -> None:
-    """And stays once more."""
+    """And stays once more, as its own: it was not there before bundlerun."""
     shared, made = make(account)
     client = account.provision()
     client.delete_knot(account.name)
@@ -290,7 +290,7 @@ def test_what_stayed_is_adopted_when_it_is_made_again(account: Account) -> None:
     assert again.outputs.bucket == shared.outputs.bucket
     assert knot_again.outputs.repository == made.outputs.repository
     left = (*client.delete_knot(account.name), *client.delete_pars(account.name))
-    assert [each.why for each in left] == ["it was there before"] * 2
+    assert [each.why for each in left] == ["it is kept"] * 2
     assert f"Buckets: {shared.outputs.bucket}" in account.all()
 
 
