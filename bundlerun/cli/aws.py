@@ -115,7 +115,7 @@ def down(
     _show_down(done, name, only_shown=only_shown)
     if only_shown:
         click.echo(f"  {_again(name, pars, repository, bucket)}  does it")
-    elif done.knot is None and done.pars is None:
+    elif done.pars is None:
         _show_unused(resources.unused_pars(scope))
 
 

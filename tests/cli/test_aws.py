@@ -127,6 +127,8 @@ def test_down_lists_what_remains_and_why(account: Account, ok: Cli) -> None:
     said = ok("aws", "down", name)
     assert f"deleted the Knot {name}" in said.out
     assert f"remains: bundlerun/{name} (AWS::ECR::Repository): it is kept" in said.out
+    unused = f"no Knot uses the Pars {name}: bundlerun aws down {name} --pars"
+    assert unused in said.err, "the Pars that it leaves behind is named"
     again = ok("aws", "down", name)
     assert f"there is no Knot {name}" in again.err
     assert f"bundlerun aws down {name} --pars" in again.err, "a Pars that no Knot uses is named"
