@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,15 +48,16 @@ def save(path: Path, sections: Sections) -> tuple[Change, ...]:
     """Write the values into the settings file at ``path``, whole or not at all.
 
     Returns what is new or another value now. A link is followed. Raises SettingsError for a file
-    that is not TOML, or has the values in a form that lines cannot change.
+    that is not TOML, cannot be written, or has the values in a form that lines cannot change.
     """
-    path = path.resolve()
     try:
+        # A loop of links is a RuntimeError before Python 3.13.
+        path = path.resolve()
         text = path.read_bytes().decode()
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
         text, mode = "", FILE_MODE
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
     found = _parsed(path, text)
     changes = tuple(_changes(found, sections))
@@ -65,10 +67,15 @@ def save(path: Path, sections: Sections) -> tuple[Change, ...]:
     for change in changes:
         edited = _with(edited, change)
     _check(path, edited, found, changes)
-    make_folder(path.parent)
-    with aside(path.parent) as partial:
-        partial.write_bytes(edited.encode())
-        settle(partial, path, mode)
+    if not mode & stat.S_IWUSR:
+        raise _unwritable(path, "it is read-only", changes)
+    try:
+        make_folder(path.parent)
+        with aside(path.parent) as partial:
+            partial.write_bytes(edited.encode())
+            settle(partial, path, mode)
+    except OSError as error:
+        raise _unwritable(path, str(error), changes) from error
     return changes
 
 
@@ -158,8 +165,15 @@ def _check(path: Path, edited: str, found: Mapping[str, Any], changes: tuple[Cha
     with contextlib.suppress(tomllib.TOMLDecodeError):
         if tomllib.loads(edited) == wanted:
             return
-    rows = "; ".join(f"[{c.section}] {c.key} = {in_toml(c.value)}" for c in changes)
     raise SettingsError(
-        f"{path} has these settings in a form that is not changed by itself",
-        hint=f"write there: {rows}",
+        f"{path} has these settings in a form that is not changed by itself", hint=_by_hand(changes)
     )
+
+
+def _unwritable(path: Path, why: str, changes: tuple[Change, ...]) -> SettingsError:
+    return SettingsError(f"{path} cannot be written: {why}", hint=_by_hand(changes))
+
+
+def _by_hand(changes: tuple[Change, ...]) -> str:
+    rows = "; ".join(f"[{c.section}] {c.key} = {in_toml(c.value)}" for c in changes)
+    return f"write there: {rows}"

@@ -128,3 +128,25 @@ def test_a_home_that_is_not_there_is_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "config.toml"
     save(path, QUEUE)
     assert path.read_text() == '[backends.AWSBatch]\nqueue = "lab"\n'
+
+
+@pytest.mark.parametrize("case", ["read-only", "full", "loop"])
+def test_a_file_that_cannot_be_written_is_named_with_what_to_write(
+    case: str, tmp_path: Path
+) -> None:
+    """Its owner forbade it, or the folder takes no file; nothing is changed."""
+    path = tmp_path / "config.toml"
+    if case == "read-only":
+        path.write_text("[run]\n")
+        path.chmod(0o444)
+    elif case == "full":
+        # No file can be made there, by anybody.
+        path = Path("/proc/config.toml")
+    else:
+        path.symlink_to(path)
+    with pytest.raises(SettingsError, match=r"config.toml cannot be") as raised:
+        save(path, QUEUE)
+    assert raised.value.hint
+    if case == "read-only":
+        assert '[backends.AWSBatch] queue = "lab"' in str(raised.value.hint)
+        assert path.read_text() == "[run]\n"
