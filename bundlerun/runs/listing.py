@@ -31,9 +31,12 @@ def run_called(run: str, scope: RunScope) -> RunRecord:
         )
     try:
         row = scope.store.journal.get(scope.context, run)
-    except RunNotFound:
-        if scope.bound().remote_url is None:
-            raise
+    except RunNotFound as error:
+        if (context := scope.bound()).remote_url is None:
+            raise RunNotFound(
+                f"{error.message}, and no remote to look in for those of other machines",
+                hint=f"bundlerun jobs, or first bundlerun remote {context.name} URL",
+            ) from error
         from bundlerun.runs.elsewhere import adopt
 
         return adopt(run, scope)

@@ -79,8 +79,9 @@ def test_a_run_that_is_not_known_here_is_looked_for_there(
     monkeypatch.delenv("BUNDLERUN_BUCKET")
     monkeypatch.setenv("BUNDLERUN_STORE", str(home / "other"))
     other = workspace()
-    with pytest.raises(RunNotFound):
+    with pytest.raises(RunNotFound, match="no remote to look in") as raised:
         other.cancel("0198")
+    assert str(raised.value.hint).endswith("bundlerun remote default URL")
     with pytest.raises(NoRemote, match="default"):
         other.push()
 
