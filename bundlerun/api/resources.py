@@ -36,7 +36,7 @@ from bundlerun.provision.ensure import (
 )
 from bundlerun.provision.knot_settings import BACKEND, settings_of
 from bundlerun.provision.options import KnotOptions, ParsOptions
-from bundlerun.provision.stacks import Left
+from bundlerun.provision.stacks import Left, Stack
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
 from bundlerun.settings import ImageSettings, RunSettings, Settings
 
@@ -105,14 +105,14 @@ class Up:
 class Down:
     """What was deleted, or would be, and what remains.
 
-    ``name`` and ``of_pars`` are the Knot and the Pars that were meant. ``knot`` and ``pars`` are
-    they where they stand (None: there is none, or it is kept), ``bucket`` and
+    ``name`` and ``of_pars`` are the Knot and the Pars that were named. ``knot`` and ``pars`` are
+    they where they stand, ``bucket`` and
     ``repository`` those whose contents go. ``leads_here``: config.toml or a variable still leads
     jobs to the queue.
     """
 
-    name: str
-    of_pars: str
+    name: str | None
+    of_pars: str | None
     knot: str | None
     pars: str | None
     bucket: str | None = None
@@ -140,46 +140,84 @@ def up(scope: Scope, pars: ParsOptions, knot: KnotOptions) -> Up:
 
 
 def plan_down(
-    scope: Scope, name: str, *, pars: bool = False, repository: bool = False, bucket: bool = False
+    scope: Scope,
+    name: str | None,
+    pars: str | None = None,
+    *,
+    repository: bool = False,
+    bucket: bool = False,
 ) -> Down:
-    """What ``down`` would delete, looked up and not touched.
+    """What ``down`` would delete of the Knot ``name`` and the Pars ``pars``.
 
-    With ``pars`` it is the Knot ``name`` and its Pars, or the Pars ``name`` where there is no such
-    Knot. Of what is deleted already the repository and the bucket are looked for, under the names
-    that they have unless they are told others. Raises Conflict where others use the Pars, or for
-    stacks of another owner.
+    None: none; nothing is touched. Of what is deleted already the repository and the bucket are
+    looked for, under the names that they have unless they are told others. Raises Conflict where
+    the Knot is in another Pars, where others use the Pars, or for stacks of another owner.
     """
-    name = _checked(name)
     with permitted():
         provision, aws = _provision(scope), Aws.of(scope.connections)
-        knot = provision.stacks.find(knot_stack(name))
-        of_pars = name if knot is None else provision.stacks.options(knot).get("pars", DEFAULT_PARS)
-        shared = provision.stacks.find(pars_stack(of_pars)) if pars else None
-        if shared is not None:
-            _check_unused(provision, of_pars, name)
+        knot = None if name is None else provision.stacks.find(knot_stack(_checked(name)))
+        its = None if knot is None else provision.stacks.options(knot).get("pars", DEFAULT_PARS)
+        if pars is not None:
+            _check_its_pars(provision, name, its, _checked(pars))
+        shared = None if pars is None else provision.stacks.find(pars_stack(pars))
         of_knot = {} if knot is None else knot.outputs
-        of_shared = {} if shared is None else shared.outputs
-        images = of_knot.get("Repository", KnotOptions(name).repository_name)
-        takes_images = repository and repository_tags(aws, images).get(KNOT_TAG) == name
-        if takes_images:
-            using = users.repository_users(provision.stacks, images, f"Knot {name}")
-            _check_no_others(f"the repository {images}", using, "--repository")
-        data = of_shared.get("Bucket") or own_bucket(aws, of_pars)
-        takes_data = pars and bucket and bucket_tags(aws, data).get(PARS_TAG) == of_pars
-        if takes_data:
-            # The Knot itself goes first.
-            using = users.bucket_users(provision.stacks, data, f"Pars {of_pars}")
-            others = [each for each in using if each != f"Knot {name}"]
-            _check_no_others(f"the bucket {data}", others, "--bucket")
-    return Down(
-        name=name,
-        of_pars=of_pars,
-        knot=None if knot is None else name,
-        pars=None if shared is None else of_pars,
-        bucket=data if takes_data else None,
-        repository=images if takes_images else None,
-        leads_here=_leads_to(scope.settings, of_knot.get("Queue")),
-    )
+        return Down(
+            name=name,
+            of_pars=pars,
+            knot=None if knot is None else name,
+            pars=None if shared is None else pars,
+            bucket=_own_data(provision, aws, name, pars, shared) if bucket else None,
+            repository=_own_images(provision, aws, name, of_knot) if repository else None,
+            leads_here=_leads_to(scope.settings, of_knot.get("Queue")),
+        )
+
+
+def _check_its_pars(provision: Provision, name: str | None, its: str | None, pars: str) -> None:
+    """Refuse to delete a Pars that is not the Knot's, or that others use.
+
+    ``its`` is that of the Knot ``name``, where it stands.
+    """
+    if its not in (None, pars):
+        raise Conflict(
+            f"the Knot {name} is in the Pars {its}, not in {pars}: nothing was deleted",
+            hint=f"bundlerun aws down {name} --pars {its}",
+        )
+    others = [each for each in provision.knots_of(pars) if each != name]
+    if others:
+        raise Conflict(
+            f"the Pars {pars} is used by {', '.join(others)} too: nothing was deleted",
+            hint=f"bundlerun aws down {others[0]}",
+        )
+
+
+def _own_images(
+    provision: Provision, aws: Aws, name: str | None, outputs: Mapping[str, str]
+) -> str | None:
+    """The Knot's repository; None where it is not its own."""
+    if name is None:
+        return None
+    images = outputs.get("Repository", KnotOptions(name).repository_name)
+    if repository_tags(aws, images).get(KNOT_TAG) != name:
+        return None
+    using = users.repository_users(provision.stacks, images, f"Knot {name}")
+    _check_no_others(f"the repository {images}", using, "--repository")
+    return images
+
+
+def _own_data(
+    provision: Provision, aws: Aws, knot: str | None, pars: str | None, stack: Stack | None
+) -> str | None:
+    """The bucket of the Pars; None where it is not its own."""
+    if pars is None:
+        return None
+    data = ({} if stack is None else stack.outputs).get("Bucket") or own_bucket(aws, pars)
+    if bucket_tags(aws, data).get(PARS_TAG) != pars:
+        return None
+    using = users.bucket_users(provision.stacks, data, f"Pars {pars}")
+    # The Knot itself goes first.
+    others = [each for each in using if each != f"Knot {knot}"]
+    _check_no_others(f"the bucket {data}", others, "--bucket")
+    return data
 
 
 def down(scope: Scope, planned: Down) -> Down:
@@ -192,11 +230,11 @@ def down(scope: Scope, planned: Down) -> Down:
         provision = _provision(scope)
         if planned.knot is not None:
             left += provision.delete_knot(planned.knot, repository=planned.repository is not None)
-        elif planned.repository is not None:
+        elif planned.name is not None and planned.repository is not None:
             left += provision.delete_images(planned.name, planned.repository)
         if planned.pars is not None:
             left += provision.delete_pars(planned.pars, bucket=planned.bucket is not None)
-        elif planned.bucket is not None:
+        elif planned.of_pars is not None and planned.bucket is not None:
             left += provision.delete_data(planned.of_pars, planned.bucket)
     return replace(planned, left=left)
 
@@ -309,15 +347,6 @@ def _checked(name: str) -> str:
 
 def _asked(pars: ParsOptions) -> dict[str, Any]:
     return {name: getattr(pars, name) for name in pars.given}
-
-
-def _check_unused(provision: Provision, pars: str, knot: str) -> None:
-    others = [each for each in provision.knots_of(pars) if each != knot]
-    if others:
-        raise Conflict(
-            f"the Pars {pars} is used by {', '.join(others)} too: nothing was deleted",
-            hint=f"bundlerun aws down {others[0]}",
-        )
 
 
 def _check_no_others(what: str, others: list[str], flag: str) -> None:

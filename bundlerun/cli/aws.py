@@ -76,8 +76,8 @@ def up(
 
 
 @command.command(short_help="Delete the Knot NAME; list what remains.")
-@click.argument("name")
-@click.option("--pars", is_flag=True, help="Delete its Pars, too; or the Pars NAME.")
+@click.argument("name", required=False)
+@click.option("--pars", metavar="NAME", help="Delete this Pars, too; without a Knot, it alone.")
 @click.option("--repository", is_flag=True, help="Delete its repository with the images, too.")
 @click.option("--bucket", is_flag=True, help="With --pars: delete the bucket with its data, too.")
 @click.option("--yes", is_flag=True, help="With --bucket: delete, instead of only showing.")
@@ -85,8 +85,8 @@ def up(
 @with_workspace
 def down(
     workspace: Workspace,
-    name: str,
-    pars: bool,
+    name: str | None,
+    pars: str | None,
     repository: bool,
     bucket: bool,
     yes: bool,
@@ -99,20 +99,29 @@ def down(
     """
     from bundlerun.api import resources
 
-    if bucket and not pars:
+    if name is None and pars is None:
+        raise UsageError("a Knot or a Pars must be named", hint="bundlerun aws status")
+    if bucket and pars is None:
         raise UsageError(
-            "--bucket is that of the Pars", hint=f"bundlerun aws down {name} --pars --bucket"
+            "--bucket is that of a Pars, which must be named",
+            hint=f"bundlerun aws down {name} --pars NAME --bucket",
+        )
+    if repository and name is None:
+        raise UsageError(
+            "--repository is that of a Knot, which must be named",
+            hint=f"bundlerun aws down NAME --pars {pars} --repository",
         )
     scope = workspace.scope
     done = resources.plan_down(scope, name, pars=pars, repository=repository, bucket=bucket)
     only_shown = done.bucket is not None and not yes
     if not only_shown:
-        with _interruptible(f"{_again(name, pars, repository, bucket)} goes on with it", name):
+        again = f"{_again(name, pars, repository, bucket)} goes on with it"
+        with _interruptible(again, name or pars or ""):
             done = resources.down(scope, done)
     if as_json:
         echo_json({**asdict(done), "deleted": not only_shown})
         return
-    _show_down(done, name, only_shown=only_shown)
+    _show_down(done, only_shown=only_shown)
     if only_shown:
         click.echo(f"  {_again(name, pars, repository, bucket)}  does it")
     elif done.pars is None:
@@ -230,10 +239,11 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value
 
 
-def _again(name: str, pars: bool, repository: bool, bucket: bool) -> str:
+def _again(name: str | None, pars: str | None, repository: bool, bucket: bool) -> str:
     """The command line of ``down`` once more, with what it takes to be carried out."""
-    flags = {"--pars": pars, "--repository": repository, "--bucket --yes": bucket}
-    return " ".join(["bundlerun aws down", name, *(flag for flag, given in flags.items() if given)])
+    flags = {name: name, f"--pars {pars}": pars, "--repository": repository}
+    flags["--bucket --yes"] = bucket
+    return " ".join(["bundlerun aws down", *(str(flag) for flag, given in flags.items() if given)])
 
 
 @contextmanager
@@ -296,14 +306,16 @@ def _show_remote(workspace: Workspace, made: Up, context: Context) -> None:
         )
 
 
-def _show_down(done: Down, name: str, *, only_shown: bool) -> None:
+def _show_down(done: Down, *, only_shown: bool) -> None:
     verb = "would delete" if only_shown else "deleted"
-    if done.knot is None:
-        click.echo(f"there is no Knot {name}", err=True)
-    else:
-        click.echo(f"{verb} the Knot {done.knot}")
-    if done.pars is not None:
-        click.echo(f"{verb} the Pars {done.pars}")
+    for kind, asked, stands in (
+        ("Knot", done.name, done.knot),
+        ("Pars", done.of_pars, done.pars),
+    ):
+        if stands is not None:
+            click.echo(f"{verb} the {kind} {stands}")
+        elif asked is not None:
+            click.echo(f"there is no {kind} {asked}", err=True)
     if done.repository is not None:
         click.echo(f"{verb} the repository {done.repository} with its images")
     if done.bucket is not None:
@@ -320,4 +332,4 @@ def _show_down(done: Down, name: str, *, only_shown: bool) -> None:
 
 def _show_unused(names: Sequence[str]) -> None:
     for each in names:
-        click.echo(f"no Knot uses the Pars {each}: bundlerun aws down {each} --pars", err=True)
+        click.echo(f"no Knot uses the Pars {each}: bundlerun aws down --pars {each}", err=True)

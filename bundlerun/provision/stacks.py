@@ -299,7 +299,7 @@ def _why(event: Mapping[str, Any]) -> str:
 def down_command(stack: str) -> str:
     """The command that deletes the Pars or the Knot of a stack."""
     _, kind, name = stack.split("-", 2)
-    return f"bundlerun aws down {name}{' --pars' if kind == 'pars' else ''}"
+    return f"bundlerun aws down {'--pars ' if kind == 'pars' else ''}{name}"
 
 
 def _check_owner(stack: Stack, tags: Mapping[str, str]) -> None:

@@ -127,15 +127,15 @@ def test_down_lists_what_remains_and_why(account: Account, ok: Cli) -> None:
     said = ok("aws", "down", name)
     assert f"deleted the Knot {name}" in said.out
     assert f"remains: bundlerun/{name} (AWS::ECR::Repository): it is kept" in said.out
-    unused = f"no Knot uses the Pars {name}: bundlerun aws down {name} --pars"
+    unused = f"no Knot uses the Pars {name}: bundlerun aws down --pars {name}"
     assert unused in said.err, "the Pars that it leaves behind is named"
     again = ok("aws", "down", name)
     assert f"there is no Knot {name}" in again.err
-    assert f"bundlerun aws down {name} --pars" in again.err, "a Pars that no Knot uses is named"
-    said = ok("aws", "down", name, "--pars")
+    assert f"bundlerun aws down --pars {name}" in again.err, "a Pars that no Knot uses is named"
+    said = ok("aws", "down", name, "--pars", name)
     assert f"deleted the Pars {name}" in said.out
     assert "(AWS::S3::Bucket): it is kept" in said.out
-    said = ok("aws", "down", name, "--pars")
+    said = ok("aws", "down", name, "--pars", name)
     assert said.out == ""
     kept = {each.partition(": ")[0] for each in account.all() - before}
     assert kept == {"Buckets", "repositories"}
@@ -149,7 +149,7 @@ def test_a_bucket_goes_with_its_data_when_it_is_said_twice(account: Account, ok:
     bucket = found["outputs"]["remote"].split("/")[2]
     account.client("s3").put_object(Bucket=bucket, Key="a/b", Body=b"x")
     made = account.all()
-    everything = ("aws", "down", name, "--pars", "--repository", "--bucket")
+    everything = ("aws", "down", name, "--pars", name, "--repository", "--bucket")
     said = ok(*everything)
     assert f"would delete the bucket {bucket} with all its data" in said.out
     assert f"bundlerun {' '.join(everything)} --yes  does it" in said.out
@@ -165,11 +165,11 @@ def test_what_an_earlier_deletion_kept_is_deleted_by_its_name(account: Account, 
     name = account.name
     before = account.all()
     ok("aws", "up", name, "--pars", name)
-    ok("aws", "down", name, "--pars")
+    ok("aws", "down", name, "--pars", name)
     said = ok("aws", "down", name, "--repository")
     assert f"there is no Knot {name}" in said.err
     assert f"deleted the repository bundlerun/{name}" in said.out
-    everything = ("aws", "down", name, "--pars", "--bucket")
+    everything = ("aws", "down", name, "--pars", name, "--bucket")
     assert "would delete the bucket" in ok(*everything).out
     assert "deleted the bucket" in ok(*everything, "--yes").out
     assert account.all() == before
@@ -181,7 +181,7 @@ def test_a_bucket_of_others_is_never_deleted(account: Account, ok: Cli) -> None:
     name = account.name
     account.client("s3").create_bucket(Bucket=f"own-{name}")
     ok("aws", "up", name, "--pars", name, "--bucket", f"own-{name}")
-    said = ok("aws", "down", name, "--pars", "--bucket")
+    said = ok("aws", "down", name, "--pars", name, "--bucket")
     assert f"remains: own-{name} (AWS::S3::Bucket): it was there before" in said.out
     assert "deleted the bucket" not in said.out
 
@@ -193,12 +193,29 @@ def test_a_pars_that_others_use_stays_and_so_does_the_knot(
     name = account.name
     ok("aws", "up", name, "--pars", name)
     ok("aws", "up", f"{name}-2", "--pars", name)
-    said = bundlerun("aws", "down", name, "--pars")
+    said = bundlerun("aws", "down", name, "--pars", name)
     assert said.code == 5
     assert f"used by {name}-2 too: nothing was deleted" in said.err
     assert ok("aws", "up", name).out
     ok("aws", "down", f"{name}-2")
-    ok("aws", "down", name, "--pars")
+    ok("aws", "down", name, "--pars", name)
+
+
+def test_down_again_takes_no_other_pars(account: Account, ok: Cli, bundlerun: Cli) -> None:
+    """Also where one is called as the Knot was; and a Knot goes with no Pars but its own."""
+    name, shared = account.name, f"{account.name}-s"
+    ok("aws", "up", name, "--pars", shared)
+    ok("aws", "up", f"{name}-2", "--pars", name)
+    ok("aws", "down", f"{name}-2")
+    said = bundlerun("aws", "down", name, "--pars", name, "--bucket", "--yes")
+    assert said.code == 5
+    assert f"is in the Pars {shared}, not in {name}: nothing was deleted" in said.err
+    assert f"bundlerun aws down {name} --pars {shared}" in said.err
+    for _ in range(2):
+        ok("aws", "down", name, "--pars", shared, "--bucket", "--yes")
+    assert [each["name"] for each in ok("aws", "status", name, "--json").json["pars"]] == [name]
+    ok("aws", "down", "--pars", name, "--bucket", "--yes")
+    assert not {each for each in account.all() if name in each and "bundlerun/" not in each}
 
 
 def test_settings_that_lead_to_a_deleted_queue_are_named(account: Account, ok: Cli) -> None:
@@ -219,7 +236,7 @@ def test_asked_and_found_are_shown_where_they_differ(
     assert "max_vcpus: asked 9, found 8" in said.err
     said = bundlerun("aws", "up", name, "--vpc", "new")
     assert "vpc: asked 'new', found 'default'" in said.err
-    assert f"bundlerun aws down {name} --pars first" in said.err
+    assert f"bundlerun aws down --pars {name} first" in said.err
 
 
 def test_a_knot_that_is_refused_makes_no_pars(account: Account, ok: Cli, bundlerun: Cli) -> None:
@@ -289,7 +306,7 @@ def test_gc_shows_and_then_deletes_what_no_stack_has(account: Account, ok: Cli) 
         ok("aws", "up", name, "--pars", name)
         bucket = ok("aws", "up", name, "--json").json["outputs"]["remote"].split("/")[2]
         account.client("s3").put_object(Bucket=bucket, Key="a", Body=b"x")
-        ok("aws", "down", name, "--pars")
+        ok("aws", "down", name, "--pars", name)
         before = account.all()
         said = ok("aws", "gc")
         assert bucket in said.out
@@ -305,7 +322,7 @@ def test_gc_shows_and_then_deletes_what_no_stack_has(account: Account, ok: Cli) 
         assert account.all() == standing
         assert ok("aws", "gc").out == "nothing to delete\n"
     finally:
-        ok("aws", "down", f"{name}-2", "--pars", "--repository", "--bucket", "--yes")
+        ok("aws", "down", f"{name}-2", "--pars", f"{name}-2", "--repository", "--bucket", "--yes")
 
 
 def test_a_policy_is_json_and_nothing_else(account: Account, ok: Cli, bundlerun: Cli) -> None:
@@ -421,9 +438,10 @@ def test_without_credentials_or_a_region_the_cure_is_named(
         ("up lab --max-vcpus many", "bundlerun aws up -h"),
         ("down Lab_1", "bundlerun aws status"),
         ("policy run Lab_1", "bundlerun aws status"),
-        ("down lab --bucket", "bundlerun aws down lab --pars --bucket"),
+        ("down lab --bucket", "bundlerun aws down lab --pars NAME --bucket"),
+        ("down", "bundlerun aws status"),
+        ("down --pars lab --repository", "bundlerun aws down NAME --pars lab --repository"),
         ("up", "bundlerun aws up [OPTIONS] NAME"),
-        ("down", "bundlerun aws down [OPTIONS] NAME"),
         ("", "bundlerun aws -h"),
     ],
 )
@@ -478,16 +496,16 @@ def test_what_others_use_is_refused_and_nothing_goes(
         said = bundlerun("aws", "down", name, "--repository")
         assert said.code != 0
         assert f"the repository {shared} is used by Knot {other} too: nothing" in said.err
-        said = bundlerun("aws", "down", name, "--pars", "--bucket", "--yes")
+        said = bundlerun("aws", "down", name, "--pars", name, "--bucket", "--yes")
         assert said.code != 0
         assert f"is used by Pars {other}, Knot {other} too: nothing was deleted" in said.err
         assert account.all() == before
-        ok("aws", "down", name, "--pars")
-        for flags in (["--repository"], ["--pars", "--bucket", "--yes"]):
+        ok("aws", "down", name, "--pars", name)
+        for flags in (["--repository"], ["--pars", name, "--bucket", "--yes"]):
             said = bundlerun("aws", "down", name, *flags)
             assert said.code != 0
             assert f"{other} too: nothing was deleted" in said.err
     finally:
-        ok("aws", "down", other, "--pars", "--repository")
-    ok("aws", "down", name, "--repository", "--pars", "--bucket", "--yes")
+        ok("aws", "down", other, "--pars", other, "--repository")
+    ok("aws", "down", name, "--repository", "--pars", name, "--bucket", "--yes")
     assert not {each for each in account.all() if name in each}

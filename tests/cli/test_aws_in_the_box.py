@@ -33,7 +33,7 @@ bundlerun run --backend AWSBatch --wait numbers total lab.report.Total
 bundlerun logs "$(python -c 'import bundlerun as br; print(br.jobs()[0].run_id)')"
 python -c 'import bundlerun as br; assert br.get("total") == 6'
 bundlerun aws status lab --json >status.json
-bundlerun aws down lab --pars --repository --bucket --yes
+bundlerun aws down lab --pars default --repository --bucket --yes
 bundlerun aws status --json >after.json
 """
 

@@ -256,7 +256,7 @@ def test_what_cannot_be_deleted_is_told_and_holds_the_name(account: Account) -> 
     assert left[role] != "it is kept"
     with pytest.raises(Conflict) as raised:
         client.ensure_pars(ParsOptions.of(account.name))
-    assert raised.value.hint == f"bundlerun aws down {account.name} --pars"
+    assert raised.value.hint == f"bundlerun aws down --pars {account.name}"
     iam.remove_role_from_instance_profile(InstanceProfileName=account.name, RoleName=role)
     assert role not in {each.id for each in client.delete_pars(account.name)}
     assert client.stacks.find(ensure.pars_stack(account.name)) is None
