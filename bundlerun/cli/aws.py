@@ -175,9 +175,9 @@ def gc(workspace: Workspace, delete: bool, data: bool, as_json: bool) -> None:
     if as_json:
         echo_json({**asdict(found), "deleted": delete, "left": [asdict(each) for each in left]})
         return
-    rows = [[each.what, each.id, each.owner, each.why] for each in found.found]
+    rows = [[each.what, each.id, each.owner] for each in found.found]
     if rows:
-        echo_table(["TYPE", "ID", "OF", "WHY"], rows, elastic=["WHY"])
+        echo_table(["TYPE", "ID", "MADE FOR"], rows)
     for reason in found.unknown:
         click.echo(clean(f"unknown: {reason}"), err=True)
     for each in left:
