@@ -1,7 +1,7 @@
 """`make bench`: bundlerun and its peers at the same work, in one run, as a table.
 
-Prints it and, with --write, writes it to RESULTS.md beside this file. Exits 1 when a work could not
-be done by one of the sides; a missed target is marked in the table.
+Prints it and, with --write, writes it to RESULTS.md, or the page named, beside this file. Exits 1
+when a work could not be done by one of the sides; a missed target is marked in the table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import datetime
 import os
 import platform
+import shlex
 import sys
 import tempfile
 import time
@@ -123,8 +124,9 @@ def markdown(rows: list[Row], failures: list[str], seconds: float, load: float) 
         "",
         f"{today}; {os.cpu_count()} cores, {platform.machine()}, Python "
         f"{platform.python_version()}; {seconds:.0f} s in all, load average {load:.1f} before and "
-        f"{os.getloadavg()[0]:.1f} after. Written by `make bench ARGS=--all`; how it is measured "
-        "stands in README.md. Repeated works show the median and the best time, others one time, "
+        f"{os.getloadavg()[0]:.1f} after. Written by `make bench "
+        f"ARGS='{shlex.join(sys.argv[1:])}'`; how it is measured stands in README.md. Repeated "
+        "works show the median and the best time, others one time, "
         "on a machine that may have had other work; requests and bytes are exact.",
         "",
         f"| {' | '.join(COLUMNS)} |",
@@ -154,7 +156,9 @@ def main() -> int:
     names = [work.name for work in WORKS]
     parser.add_argument("--only", action="append", choices=names, help="may be repeated")
     parser.add_argument("--all", action="store_true", help="the long ones too")
-    parser.add_argument("--write", action="store_true", help="the table to RESULTS.md as well")
+    parser.add_argument(
+        "--write", nargs="?", const="RESULTS.md", metavar="NAME", help="the table to a page as well"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to each S3 request")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
@@ -189,7 +193,7 @@ def run(given: argparse.Namespace, env: dict[str, str]) -> int:
         say(f"not done: {failure}")
     if given.write:
         page = markdown(rows, place.failures, time.monotonic() - begin, load)
-        (HERE / "RESULTS.md").write_text(page)
+        (HERE / given.write).write_text(page)
     return 1 if place.failures else 0
 
 
