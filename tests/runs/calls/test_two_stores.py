@@ -12,6 +12,7 @@ import pytest
 
 from bundlerun.remotes.base import Remote
 from bundlerun.remotes.folder import FileRemote
+from bundlerun.runs.calls import repeats
 from bundlerun.runs.keys import part_key
 from tests.remotes.watched import Counting
 from tests.runs.calls.conftest import Lab
@@ -100,5 +101,45 @@ def test_a_repeat_has_one_number_whoever_is_faster(
             time.sleep(0.05)
         assert [each.result().record.state.value for each in waits] == ["succeeded"] * 2
     assert list(one.workspace.attach(run_id).results(LONG_S)) == [0, 1, 2, 3]
+    submits = [each for each in shelf.asked("submit") if each.startswith(run_id)]
+    assert submits == [f"{run_id}.0", f"{run_id}.1"]
+
+
+class Dying(Meeting):
+    """Its client ends right behind the first write of ``key``."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See Remote."""
+        new = super().put_new(key, data)
+        if key == self.key:
+            raise KeyboardInterrupt
+        return new
+
+
+def test_a_repeat_whose_store_ended_is_submitted_by_another(
+    stores: tuple[Scene, Scene], lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the number that the first gave it, and is waited for as long as a submit may take."""
+    monkeypatch.setattr(repeats, "SUBMITTED_WITHIN_S", 1.0)
+    one, two = stores
+    shelf, remote = one.shelf, FileRemote(f"file://{lab.remote}")
+    run_id = submitted(lab, 4, memory_mib=1000, memory_factor=2, chunksize=1)
+    failing = {1: hungry}
+    url = one.workspace.scope.context().remote_url
+    died, key = threading.Event(), part_key(run_id, 1)
+    one.workspace.scope._remotes[url or ""] = Dying(remote, key, lambda: None)
+    two.workspace.scope._remotes[url or ""] = Meeting(remote, key, lambda: until(died.is_set))
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(two.workspace.wait, run_id)
+        shelf.work(run_id, remote, failing=failing)
+        with pytest.raises(KeyboardInterrupt):
+            one.workspace.wait(run_id)
+        assert 1 not in shelf.jobs(run_id)
+        died.set()
+        while not waits.done():
+            shelf.work(run_id, remote, failing=failing)
+            time.sleep(0.05)
+        assert waits.result().record.state.value == "succeeded"
+    assert list(two.workspace.attach(run_id).results(LONG_S)) == [0, 1, 2, 3]
     submits = [each for each in shelf.asked("submit") if each.startswith(run_id)]
     assert submits == [f"{run_id}.0", f"{run_id}.1"]
