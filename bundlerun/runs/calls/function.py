@@ -10,6 +10,7 @@ from bundlerun.bundles.digest import digest_of
 from bundlerun.bundles.lineage import CodeVersion
 from bundlerun.futures.codec import Codec
 from bundlerun.futures.payload import check_function, dump_function, name_of
+from bundlerun.futures.script import run_script
 from bundlerun.futures.sealing import Seal, Sealed
 from bundlerun.pipelines.git import git_version
 from bundlerun.runs.calls.environment import (
@@ -22,6 +23,8 @@ from bundlerun.runs.calls.sources import Sources, sources_of
 from bundlerun.runs.keys import function_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bundlerun.runs.calls.options import CallRequest
     from bundlerun.runs.scope import RunScope
 
@@ -85,7 +88,14 @@ def prepared(request: CallRequest, scope: RunScope) -> Prepared:
         )
     environment = environment_for(wanted, request.backend, scope)
     codec = Codec.of(scope.binding, scope.progress)
-    return Prepared(name_of(request.func), wanted, environment, codec, request)
+    return Prepared(_name(request.func, wanted), wanted, environment, codec, request)
+
+
+def _name(func: Callable[..., Any], wanted: EnvironmentRequest) -> str:
+    """The subject of the run: the function, or the script that is called in its place."""
+    if func is run_script and wanted.script is not None:
+        return wanted.script.path.name
+    return name_of(func)
 
 
 def send_function(

@@ -81,6 +81,7 @@ def test_a_script_is_mapped_over_its_argument_lists(
     assert isinstance(failed, ScriptFailed)
     assert (failed.status, failed.evidence) == (1, "no number: bad\n")
     assert run[2].stderr == "no number: bad\n"
+    assert [each.pipe for each in workspace.jobs()] == ["fit.py"]
     ran = len(workspace.jobs())
     for wrong in ("3", 3, [None]):
         with pytest.raises(UsageError, match="argument"):
