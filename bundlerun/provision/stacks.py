@@ -159,6 +159,7 @@ class Stacks:
             if stack_id is None:
                 # Another client was faster, or this one's first sending was carried out.
                 continue
+            self._progress.line(f"making the stack {wanted.name}: some minutes on AWS")
             made = self._made(stack_id)
             if made is not None:
                 return made, True

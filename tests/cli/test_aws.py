@@ -53,6 +53,7 @@ def test_up_makes_a_knot_and_prints_what_leads_there(account: Account, ok: Cli) 
     assert told["BUNDLERUN_AWS_BATCH_PLATFORM"] == "linux/amd64"
     assert told["BUNDLERUN_REGISTRY"] == "ecr"
     assert told["BUNDLERUN_JOB_ROLE_ARN"].startswith("arn:aws:iam::")
+    assert f"making the stack bundlerun-pars-{name}: some minutes" in said.err
     assert "Queue (AWS::Batch::JobQueue): making" in said.err
     assert told["BUNDLERUN_BUCKET"].startswith(f"s3://br-{name}-")
     assert f"bundlerun remote default {told['BUNDLERUN_BUCKET']}" in said.err
