@@ -26,9 +26,12 @@ class Row:
 DEFAULT_BACKEND = "Local"
 """The backend of a job unless another one is asked for."""
 
+KNOT_BACKEND = "AWSBatch"
+"""The backend whose jobs run on the queue of a Knot."""
+
 BACKENDS: Mapping[str, Row] = {
     DEFAULT_BACKEND: Row("bundlerun.backends.local_docker:LocalDocker"),
-    "AWSBatch": Row("bundlerun.backends.aws_batch:AWSBatch"),
+    KNOT_BACKEND: Row("bundlerun.backends.aws_batch:AWSBatch"),
 }
 
 REMOTES: Mapping[str, Row] = {

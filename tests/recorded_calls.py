@@ -38,6 +38,8 @@ RUN = frozenset(
         "s3:CreateMultipartUpload",
         "s3:DeleteObjects",
         "s3:GetObject",
+        # Of botocore, which asks so where a bucket is that another region has.
+        "s3:HeadBucket",
         "s3:ListMultipartUploads",
         "s3:ListObjectsV2",
         "s3:ListParts",
@@ -96,7 +98,6 @@ PROVISION = frozenset(
         "resourcegroupstaggingapi:GetResources",
         "s3:DeleteBucket",
         "s3:GetBucketTagging",
-        "s3:HeadBucket",
         "s3:ListObjectVersions",
         "service-quotas:GetServiceQuota",
     }

@@ -21,6 +21,10 @@ PLACES = (
     "images/publish.py",
     "backends/aws_batch*.py",
     "provision/*",
+    "api/knot_place.py",
+    "api/knots.py",
+    "api/resources.py",
+    "cli/aws*.py",
     "registry.py",
 )
 """The rooms of AWS, and the rows by which the others find them."""
@@ -34,6 +38,8 @@ ALLOWED = {
         {
             "Run a pipe in its container, here or on AWS Batch.",
             "Run an AWS in a box, to try AWSBatch without an account.",
+            "aws",
+            "Make, look at and delete the resources on AWS that jobs run on.",
         },
         "the list of verbs, in which people look for these words",
     ),

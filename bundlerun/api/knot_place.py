@@ -9,13 +9,12 @@ from bundlerun.aws.session import Aws
 from bundlerun.backends.open import backend_type
 from bundlerun.errors import Conflict
 from bundlerun.provision.knot_settings import settings_of
+from bundlerun.registry import KNOT_BACKEND
 
 if TYPE_CHECKING:
     from bundlerun.api.scope import Scope
     from bundlerun.connections import Connections
     from bundlerun.provision.ensure import KnotMade
-
-BACKEND = "AWSBatch"
 
 
 def knot_connections(connections: Connections, made: KnotMade) -> Connections:
@@ -31,7 +30,9 @@ def knot_connections(connections: Connections, made: KnotMade) -> Connections:
     led = replace(
         settings, run=replace(settings.run, **run), images=replace(settings.images, **images)
     )
-    led = led.but_options(BACKEND, backend_type(BACKEND).options, told[f"backends.{BACKEND}"])
+    led = led.but_options(
+        KNOT_BACKEND, backend_type(KNOT_BACKEND).options, told[f"backends.{KNOT_BACKEND}"]
+    )
     return Aws.shared(connections, led)
 
 

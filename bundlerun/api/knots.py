@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bundlerun.api.docker_image import DockerImage
 from bundlerun.api.jobs_table import JobsTable
 from bundlerun.api.knot_image import KnotImage
-from bundlerun.api.knot_place import BACKEND, check_reach, knot_connections
+from bundlerun.api.knot_place import check_reach, knot_connections
 from bundlerun.api.resources import permitted
 from bundlerun.api.scope import APPLY, Scope, SharedScope
 from bundlerun.aws.session import Aws
@@ -20,6 +20,7 @@ from bundlerun.provision.ensure import KnotOutputs, Provision
 from bundlerun.provision.knot_template import ParsOutputs
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.stacks import Left
+from bundlerun.registry import KNOT_BACKEND
 from bundlerun.remotes.s3 import bucket_and_prefix
 from bundlerun.runs.calls.options import MapOptions
 from bundlerun.runs.limits import LeftOut
@@ -225,8 +226,8 @@ class Knot:
             raise
 
     def _chosen(self, options: MapOptions | None, more: dict[str, Any]) -> MapOptions:
-        chosen = MapOptions.chosen(options, {"backend": BACKEND, **more})
-        if chosen.backend != BACKEND:
+        chosen = MapOptions.chosen(options, {"backend": KNOT_BACKEND, **more})
+        if chosen.backend != KNOT_BACKEND:
             raise UsageError(
                 f"a Knot maps on its own queue, not on {chosen.backend}",
                 hint=f"br.map(function, items, backend={chosen.backend!r})",

@@ -38,6 +38,7 @@ from bundlerun.provision.knot_settings import BACKEND, settings_of
 from bundlerun.provision.options import KnotOptions, ParsOptions
 from bundlerun.provision.stacks import Left, Stack
 from bundlerun.provision.templates import KNOT_TAG, PARS_TAG
+from bundlerun.registry import KNOT_BACKEND
 from bundlerun.settings import ImageSettings, RunSettings, Settings
 
 if TYPE_CHECKING:
@@ -358,14 +359,14 @@ def _check_no_others(what: str, others: list[str], flag: str) -> None:
 
 
 def _leads_to(settings: Settings, queue: str | None) -> bool:
-    options = settings.options("AWSBatch", backend_type("AWSBatch").options)
+    options = settings.options(KNOT_BACKEND, backend_type(KNOT_BACKEND).options)
     return queue is not None and getattr(options, "queue", None) == queue
 
 
 def _variables() -> dict[tuple[str, str], str]:
     """The variable of each key that has one, by section and key."""
     kinds: dict[str, type] = {
-        BACKEND: backend_type("AWSBatch").options,
+        BACKEND: backend_type(KNOT_BACKEND).options,
         "run": RunSettings,
         "images": ImageSettings,
     }

@@ -65,7 +65,7 @@ def tags_of(options: AWSBatchOptions) -> dict[str, str]:
         key, equals, value = row.strip().partition("=")
         if not key or not equals or key.lower().startswith("aws:"):
             raise SettingsError(
-                f"tags of [backends.AWSBatch]: {row!r:.80} is not KEY=VALUE",
+                f"{row!r:.80} among the tags of jobs is not KEY=VALUE",
                 hint='tags = "project=x,team=y"',
             )
         found[key] = value

@@ -8,9 +8,10 @@ from typing import Any
 from bundlerun.images.publish import needs_none
 from bundlerun.provision.ensure import KnotMade
 from bundlerun.provision.templates import KNOT_TAG
+from bundlerun.registry import KNOT_BACKEND
 from bundlerun.settings import ImageSettings
 
-BACKEND = "backends.AWSBatch"
+BACKEND = f"backends.{KNOT_BACKEND}"
 
 
 def settings_of(knot: KnotMade, images: ImageSettings) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from bundlerun.backends.open import backend_type
 from bundlerun.errors import UsageError
 from bundlerun.provision import checks
+from bundlerun.registry import KNOT_BACKEND
 
 T = TypeVar("T", "ParsOptions", "KnotOptions")
 
@@ -238,7 +239,7 @@ class KnotOptions:
     def _check_jobs(self) -> None:
         self.check_job(self.vcpus, self.gpus)
         if self.retries is not None:
-            backend_type("AWSBatch").check_limits(retries=self.retries, timeout_s=None)
+            backend_type(KNOT_BACKEND).check_limits(retries=self.retries, timeout_s=None)
         made = ("script_path", "requirements", "base_image", "no_cache", "image_tags")
         if self.image is not None and (both := [n for n in made if getattr(self, n)]):
             raise UsageError(f"image is there already, and {both[0]} makes one", hint="image=None")

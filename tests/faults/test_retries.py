@@ -155,7 +155,7 @@ def test_a_bucket_elsewhere_is_one_clear_line(faulty: Faulty, tmp_path: Path) ->
         proxy.asked.clear()
         with pytest.raises(RemoteUnreachable, match="another region") as caught:
             call()
-        assert caught.value.hint == "export AWS_REGION=REGION"
+        assert caught.value.hint == "export AWS_DEFAULT_REGION=REGION"
         assert "\n" not in str(caught.value)
         assert len(proxy.asked) <= 4
 
